@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Most API keys in the cache.
+/// Maximum number of API keys in the cache.
 const API_KEYS_CACHED_MAX: u64 = 100_000;
 /// How much longer a revoked key is cached than a valid one.
 const API_KEY_REVOKED_FOR: Duration = Duration::from_secs(60);

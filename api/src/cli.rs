@@ -55,7 +55,7 @@ pub const PROGRAM: &str = "bursar";
     name = PROGRAM,
     version,
     propagate_version = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C while waiting."
 )]
 pub struct Cli {
     /// Print JSON, one document, instead of tables.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// The header that proxies append addresses to.
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// Most addresses read from the header. Real chains of proxies are far shorter.
+/// Maximum number of addresses read from the header. Real chains of proxies are far shorter.
 const HOPS_MAX: usize = 32;
 
 /// The address of the client that sent the request.

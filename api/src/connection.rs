@@ -22,8 +22,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes per second that a slow client must read of its answer.
 const ANSWER_RATE_MIN: u32 = 16 * 1_024;
-/// Most bytes of a request that are read after the connection's last answer. Closing with unread bytes makes the
-/// system reset the connection, and the client may lose the answer. Twice the largest body.
+/// Maximum number of bytes of a request that are read after the connection's last answer. Closing with unread bytes
+/// makes the system reset the connection, and the client may lose the answer. Twice the largest body.
 const LINGER_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 /// How long those bytes are read.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,10 +1,10 @@
 //! The whole HTTP endpoint: the API, its document and the metrics, behind the middleware.
 
-use crate::answer_bytes::{RenderedPage, SharedBody};
 use crate::app::App;
 use crate::middleware::Guarded;
 use crate::routes::health::HealthApi;
 use crate::routes::{openapi_document, service};
+use crate::unread_answers::{SharedBody, SharedRendering};
 use bursar_actors::Role;
 use bytes::Bytes;
 use poem::endpoint::make_sync;
@@ -13,17 +13,17 @@ use poem::{Endpoint, EndpointExt, Response, Route};
 use poem_openapi::OpenApiService;
 use std::sync::Arc;
 
-/// Most copies of the metrics that wait for slow clients.
+/// Maximum number of rendered metrics pages that are held for slow clients.
 const METRICS_COPIES_MAX: usize = 16;
 
 /// Builds the endpoint of an application. A worker serves only health and metrics.
 pub fn endpoint(app: Arc<App>, role: Role) -> impl Endpoint<Output = Response> {
     let metrics = {
-        let (app, page) = (app.clone(), RenderedPage::new(METRICS_COPIES_MAX));
+        let (app, rendering) = (app.clone(), SharedRendering::new(METRICS_COPIES_MAX));
         make_sync(move |_| {
             Response::builder()
                 .header(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
-                .body(page.get(|| app.render_metrics()))
+                .body(rendering.get(|| app.render_metrics()))
         })
     };
     let route = Route::new().at("/metrics", metrics);

@@ -14,17 +14,19 @@
 //! | [`recorder`] | the metrics recorder |
 //! | [`problem`] | HTTP errors: problem documents and their codes |
 //! | [`middleware`] | limits, timeouts and metrics of every request |
-//! | [`auth`] | API keys and admin tokens |
+//! | [`auth`] | API keys and the admin token |
+//! | [`secrets`] | secrets that the first start generates |
 //! | [`transaction_csv`] | a ledger as CSV, streamed |
 //! | [`connection`] | the limit on connections, and their timeouts |
 //! | `server` | the HTTP/1.1 server, with small buffers |
 //! | `webhook_bodies` | the memory limit of webhook bodies being read |
-//! | `answer_bytes` | the memory limit of answers that clients have not read |
+//! | `unread_answers` | the memory limit of answers that clients have not read |
 //! | `write_limit` | rate limits on writes that cost no credits |
 //! | [`client_ip`] | the client's IP address |
+//! | `throttle` | limits how often an event is logged |
+//! | `sample` | values that the document's examples share |
 //! | [`cli`] | the command line |
 
-mod answer_bytes;
 pub mod app;
 pub mod auth;
 pub mod cli;
@@ -46,5 +48,6 @@ pub mod serve;
 mod server;
 mod throttle;
 pub mod transaction_csv;
+mod unread_answers;
 mod webhook_bodies;
 mod write_limit;

@@ -1,9 +1,9 @@
 //! The middleware of every request: limits, a deadline, metrics, problem documents.
 
-use crate::answer_bytes::AnswerBytes;
 use crate::app::App;
 use crate::problem::{self, ApiError};
 use crate::routes::webhook::{self, Sender};
+use crate::unread_answers::UnreadAnswerLimit;
 use crate::webhook_bodies::{BodyMemory, WebhookBodies};
 use bursar_engine::metric;
 use futures_util::StreamExt;
@@ -47,7 +47,7 @@ pub struct Guarded<E> {
     in_flight: AtomicUsize,
     webhooks_in_flight: AtomicUsize,
     webhook_bodies: WebhookBodies,
-    answer_bytes: AnswerBytes,
+    unread_answers: UnreadAnswerLimit,
 }
 
 impl<E> Guarded<E> {
@@ -55,9 +55,9 @@ impl<E> Guarded<E> {
     pub fn new(inner: E, app: Arc<App>) -> Self {
         let http = &app.config.http;
         let webhook_bodies = WebhookBodies::new(http.webhook_bodies_max_bytes, http.webhook_bodies_small_bytes);
-        let answer_bytes = AnswerBytes::new(http.answers_max_bytes);
+        let unread_answers = UnreadAnswerLimit::new(http.answers_max_bytes);
         let (in_flight, webhooks_in_flight) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { inner, app, in_flight, webhooks_in_flight, webhook_bodies, answer_bytes }
+        Self { inner, app, in_flight, webhooks_in_flight, webhook_bodies, unread_answers }
     }
 
     /// Counts a request as in flight, or refuses it if there are too many.
@@ -123,7 +123,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         let _in_flight = self.enter(&self.in_flight)?;
         if is_read(&request) {
             let response = self.inner.call(request).await?;
-            let counted = self.answer_bytes.count(response).await;
+            let counted = self.unread_answers.count(response).await;
             return Ok(counted.unwrap_or_else(|| problem::respond(overloaded())));
         }
         let body = request.take_body();

@@ -20,17 +20,17 @@ use tokio::task::JoinHandle;
 /// HTTP gets the drain timeout divided by this; jobs get the rest.
 const HTTP_DRAIN_SHARE: u32 = 3;
 
-/// Shifts the machine's clock by this many milliseconds, for tests of nodes whose clocks differ.
+/// Shifts the time that this process reads by this many milliseconds, for tests of nodes whose clocks differ.
 pub const CLOCK_SKEW_VARIABLE: &str = "BURSAR_TEST_CLOCK_SKEW_MS";
 
 /// How long closing the connections to the database may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A running server.
+/// A server that answers requests until [`Running::stop`].
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
-    /// The application.
+    /// The application behind the HTTP endpoint.
     pub app: Arc<App>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
@@ -40,7 +40,8 @@ pub struct Running {
 /// operators watch it too.
 pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> {
     sandbox::check(&config)?;
-    // Before the port, so that a second process in one folder fails with the message about the folder.
+    // Lock the folder before binding the port: a second process with the same folder then reports the folder, not the
+    // port.
     let lock = lock_folder(&config)?;
     let listener = server::listen(&config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr().context("the address of the listener is not known")?;
@@ -77,10 +78,10 @@ impl Running {
     }
 }
 
-/// `bursar serve`: runs until SIGTERM or SIGINT, or until the actors give up.
+/// `bursar serve`: runs until SIGTERM or SIGINT, or until an actor could not be restarted.
 pub async fn run(config: Config, role: Role, demo: bool) -> Result<()> {
     skew_clock(&config)?;
-    // Installed before the first answer, after which a caller may already send SIGTERM.
+    // Install the handler before the server answers: from its first answer on, a caller may send SIGTERM.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let running = tokio::select! {
         running = start(config, role, Clock::System) => running?,
@@ -90,18 +91,18 @@ pub async fn run(config: Config, role: Role, demo: bool) -> Result<()> {
     if demo {
         print_demo(&running).await?;
     }
-    let gave_up = tokio::select! {
+    let actors_failed = tokio::select! {
         _ = terminate.recv() => false,
         _ = tokio::signal::ctrl_c() => false,
         () = running.app.runtime.failed() => true,
     };
     tracing::info!("stopping");
     running.stop().await?;
-    anyhow::ensure!(!gave_up, "the actors gave up; see the log");
+    anyhow::ensure!(!actors_failed, "an actor could not be restarted; see the log");
     Ok(())
 }
 
-/// Shifts the machine's clock if a test asks for it. Refused in live mode.
+/// Shifts the time that this process reads if a test asks for it. Refused in live mode.
 fn skew_clock(config: &Config) -> Result<()> {
     let Ok(text) = std::env::var(CLOCK_SKEW_VARIABLE) else { return Ok(()) };
     let skew_ms = text.parse().with_context(|| format!("{CLOCK_SKEW_VARIABLE} must be a number of milliseconds"))?;
@@ -109,7 +110,7 @@ fn skew_clock(config: &Config) -> Result<()> {
         !config.stripe.livemode,
         "{CLOCK_SKEW_VARIABLE} shifts the clock, for tests only; unset it if stripe.livemode is true"
     );
-    tracing::warn!(skew_ms, "{CLOCK_SKEW_VARIABLE} shifts the machine's clock; it is for tests only");
+    tracing::warn!(skew_ms, "{CLOCK_SKEW_VARIABLE} shifts this process's clock; it is for tests only");
     clock::skew_for_tests(skew_ms);
     Ok(())
 }

@@ -20,9 +20,9 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Most bytes of a request's head, and of each buffer of a connection.
+/// Maximum number of bytes of a request's head, and of each buffer of a connection.
 pub const BUFFER_MAX_BYTES: usize = 32 * 1_024;
-/// Most headers of a request.
+/// Maximum number of headers of a request.
 const HEADERS_MAX: usize = 100;
 /// The socket's send buffer. The system doubles it for its own overhead. Its default can reach 4 MiB per connection.
 const SEND_BUFFER_BYTES: u32 = 64 * 1_024;

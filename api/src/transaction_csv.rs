@@ -17,9 +17,9 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 /// Rows of a page.
 const PAGE_ROWS: u64 = 500;
-/// Most pages that wait for the reader.
+/// Maximum number of pages that wait for the reader.
 const PAGES_WAITING_MAX: usize = 1;
-/// Most exports at once in this process.
+/// Maximum number of exports at once in this process.
 const EXPORTS_MAX: usize = 16;
 /// How long a reader may take for a page, in milliseconds, before the export is aborted.
 const READER_WAIT_MS: u64 = 30_000;

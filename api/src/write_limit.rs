@@ -1,4 +1,5 @@
-//! Limits on what a customer may write for free: holds that it releases, keys, operations that fail.
+//! Limits on what a customer may write for free: holds that it releases, keys, operations that fail. Each such write has
+//! a write cost.
 //!
 //! Debits and captures are bounded by credits and are not limited here. Each process counts for itself, without a
 //! query: on `n` nodes a customer may write `n` times as much.
@@ -13,15 +14,15 @@ use moka::policy::EvictionPolicy;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The units of a hold: its entry and the entry that ends it.
-pub const HOLD_UNITS: u32 = 2;
-/// The units of an operation at Stripe: its row, its jobs and its calls.
-pub const OPERATION_UNITS: u32 = 10;
-/// Most customers that are counted. Beyond it, the least recently used are forgotten.
+/// The write cost of a hold: its entry and the entry that ends it.
+pub const HOLD_COST: u32 = 2;
+/// The write cost of an operation at Stripe: its row, its jobs and its calls.
+pub const OPERATION_COST: u32 = 10;
+/// Maximum number of customers that are counted. Beyond it, the least recently used are forgotten.
 const CUSTOMERS_MAX: u64 = 100_000;
 
-/// The extra units of a write's metadata: one for each KiB begun.
-pub fn metadata_units(metadata: Option<&str>) -> u32 {
+/// The additional write cost of metadata: one for each KiB begun.
+pub fn metadata_cost(metadata: Option<&str>) -> u32 {
     let bytes = metadata.map_or(0, str::len);
     u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX)
 }
@@ -62,24 +63,24 @@ impl WriteLimit {
         Self { limited: rate.map(|rate| (rate, buckets(rate))) }
     }
 
-    /// Takes the units of a write, before anything is written.
+    /// Counts the cost of a write against the customer's limit, before anything is written.
     ///
     /// # Errors
     /// [`Error::RateLimited`].
-    pub async fn take(&self, customer: &CustomerId, units: u32, now_ms: TimeMs) -> Result<TakenUnits> {
-        let Some((rate, buckets)) = &self.limited else { return Ok(TakenUnits(None)) };
+    pub async fn take(&self, customer: &CustomerId, cost: u32, now_ms: TimeMs) -> Result<WriteCost> {
+        let Some((rate, buckets)) = &self.limited else { return Ok(WriteCost(None)) };
         let new = async { Arc::new(Mutex::new(TokenBucket::new(*rate, now_ms))) };
         let bucket = buckets.entry_by_ref(customer).or_insert_with(new).await.into_value();
-        lock(&bucket).take(*rate, units, now_ms).into_result()?;
-        Ok(TakenUnits(Some((*rate, bucket, units))))
+        lock(&bucket).take(*rate, cost, now_ms).into_result()?;
+        Ok(WriteCost(Some((*rate, bucket, cost))))
     }
 
-    /// Gives units back for an earlier write that turned out to cost credits.
-    pub async fn give_back(&self, customer: &CustomerId, units: u32) {
+    /// Gives the cost of an earlier write back, which turned out to cost credits.
+    pub async fn give_back(&self, customer: &CustomerId, cost: u32) {
         if let Some((rate, buckets)) = &self.limited
             && let Some(bucket) = buckets.get(customer).await
         {
-            lock(&bucket).give_back(*rate, units);
+            lock(&bucket).give_back(*rate, cost);
         }
     }
 }
@@ -88,24 +89,24 @@ fn lock(bucket: &Mutex<TokenBucket>) -> std::sync::MutexGuard<'_, TokenBucket> {
     bucket.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Units that were taken for one write.
+/// The write cost that was counted for one write.
 #[must_use]
-pub struct TakenUnits(Option<(Rate, Bucket, u32)>);
+pub struct WriteCost(Option<(Rate, Bucket, u32)>);
 
-impl TakenUnits {
-    /// The units of a write that is not limited.
+impl WriteCost {
+    /// The cost of a write that is not limited.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// Gives them back: nothing was written, or the write cost credits.
+    /// Gives the cost back: nothing was written, or the write cost credits.
     pub fn give_back(self) {
-        if let Some((rate, bucket, units)) = self.0 {
-            lock(&bucket).give_back(rate, units);
+        if let Some((rate, bucket, cost)) = self.0 {
+            lock(&bucket).give_back(rate, cost);
         }
     }
 
-    /// Gives them back if the write certainly did not happen.
+    /// Gives the cost back if the write certainly did not happen.
     pub fn settle(self, error: &Error) {
         if matches!(
             error,
@@ -130,12 +131,12 @@ mod tests {
         WriteLimit::new(Some(Rate { units: 1, window_ms: 1_000, burst }))
     }
 
-    fn is_denied(taken: &Result<TakenUnits>) -> bool {
+    fn is_denied(taken: &Result<WriteCost>) -> bool {
         matches!(taken, Err(Error::RateLimited { .. }))
     }
 
     #[tokio::test]
-    async fn each_customer_has_units_of_its_own() {
+    async fn each_customer_has_a_limit_of_its_own() {
         let (limit, one, other) = (limit(2), CustomerId::new(), CustomerId::new());
         let _ = limit.take(&one, 2, 0).await.unwrap();
         assert!(is_denied(&limit.take(&one, 1, 0).await));
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_write_that_may_have_happened_costs_units() {
+    async fn only_a_write_that_may_have_happened_is_counted() {
         let (limit, customer) = (limit(2), CustomerId::new());
         limit.take(&customer, 2, 0).await.unwrap().settle(&Error::NotFound("hold"));
         limit.take(&customer, 2, 0).await.unwrap().settle(&Error::Timeout("the ledger"));
@@ -160,9 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn metadata_costs_a_unit_for_each_kib_begun() {
+    fn metadata_costs_one_for_each_kib_begun() {
         let text = "x".repeat(4_096);
-        assert_eq!([0, 1, 1_024, 1_025, 4_096].map(|len| metadata_units(Some(&text[..len]))), [0, 1, 1, 2, 4]);
-        assert_eq!(metadata_units(None), 0);
+        assert_eq!([0, 1, 1_024, 1_025, 4_096].map(|len| metadata_cost(Some(&text[..len]))), [0, 1, 1, 2, 4]);
+        assert_eq!(metadata_cost(None), 0);
     }
 }

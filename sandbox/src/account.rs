@@ -19,7 +19,7 @@ pub(crate) struct Cause {
 }
 
 /// The imitated Stripe account.
-pub(crate) struct Account {
+pub(crate) struct StripeAccount {
     pub(crate) store: Store,
     pub(crate) ids: Ids,
     /// The sandbox's time, set when a transaction begins.
@@ -37,7 +37,7 @@ pub(crate) struct Account {
     pub(crate) api_version: String,
 }
 
-impl Account {
+impl StripeAccount {
     /// An object's current state.
     pub(crate) fn get(&self, id: &str) -> Option<&Value> {
         self.store.get(id)

@@ -1,6 +1,6 @@
 //! The running sandbox: the state behind its lock, and the operations on it.
 
-use crate::account::{Account, Cause};
+use crate::account::{Cause, StripeAccount};
 use crate::clock::{Clock, real_ms};
 use crate::error::{ApiError, Error};
 use crate::fault::Faults;
@@ -27,7 +27,7 @@ const CLOCK_ID: &str = "_clock";
 
 /// Everything behind the lock.
 pub(crate) struct State {
-    pub(crate) account: Account,
+    pub(crate) account: StripeAccount,
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) log: CallLog,
@@ -94,7 +94,7 @@ impl App {
     }
 
     /// Reads the current state.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&Account) -> T) -> T {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&StripeAccount) -> T) -> T {
         let mut state = self.state();
         state.set_time(Cause::default());
         read(&state.account)
@@ -104,7 +104,7 @@ impl App {
     pub(crate) fn transact<T>(
         &self,
         cause: Cause,
-        change: impl FnOnce(&mut Account) -> Result<T, ApiError>,
+        change: impl FnOnce(&mut StripeAccount) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let mut state = self.state();
         state.set_time(cause);
@@ -238,10 +238,10 @@ impl State {
     }
 }
 
-fn account(options: &Options, store: Store, url: &str) -> Account {
+fn account(options: &Options, store: Store, url: &str) -> StripeAccount {
     // The same seed must not produce the same ids again after a restart.
     let seed = options.seed.unwrap_or_else(rand::random) ^ store.seq().rotate_left(32);
-    Account {
+    StripeAccount {
         store,
         ids: Ids::new(seed),
         now_s: 0,

@@ -1,6 +1,6 @@
 //! What the invoices of subscriptions and of calls have in common: creation, finalization and payment.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::payment_intent;
@@ -47,7 +47,7 @@ pub(crate) fn pricing(price: &Value) -> Value {
     })
 }
 
-impl Account {
+impl StripeAccount {
     /// Creates a draft and emits its event. The caller passes the pending invoice items.
     pub(crate) fn draft(&mut self, new: NewInvoice<'_>) -> Result<Value, ApiError> {
         let id = self.new_id("in");

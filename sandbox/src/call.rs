@@ -1,6 +1,6 @@
 //! One call to the imitated API, from the request's bytes to the answer.
 
-use crate::account::{Account, Cause};
+use crate::account::{Cause, StripeAccount};
 use crate::app::{App, State};
 use crate::clock::real_ms;
 use crate::deliver::courier::shape;
@@ -123,7 +123,7 @@ impl App {
                 error.is_stored = false;
                 (Err(error), (None, *should_retry))
             }
-            Some(Fault::Store { status }) => {
+            Some(Fault::StoreFailure { status }) => {
                 (Err(ApiError::api(*status, "The SANDBOX was told to fail this call.")), (None, None))
             }
             Some(Fault::RateLimit { retry_after_s }) => (Err(ApiError::rate_limited()), (*retry_after_s, None)),
@@ -237,7 +237,7 @@ fn finish_call(state: &mut State, admitted: &Admitted, result: Result<Value, Api
 }
 
 /// Renders an answer in the caller's version. Events keep the account's version.
-fn shape_answer(account: &Account, body: &mut Value, version: Version) {
+fn shape_answer(account: &StripeAccount, body: &mut Value, version: Version) {
     let account_version = Version::parse(&account.api_version).unwrap_or_default();
     let is_list = body.text("object") == "list";
     if body.text("object") == "event" {

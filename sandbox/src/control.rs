@@ -6,7 +6,7 @@ pub use money::Money;
 pub(crate) use money::of_customer as money_of;
 pub(crate) use money::state;
 
-use crate::account::{Account, Cause};
+use crate::account::{Cause, StripeAccount};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::fault::FaultRule;
@@ -128,7 +128,7 @@ fn act_on_object(app: &App, parts: &[&str], body: &str) -> Outcome {
     }
 }
 
-fn act(app: &App, change: impl FnOnce(&mut Account) -> Outcome) -> Outcome {
+fn act(app: &App, change: impl FnOnce(&mut StripeAccount) -> Outcome) -> Outcome {
     app.transact(Cause::default(), change)
 }
 

@@ -3,7 +3,7 @@
 pub(crate) mod courier;
 pub(crate) mod sign;
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::objects::event::matches;
@@ -45,7 +45,7 @@ pub(crate) enum DeliveryState {
     Failed,
 }
 
-impl Account {
+impl StripeAccount {
     /// Plans the deliveries of a new event and returns their number.
     pub(crate) fn plan_deliveries(&mut self, event: &Value) -> Result<usize, ApiError> {
         let endpoints = self.endpoints_for(event);

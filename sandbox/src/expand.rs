@@ -1,6 +1,6 @@
 //! `expand[]`: replaces ids by the objects that they name. Source: Stripe, "Expanding Responses".
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::page;
@@ -12,7 +12,7 @@ const PATHS_MAX: usize = 50;
 const LEVELS_MAX: usize = 4;
 
 /// Expands an answer along paths such as `data.customer` or `latest_invoice.payments`.
-pub(crate) fn expand(account: &Account, answer: &mut Value, paths: &[String]) -> Result<(), ApiError> {
+pub(crate) fn expand(account: &StripeAccount, answer: &mut Value, paths: &[String]) -> Result<(), ApiError> {
     if paths.len() > PATHS_MAX {
         return Err(ApiError::invalid("parameter_invalid_string", Some("expand"), "Too many paths to expand."));
     }
@@ -35,7 +35,7 @@ pub(crate) fn expand(account: &Account, answer: &mut Value, paths: &[String]) ->
 }
 
 /// Whether the path leads to something that can be expanded.
-fn walk(account: &Account, value: &mut Value, parts: &[&str]) -> bool {
+fn walk(account: &StripeAccount, value: &mut Value, parts: &[&str]) -> bool {
     let Some((first, rest)) = parts.split_first() else { return true };
     if let Value::Array(items) = value {
         // Any path is valid in an empty list.
@@ -72,12 +72,12 @@ fn walk(account: &Account, value: &mut Value, parts: &[&str]) -> bool {
 }
 
 /// Fields that an object has only when they are expanded.
-fn include(account: &Account, object: &Value, field: &str) -> Option<Value> {
+fn include(account: &StripeAccount, object: &Value, field: &str) -> Option<Value> {
     let id = object.id();
     let of_this = |kind: &str, by: &str, url: String| {
         let rows = account.store.of_customer(kind, object.text("customer")).rev();
         let rows = rows.filter(|row| row.text(by) == id).take(10);
-        page::object(rows.cloned().collect(), &url)
+        page::whole_list(rows.cloned().collect(), &url)
     };
     match (object.text("object"), field) {
         ("invoice", "payments") => {
@@ -93,16 +93,16 @@ fn include(account: &Account, object: &Value, field: &str) -> Option<Value> {
         }
         ("charge", "refunds") => {
             let rows = account.store.of_kind("refund").rev().filter(|row| row.text("charge") == id).take(10);
-            Some(page::object(rows.cloned().collect(), &format!("/v1/charges/{id}/refunds")))
+            Some(page::whole_list(rows.cloned().collect(), &format!("/v1/charges/{id}/refunds")))
         }
         ("customer", "subscriptions") => {
             let rows = account.store.of_customer("subscription", id).rev();
             let rows = rows.filter(|row| !matches!(row.text("status"), "canceled" | "incomplete_expired")).take(10);
-            Some(page::object(rows.cloned().collect(), &format!("/v1/customers/{id}/subscriptions")))
+            Some(page::whole_list(rows.cloned().collect(), &format!("/v1/customers/{id}/subscriptions")))
         }
         ("customer", "sources") => {
             let rows = account.store.of_customer("card", id).rev().take(10);
-            Some(page::object(rows.cloned().collect(), &format!("/v1/customers/{id}/sources")))
+            Some(page::whole_list(rows.cloned().collect(), &format!("/v1/customers/{id}/sources")))
         }
         ("invoice", "discounts") | ("checkout.session", "line_items") => object.get(field).cloned(),
         _ => None,

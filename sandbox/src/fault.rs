@@ -13,15 +13,16 @@ pub(crate) const FAULTS_MAX: usize = 1_000;
 pub enum Fault {
     /// Answers with this status without executing the call. Nothing is stored under its key.
     Refuse {
-        /// The status.
+        /// The HTTP status.
         status: u16,
         /// The `Stripe-Should-Retry` header.
         #[serde(default)]
         should_retry: Option<bool>,
     },
-    /// Stores a failure under the call's key without executing the call, as Stripe does for failures during execution.
-    Store {
-        /// The status, 500 at Stripe.
+    /// Answers with a failure, and stores it under the call's key. The call is not executed.
+    #[serde(rename = "store")]
+    StoreFailure {
+        /// The HTTP status, 500 at Stripe.
         status: u16,
     },
     /// Executes the call, then cuts the connection instead of answering.

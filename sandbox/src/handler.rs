@@ -1,6 +1,6 @@
 //! The signature of handlers.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::form::Form;
 use serde_json::Value;
@@ -26,4 +26,4 @@ impl Call {
 }
 
 /// Answers a call from the state.
-pub(crate) type Handler = fn(&mut Account, &Call) -> Result<Value, ApiError>;
+pub(crate) type Handler = fn(&mut StripeAccount, &Call) -> Result<Value, ApiError>;

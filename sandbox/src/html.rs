@@ -1,6 +1,6 @@
 //! Pages for people. Each says that this is a sandbox, and escapes foreign text.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::app::App;
 use crate::control::state;
 use crate::field::Fields;
@@ -31,7 +31,7 @@ pub(crate) fn page(app: &App, method: &str, path: &str) -> Option<String> {
     }
 }
 
-fn overview(account: &Account) -> String {
+fn overview(account: &StripeAccount) -> String {
     let state = state(account);
     let mut body = format!("<p>The sandbox's time is {}.</p>", escape(&time(account.now_s)));
     body.push_str("<h2>Money by customer</h2>");
@@ -54,12 +54,12 @@ fn overview(account: &Account) -> String {
             event.int("pending_webhooks").to_string(),
         ]
     });
-    body.push_str(&table(&["time", "type", "object", "deliveries open"], rows));
+    body.push_str(&table(&["time", "type", "object", "pending deliveries"], rows));
     body.push_str("<p>The control API is under <code>/sandbox/v1/</code>; the sandbox's README lists it.</p>");
     frame("Stripe stand-in", &body)
 }
 
-fn document(account: &Account, kind: &str, id: &str) -> Option<String> {
+fn document(account: &StripeAccount, kind: &str, id: &str) -> Option<String> {
     let object = account.get(id).filter(|object| object.text("object") == kind)?;
     let fields = [
         "number",

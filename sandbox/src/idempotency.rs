@@ -1,6 +1,6 @@
 //! Answers stored under idempotency keys. Source: Stripe, "Idempotent requests".
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ pub(crate) fn fingerprint(method: &str, path: &str, parameters: &Value) -> Strin
 }
 
 /// The answer stored under a key, if there is one.
-pub(crate) fn find(account: &Account, key: &str, fingerprint: &str) -> Result<Option<Answer>, ApiError> {
+pub(crate) fn find(account: &StripeAccount, key: &str, fingerprint: &str) -> Result<Option<Answer>, ApiError> {
     if key.len() > KEY_LEN_MAX {
         let message = format!("Idempotency keys can have up to {KEY_LEN_MAX} characters.");
         return Err(ApiError::invalid("idempotency_key_too_long", None, &message));
@@ -45,7 +45,7 @@ pub(crate) fn find(account: &Account, key: &str, fingerprint: &str) -> Result<Op
 }
 
 /// Stores an answer under its key.
-pub(crate) fn keep(account: &mut Account, key: &str, fingerprint: &str, answer: &Answer) {
+pub(crate) fn keep(account: &mut StripeAccount, key: &str, fingerprint: &str, answer: &Answer) {
     let id = id(key);
     // Removed first, because a replaced entry would keep its old place in the order of age.
     account.store.remove(&id);
@@ -57,7 +57,7 @@ pub(crate) fn keep(account: &mut Account, key: &str, fingerprint: &str, answer: 
 }
 
 /// Deletes answers that are too old or too many.
-pub(crate) fn prune(account: &mut Account) {
+pub(crate) fn prune(account: &mut StripeAccount) {
     let excess = account.store.count(KIND).saturating_sub(ANSWERS_MAX);
     let until_s = account.now_s - KEPT_S;
     let rows = account.store.of_kind(KIND).enumerate();

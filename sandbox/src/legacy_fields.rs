@@ -1,7 +1,7 @@
 //! Adds data that only older versions show and that must be looked up. [`crate::render`] takes it from the object's
 //! own fields.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::field::Fields;
 use crate::version::Version;
 use serde_json::Value;
@@ -10,13 +10,13 @@ use serde_json::Value;
 const ROWS_MAX: usize = 10;
 
 /// Adds to all objects in a value the fields that `version` has and the newest version lacks.
-pub(crate) fn add(account: &Account, value: &mut Value, version: Version) {
+pub(crate) fn add(account: &StripeAccount, value: &mut Value, version: Version) {
     if version < Version::BASIL {
         add_to_objects(account, value, version);
     }
 }
 
-fn add_to_objects(account: &Account, value: &mut Value, version: Version) {
+fn add_to_objects(account: &StripeAccount, value: &mut Value, version: Version) {
     let missing = match value.text("object") {
         "invoice" => charge_of_invoice(account, value),
         "line_item" => price_of_line(account, value),
@@ -40,18 +40,18 @@ fn add_to_objects(account: &Account, value: &mut Value, version: Version) {
 type InternalField = Option<(&'static str, Value)>;
 
 /// The charge of the invoice once it was attempted: an event may be older than the charge.
-fn charge_of_invoice(account: &Account, invoice: &Value) -> InternalField {
+fn charge_of_invoice(account: &StripeAccount, invoice: &Value) -> InternalField {
     let intent = account.get(invoice.opt("_payment_intent")?)?;
     invoice.is("attempted").then(|| ("_charge", intent["latest_charge"].clone()))
 }
 
-fn price_of_line(account: &Account, line: &Value) -> InternalField {
+fn price_of_line(account: &StripeAccount, line: &Value) -> InternalField {
     let price = line["pricing"]["price_details"].opt("price")?;
     Some(("_price", account.get(price)?.clone()))
 }
 
 /// The charges up to the PaymentIntent's latest, newest first.
-fn charges(account: &Account, intent: &Value) -> InternalField {
+fn charges(account: &StripeAccount, intent: &Value) -> InternalField {
     let id = intent.opt("id")?;
     let latest = intent.opt("latest_charge").or_else(|| intent["latest_charge"].opt("id"))?;
     let charges = owned(account, "charge", intent).into_iter().rev();
@@ -61,7 +61,7 @@ fn charges(account: &Account, intent: &Value) -> InternalField {
 }
 
 /// The refunds that add up to the charge's refunded amount, newest first.
-fn refunds(account: &Account, charge: &Value) -> InternalField {
+fn refunds(account: &StripeAccount, charge: &Value) -> InternalField {
     let id = charge.opt("id")?;
     let mut left = charge.int("amount_refunded");
     let refunds = owned(account, "refund", charge).into_iter().filter(|refund| refund.text("charge") == id);
@@ -75,7 +75,7 @@ fn refunds(account: &Account, charge: &Value) -> InternalField {
 }
 
 /// The objects of a kind that belong to the same customer, oldest first.
-fn owned<'a>(account: &'a Account, kind: &str, object: &Value) -> Vec<&'a Value> {
+fn owned<'a>(account: &'a StripeAccount, kind: &str, object: &Value) -> Vec<&'a Value> {
     match object.opt("customer") {
         Some(customer) => account.store.of_customer(kind, customer).collect(),
         None => account.store.of_kind(kind).collect(),

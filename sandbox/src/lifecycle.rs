@@ -3,7 +3,7 @@
 
 mod transition;
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::idempotency;
@@ -14,12 +14,13 @@ use std::collections::BinaryHeap;
 
 /// How long a new subscription waits for its first payment. Source: Stripe, "How subscriptions work".
 pub(crate) const INCOMPLETE_EXPIRES_S: i64 = 23 * 3_600;
-/// How long before its end a trial is announced. Source: Stripe, "Using trial periods".
+/// How long before the end of a trial `customer.subscription.trial_will_end` is sent. Source: Stripe, "Using trial
+/// periods".
 pub(crate) const TRIAL_WARNING_S: i64 = 3 * 86_400;
-/// Maximum number of transitions of one advance of the clock. Further ones wait for the next.
+/// Maximum number of transitions in one advance of the clock. The rest run in the next advance.
 const TRANSITIONS_MAX: usize = 100_000;
 
-/// The next transition of an object.
+/// What time alone does to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transition {
     WarnOfTrialEnd,
@@ -76,7 +77,7 @@ fn invoice_transition(invoice: &Value) -> Option<(i64, Transition)> {
     }
 }
 
-impl Account {
+impl StripeAccount {
     /// Carries out what is due until `until_s`, in order, each at its own time. Returns the number of transitions.
     pub(crate) fn run_due(&mut self, until_s: i64) -> Result<usize, ApiError> {
         let kinds = ["subscription", "invoice"];
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_is_announced_three_days_before_its_end_and_once() {
+    fn the_end_of_a_trial_is_announced_once_three_days_before() {
         let end = 2_000_000;
         let trial = json!({ "status": "trialing", "trial_end": end });
         assert_eq!(next_transition(&subscription(trial)), Some((end - TRIAL_WARNING_S, Transition::WarnOfTrialEnd)));

@@ -1,4 +1,4 @@
-//! The `bursar-sandbox` command.
+//! The `bursar-sandbox` command: turns its options into a [`Sandbox`] and runs it until Ctrl-C or SIGTERM.
 
 use anyhow::{Context, Result};
 use bursar_sandbox::version::NEWEST;
@@ -49,7 +49,7 @@ struct Cli {
     /// Run the sandbox's clock this many times as fast as real time.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     time_scale: f64,
-    /// Multiply the hours between attempts to deliver an event by this.
+    /// Scale the waits between deliveries of an event by this factor.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     retry_scale: f64,
     /// Deliver each event up to this many times.
@@ -61,10 +61,10 @@ struct Cli {
     /// Lose deliveries with this probability.
     #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0)]
     drop_probability: f64,
-    /// Days between attempts to collect a failed renewal.
+    /// Days before each retry of a renewal's failed payment, separated by commas.
     #[arg(long, value_name = "DAYS", value_delimiter = ',', default_value = "3,5,7")]
     retry_days: Vec<i64>,
-    /// What happens to a subscription after the last attempt.
+    /// What happens to a subscription after the last payment retry fails.
     #[arg(long, value_enum, default_value_t = After::Cancel)]
     after_retries: After,
     /// Maximum number of calls per second. Stripe's own sandboxes allow 25.

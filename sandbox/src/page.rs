@@ -1,6 +1,6 @@
 //! Lists in pages, newest first. Source: Stripe, "Pagination".
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
@@ -8,18 +8,19 @@ use crate::handler::Call;
 use crate::store::Store;
 use serde_json::{Value, json};
 
-/// Rows of a page by default.
+/// Number of rows in a page by default.
 const LIMIT: i64 = 10;
-/// Maximum number of rows of a page.
+/// Maximum number of rows in a page.
 const LIMIT_MAX: i64 = 100;
 
-/// A list object.
-pub(crate) fn object(data: Vec<Value>, url: &str) -> Value {
+/// A list with all rows on one page.
+pub(crate) fn whole_list(data: Vec<Value>, url: &str) -> Value {
     json!({ "object": "list", "data": data, "has_more": false, "url": url })
 }
 
-/// The requested page of rows, which are given oldest first. The object at a page's boundary may have left the list.
-pub(crate) fn of<'a>(
+/// The requested page of rows, which are given oldest first. `starting_after` and `ending_before` may name an object
+/// that is no longer in the list.
+pub(crate) fn paginate<'a>(
     store: &Store,
     rows: impl DoubleEndedIterator<Item = &'a Value>,
     form: &Form,
@@ -56,7 +57,7 @@ pub(crate) fn of<'a>(
 }
 
 /// A list of a kind. `filters` names parameters that must equal fields of the same name.
-pub(crate) fn list(account: &Account, call: &Call, kind: &str, filters: &[&str]) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &StripeAccount, call: &Call, kind: &str, filters: &[&str]) -> Result<Value, ApiError> {
     let form = &call.form;
     let wanted = |row: &&Value| {
         filters.iter().all(|filter| form.text(filter).is_none_or(|value| field(row, filter) == value))
@@ -64,8 +65,10 @@ pub(crate) fn list(account: &Account, call: &Call, kind: &str, filters: &[&str])
     };
     let url = format!("/v1/{}", call.path.trim_start_matches("/v1/"));
     match form.text("customer").filter(|_| filters.contains(&"customer")) {
-        Some(customer) => of(&account.store, account.store.of_customer(kind, customer).filter(wanted), form, &url),
-        None => of(&account.store, account.store.of_kind(kind).filter(wanted), form, &url),
+        Some(customer) => {
+            paginate(&account.store, account.store.of_customer(kind, customer).filter(wanted), form, &url)
+        }
+        None => paginate(&account.store, account.store.of_kind(kind).filter(wanted), form, &url),
     }
 }
 
@@ -134,7 +137,7 @@ mod tests {
     fn page_of(wanted: fn(&&Value) -> bool, parameters: &str) -> (Vec<String>, bool) {
         let store = store();
         let rows = store.of_kind("row").filter(wanted);
-        let page = of(&store, rows, &Form::decode(parameters).unwrap(), "/v1/rows").unwrap();
+        let page = paginate(&store, rows, &Form::decode(parameters).unwrap(), "/v1/rows").unwrap();
         let ids = page["data"].as_array().unwrap().iter().map(|row| row.id().to_owned()).collect();
         (ids, page.is("has_more"))
     }
@@ -166,7 +169,10 @@ mod tests {
     fn a_page_of_zero_rows_or_after_an_unknown_row_is_refused() {
         let store = store();
         for parameters in ["limit=0", "limit=101", "starting_after=nobody"] {
-            assert!(of(&store, store.of_kind("row"), &Form::decode(parameters).unwrap(), "/").is_err(), "{parameters}");
+            assert!(
+                paginate(&store, store.of_kind("row"), &Form::decode(parameters).unwrap(), "/").is_err(),
+                "{parameters}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One attempt to pay a PaymentIntent: the card's result, the charge, and the PaymentIntent's new state.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::card::{AUTHENTICATION_REQUIRED, Decline, Outcome};
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -31,7 +31,7 @@ pub(crate) enum PaymentResult {
 
 /// Tries to pay a PaymentIntent with a payment method.
 pub(crate) fn pay(
-    account: &mut Account,
+    account: &mut StripeAccount,
     intent: &str,
     method: &Value,
     attempt: Attempt,
@@ -56,7 +56,7 @@ pub(crate) fn pay(
     }
 }
 
-fn ask_for_authentication(account: &mut Account, intent: &str, method: &Value) -> Result<(), ApiError> {
+fn ask_for_authentication(account: &mut StripeAccount, intent: &str, method: &Value) -> Result<(), ApiError> {
     let next_action = next_action(account, intent);
     let fields = json!({
         "status": "requires_action", "payment_method": method.id(), "next_action": next_action,
@@ -67,7 +67,7 @@ fn ask_for_authentication(account: &mut Account, intent: &str, method: &Value) -
 }
 
 /// The action that the customer's browser must take.
-pub(crate) fn next_action(account: &Account, intent: &str) -> Value {
+pub(crate) fn next_action(account: &StripeAccount, intent: &str) -> Value {
     match account.copy(intent).opt("_return_url") {
         Some(return_url) => json!({
             "type": "redirect_to_url",
@@ -80,7 +80,7 @@ pub(crate) fn next_action(account: &Account, intent: &str) -> Value {
     }
 }
 
-fn succeed(account: &mut Account, intent: &str, method: &Value, attempt: Attempt) -> Result<Value, ApiError> {
+fn succeed(account: &mut StripeAccount, intent: &str, method: &Value, attempt: Attempt) -> Result<Value, ApiError> {
     let before = account.copy(intent);
     let amount = before.int("amount");
     let is_manual = before.text("capture_method") == "manual";
@@ -104,7 +104,7 @@ fn succeed(account: &mut Account, intent: &str, method: &Value, attempt: Attempt
     Ok(charge)
 }
 
-fn save_method(account: &mut Account, intent: &Value, method: &Value, attempt: Attempt) -> Result<(), ApiError> {
+fn save_method(account: &mut StripeAccount, intent: &Value, method: &Value, attempt: Attempt) -> Result<(), ApiError> {
     if attempt.is_authenticated {
         account.change(method.id(), json!({ "_is_set_up": true }));
     }
@@ -117,7 +117,7 @@ fn save_method(account: &mut Account, intent: &Value, method: &Value, attempt: A
 
 /// Records a declined payment. Returns the error, which contains the PaymentIntent.
 pub(crate) fn fail(
-    account: &mut Account,
+    account: &mut StripeAccount,
     intent: &str,
     method: &Value,
     decline: &Decline,
@@ -139,7 +139,7 @@ pub(crate) fn fail(
 }
 
 /// Captures reserved money.
-pub(crate) fn capture(account: &mut Account, intent: &str, amount: i64) -> Result<(), ApiError> {
+pub(crate) fn capture(account: &mut StripeAccount, intent: &str, amount: i64) -> Result<(), ApiError> {
     let before = account.copy(intent);
     let charge = account.copy(before.text("latest_charge"));
     let mut fields = receipt_fields(account, charge.id(), amount, charge.text("currency"))?;

@@ -1,6 +1,6 @@
 //! The sandbox as a part of another process, such as a test or `bursar serve`.
 
-use crate::account::{Account, Cause};
+use crate::account::{Cause, StripeAccount};
 use crate::app::App;
 use crate::control::{Money, money_of};
 use crate::cut::{ConnectionCutter, Listener};
@@ -241,7 +241,7 @@ impl Sandbox {
 
     /// The number of waiting deliveries.
     pub fn deliveries_waiting(&self) -> usize {
-        self.app.read(Account::waiting)
+        self.app.read(StripeAccount::waiting)
     }
 
     /// Changes fields of an object without emitting an event.
@@ -258,7 +258,7 @@ impl Sandbox {
         })
     }
 
-    fn transact(&self, change: impl FnOnce(&mut Account) -> Result<Value, ApiError>) -> Result<Value, Error> {
+    fn transact(&self, change: impl FnOnce(&mut StripeAccount) -> Result<Value, ApiError>) -> Result<Value, Error> {
         let mut value = self.app.transact(Cause::default(), change).map_err(refused)?;
         strip(&mut value);
         Ok(value)

@@ -5,11 +5,11 @@ use serde_json::Value;
 /// An HTTP answer whose body has been read.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The status.
+    /// The HTTP status code.
     pub status: u16,
     /// The body as JSON; null if it is not JSON.
     pub body: Value,
-    /// The content type.
+    /// The Content-Type header; empty if there is none.
     pub content_type: String,
     /// The Retry-After header.
     pub retry_after: Option<String>,

@@ -148,7 +148,7 @@ async fn run_and_check(options: Options, cluster: &Arc<Cluster>, run_log: &Arc<R
 
     let mut discrepancies = settle::settle(&caller, run_log).await?;
     run_log.note("no job is left; comparing");
-    let known: Known = load.record.known().clone();
+    let known: Known = load.record.lock().clone();
     discrepancies.extend(known.discrepancies.iter().cloned());
     let (found, events) = check::everything(&caller, &known, began_ms).await?;
     discrepancies.extend(found);

@@ -20,7 +20,7 @@ pub enum Fault {
     /// It is not executed, and answered with this status.
     Refuse(u16),
     /// It is not executed, and this status is stored under its key, as Stripe does with a 500.
-    Store(u16),
+    StoreFailure(u16),
     /// It is executed, and its answer is lost.
     LoseAnswer,
 }
@@ -87,7 +87,7 @@ impl FakeStripe {
         self.state().objects.net_paid(stripe_customer)
     }
 
-    /// Returns an object.
+    /// Returns the object with this id as JSON.
     pub fn object(&self, id: &str) -> Value {
         self.state().objects.get(id)
     }
@@ -117,8 +117,8 @@ impl FakeStripe {
         self.state().objects.put(object.clone());
     }
 
-    /// Adds an event to the list of events, as delivered or as lost.
-    pub fn list_event(&self, event: &Value, is_lost: bool) {
+    /// Adds an event to what `GET /v1/events` lists; `is_lost` marks its delivery as failed (`delivery_success=false`).
+    pub fn add_listed_event(&self, event: &Value, is_lost: bool) {
         let mut event = event.clone();
         event["outcome"] = if is_lost { "lost" } else { "delivered" }.into();
         self.put(&event);
@@ -129,7 +129,7 @@ impl FakeStripe {
         self.state().faults.clear();
     }
 
-    /// Changes fields of an object.
+    /// Overwrites these fields of an object and keeps the others.
     pub fn set(&self, id: &str, fields: &Value) {
         self.state().objects.set(id, fields);
     }
@@ -183,7 +183,7 @@ fn decide(
     let failure = |status: u16| (status, json!({"error": {"type": "api_error", "message": "told to fail"}}));
     let (reply, is_lost) = match fault {
         Some(Fault::Refuse(status)) => return (failure(status), false, false),
-        Some(Fault::Store(status)) => (failure(status), false),
+        Some(Fault::StoreFailure(status)) => (failure(status), false),
         Some(Fault::LoseAnswer) => (state.objects.call(method, path, form), true),
         None => (state.objects.call(method, path, form), false),
     };

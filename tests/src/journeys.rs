@@ -65,7 +65,7 @@ const SAVED_KINDS: [&str; 10] = [
     "invoice_payment",
     "event",
 ];
-/// Maximum of days of a run.
+/// Maximum number of days of a run.
 const DAYS_MAX: usize = 10_000;
 
 /// The options of a run.
@@ -77,7 +77,7 @@ pub struct Options {
     pub customers: usize,
     /// No day starts after this many seconds.
     pub seconds: Option<u64>,
-    /// Maximum of days.
+    /// Maximum number of days.
     pub days: Option<usize>,
     /// The backends.
     pub backend: Backend,

@@ -19,12 +19,12 @@ pub use app::{Backend, TestApp, TestCustomer};
 /// Declares tests that run on both pairs of backends: `name::embedded` and `name::production`.
 ///
 /// ```text
-/// both! {
+/// with_app! {
 ///     async fn a_claim(app: &TestApp) { … }
 /// }
 /// ```
 #[macro_export]
-macro_rules! both {
+macro_rules! with_app {
     ($($(#[$attribute:meta])* async fn $name:ident($app:ident: &TestApp) $body:block)*) => {
         $(
             $(#[$attribute])*

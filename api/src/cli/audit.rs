@@ -29,7 +29,7 @@ pub enum AuditCommand {
     },
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`].

@@ -140,7 +140,7 @@ pub enum CustomerCommand {
     },
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`Error`].

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use std::fmt;
 
-/// Most characters quoted from an answer that is not a problem document.
+/// Maximum number of characters quoted from an answer that is not a problem document.
 const ANSWER_LEN_MAX: usize = 200;
 
 /// An error of a client command. `Display` is the whole message.

@@ -91,7 +91,7 @@ pub struct EventReplayArgs {
     /// Show what would happen, and change nothing.
     #[arg(long, conflicts_with = "id")]
     pub dry_run: bool,
-    /// Most events per second.
+    /// Maximum number of events per second.
     #[arg(long, value_name = "N", conflicts_with = "id", default_value_t = replay::RATE_DEFAULT)]
     #[arg(value_parser = replay::rate_parser())]
     pub rate: i64,
@@ -100,7 +100,7 @@ pub struct EventReplayArgs {
     pub yes: bool,
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`].

@@ -18,13 +18,13 @@ pub enum GithubCommand {
     Send(SendArgs),
 }
 
-/// Arguments of `github send`.
+/// What to send, and with which signature and headers.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// Options of sending.
+    /// The file to send, and how often.
     #[command(flatten)]
     pub options: SendOptions,
-    /// Secret of the webhook. Of several, separated by commas, the first is used. By default the one in the data
+    /// The webhook's secret. If there are several, separated by commas, the first is used. Default: the one in the data
     /// folder's `secrets.json`.
     #[arg(long, env = "GITHUB_WEBHOOK_SECRET", hide_env_values = true)]
     pub secret: Option<Secret>,
@@ -36,7 +36,7 @@ pub struct SendArgs {
     pub delivery: Option<String>,
 }
 
-/// Runs the command.
+/// Signs the event, posts it, and prints the server's answers.
 ///
 /// # Errors
 /// See [`super::error::Error`]; or there is no secret, or the file cannot be read.

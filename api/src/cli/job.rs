@@ -88,7 +88,7 @@ pub enum JobCommand {
     },
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`].

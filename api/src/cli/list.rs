@@ -8,15 +8,15 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// Most items of a page of the server.
+/// Maximum number of items in a page of the server.
 const PAGE_MAX: u64 = 100;
-/// Most pages that are fetched.
+/// Maximum number of pages that are fetched.
 const PAGES_MAX: u64 = 10_000;
 
 /// Paging options of a list.
 #[derive(Debug, Clone, Args)]
 pub struct Paging {
-    /// Most items.
+    /// Maximum number of items.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
     /// All items.

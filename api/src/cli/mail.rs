@@ -95,7 +95,7 @@ pub struct PreviewArgs {
     pub config: ConfigFile,
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`].

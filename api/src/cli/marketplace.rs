@@ -90,7 +90,7 @@ pub enum MarketplaceCommand {
     },
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`].

@@ -44,7 +44,7 @@ pub fn note(text: &str) {
     eprintln!("{text}");
 }
 
-/// Prints the error of a command, if any, and returns the exit code: 0 done, 1 failed, 2 wrong usage.
+/// Prints the error of a command, if any, and returns the exit code: that of the result, 1 failed, 2 wrong usage.
 pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 /// How often the server is polled.
 const INTERVAL_MS: u64 = 500;
-/// Most failures in a row, which cover a restart of the server.
+/// Maximum number of consecutive failures: at two polls a second, long enough for the server to restart.
 const FAILURES_MAX: u32 = 120;
-/// Most findings that are shown after a run; `reconciliations show` shows the others.
+/// Maximum number of findings that are shown after a run; `reconciliations show` shows the others.
 const SHOWN_MAX: u64 = 20;
 /// How far back Stripe lists events, in hours.
 const HOURS_MAX: i64 = 30 * 24;

@@ -107,7 +107,7 @@ pub struct CreateArgs {
     /// Show what would happen, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Most jobs per second.
+    /// Maximum number of jobs per second.
     #[arg(long, value_name = "N", default_value_t = RATE_DEFAULT, value_parser = rate_parser())]
     pub rate: i64,
     /// Start it at once.
@@ -130,7 +130,7 @@ pub struct NewReplay {
     pub error: Option<String>,
     /// Change nothing.
     pub dry_run: bool,
-    /// Most jobs per second.
+    /// Maximum number of jobs per second.
     pub rate: i64,
     /// The reason, for the audit log.
     pub reason: String,
@@ -151,7 +151,7 @@ impl NewReplay {
     }
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`].

@@ -26,7 +26,7 @@ const REPLAY_KEYS: &[&str] = &[
     "created_at",
     "finished_at",
 ];
-/// Most items of a dry run that are shown; all are counted.
+/// Maximum number of items of a dry run that are shown; all are counted.
 const DRY_RUN_SHOWN_MAX: usize = 50;
 
 /// Renders a replay.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::io::Read;
 use std::process::ExitCode;
 
-/// Most times that a file can be sent.
+/// Maximum number of times that a file can be sent.
 const COUNT_MAX: u64 = 1_000_000;
 
 /// Options of sending a webhook.

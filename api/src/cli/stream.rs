@@ -64,7 +64,7 @@ pub enum StreamCommand {
     },
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`].

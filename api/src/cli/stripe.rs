@@ -42,11 +42,11 @@ pub struct EventsArgs {
 /// Arguments of `stripe send`.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// Options of sending.
+    /// The file to send, and how often.
     #[command(flatten)]
     pub options: SendOptions,
-    /// Signing secret of the endpoint (`whsec_…`). Of several, separated by commas, the first is used. By default the
-    /// one in the data folder's `secrets.json`.
+    /// The endpoint's signing secret (`whsec_…`). If there are several, separated by commas, the first is used. Default:
+    /// the one in the data folder's `secrets.json`.
     #[arg(long, env = "STRIPE_WEBHOOK_SECRET", hide_env_values = true)]
     pub secret: Option<Secret>,
     /// Time of the signature, in seconds since 1970; by default now.
@@ -54,7 +54,7 @@ pub struct SendArgs {
     pub timestamp: Option<i64>,
 }
 
-/// Runs the command.
+/// Makes the command's requests and prints the answers.
 ///
 /// # Errors
 /// See [`super::error::Error`]; or there is no secret, or the file cannot be read.

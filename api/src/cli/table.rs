@@ -8,9 +8,9 @@ use serde_json::Value;
 const GAP: u16 = 2;
 /// The least width of a wrapped column.
 const WRAPPED_MIN: u16 = 10;
-/// Most lines of one row when the table has to fit.
+/// Maximum number of lines of one row when the table has to fit.
 const ROW_LINES_MAX: usize = 3;
-/// Most characters of one cell.
+/// Maximum number of characters of one cell.
 const CELL_LEN_MAX: usize = 4_000;
 
 /// A column: the key of its values, and how it adapts to a narrow terminal. Its title is the key in upper case.

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub const INTERRUPTED: u8 = 130;
 /// How often the server is polled.
 const INTERVAL_MS: u64 = 1_000;
-/// Most failures in a row, which cover a restart of the server.
+/// Maximum number of consecutive failures: at one poll a second, long enough for the server to restart.
 const FAILURES_MAX: u32 = 60;
 
 /// How watching ended.
@@ -39,7 +39,7 @@ pub async fn watch(client: &Client, id: &str, answer: Value) -> anyhow::Result<W
     Ok(Watched::Interrupted)
 }
 
-/// Waits for Ctrl-C. If it cannot be caught, it ends the process as usual.
+/// Waits for Ctrl-C. If the handler cannot be installed, this waits forever and Ctrl-C ends the process as usual.
 pub(super) async fn ctrl_c() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;

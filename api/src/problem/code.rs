@@ -33,7 +33,7 @@ pub const CODES: &[Code] = &[
          events is unclear",
     ),
     code(400, "invalid_body", "parse request payload error: failed to parse \"UsageRequest\": unknown field `unit`."),
-    code(400, "invalid_cursor", "cursor must be a next_cursor of an earlier answer."),
+    code(400, "invalid_cursor", "cursor must be the next_cursor of an earlier response."),
     code(400, "invalid_date", "effective_date must not be in the future"),
     code(400, "invalid_email", "the e-mail address is not valid: Missing separator character '@'."),
     code(400, "invalid_expiry", "expires_at must be in the future"),

@@ -9,7 +9,7 @@ use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
-use crate::write_limit::TakenUnits;
+use crate::write_limit::WriteCost;
 use bursar_engine::Result as EngineResult;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::api_key::{ApiKey, NewKey};
@@ -184,9 +184,9 @@ impl ApiKeyApi {
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
         let now_ms = app.clock.now_ms();
         let new = NewKey::generate(&auth.0, check_name(&body.0.name.0)?, now_ms);
-        let units = take_units(&app, &auth.0, &idempotency_key).await?;
+        let cost = take_write_cost(&app, &auth.0, &idempotency_key).await?;
         let made = api_key::make(&app.db, &actor(&auth.0), new, request, Value::Null, now_ms).await;
-        Ok(settle_units(units, made, |made| made)?.into())
+        Ok(settle_write_cost(cost, made, |made| made)?.into())
     }
 
     /// Rotate a key
@@ -213,9 +213,9 @@ impl ApiKeyApi {
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };
         let grace_s = body.0.grace_seconds.unwrap_or(0);
         let now_ms = app.clock.now_ms();
-        let units = take_units(&app, &auth.0, &idempotency_key).await?;
+        let cost = take_write_cost(&app, &auth.0, &idempotency_key).await?;
         let rotated = api_key::rotate(&app.db, &actor(&auth.0), &auth.0, &id, grace_s, request, now_ms).await;
-        let (made, ended) = settle_units(units, rotated, |(made, _)| made)?;
+        let (made, ended) = settle_write_cost(cost, rotated, |(made, _)| made)?;
         if let Some(ended) = ended {
             app.evict_api_key(&ended.hash, ended.at_ms <= now_ms).await;
         }
@@ -245,21 +245,21 @@ impl ApiKeyApi {
     }
 }
 
-/// The units of a request for a new key.
-struct KeyUnits {
+/// The write cost of a request for a new key.
+struct NewKeyCost {
     /// For the key.
-    key: TakenUnits,
+    key: WriteCost,
     /// For the transaction, kept only if the request fails.
-    write: TakenUnits,
+    write: WriteCost,
 }
 
-/// Takes the units of a new key. A repeated request always passes, because it writes nothing.
-async fn take_units(app: &App, customer: &CustomerId, idempotency_key: &str) -> EngineResult<KeyUnits> {
+/// Counts a new key against the customer's limits. A repeated request always passes, because it writes nothing.
+async fn take_write_cost(app: &App, customer: &CustomerId, idempotency_key: &str) -> EngineResult<NewKeyCost> {
     let now_ms = app.clock.now_ms();
     let taken = async {
         let write = app.write_limits.writes.take(customer, 1, now_ms).await?;
         match app.write_limits.keys.take(customer, 1, now_ms).await {
-            Ok(key) => Ok(KeyUnits { key, write }),
+            Ok(key) => Ok(NewKeyCost { key, write }),
             Err(error) => {
                 write.give_back();
                 Err(error)
@@ -268,21 +268,21 @@ async fn take_units(app: &App, customer: &CustomerId, idempotency_key: &str) -> 
     }
     .await;
     if taken.is_err() && rows::api_key_find_by_idempotency(app.db.read(), customer, idempotency_key).await?.is_some() {
-        return Ok(KeyUnits { key: TakenUnits::none(), write: TakenUnits::none() });
+        return Ok(NewKeyCost { key: WriteCost::none(), write: WriteCost::none() });
     }
     taken
 }
 
-/// Gives units back: those of the key if none was created, and those of the transaction unless it failed.
-fn settle_units<T>(taken: KeyUnits, made: EngineResult<T>, key: impl Fn(&T) -> &CreatedKey) -> EngineResult<T> {
+/// Gives costs back: that of the key if none was created, and that of the transaction unless it failed.
+fn settle_write_cost<T>(cost: NewKeyCost, made: EngineResult<T>, key: impl Fn(&T) -> &CreatedKey) -> EngineResult<T> {
     match &made {
         Ok(made) => {
-            taken.write.give_back();
+            cost.write.give_back();
             if key(made).raw.is_none() {
-                taken.key.give_back();
+                cost.key.give_back();
             }
         }
-        Err(error) => taken.key.settle(error),
+        Err(error) => cost.key.settle(error),
     }
     made
 }
@@ -295,7 +295,7 @@ pub(super) async fn api_key_page(
     limit: Option<u64>,
 ) -> Result<Json<ApiKeyPage>, ApiError> {
     let page = PageQuery::parse(cursor, limit)?;
-    let keys = rows::api_key_list(app.db.read(), customer, page.cursor_or_empty(), page.rows_max()).await?;
+    let keys = rows::api_key_list(app.db.read(), customer, page.cursor_or_empty(), page.rows_to_query()).await?;
     Ok(page.answer(keys, |key| key.id.to_string(), |key| ApiKeyBody::from(&key)))
 }
 

@@ -81,7 +81,8 @@ pub struct Transaction {
     pub balance_after: i64,
     /// Reserved credits after it.
     pub held_after: i64,
-    /// Who caused it: `usage`, `hold`, `signup`, `stripe`, `support`, `system`.
+    /// Who or what caused it: `usage`, `hold`, `signup`, `stripe`, `payment_method` (its bonus), `purchase` (a charge),
+    /// `reinstatement` (a refund or dispute that failed), `marketplace`, `support` or `system`.
     pub source: String,
     /// The caller's own reference.
     pub reference: Option<String>,

@@ -10,7 +10,7 @@ use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
-use crate::write_limit::{HOLD_UNITS, TakenUnits, metadata_units};
+use crate::write_limit::{HOLD_COST, WriteCost, metadata_cost};
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::ledger::{Command, EntryKind, Op};
@@ -197,7 +197,7 @@ impl HoldApi {
             return Err(ApiError::bad_request("invalid_hold_time", detail));
         }
         let (reference, metadata) = (input::reference(reference)?, input::metadata(metadata)?);
-        let taken = take_units(&app, &auth.0, HOLD_UNITS + metadata_units(metadata.as_deref()), &key).await?;
+        let cost = take_write_cost(&app, &auth.0, HOLD_COST + metadata_cost(metadata.as_deref()), &key).await?;
         let id = HoldId::new();
         let expires_at_ms = app.clock.now_ms() + lasts_s * 1_000;
         let command = Command {
@@ -211,12 +211,12 @@ impl HoldApi {
         let applied = match app.runtime.customers.apply(&auth.0, command).await {
             Ok(applied) => applied,
             Err(error) => {
-                taken.settle(&error);
+                cost.settle(&error);
                 return Err(error.into());
             }
         };
         if applied.replayed {
-            taken.give_back();
+            cost.give_back();
         }
         let entry = &applied.entry;
         let hold = HoldBody {
@@ -270,11 +270,11 @@ impl HoldApi {
     }
 }
 
-/// Takes the units of a hold. A repeated request always passes, because it writes nothing.
-async fn take_units(app: &App, customer: &CustomerId, units: u32, key: &str) -> EngineResult<TakenUnits> {
-    let taken = app.write_limits.writes.take(customer, units, app.clock.now_ms()).await;
+/// Counts a hold against the customer's write limit. A repeated request always passes, because it writes nothing.
+async fn take_write_cost(app: &App, customer: &CustomerId, cost: u32, key: &str) -> EngineResult<WriteCost> {
+    let taken = app.write_limits.writes.take(customer, cost, app.clock.now_ms()).await;
     if taken.is_err() && account::entry_find_by_key(app.db.read(), customer, key).await?.is_some() {
-        return Ok(TakenUnits::none());
+        return Ok(WriteCost::none());
     }
     taken
 }
@@ -301,7 +301,7 @@ async fn close(
     };
     if applied.entry.kind == EntryKind::Capture && !applied.replayed {
         // A capture costs credits, which limit it.
-        app.write_limits.writes.give_back(customer, HOLD_UNITS).await;
+        app.write_limits.writes.give_back(customer, HOLD_COST).await;
     }
     let entry = &applied.entry;
     let state = if entry.kind == EntryKind::Capture { "captured" } else { "released" };

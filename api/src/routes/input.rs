@@ -11,7 +11,7 @@ use serde_json::Value;
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
 /// Longest reference, in characters.
 const REFERENCE_LEN_MAX: usize = 200;
-/// Most metadata, in bytes of JSON.
+/// Maximum size of the metadata, in bytes of JSON.
 const METADATA_LEN_MAX: usize = 4_096;
 
 /// Checks an idempotency key: 1 to 255 visible ASCII characters. Adds a prefix, so that no caller can use one of the

@@ -1,4 +1,5 @@
-//! Operations: requests to Stripe for a customer, which can be polled while they are in progress.
+//! Operations: requests of a customer that only Stripe can carry out (charge, add a card, subscribe). They can be polled
+//! while they are in progress.
 
 use super::Tag;
 use super::bodies::Transaction;
@@ -9,7 +10,7 @@ use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
-use crate::write_limit::{OPERATION_UNITS, TakenUnits, metadata_units};
+use crate::write_limit::{OPERATION_COST, WriteCost, metadata_cost};
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
@@ -35,8 +36,8 @@ const POLL_FIRST: Duration = Duration::from_millis(15);
 /// The longest wait between two polls.
 const POLL_MAX: Duration = Duration::from_millis(400);
 
-/// Explains, as a code and a message, why the units of a paid charge are not spent: credits were clawed back
-/// meanwhile, or another request spent the remaining credits. `bought` is the grant of the bought credits.
+/// Returns code and message for a usage charge that was paid but whose units could not be debited: credits were clawed
+/// back meanwhile, or another request spent the remaining credits. `bought` is the grant of the bought credits.
 pub(super) fn why_not_spent(bought: Option<&Entry>) -> (&'static str, String) {
     let available = bought.map_or(Credits::ZERO, |entry| entry.balance_after - entry.held_after);
     if available < Credits::ZERO {
@@ -47,13 +48,13 @@ pub(super) fn why_not_spent(bought: Option<&Entry>) -> (&'static str, String) {
     ("credits_spent_meanwhile", message.to_owned())
 }
 
-/// Routes of operations.
+/// Lists a customer's operations and shows one of them.
 pub struct OperationApi;
 
 pub(super) const OPERATION_DOCS: &[OperationDoc] =
     &[OperationDoc::new("list_operations", &[]), OperationDoc::new("get_operation", &["not_found"])];
 
-/// A request to Stripe for a customer.
+/// A request of a customer that only Stripe can carry out.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(super) struct OperationBody {
@@ -187,8 +188,8 @@ fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> O
     OperationBody::new(&operation.failed(problem, operation.updated_at_ms), None)
 }
 
-/// The progress of an operation when its caller is answered.
-pub(super) enum Progress {
+/// The state of an operation when the response is sent.
+pub(super) enum RequestOutcome {
     /// It succeeded. `is_new` is false if it had succeeded before this request.
     Succeeded { operation: Operation, is_new: bool },
     /// It is still in progress.
@@ -211,17 +212,17 @@ pub(super) async fn request_operation(
     request: Request,
     key: &str,
     hash: &str,
-) -> Result<Progress, ApiError> {
+) -> Result<RequestOutcome, ApiError> {
     if !app.config.has_stripe() {
         return Err(StripeError::NotConfigured.into());
     }
     let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
-    let taken = take_units(app, customer_id, &request, key, hash).await?;
+    let cost = take_write_cost(app, customer_id, &request, key, hash).await?;
     let asked = request::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await;
     let RequestedOperation { operation, wakes } = match asked {
         Ok(asked) => asked,
         Err(error) => {
-            taken.settle(&error);
+            cost.settle(&error);
             return Err(error.into());
         }
     };
@@ -232,31 +233,32 @@ pub(super) async fn request_operation(
     match operation.state {
         State::Succeeded => {
             if is_usage_charge(&operation) {
-                // The customer has paid for it.
-                taken.give_back();
+                // A paid charge does not count against the write limit.
+                cost.give_back();
             }
-            Ok(Progress::Succeeded { operation, is_new: !was_done })
+            Ok(RequestOutcome::Succeeded { operation, is_new: !was_done })
         }
-        State::Processing => Ok(Progress::Pending(operation)),
+        State::Processing => Ok(RequestOutcome::Pending(operation)),
         State::RequiresAction | State::Failed => Err(ApiError::from(&operation)),
     }
 }
 
-/// Takes the units of an operation. A repeated request costs nothing unless the operation had failed.
-async fn take_units(
+/// Counts the operation against the customer's write limit. A repeated request is not counted, unless the earlier
+/// operation failed.
+async fn take_write_cost(
     app: &App,
     customer_id: &CustomerId,
     request: &Request,
     key: &str,
     hash: &str,
-) -> Result<TakenUnits, ApiError> {
+) -> Result<WriteCost, ApiError> {
     let metadata = match request {
-        Request::UsageCharge(charge) => metadata_units(charge.metadata.as_deref()),
+        Request::UsageCharge(charge) => metadata_cost(charge.metadata.as_deref()),
         _ => 0,
     };
     match find_earlier(app, customer_id, key, hash).await? {
-        Some(known) if known.state != State::Failed => Ok(TakenUnits::none()),
-        _ => Ok(app.write_limits.writes.take(customer_id, OPERATION_UNITS + metadata, app.clock.now_ms()).await?),
+        Some(known) if known.state != State::Failed => Ok(WriteCost::none()),
+        _ => Ok(app.write_limits.writes.take(customer_id, OPERATION_COST + metadata, app.clock.now_ms()).await?),
     }
 }
 
@@ -312,7 +314,7 @@ impl OperationApi {
     ) -> Result<Json<OperationPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
         let before = page.cursor.as_deref();
-        let mut rows = operation::operation_list(app.db.read(), &auth.0, before, page.rows_max()).await?;
+        let mut rows = operation::operation_list(app.db.read(), &auth.0, before, page.rows_to_query()).await?;
         let next_cursor = page.next_cursor(&mut rows, |row| row.id.to_string());
         Ok(Json(OperationPage { data: bodies(&app, &auth.0, rows).await?, next_cursor }))
     }

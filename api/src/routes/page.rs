@@ -6,7 +6,7 @@ use poem_openapi::payload::Json;
 
 /// The default number of rows of a page.
 const LIMIT_DEFAULT: u64 = 50;
-/// Most rows of a page.
+/// Maximum number of rows in a page.
 const LIMIT_MAX: u64 = 100;
 /// Longest cursor, in characters.
 const CURSOR_LEN_MAX: usize = 1_024;
@@ -20,7 +20,7 @@ pub struct PageQuery<K = String> {
 }
 
 impl PageQuery {
-    /// Parses a page of a list whose keys are text.
+    /// Parses the page parameters of a list whose keys are text.
     ///
     /// # Errors
     /// `invalid_limit` or `invalid_cursor`.
@@ -35,7 +35,7 @@ impl PageQuery {
 }
 
 impl PageQuery<i64> {
-    /// Parses a page of a list whose keys are numbers.
+    /// Parses the page parameters of a list whose keys are numbers.
     ///
     /// # Errors
     /// As [`PageQuery::parse`].
@@ -45,7 +45,7 @@ impl PageQuery<i64> {
 }
 
 impl<K> PageQuery<K> {
-    /// Parses a page of a list with keys that `key` parses.
+    /// Parses the page parameters of a list; `key` parses the key inside the cursor.
     ///
     /// # Errors
     /// As [`PageQuery::parse`].
@@ -63,13 +63,13 @@ impl<K> PageQuery<K> {
         Ok(Self { cursor, limit })
     }
 
-    /// The most rows of the page.
+    /// Maximum number of rows that the caller gets.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// The number of rows to query: one more than the page has, to see whether another page follows.
-    pub fn rows_max(&self) -> u64 {
+    /// One row more than the page has, to see whether another page follows.
+    pub fn rows_to_query(&self) -> u64 {
         self.limit + 1
     }
 
@@ -83,7 +83,7 @@ impl<K> PageQuery<K> {
         rows.last().map(|row| encode_cursor(&key(row)))
     }
 
-    /// Makes the answer from at most [`PageQuery::rows_max`] rows.
+    /// Makes the answer from at most [`PageQuery::rows_to_query`] rows.
     pub fn answer<P: Page, R>(
         &self,
         mut rows: Vec<R>,
@@ -101,7 +101,7 @@ pub fn encode_cursor(key: &str) -> String {
 }
 
 fn decode_cursor(text: &str) -> Result<String, ApiError> {
-    let invalid = || ApiError::bad_request("invalid_cursor", "cursor must be a next_cursor of an earlier answer.");
+    let invalid = || ApiError::bad_request("invalid_cursor", "cursor must be the next_cursor of an earlier response.");
     if text.len() > CURSOR_LEN_MAX {
         return Err(invalid());
     }
@@ -115,12 +115,12 @@ fn decode_cursor(text: &str) -> Result<String, ApiError> {
 
 /// The error for a cursor of another list.
 pub fn foreign_cursor() -> ApiError {
-    ApiError::bad_request("invalid_cursor", "cursor must be a next_cursor of an earlier answer of this list.")
+    ApiError::bad_request("invalid_cursor", "cursor must be the next_cursor of an earlier response of this list.")
 }
 
-/// A page of an answer.
+/// The body of an answer with one page of a list.
 pub trait Page {
-    /// A row of the page.
+    /// A row as the caller sees it.
     type Row;
 
     /// Makes a page of these rows.

@@ -1,6 +1,6 @@
 //! Payment methods: what a customer pays with.
 
-use super::operation::{AcceptedOperation, Progress, accepted, find_earlier, request_operation};
+use super::operation::{AcceptedOperation, RequestOutcome, accepted, find_earlier, request_operation};
 use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
@@ -249,11 +249,11 @@ impl PaymentMethodApi {
             make_default: make_default.unwrap_or(true),
         };
         match request_operation(&app, &auth.0, request, &key, &hash).await? {
-            Progress::Pending(operation) => {
+            RequestOutcome::Pending(operation) => {
                 let (body, address) = accepted(&operation);
                 Ok(AttachResponse::Accepted(body, address))
             }
-            Progress::Succeeded { operation, .. } => {
+            RequestOutcome::Succeeded { operation, .. } => {
                 let method = find_own(&app, &auth.0, operation.stripe_id.as_deref().unwrap_or_default()).await?;
                 let account = account::account_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("account"))?;
                 let account = account.settled(app.clock.now_ms());
@@ -305,11 +305,11 @@ impl PaymentMethodApi {
             _ => self.removal_request(&app, &auth.0, &id.0).await?,
         };
         match request_operation(&app, &auth.0, request, &key, &hash).await? {
-            Progress::Pending(operation) => {
+            RequestOutcome::Pending(operation) => {
                 let (body, address) = accepted(&operation);
                 Ok(ChangeResponse::Accepted(body, address))
             }
-            Progress::Succeeded { .. } => {
+            RequestOutcome::Succeeded { .. } => {
                 let found = payment_method::payment_method_find_any(app.db.read(), &auth.0, &id.0).await?;
                 let removed = found.ok_or(Error::NotFound("payment method"))?;
                 Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&removed))))
@@ -351,11 +351,11 @@ impl PaymentMethodApi {
             }
         };
         match request_operation(&app, &auth.0, request, &key, &hash).await? {
-            Progress::Pending(operation) => {
+            RequestOutcome::Pending(operation) => {
                 let (body, address) = accepted(&operation);
                 Ok(ChangeResponse::Accepted(body, address))
             }
-            Progress::Succeeded { .. } => {
+            RequestOutcome::Succeeded { .. } => {
                 let found = payment_method::payment_method_find_any(app.db.read(), &auth.0, &id.0).await?;
                 let method = found.ok_or(Error::NotFound("payment method"))?;
                 Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&method))))

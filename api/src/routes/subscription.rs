@@ -1,6 +1,6 @@
 //! The subscription to Pro, and the invoices.
 
-use super::operation::{AcceptedOperation, Progress, accepted, find_earlier, request_operation};
+use super::operation::{AcceptedOperation, RequestOutcome, accepted, find_earlier, request_operation};
 use super::page::{PageQuery, encode_cursor, foreign_cursor, page};
 use super::text::Text;
 use super::{Tag, input};
@@ -211,13 +211,17 @@ async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result
     })
 }
 
-async fn change_response(app: &App, customer: &CustomerId, progress: Progress) -> Result<ChangeResponse, ApiError> {
-    match progress {
-        Progress::Pending(operation) => {
+async fn change_response(
+    app: &App,
+    customer: &CustomerId,
+    outcome: RequestOutcome,
+) -> Result<ChangeResponse, ApiError> {
+    match outcome {
+        RequestOutcome::Pending(operation) => {
             let (body, address) = accepted(&operation);
             Ok(ChangeResponse::Accepted(body, address))
         }
-        Progress::Succeeded { operation, .. } => {
+        RequestOutcome::Succeeded { operation, .. } => {
             let rows = subscription::subscription_list(app.db.read(), customer).await?;
             let row = rows.iter().find(|row| Some(&row.id) == operation.stripe_id.as_ref());
             Ok(ChangeResponse::Done(Json(body(app, customer, row.ok_or(Error::NotFound("subscription"))?).await?)))
@@ -277,11 +281,11 @@ impl SubscriptionApi {
             _ => self.subscribe_request(&app, &auth.0, body.0).await?,
         };
         match request_operation(&app, &auth.0, request, &key, &hash).await? {
-            Progress::Pending(operation) => {
+            RequestOutcome::Pending(operation) => {
                 let (body, address) = accepted(&operation);
                 Ok(SubscribeResponse::Accepted(body, address))
             }
-            Progress::Succeeded { operation, .. } => {
+            RequestOutcome::Succeeded { operation, .. } => {
                 let rows = subscription::subscription_list(app.db.read(), &auth.0).await?;
                 let row = rows.iter().find(|row| Some(&row.id) == operation.stripe_id.as_ref());
                 let row = row.ok_or(Error::NotFound("subscription"))?;

@@ -3,7 +3,7 @@
 mod example;
 
 use super::bodies::{Transaction, TransactionPage};
-use super::operation::{AcceptedOperation, Progress, accepted, request_operation, why_not_spent};
+use super::operation::{AcceptedOperation, RequestOutcome, accepted, request_operation, why_not_spent};
 use super::page::PageQuery;
 use super::text::Text;
 use super::{Tag, input};
@@ -29,7 +29,7 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
-/// Most decisions on one request. It is decided again if credits arrive before it is charged.
+/// Maximum number of decisions on one request. It is decided again if credits arrive before it is charged.
 const DECISIONS_MAX: usize = 5;
 
 /// Routes of usage and credits.
@@ -257,27 +257,29 @@ async fn charge_missing(
     };
     let (key, hash) = (command.idempotency_key.unwrap_or_default(), command.request_hash.unwrap_or_default());
     match request_operation(app, customer_id, Request::UsageCharge(charge), &key, &hash).await? {
-        Progress::Pending(operation) => {
+        RequestOutcome::Pending(operation) => {
             let (body, address) = accepted(&operation);
             Ok(Some(UsageResponse::Accepted(body, address)))
         }
-        Progress::Succeeded { operation, is_new } => match account::entry_find_by_key(db, customer_id, &key).await? {
-            // A hold may have used the key during the charge.
-            Some(entry) if entry.request_hash.as_deref() != Some(&hash) => {
-                Err(Error::Refused(Refusal::KeyReused).into())
+        RequestOutcome::Succeeded { operation, is_new } => {
+            match account::entry_find_by_key(db, customer_id, &key).await? {
+                // A hold may have used the key during the charge.
+                Some(entry) if entry.request_hash.as_deref() != Some(&hash) => {
+                    Err(Error::Refused(Refusal::KeyReused).into())
+                }
+                Some(entry) => {
+                    let applied = bursar_actors::Applied { entry, replayed: !is_new };
+                    Ok(Some(UsageResponse::Spent(Json(Box::new(transaction_result(app, customer_id, applied).await?)))))
+                }
+                // The bought credits are in the balance, but the units are not spent.
+                None => {
+                    let key = operation.stripe_id.as_deref().map(payment_key).unwrap_or_default();
+                    let bought = account::entry_find_by_key(db, customer_id, &key).await?;
+                    let (code, message) = why_not_spent(bought.as_ref());
+                    Err(ApiError::with_code(code, message))
+                }
             }
-            Some(entry) => {
-                let applied = bursar_actors::Applied { entry, replayed: !is_new };
-                Ok(Some(UsageResponse::Spent(Json(Box::new(transaction_result(app, customer_id, applied).await?)))))
-            }
-            // The bought credits are in the balance, but the units are not spent.
-            None => {
-                let key = operation.stripe_id.as_deref().map(payment_key).unwrap_or_default();
-                let bought = account::entry_find_by_key(db, customer_id, &key).await?;
-                let (code, message) = why_not_spent(bought.as_ref());
-                Err(ApiError::with_code(code, message))
-            }
-        },
+        }
     }
 }
 
@@ -373,6 +375,6 @@ pub(super) async fn transaction_page(
     limit: Option<u64>,
 ) -> Result<Json<TransactionPage>, ApiError> {
     let page = PageQuery::parse_numbered(cursor, limit)?;
-    let entries = account::entry_list(app.db.read(), customer, page.cursor, page.rows_max()).await?;
+    let entries = account::entry_list(app.db.read(), customer, page.cursor, page.rows_to_query()).await?;
     Ok(page.answer(entries, |entry| entry.seq.to_string(), |entry| Transaction::new(customer, &entry)))
 }

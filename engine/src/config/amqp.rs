@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 const PREFIX_LEN_MAX: usize = 100;
 /// The prefix of names that RabbitMQ reserves.
 const PREFIX_RESERVED: &str = "amq.";
-/// Most delay tiers; each takes one queue a shard.
+/// Maximum number of delay tiers. Each has one queue, which all shards share.
 const TIERS_MAX: usize = 32;
 /// The highest `queue_len_max`.
 const QUEUE_LEN_MAX: i64 = 1_000_000_000;

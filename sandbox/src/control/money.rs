@@ -1,6 +1,6 @@
 //! Totals of captured, refunded and disputed money.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::field::Fields;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ impl Money {
 }
 
 /// The totals of a customer.
-pub(crate) fn of_customer(account: &Account, customer: &str) -> Money {
+pub(crate) fn of_customer(account: &StripeAccount, customer: &str) -> Money {
     let mut money = Money::default();
     for kind in ["charge", "refund", "dispute"] {
         account.store.of_customer(kind, customer).for_each(|row| money.add(row));
@@ -64,7 +64,7 @@ pub(crate) fn of_customer(account: &Account, customer: &str) -> Money {
 }
 
 /// An overview of the state.
-pub(crate) fn state(account: &Account) -> Value {
+pub(crate) fn state(account: &StripeAccount) -> Value {
     let mut customers: BTreeMap<String, Money> = BTreeMap::new();
     let mut total = Money::default();
     for kind in ["charge", "refund", "dispute"] {

@@ -2,7 +2,7 @@
 
 use super::Delivery;
 use super::sign::sign;
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::app::App;
 use crate::clock;
 use crate::field::{Fields, strip};
@@ -70,12 +70,12 @@ pub(crate) async fn run(app: Arc<App>, client: reqwest::Client) {
     }
 }
 
-fn webhooks(account: &Account, max: usize, in_flight: &HashSet<String>) -> Vec<WebhookRequest> {
+fn webhooks(account: &StripeAccount, max: usize, in_flight: &HashSet<String>) -> Vec<WebhookRequest> {
     account.due_deliveries(max, in_flight).into_iter().map(|delivery| webhook(account, delivery)).collect()
 }
 
 /// Builds a delivery's request. If its endpoint was deleted it has no URL, and fails.
-fn webhook(account: &Account, delivery: Delivery) -> WebhookRequest {
+fn webhook(account: &StripeAccount, delivery: Delivery) -> WebhookRequest {
     let endpoint = account.copy(&delivery.endpoint);
     let wanted = account.policy.api_version.as_deref().or_else(|| endpoint.opt("api_version"));
     let version = Version::parse(wanted.unwrap_or(&account.api_version)).unwrap_or_default();
@@ -86,7 +86,7 @@ fn webhook(account: &Account, delivery: Delivery) -> WebhookRequest {
 }
 
 /// Renders an event in a version.
-pub(crate) fn shape(account: &Account, event: &mut Value, version: Version) {
+pub(crate) fn shape(account: &StripeAccount, event: &mut Value, version: Version) {
     if event.text("object") == "event" {
         legacy_fields::add(account, event, version);
         render(event, version);

@@ -1,7 +1,7 @@
 //! The transitions of subscriptions and invoices.
 
 use super::{TRIAL_WARNING_S, Transition};
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 const UPDATED: &str = "customer.subscription.updated";
 
-impl Account {
+impl StripeAccount {
     /// Carries out an object's transition.
     pub(super) fn apply_transition(&mut self, id: &str, transition: Transition) -> Result<(), ApiError> {
         match transition {

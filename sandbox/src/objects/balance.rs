@@ -1,6 +1,6 @@
 //! The account's balance and its transactions.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
@@ -16,7 +16,7 @@ const DISPUTE_FEE: i64 = 1_500;
 
 /// Records a transaction. `amount` is the gain of the account before fees.
 pub(crate) fn record(
-    account: &mut Account,
+    account: &mut StripeAccount,
     kind: &str,
     source: &str,
     amount: i64,
@@ -43,7 +43,7 @@ pub(crate) fn record(
 }
 
 /// `GET /v1/balance`
-pub(crate) fn retrieve(account: &mut Account, _call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, _call: &Call) -> Result<Value, ApiError> {
     let mut totals = BTreeMap::from([("usd".to_owned(), 0)]);
     for row in account.store.of_kind("balance_transaction") {
         *totals.entry(row.text("currency").to_owned()).or_insert(0) += row.int("net");
@@ -55,11 +55,11 @@ pub(crate) fn retrieve(account: &mut Account, _call: &Call) -> Result<Value, Api
 }
 
 /// `GET /v1/balance_transactions/{id}`
-pub(crate) fn transaction(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn transaction(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("balance_transaction", call.id())
 }
 
 /// `GET /v1/balance_transactions`
-pub(crate) fn transactions(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn transactions(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "balance_transaction", &["source", "type", "currency"])
 }

@@ -2,7 +2,7 @@
 
 use super::balance;
 use super::payment_method::{charge_details, usable};
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::card::{Decline, Outcome};
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -21,7 +21,7 @@ pub(crate) struct NewCharge<'a> {
 
 impl NewCharge<'_> {
     /// Creates it without emitting an event.
-    pub(crate) fn make(&self, account: &mut Account) -> Result<Value, ApiError> {
+    pub(crate) fn make(&self, account: &mut StripeAccount) -> Result<Value, ApiError> {
         let (intent, method) = (self.intent, self.method);
         let amount = intent.int("amount");
         let is_paid = self.decline.is_none();
@@ -57,7 +57,7 @@ impl NewCharge<'_> {
 
 /// The fields of a charge that captured money.
 pub(crate) fn receipt_fields(
-    account: &mut Account,
+    account: &mut StripeAccount,
     charge: &str,
     amount: i64,
     currency: &str,
@@ -68,7 +68,7 @@ pub(crate) fn receipt_fields(
 }
 
 /// `POST /v1/charges`: a charge without a PaymentIntent.
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let amount = form.amount("amount")?.ok_or_else(|| ApiError::missing("amount"))?;
     let currency = form.required("currency")?.to_lowercase();
@@ -99,19 +99,19 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/charges/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("charge", call.id())
 }
 
 /// `GET /v1/charges`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "charge", &["customer", "payment_intent"])
 }
 
 /// `POST /v1/charges/{id}`
-pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let charge = account.find("charge", call.id())?;
-    let mut fields = Account::metadata_change(&charge, &call.form)?;
+    let mut fields = StripeAccount::metadata_change(&charge, &call.form)?;
     for name in ["description", "receipt_email"] {
         if call.form.has(name) {
             fields.insert(name.to_owned(), call.form.nullable(name));

@@ -2,7 +2,7 @@
 
 use super::payment_method::{attach_to, usable};
 use super::{payment_intent, price, setup_intent, subscription};
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const EXPIRES_AFTER_S: i64 = 24 * 3_600;
 
 /// `POST /v1/checkout/sessions`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let mode = form.required("mode")?;
     if let Some(customer) = form.text("customer") {
@@ -58,22 +58,22 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/checkout/sessions/{id}`, and the same for the browser's address.
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("checkout.session", call.id())
 }
 
 /// `GET /v1/checkout/sessions`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "checkout.session", &["customer", "payment_intent", "subscription", "status"])
 }
 
 /// `GET /v1/checkout/sessions/{id}/line_items`
-pub(crate) fn line_items(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn line_items(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     Ok(account.find("checkout.session", call.id())?["_lines"].clone())
 }
 
 /// `POST /v1/checkout/sessions/{id}/expire`
-pub(crate) fn expire(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn expire(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let session = open_session(account, call.id())?;
     account.change(session.id(), json!({ "status": "expired", "url": null }));
     account.emit("checkout.session.expired", session.id())?;
@@ -81,13 +81,13 @@ pub(crate) fn expire(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `POST /v1/payment_pages/{id}/confirm`: the page's own call when the customer pays.
-pub(crate) fn confirm(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn confirm(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let method = call.form.required("payment_method")?.to_owned();
     complete(account, call.id(), &method)
 }
 
 /// Completes a session as if the customer had paid on its page.
-pub(crate) fn complete(account: &mut Account, id: &str, method: &str) -> Result<Value, ApiError> {
+pub(crate) fn complete(account: &mut StripeAccount, id: &str, method: &str) -> Result<Value, ApiError> {
     let session = open_session(account, id)?;
     let method = usable(account, method, Some("payment_method"))?;
     let details = &method["billing_details"];
@@ -120,7 +120,12 @@ pub(crate) fn complete(account: &mut Account, id: &str, method: &str) -> Result<
     Ok(account.copy(id))
 }
 
-fn pay(account: &mut Account, session: &Value, customer: Option<&str>, method: &Value) -> Result<Value, ApiError> {
+fn pay(
+    account: &mut StripeAccount,
+    session: &Value,
+    customer: Option<&str>,
+    method: &Value,
+) -> Result<Value, ApiError> {
     let data = &session["_payment_intent_data"];
     let fields = json!({
         "amount": session["amount_total"], "currency": session["currency"], "customer": customer,
@@ -134,7 +139,7 @@ fn pay(account: &mut Account, session: &Value, customer: Option<&str>, method: &
     Ok(json!({ "payment_intent": intent.id(), "payment_status": "paid" }))
 }
 
-fn set_up(account: &mut Account, customer: &str, method: &Value) -> Result<Value, ApiError> {
+fn set_up(account: &mut StripeAccount, customer: &str, method: &Value) -> Result<Value, ApiError> {
     let id = account.new_id("seti");
     let fields = json!({
         "customer": customer, "payment_method": method.id(), "client_secret": account.ids.client_secret(&id),
@@ -145,7 +150,7 @@ fn set_up(account: &mut Account, customer: &str, method: &Value) -> Result<Value
     Ok(json!({ "setup_intent": id }))
 }
 
-fn subscribe(account: &mut Account, session: &Value, customer: &str, method: &Value) -> Result<Value, ApiError> {
+fn subscribe(account: &mut StripeAccount, session: &Value, customer: &str, method: &Value) -> Result<Value, ApiError> {
     let method = attach_to(account, method.id(), customer, "payment_method")?;
     let mut parameters = vec![
         ("customer".to_owned(), customer.to_owned()),
@@ -171,7 +176,7 @@ fn subscribe(account: &mut Account, session: &Value, customer: &str, method: &Va
     Ok(json!({ "subscription": made.id(), "invoice": made["latest_invoice"], "payment_status": payment_status }))
 }
 
-fn open_session(account: &Account, id: &str) -> Result<Value, ApiError> {
+fn open_session(account: &StripeAccount, id: &str) -> Result<Value, ApiError> {
     let session = account.find("checkout.session", id)?;
     if session.text("status") == "open" {
         return Ok(session);
@@ -180,7 +185,7 @@ fn open_session(account: &Account, id: &str) -> Result<Value, ApiError> {
     Err(ApiError::refused_without_code(&message))
 }
 
-fn line(account: &mut Account, price: &Value, quantity: i64) -> Value {
+fn line(account: &mut StripeAccount, price: &Value, quantity: i64) -> Value {
     let amount = price.int("unit_amount") * quantity;
     json!({
         "id": account.ids.id("li"), "object": "item", "adjustable_quantity": null, "amount_discount": 0,

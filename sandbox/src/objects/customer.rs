@@ -1,7 +1,7 @@
 //! Customers.
 
 use super::{address, payment_method, source};
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 const COPIED_FIELDS: [&str; 5] = ["email", "name", "phone", "description", "tax_exempt"];
 
 /// `POST /v1/customers`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let mut fields = given(form)?;
     fields.insert("metadata".to_owned(), form.metadata(&json!({}))?);
@@ -41,17 +41,17 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/customers/{id}`. Returns a deleted customer as such.
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let customer = account.get(call.id()).filter(|value| value.text("object") == "customer");
     customer.cloned().ok_or_else(|| ApiError::no_such("customer", call.id(), None))
 }
 
 /// `POST /v1/customers/{id}`
-pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let before = account.find("customer", call.id())?;
     let mut fields = given(form)?;
-    fields.extend(Account::metadata_change(&before, form)?);
+    fields.extend(StripeAccount::metadata_change(&before, form)?);
     if let Some(token) = form.text("source") {
         let card = source::add(account, before.id(), token)?;
         fields.insert("default_source".to_owned(), card["id"].clone());
@@ -73,7 +73,7 @@ pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `DELETE /v1/customers/{id}`. Cancels its subscriptions.
-pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn delete(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let customer = account.find("customer", call.id())?;
     let id = customer.id().to_owned();
     let open: Vec<String> = account
@@ -97,16 +97,16 @@ pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/customers`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "customer", &["email"])
 }
 
 /// `GET /v1/customers/{id}/payment_methods`
-pub(crate) fn payment_methods(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn payment_methods(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("customer", call.id())?;
     let kind = call.form.text("type");
     let rows = account.store.of_customer("payment_method", call.id());
-    page::of(
+    page::paginate(
         &account.store,
         rows.filter(|row| kind.is_none_or(|kind| row.text("type") == kind)),
         &call.form,
@@ -114,7 +114,7 @@ pub(crate) fn payment_methods(account: &mut Account, call: &Call) -> Result<Valu
     )
 }
 
-fn set_default(account: &mut Account, customer: &str, method: &str) -> Result<(), ApiError> {
+fn set_default(account: &mut StripeAccount, customer: &str, method: &str) -> Result<(), ApiError> {
     owned_method(account, customer, method)?;
     let mut settings = account.copy(customer)["invoice_settings"].clone();
     settings["default_payment_method"] = method.into();
@@ -122,7 +122,7 @@ fn set_default(account: &mut Account, customer: &str, method: &str) -> Result<()
     Ok(())
 }
 
-fn owned_method(account: &Account, customer: &str, method: &str) -> Result<(), ApiError> {
+fn owned_method(account: &StripeAccount, customer: &str, method: &str) -> Result<(), ApiError> {
     let param = "invoice_settings[default_payment_method]";
     let found = account.find_param("payment_method", method, param)?;
     if found.text("customer") != customer {

@@ -1,7 +1,7 @@
 //! Disputes. Source: Stripe, "How disputes work" and "Test evidence".
 
 use super::balance;
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
@@ -13,7 +13,7 @@ const DUE_AFTER_S: i64 = 9 * 86_400;
 
 /// Opens a dispute of a charge. An inquiry withdraws no money yet.
 pub(crate) fn open(
-    account: &mut Account,
+    account: &mut StripeAccount,
     charge: &str,
     amount: i64,
     reason: &str,
@@ -51,7 +51,7 @@ pub(crate) fn open(
 }
 
 /// Closes a dispute or an inquiry.
-pub(crate) fn close(account: &mut Account, id: &str, is_won: bool) -> Result<Value, ApiError> {
+pub(crate) fn close(account: &mut StripeAccount, id: &str, is_won: bool) -> Result<Value, ApiError> {
     let dispute = account.find("dispute", id)?;
     let status = match (dispute.text("status"), is_won) {
         ("won" | "lost" | "warning_closed" | "prevented", _) => {
@@ -72,20 +72,21 @@ pub(crate) fn close(account: &mut Account, id: &str, is_won: bool) -> Result<Val
 }
 
 /// `GET /v1/disputes/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("dispute", call.id())
 }
 
 /// `GET /v1/disputes`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "dispute", &["charge", "payment_intent"])
 }
 
-/// `POST /v1/disputes/{id}`. The uncategorized texts `winning_evidence` and `losing_evidence` decide it.
-pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+/// `POST /v1/disputes/{id}`. Submitting `winning_evidence` or `losing_evidence` as `uncategorized_text` closes the
+/// dispute at once, won or lost.
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let dispute = account.find("dispute", call.id())?;
-    let mut fields: Map<String, Value> = Account::metadata_change(&dispute, form)?;
+    let mut fields: Map<String, Value> = StripeAccount::metadata_change(&dispute, form)?;
     let given = form.part("evidence");
     let mut verdict = None;
     if form.has("evidence") {
@@ -122,8 +123,8 @@ pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiErr
     }
 }
 
-/// `POST /v1/disputes/{id}/close`: accepts the dispute, which is then lost.
-pub(crate) fn concede(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+/// `POST /v1/disputes/{id}/close`: accepts the dispute, which is then lost. An inquiry is closed as `warning_closed`.
+pub(crate) fn concede(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let dispute = account.find("dispute", call.id())?;
     expect_open(&dispute)?;
     close(account, dispute.id(), false)
@@ -138,7 +139,7 @@ fn expect_open(dispute: &Value) -> Result<(), ApiError> {
     }
 }
 
-fn move_money(account: &mut Account, id: &str, kind: &str, amount: i64) -> Result<(), ApiError> {
+fn move_money(account: &mut StripeAccount, id: &str, kind: &str, amount: i64) -> Result<(), ApiError> {
     let dispute = account.copy(id);
     let transaction = balance::record(account, kind, id, amount, dispute.text("currency"))?;
     let mut transactions = dispute["balance_transactions"].as_array().cloned().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Events, which are stored for 30 days.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
@@ -13,7 +13,7 @@ pub(crate) const EVENTS_KEPT_S: i64 = 30 * 86_400;
 /// Maximum number of stored events.
 pub(crate) const EVENTS_MAX: usize = 50_000;
 
-impl Account {
+impl StripeAccount {
     /// Emits an event with an object's current state.
     pub(crate) fn emit(&mut self, kind: &str, id: &str) -> Result<(), ApiError> {
         self.emit_object(kind, self.copy(id), None).map(|_| ())
@@ -95,7 +95,7 @@ pub(crate) fn plural(kind: &str) -> String {
 }
 
 /// `GET /v1/events`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let success = call.form.flag("delivery_success")?;
     let mut types = call.form.texts("types");
     types.extend(call.form.text("type").map(str::to_owned));
@@ -104,16 +104,16 @@ pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError
         success.is_none_or(|success| success == is_delivered)
             && (types.is_empty() || types.iter().any(|pattern| matches(pattern, event.text("type"))))
     };
-    page::of(&account.store, account.store.of_kind("event").filter(wanted), &call.form, "/v1/events")
+    page::paginate(&account.store, account.store.of_kind("event").filter(wanted), &call.form, "/v1/events")
 }
 
 /// `GET /v1/events/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("event", call.id())
 }
 
 /// `GET /v2/core/events/{id}`
-pub(crate) fn retrieve_thin(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve_thin(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("v2.core.event", call.id())
 }
 

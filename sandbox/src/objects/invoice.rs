@@ -2,7 +2,7 @@
 
 use super::payment_method::usable;
 use super::{invoice_item, payment_intent};
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::billing::{NewInvoice, no_method};
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -12,7 +12,7 @@ use crate::payment::{Attempt, PaymentResult};
 use serde_json::{Map, Value, json};
 
 /// `POST /v1/invoices`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let customer = form.required("customer")?;
     account.find_param("customer", customer, "customer")?;
@@ -49,12 +49,12 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/invoices/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("invoice", call.id())
 }
 
 /// `GET /v1/invoices`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let Some(subscription) = form.text("subscription") else {
         return page::list(account, call, "invoice", &["customer", "status", "collection_method"]);
@@ -63,19 +63,19 @@ pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError
         row.text("_subscription") == subscription
             && form.text("status").is_none_or(|status| row.text("status") == status)
     };
-    page::of(&account.store, account.store.of_kind("invoice").filter(of_this), form, "/v1/invoices")
+    page::paginate(&account.store, account.store.of_kind("invoice").filter(of_this), form, "/v1/invoices")
 }
 
 /// `GET /v1/invoices/{id}/lines`
-pub(crate) fn lines(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn lines(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     Ok(account.find("invoice", call.id())?["lines"].clone())
 }
 
 /// `POST /v1/invoices/{id}`
-pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let invoice = account.find("invoice", call.id())?;
-    let mut fields: Map<String, Value> = Account::metadata_change(&invoice, form)?;
+    let mut fields: Map<String, Value> = StripeAccount::metadata_change(&invoice, form)?;
     for name in ["description", "footer", "default_payment_method"] {
         if form.has(name) {
             fields.insert(name.to_owned(), form.nullable(name));
@@ -88,7 +88,7 @@ pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `DELETE /v1/invoices/{id}`: deletes a draft.
-pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn delete(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let invoice = account.find("invoice", call.id())?;
     if invoice.text("status") != "draft" {
         let message = "You can only delete draft invoices.";
@@ -100,13 +100,13 @@ pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `POST /v1/invoices/{id}/finalize`
-pub(crate) fn finalize(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn finalize(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let invoice = account.find("invoice", call.id())?;
     account.finalize(invoice.id())
 }
 
 /// `POST /v1/invoices/{id}/send`
-pub(crate) fn send(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn send(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let invoice = account.find("invoice", call.id())?;
     if invoice.text("status") == "draft" {
         account.finalize(invoice.id())?;
@@ -116,7 +116,7 @@ pub(crate) fn send(account: &mut Account, call: &Call) -> Result<Value, ApiError
 }
 
 /// `POST /v1/invoices/{id}/void`
-pub(crate) fn void(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn void(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let invoice = account.find("invoice", call.id())?;
     if invoice.text("status") == "draft" {
         return Err(ApiError::refused("invoice_not_editable", "You can only void invoices that are finalized."));
@@ -125,13 +125,13 @@ pub(crate) fn void(account: &mut Account, call: &Call) -> Result<Value, ApiError
 }
 
 /// `POST /v1/invoices/{id}/mark_uncollectible`
-pub(crate) fn mark_uncollectible(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn mark_uncollectible(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let invoice = account.find("invoice", call.id())?;
     account.close_unpaid(invoice.id(), "uncollectible")
 }
 
 /// `POST /v1/invoices/{id}/pay`
-pub(crate) fn pay(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn pay(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let mut invoice = account.find("invoice", call.id())?;
     if invoice.text("status") == "draft" {

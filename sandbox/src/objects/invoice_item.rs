@@ -1,6 +1,6 @@
 //! Invoice items: amounts for the customer's next invoice.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::billing::{NewLine, pricing};
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -9,7 +9,7 @@ use crate::page;
 use serde_json::{Value, json};
 
 /// `POST /v1/invoiceitems`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let customer = form.required("customer")?;
     account.find_param("customer", customer, "customer")?;
@@ -37,17 +37,17 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/invoiceitems/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("invoiceitem", call.id())
 }
 
 /// `GET /v1/invoiceitems`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "invoiceitem", &["customer", "invoice"])
 }
 
 /// `DELETE /v1/invoiceitems/{id}`
-pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn delete(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let item = account.find("invoiceitem", call.id())?;
     account.store.remove(item.id());
     account.emit_object("invoiceitem.deleted", item.clone(), None)?;
@@ -55,13 +55,13 @@ pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// A customer's items without an invoice, oldest first.
-pub(crate) fn pending(account: &Account, customer: &str) -> Vec<Value> {
+pub(crate) fn pending(account: &StripeAccount, customer: &str) -> Vec<Value> {
     let rows = account.store.of_customer("invoiceitem", customer);
     rows.filter(|row| row["invoice"].is_null()).cloned().collect()
 }
 
 /// Records the invoice of items.
-pub(crate) fn take(account: &mut Account, items: &[Value], invoice: &str) {
+pub(crate) fn take(account: &mut StripeAccount, items: &[Value], invoice: &str) {
     for item in items {
         account.change(item.id(), json!({ "invoice": invoice }));
     }
@@ -87,7 +87,7 @@ pub(crate) fn line(item: &Value) -> NewLine {
     }
 }
 
-fn add_to_draft(account: &mut Account, invoice: &str, item: &Value) -> Result<(), ApiError> {
+fn add_to_draft(account: &mut StripeAccount, invoice: &str, item: &Value) -> Result<(), ApiError> {
     let draft = account.find_param("invoice", invoice, "invoice")?;
     if draft.text("status") != "draft" {
         let message = "You can only add items to a draft invoice.";

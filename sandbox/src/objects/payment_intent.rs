@@ -2,7 +2,7 @@
 
 use super::address;
 use super::payment_method::usable;
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::card::Decline;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -26,7 +26,7 @@ const AUTHENTICATION_FAILED: Decline = Decline {
 };
 
 /// `POST /v1/payment_intents`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let amount = form.amount("amount")?.ok_or_else(|| ApiError::missing("amount"))?;
     let currency = form.required("currency")?.to_lowercase();
@@ -70,7 +70,7 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// Creates a PaymentIntent without emitting an event.
-pub(crate) fn make(account: &mut Account, fields: Value) -> Result<Value, ApiError> {
+pub(crate) fn make(account: &mut StripeAccount, fields: Value) -> Result<Value, ApiError> {
     let id = account.new_id("pi");
     let mut fields = fields;
     fields["client_secret"] = account.ids.client_secret(&id).into();
@@ -78,21 +78,21 @@ pub(crate) fn make(account: &mut Account, fields: Value) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/payment_intents/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("payment_intent", call.id())
 }
 
 /// `GET /v1/payment_intents`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "payment_intent", &["customer"])
 }
 
 /// `POST /v1/payment_intents/{id}`
-pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let intent = account.find("payment_intent", call.id())?;
     let mut fields = given(account, form)?;
-    fields.extend(Account::metadata_change(&intent, form)?);
+    fields.extend(StripeAccount::metadata_change(&intent, form)?);
     if let Some(amount) = form.amount("amount")? {
         expect(&intent, &["requires_payment_method", "requires_confirmation", "requires_action"], "updated")?;
         fields.insert("amount".to_owned(), amount.into());
@@ -106,7 +106,7 @@ pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `POST /v1/payment_intents/{id}/confirm`
-pub(crate) fn confirm(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn confirm(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let intent = account.find("payment_intent", call.id())?;
     expect(&intent, &["requires_payment_method", "requires_confirmation", "requires_action"], "confirmed")?;
@@ -121,7 +121,7 @@ pub(crate) fn confirm(account: &mut Account, call: &Call) -> Result<Value, ApiEr
 }
 
 /// `POST /v1/payment_intents/{id}/capture`
-pub(crate) fn capture(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn capture(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let intent = account.find("payment_intent", call.id())?;
     expect(&intent, &["requires_capture"], "captured")?;
     let capturable = intent.int("amount_capturable");
@@ -135,7 +135,7 @@ pub(crate) fn capture(account: &mut Account, call: &Call) -> Result<Value, ApiEr
 }
 
 /// `POST /v1/payment_intents/{id}/cancel`
-pub(crate) fn cancel(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn cancel(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let intent = account.find("payment_intent", call.id())?;
     let cancelable = ["requires_payment_method", "requires_confirmation", "requires_action", "requires_capture"];
     expect(&intent, &cancelable, "canceled")?;
@@ -144,7 +144,7 @@ pub(crate) fn cancel(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// Cancels a PaymentIntent and releases money that was reserved.
-pub(crate) fn cancel_now(account: &mut Account, id: &str, reason: Value) -> Result<Value, ApiError> {
+pub(crate) fn cancel_now(account: &mut StripeAccount, id: &str, reason: Value) -> Result<Value, ApiError> {
     let intent = account.copy(id);
     if intent.text("status") == "requires_capture" {
         let charge = intent.text("latest_charge").to_owned();
@@ -161,7 +161,7 @@ pub(crate) fn cancel_now(account: &mut Account, id: &str, reason: Value) -> Resu
 }
 
 /// Passes or fails the customer's authentication. Returns the PaymentIntent in either case.
-pub(crate) fn authenticate(account: &mut Account, id: &str, is_passed: bool) -> Result<Value, ApiError> {
+pub(crate) fn authenticate(account: &mut StripeAccount, id: &str, is_passed: bool) -> Result<Value, ApiError> {
     let intent = account.find("payment_intent", id)?;
     let off_session = intent["last_payment_error"].text("code") == "authentication_required";
     let method = match intent.opt("payment_method") {
@@ -190,7 +190,7 @@ pub(crate) fn authenticate(account: &mut Account, id: &str, is_passed: bool) -> 
 }
 
 /// Confirms with the chosen method.
-pub(crate) fn confirm_now(account: &mut Account, id: &str, attempt: Attempt) -> Result<Value, ApiError> {
+pub(crate) fn confirm_now(account: &mut StripeAccount, id: &str, attempt: Attempt) -> Result<Value, ApiError> {
     let intent = account.copy(id);
     let Some(method) = intent.opt("payment_method") else {
         let message = "You cannot confirm this PaymentIntent because it's missing a payment method. Update the \
@@ -208,7 +208,7 @@ pub(crate) fn confirm_now(account: &mut Account, id: &str, attempt: Attempt) -> 
     }
 }
 
-fn choose(account: &mut Account, id: &str, method: &str) -> Result<(), ApiError> {
+fn choose(account: &mut StripeAccount, id: &str, method: &str) -> Result<(), ApiError> {
     let method = usable(account, method, Some("payment_method"))?;
     let intent = account.copy(id);
     match (method.opt("customer"), intent.opt("customer")) {
@@ -254,7 +254,7 @@ pub(crate) fn is_off_session(form: &Form) -> bool {
     form.text("off_session").is_some_and(|text| text != "false")
 }
 
-fn given(account: &Account, form: &Form) -> Result<Map<String, Value>, ApiError> {
+fn given(account: &StripeAccount, form: &Form) -> Result<Map<String, Value>, ApiError> {
     let mut fields = Map::new();
     for name in COPIED_FIELDS {
         if form.has(name) {

@@ -1,7 +1,7 @@
 //! Payment methods. An id such as `pm_card_visa` is not an object: each use creates a new one.
 
 use super::address::billing_details;
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::card::TestCard;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -10,11 +10,13 @@ use crate::page;
 use crate::template::from_template;
 use serde_json::{Map, Value, json};
 
-/// Month and year in which cards expire.
-const EXPIRES: (i64, i64) = (12, 2034);
+/// Month in which cards expire.
+const EXPIRY_MONTH: i64 = 12;
+/// Year in which cards expire.
+const EXPIRY_YEAR: i64 = 2034;
 
 /// `POST /v1/payment_methods`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let kind = form.required("type")?;
     if kind != "card" {
@@ -44,15 +46,15 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/payment_methods/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     usable(account, call.id(), None)
 }
 
 /// `POST /v1/payment_methods/{id}`
-pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let method = account.find("payment_method", call.id())?;
-    let mut fields = Account::metadata_change(&method, form)?;
+    let mut fields = StripeAccount::metadata_change(&method, form)?;
     if form.has("billing_details") {
         fields.insert("billing_details".to_owned(), billing_details(&form.part("billing_details")));
     }
@@ -73,19 +75,19 @@ pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/payment_methods`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "payment_method", &["customer", "type"])
 }
 
 /// `POST /v1/payment_methods/{id}/attach`
-pub(crate) fn attach(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn attach(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let customer = call.form.required("customer")?;
     account.find_param("customer", customer, "customer")?;
     attach_to(account, call.id(), customer, "payment_method")
 }
 
 /// `POST /v1/payment_methods/{id}/detach`
-pub(crate) fn detach(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn detach(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let method = account.find("payment_method", call.id())?;
     if method.opt("customer").is_none() {
         let message = "The payment method you provided is not attached to a customer so detachment is impossible.";
@@ -95,7 +97,7 @@ pub(crate) fn detach(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// The payment method with an id. An id such as `pm_card_visa` creates a new one.
-pub(crate) fn usable(account: &mut Account, id: &str, param: Option<&str>) -> Result<Value, ApiError> {
+pub(crate) fn usable(account: &mut StripeAccount, id: &str, param: Option<&str>) -> Result<Value, ApiError> {
     if let Some(method) = account.get(id)
         && matches!(method.text("object"), "payment_method" | "card")
     {
@@ -108,7 +110,7 @@ pub(crate) fn usable(account: &mut Account, id: &str, param: Option<&str>) -> Re
 }
 
 /// Attaches a method to a customer.
-pub(crate) fn attach_to(account: &mut Account, id: &str, customer: &str, param: &str) -> Result<Value, ApiError> {
+pub(crate) fn attach_to(account: &mut StripeAccount, id: &str, customer: &str, param: &str) -> Result<Value, ApiError> {
     let param = (param != "payment_method").then_some(param);
     let method = usable(account, id, param)?;
     match method.opt("customer") {
@@ -135,7 +137,7 @@ pub(crate) fn attach_to(account: &mut Account, id: &str, customer: &str, param: 
 }
 
 /// Detaches a method from its customer. This cannot be undone.
-pub(crate) fn detach_from(account: &mut Account, id: &str) -> Result<Value, ApiError> {
+pub(crate) fn detach_from(account: &mut StripeAccount, id: &str) -> Result<Value, ApiError> {
     let method = account.copy(id);
     let customer = method.text("customer").to_owned();
     let previous = account.change(id, json!({ "customer": null, "_is_spent": true }));
@@ -158,7 +160,7 @@ pub(crate) fn detach_from(account: &mut Account, id: &str) -> Result<Value, ApiE
 }
 
 /// Updates a card as if the bank had replaced it: it behaves alike and expires later.
-pub(crate) fn renew(account: &mut Account, id: &str) -> Result<Value, ApiError> {
+pub(crate) fn renew(account: &mut StripeAccount, id: &str) -> Result<Value, ApiError> {
     let mut card = account.find("payment_method", id)?["card"].clone();
     card["exp_year"] = (card.int("exp_year") + 4).into();
     account.change_and_emit(id, json!({ "card": card }), "payment_method.automatically_updated")
@@ -169,7 +171,7 @@ pub(crate) fn card_of(method: &Value) -> Result<&'static TestCard, ApiError> {
     TestCard::of_name(method.text("_card")).ok_or_else(|| ApiError::api(500, "The SANDBOX does not know this card."))
 }
 
-fn make(account: &mut Account, card: &TestCard) -> Result<Value, ApiError> {
+fn make(account: &mut StripeAccount, card: &TestCard) -> Result<Value, ApiError> {
     let shape = from_template("payment_method_card", shape(card));
     // A card has the same fingerprint under all its names.
     let fields = json!({ "type": "card", "card": shape, "_card": card.name });
@@ -183,8 +185,8 @@ fn shape(card: &TestCard) -> Value {
     fields.insert("country".to_owned(), "US".into());
     fields.insert("funding".to_owned(), card.funding.into());
     fields.insert("last4".to_owned(), card.last4().into());
-    fields.insert("exp_month".to_owned(), EXPIRES.0.into());
-    fields.insert("exp_year".to_owned(), EXPIRES.1.into());
+    fields.insert("exp_month".to_owned(), EXPIRY_MONTH.into());
+    fields.insert("exp_year".to_owned(), EXPIRY_YEAR.into());
     fields.insert("fingerprint".to_owned(), fingerprint(card).into());
     fields.insert("regulated_status".to_owned(), "unregulated".into());
     let checks = json!({ "address_line1_check": null, "address_postal_code_check": null, "cvc_check": "pass" });

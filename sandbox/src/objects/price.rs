@@ -1,6 +1,6 @@
 //! Products and prices, including one that always exists.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
@@ -8,27 +8,32 @@ use crate::handler::Call;
 use crate::page;
 use serde_json::{Map, Value, json};
 
-/// The price that always exists.
-const PRO: (&str, &str, i64) = ("pro_monthly", "Pro (SANDBOX)", 59_900);
+/// The lookup key of the price that always exists.
+const PRO_LOOKUP_KEY: &str = "pro_monthly";
+/// The name of its product.
+const PRO_NAME: &str = "Pro (SANDBOX)";
+/// The price of a month, in minor units.
+const PRO_UNIT_AMOUNT: i64 = 59_900;
 
 /// Creates the price of Pro, unless one has its lookup key.
-pub(crate) fn seed(account: &mut Account) -> Result<(), ApiError> {
-    if account.store.of_kind("price").any(|price| price.text("lookup_key") == PRO.0) {
+pub(crate) fn seed(account: &mut StripeAccount) -> Result<(), ApiError> {
+    if account.store.of_kind("price").any(|price| price.text("lookup_key") == PRO_LOOKUP_KEY) {
         return Ok(());
     }
-    let fields = json!({ "name": PRO.1, "updated": account.now_s, "statement_descriptor": "SANDBOX PRO" });
+    let fields = json!({ "name": PRO_NAME, "updated": account.now_s, "statement_descriptor": "SANDBOX PRO" });
     let product = account.make("prod", "product", fields)?;
     let fields = json!({
-        "currency": "usd", "lookup_key": PRO.0, "metadata": { "plan": "pro" }, "nickname": PRO.1,
-        "product": product.id(), "recurring": recurring("month", 1), "type": "recurring", "unit_amount": PRO.2,
-        "unit_amount_decimal": PRO.2.to_string(),
+        "currency": "usd", "lookup_key": PRO_LOOKUP_KEY, "metadata": { "plan": "pro" }, "nickname": PRO_NAME,
+        "product": product.id(), "recurring": recurring("month", 1), "type": "recurring",
+        "unit_amount": PRO_UNIT_AMOUNT,
+        "unit_amount_decimal": PRO_UNIT_AMOUNT.to_string(),
     });
     account.make("price", "price", fields)?;
     Ok(())
 }
 
 /// `POST /v1/products`
-pub(crate) fn create_product(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create_product(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let name = form.required("name")?;
     let fields = json!({
@@ -48,25 +53,25 @@ pub(crate) fn create_product(account: &mut Account, call: &Call) -> Result<Value
 }
 
 /// `GET /v1/products/{id}`
-pub(crate) fn retrieve_product(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve_product(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("product", call.id())
 }
 
 /// `GET /v1/products`
-pub(crate) fn list_products(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list_products(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "product", &["active"])
 }
 
 /// `POST /v1/products/{id}`
-pub(crate) fn update_product(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update_product(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let product = account.find("product", call.id())?;
-    let mut fields = plain(&product, &call.form, &["name", "description", "statement_descriptor"])?;
+    let mut fields = changed_fields(&product, &call.form, &["name", "description", "statement_descriptor"])?;
     fields.insert("updated".to_owned(), account.now_s.into());
     account.change_and_emit(product.id(), Value::Object(fields), "product.updated")
 }
 
 /// `DELETE /v1/products/{id}`
-pub(crate) fn delete_product(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn delete_product(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let product = account.find("product", call.id())?;
     if account.store.of_kind("price").any(|price| price.text("product") == product.id()) {
         let message = "This product cannot be deleted because it has one or more user-created prices.";
@@ -79,19 +84,19 @@ pub(crate) fn delete_product(account: &mut Account, call: &Call) -> Result<Value
 }
 
 /// `POST /v1/prices`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let price = make(account, &call.form)?;
     account.emit("price.created", price.id())?;
     Ok(price)
 }
 
 /// `GET /v1/prices/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("price", call.id())
 }
 
 /// `GET /v1/prices`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let keys = form.texts("lookup_keys");
     let active = form.flag("active")?;
@@ -102,18 +107,18 @@ pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError
             && form.text("currency").is_none_or(|currency| row.text("currency") == currency)
             && form.text("type").is_none_or(|kind| row.text("type") == kind)
     };
-    page::of(&account.store, account.store.of_kind("price").filter(wanted), form, "/v1/prices")
+    page::paginate(&account.store, account.store.of_kind("price").filter(wanted), form, "/v1/prices")
 }
 
 /// `POST /v1/prices/{id}`
-pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let price = account.find("price", call.id())?;
-    let fields = plain(&price, &call.form, &["nickname", "lookup_key"])?;
+    let fields = changed_fields(&price, &call.form, &["nickname", "lookup_key"])?;
     account.change_and_emit(price.id(), Value::Object(fields), "price.updated")
 }
 
 /// Creates a price from `price_data` or the parameters of a call.
-pub(crate) fn make(account: &mut Account, form: &Form) -> Result<Value, ApiError> {
+pub(crate) fn make(account: &mut StripeAccount, form: &Form) -> Result<Value, ApiError> {
     let currency = form.required("currency")?.to_lowercase();
     let amount = form.int("unit_amount")?.ok_or_else(|| ApiError::missing("unit_amount"))?;
     let product = match (form.text("product"), form.text("product_data.name")) {
@@ -150,8 +155,9 @@ fn recurring(interval: &str, count: i64) -> Value {
             "usage_type": "licensed" })
 }
 
-fn plain(object: &Value, form: &Form, names: &[&str]) -> Result<Map<String, Value>, ApiError> {
-    let mut fields = Account::metadata_change(object, form)?;
+/// The changed metadata, the parameters in `names`, and `active`, as far as the call has them.
+fn changed_fields(object: &Value, form: &Form, names: &[&str]) -> Result<Map<String, Value>, ApiError> {
+    let mut fields = StripeAccount::metadata_change(object, form)?;
     for name in names {
         if form.has(name) {
             fields.insert((*name).to_owned(), form.nullable(name));

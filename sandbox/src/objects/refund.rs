@@ -1,7 +1,7 @@
 //! Refunds.
 
 use super::balance;
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
@@ -9,7 +9,7 @@ use crate::page;
 use serde_json::{Value, json};
 
 /// `POST /v1/refunds`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let charge = match (form.text("charge"), form.text("payment_intent")) {
         (Some(charge), _) => account.find_param("charge", charge, "charge")?,
@@ -36,7 +36,7 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 
 /// Refunds an amount of a charge, by default all that is left.
 pub(crate) fn make(
-    account: &mut Account,
+    account: &mut StripeAccount,
     charge: &str,
     amount: Option<i64>,
     reason: Value,
@@ -82,19 +82,19 @@ pub(crate) fn make(
 }
 
 /// `GET /v1/refunds/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("refund", call.id())
 }
 
 /// `GET /v1/refunds`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "refund", &["charge", "payment_intent"])
 }
 
 /// `POST /v1/refunds/{id}`
-pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let refund = account.find("refund", call.id())?;
-    let fields = Account::metadata_change(&refund, &call.form)?;
+    let fields = StripeAccount::metadata_change(&refund, &call.form)?;
     let previous = account.change(refund.id(), Value::Object(fields));
     account.emit_change("refund.updated", refund.id(), previous.clone())?;
     account.emit_change("charge.refund.updated", refund.id(), previous)?;
@@ -102,7 +102,7 @@ pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// Fails a refund: the bank could not return the money.
-pub(crate) fn fail(account: &mut Account, id: &str) -> Result<Value, ApiError> {
+pub(crate) fn fail(account: &mut StripeAccount, id: &str) -> Result<Value, ApiError> {
     let refund = account.find("refund", id)?;
     if refund.text("status") != "succeeded" {
         return Err(ApiError::refused_without_code("Only a refund that succeeded can fail."));

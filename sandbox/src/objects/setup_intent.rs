@@ -1,7 +1,7 @@
 //! SetupIntents: set up a payment method for later, without a payment.
 
 use super::payment_method::{attach_to, card_of, usable};
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::card::Outcome;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -10,7 +10,7 @@ use crate::page;
 use serde_json::{Value, json};
 
 /// `POST /v1/setup_intents`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     if let Some(customer) = form.text("customer") {
         account.find_param("customer", customer, "customer")?;
@@ -34,17 +34,17 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/setup_intents/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("setup_intent", call.id())
 }
 
 /// `GET /v1/setup_intents`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     page::list(account, call, "setup_intent", &["customer", "payment_method"])
 }
 
 /// `POST /v1/setup_intents/{id}/confirm`
-pub(crate) fn confirm(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn confirm(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let intent = account.find("setup_intent", call.id())?;
     expect_open(&intent)?;
     choose(account, intent.id(), call)?;
@@ -52,7 +52,7 @@ pub(crate) fn confirm(account: &mut Account, call: &Call) -> Result<Value, ApiEr
 }
 
 /// `POST /v1/setup_intents/{id}/cancel`
-pub(crate) fn cancel(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn cancel(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let intent = account.find("setup_intent", call.id())?;
     expect_open(&intent)?;
     let reason = call.form.nullable("cancellation_reason");
@@ -62,7 +62,7 @@ pub(crate) fn cancel(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// Sets up the method, unless its bank declines.
-pub(crate) fn confirm_now(account: &mut Account, id: &str, is_authenticated: bool) -> Result<Value, ApiError> {
+pub(crate) fn confirm_now(account: &mut StripeAccount, id: &str, is_authenticated: bool) -> Result<Value, ApiError> {
     let intent = account.copy(id);
     let Some(method) = intent.opt("payment_method").map(str::to_owned) else {
         let message = "You cannot confirm this SetupIntent because it's missing a payment method.";
@@ -96,7 +96,7 @@ pub(crate) fn confirm_now(account: &mut Account, id: &str, is_authenticated: boo
     Ok(account.copy(id))
 }
 
-fn choose(account: &mut Account, id: &str, call: &Call) -> Result<(), ApiError> {
+fn choose(account: &mut StripeAccount, id: &str, call: &Call) -> Result<(), ApiError> {
     if let Some(method) = call.form.text("payment_method") {
         let method = usable(account, method, Some("payment_method"))?;
         account.change(id, json!({ "payment_method": method.id(), "status": "requires_confirmation" }));

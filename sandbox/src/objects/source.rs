@@ -1,7 +1,7 @@
 //! The older API for cards: sources that are created from tokens.
 
 use super::payment_method::fingerprint;
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::card::TestCard;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -10,7 +10,7 @@ use crate::page;
 use serde_json::{Value, json};
 
 /// `POST /v1/tokens`
-pub(crate) fn create_token(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create_token(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let number = call.form.required("card.number")?;
     let card = TestCard::of_number(number)
         .ok_or_else(|| ApiError::card("incorrect_number", "Your card number is incorrect.").with_param("number"))?;
@@ -22,27 +22,27 @@ pub(crate) fn create_token(account: &mut Account, call: &Call) -> Result<Value, 
 }
 
 /// `POST /v1/customers/{id}/sources`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("customer", call.id())?;
     let token = call.form.required("source")?.to_owned();
     add(account, call.id(), &token)
 }
 
 /// `GET /v1/customers/{id}/sources`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("customer", call.id())?;
-    page::of(&account.store, account.store.of_customer("card", call.id()), &call.form, &call.path)
+    page::paginate(&account.store, account.store.of_customer("card", call.id()), &call.form, &call.path)
 }
 
 /// `POST /v1/customers/{id}/sources/{card}`
-pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let card = owned(account, call)?;
-    let fields = Account::metadata_change(&card, &call.form)?;
+    let fields = StripeAccount::metadata_change(&card, &call.form)?;
     account.change_and_emit(card.id(), Value::Object(fields), "customer.source.updated")
 }
 
 /// `DELETE /v1/customers/{id}/sources/{card}`
-pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn delete(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let card = owned(account, call)?;
     account.store.remove(card.id());
     account.emit_object("customer.source.deleted", card.clone(), None)?;
@@ -53,7 +53,7 @@ pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// Adds the card of a token to a customer. The first one becomes the default.
-pub(crate) fn add(account: &mut Account, customer: &str, token: &str) -> Result<Value, ApiError> {
+pub(crate) fn add(account: &mut StripeAccount, customer: &str, token: &str) -> Result<Value, ApiError> {
     let name = account.get(token).and_then(|token| token.opt("_card"));
     let card = name.map_or_else(|| TestCard::of_id(token), TestCard::of_name);
     let card = card.ok_or_else(|| ApiError::no_such("token", token, Some("source")))?;
@@ -72,7 +72,7 @@ pub(crate) fn add(account: &mut Account, customer: &str, token: &str) -> Result<
     Ok(source)
 }
 
-fn owned(account: &Account, call: &Call) -> Result<Value, ApiError> {
+fn owned(account: &StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let card = account.find("card", call.second_id())?;
     if card.text("customer") == call.id() { Ok(card) } else { Err(ApiError::no_such("source", card.id(), None)) }
 }

@@ -8,7 +8,7 @@ pub(crate) use change::{resume, update};
 pub(crate) use create::create;
 pub(crate) use item::{line, next_periods};
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
@@ -26,12 +26,12 @@ pub(crate) fn period_end(subscription: &Value) -> i64 {
 }
 
 /// `GET /v1/subscriptions/{id}`
-pub(crate) fn retrieve(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     account.find("subscription", call.id())
 }
 
 /// `GET /v1/subscriptions`. Lists ended ones only on request.
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let (customer, price) = (form.text("customer"), form.text("price"));
     let wanted = |row: &&Value| {
@@ -47,11 +47,11 @@ pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError
         };
         is_in_status && customer.is_none_or(|id| row.text("customer") == id) && price.is_none_or(has_price)
     };
-    page::of(&account.store, account.store.of_kind("subscription").filter(wanted), form, "/v1/subscriptions")
+    page::paginate(&account.store, account.store.of_kind("subscription").filter(wanted), form, "/v1/subscriptions")
 }
 
 /// `DELETE /v1/subscriptions/{id}`
-pub(crate) fn cancel(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn cancel(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let subscription = account.find("subscription", call.id())?;
     if is_over(&subscription) {
         return Err(ApiError::no_such("subscription", call.id(), None));

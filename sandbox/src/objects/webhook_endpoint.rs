@@ -1,6 +1,6 @@
 //! Webhook endpoints.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
@@ -40,7 +40,7 @@ impl NewEndpoint {
 }
 
 /// Adds an endpoint, or changes the one with the same URL.
-pub(crate) fn add(account: &mut Account, new: &NewEndpoint) -> Result<Value, ApiError> {
+pub(crate) fn add(account: &mut StripeAccount, new: &NewEndpoint) -> Result<Value, ApiError> {
     if !new.url.starts_with("http://") && !new.url.starts_with("https://") {
         let message = format!("Invalid URL: {}", new.url);
         return Err(ApiError::invalid("url_invalid", Some("url"), &message));
@@ -74,7 +74,7 @@ pub(crate) fn add(account: &mut Account, new: &NewEndpoint) -> Result<Value, Api
 
 /// Adds the endpoints of the options, and deletes those of earlier options, because a server's address may have
 /// changed.
-pub(crate) fn set_configured(account: &mut Account, given: &[NewEndpoint]) -> Result<(), ApiError> {
+pub(crate) fn set_configured(account: &mut StripeAccount, given: &[NewEndpoint]) -> Result<(), ApiError> {
     let is_old = |row: &&Value| row.is("_is_given") && given.iter().all(|new| new.url != row.text("url"));
     let old: Vec<String> =
         account.store.of_kind("webhook_endpoint").filter(is_old).map(|row| row.id().to_owned()).collect();
@@ -94,7 +94,7 @@ pub(crate) fn has_configured_secret(row: &Value) -> bool {
 }
 
 /// `POST /v1/webhook_endpoints`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let new = NewEndpoint {
         url: form.required("url")?.to_owned(),
@@ -110,7 +110,7 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `GET /v1/webhook_endpoints`
-pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let mut page = page::list(account, call, "webhook_endpoint", &[])?;
     for row in page["data"].as_array_mut().into_iter().flatten() {
         if let Some(row) = row.as_object_mut() {
@@ -121,7 +121,7 @@ pub(crate) fn list(account: &mut Account, call: &Call) -> Result<Value, ApiError
 }
 
 /// `DELETE /v1/webhook_endpoints/{id}`
-pub(crate) fn delete(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn delete(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let endpoint = account.find("webhook_endpoint", call.id())?;
     account.store.remove(endpoint.id());
     Ok(json!({ "id": endpoint.id(), "object": "webhook_endpoint", "deleted": true }))

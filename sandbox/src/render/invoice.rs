@@ -1,9 +1,9 @@
-//! Invoices. Until basil each named its only subscription and payment.
+//! Older formats of invoices. Until basil each named its only subscription and payment.
 
 use super::{Shape, line, pull};
 use serde_json::{Value, json};
 
-/// Since basil `parent` names the invoice's origin.
+/// Undoes basil, since which `parent` names the invoice's origin.
 pub(super) fn subscription(invoice: &mut Shape<'_>) {
     if !invoice.is_complete && !invoice.fields.contains_key("parent") {
         return;
@@ -18,7 +18,7 @@ pub(super) fn subscription(invoice: &mut Shape<'_>) {
     invoice.put("quote", pull(&mut parent, &["quote_details", "quote"]));
 }
 
-/// Since basil an invoice lists its payments, and only the status says that it is paid.
+/// Undoes basil, since which an invoice lists its payments, and only the status says that it is paid.
 pub(super) fn payment(invoice: &mut Shape<'_>) {
     let mut payments = invoice.take("payments");
     invoice.take("confirmation_secret");
@@ -53,7 +53,7 @@ fn latest_charge(intent: &Value) -> Value {
     charge.get("id").unwrap_or(charge).clone()
 }
 
-/// Taxes were amounts with rates, and a sum.
+/// Undoes basil, before which taxes were amounts with rates, and a sum.
 pub(super) fn taxes(invoice: &mut Shape<'_>) {
     if !invoice.is_complete && !invoice.fields.contains_key("total_taxes") {
         return;
@@ -68,7 +68,7 @@ pub(super) fn taxes(invoice: &mut Shape<'_>) {
     invoice.put("total_tax_amounts", amounts);
 }
 
-/// The only discount had a field of its own.
+/// Undoes basil, before which the only discount had a field of its own.
 pub(super) fn discount(invoice: &mut Shape<'_>) {
     let discount = invoice.own("_discount").or_else(|| only_discount(invoice.get("discounts")));
     invoice.put("discount", discount);
@@ -84,7 +84,7 @@ pub(super) fn only_discount(discounts: &Value) -> Option<Value> {
     }
 }
 
-/// 2024-04-10 replaced `rendering_options` by `rendering`.
+/// Undoes 2024-04-10, which replaced `rendering_options` by `rendering`.
 pub(super) fn rendering_options(invoice: &mut Shape<'_>) {
     let display = pull(&mut invoice.take("rendering"), &["amount_tax_display"]);
     let options = (!display.is_null()).then(|| json!({"amount_tax_display": display}));

@@ -1,4 +1,4 @@
-//! Invoice lines.
+//! Older formats of invoice lines.
 
 use super::{Shape, price, pull};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// The field of the price since basil.
 const DETAILS: &str = "price_details";
 
-/// Since 2025-12-15.clover the price can be expanded. Before, it is an id.
+/// Undoes 2025-12-15.clover, since which the price can be expanded. Before, it was an id.
 pub(super) fn price_by_id(line: &mut Shape<'_>) {
     let details = line.fields.get_mut("pricing").and_then(|pricing| pricing.get_mut(DETAILS));
     let Some(price) = details.and_then(|details| details.get_mut("price")) else { return };
@@ -16,7 +16,7 @@ pub(super) fn price_by_id(line: &mut Shape<'_>) {
     }
 }
 
-/// Since basil `parent` names the subscription's item or the invoice item that the line bills.
+/// Undoes basil, since which `parent` names the subscription's item or the invoice item that the line bills.
 pub(super) fn what_is_billed(line: &mut Shape<'_>) {
     let mut parent = line.take("parent");
     if parent.is_null() && !line.is_complete {
@@ -39,7 +39,8 @@ pub(super) fn what_is_billed(line: &mut Shape<'_>) {
     }
 }
 
-/// A line contained its whole price, and the plan if it recurs. A price of which only the id is known stays an id.
+/// Undoes basil, before which a line contained its whole price, and the plan if it recurs. A price of which only the id
+/// is known stays an id.
 pub(super) fn price_and_plan(line: &mut Shape<'_>) {
     let mut pricing = line.take("pricing");
     if pricing.is_null() && !line.is_complete {
@@ -53,7 +54,7 @@ pub(super) fn price_and_plan(line: &mut Shape<'_>) {
     line.put("amount_excluding_tax", amount);
 }
 
-/// Taxes were amounts with rates.
+/// Undoes basil, before which taxes were amounts with rates.
 pub(super) fn taxes(line: &mut Shape<'_>) {
     let taxes = line.take("taxes");
     if taxes.is_null() && !line.is_complete {

@@ -1,15 +1,15 @@
-//! PaymentIntents and charges.
+//! Older formats of PaymentIntents and charges.
 
 use super::{Shape, list};
 use serde_json::{Value, json};
 
-/// Until basil both named their invoice.
+/// Undoes basil: before it, both named their invoice.
 pub(super) fn invoice(payment: &mut Shape<'_>) {
     let invoice = payment.own("_invoice");
     payment.put("invoice", invoice);
 }
 
-/// Until 2022-11-15 a PaymentIntent contained its charges, newest first, instead of naming the latest.
+/// Undoes 2022-11-15: before it, a PaymentIntent contained its charges, newest first, instead of naming the latest.
 pub(super) fn charges(intent: &mut Shape<'_>) {
     if !intent.is_complete {
         return;
@@ -28,7 +28,7 @@ pub(super) fn charges(intent: &mut Shape<'_>) {
     intent.put("charges", list(charges, url));
 }
 
-/// Until 2022-11-15 a charge contained its refunds, newest first.
+/// Undoes 2022-11-15: before it, a charge contained its refunds, newest first.
 pub(super) fn refunds(charge: &mut Shape<'_>) {
     if !charge.is_complete || charge.get("refunds").is_object() {
         return;

@@ -1,10 +1,10 @@
-//! Prices, their predecessors the plans, products and discounts.
+//! Older formats of prices, plans (the predecessors of prices), products and discounts.
 
 use super::{Shape, pull};
 use serde_json::{Value, json};
 
-/// The plan of a recurring price. Lines and items contained both until basil. `None` if the price does not recur, or
-/// is only an id.
+/// The plan of a recurring price. Before 2025-03-31.basil, invoice lines and subscription items contained the price and
+/// the plan. `None` if the price does not recur, or is only an id.
 pub(super) fn plan(price: &Value) -> Option<Value> {
     let recurring = price.get("recurring").filter(|recurring| recurring.is_object())?;
     Some(json!({
@@ -30,20 +30,20 @@ pub(super) fn plan(price: &Value) -> Option<Value> {
     }))
 }
 
-/// How usage is aggregated, which is always null here.
+/// Adds how usage is aggregated, which is always null here.
 pub(super) fn aggregate_usage(price: &mut Shape<'_>) {
     if let Some(recurring) = price.fields.get_mut("recurring").and_then(Value::as_object_mut) {
         recurring.insert("aggregate_usage".to_owned(), Value::Null);
     }
 }
 
-/// Clover moved the coupon to the discount's `source`.
+/// Undoes clover, which moved the coupon into the discount's `source`.
 pub(super) fn coupon_in_discount(discount: &mut Shape<'_>) {
     let coupon = pull(&mut discount.take("source"), &["coupon"]);
     discount.put("coupon", coupon);
 }
 
-/// 2024-04-10 renamed `features` to `marketing_features`.
+/// Undoes 2024-04-10, which renamed `features` to `marketing_features`.
 pub(super) fn features(product: &mut Shape<'_>) {
     if product.fields.contains_key("marketing_features") {
         let features = product.take("marketing_features");

@@ -1,16 +1,16 @@
-//! Subscriptions and their items.
+//! Older formats of subscriptions and their items.
 
 use super::invoice::only_discount;
 use super::{Shape, price};
 use serde_json::{Map, Value};
 
-/// An item had a plan in addition to its price.
+/// Undoes basil, before which an item had a plan in addition to its price.
 pub(super) fn plan_of_item(item: &mut Shape<'_>) {
     let plan = price::plan(item.get("price"));
     item.put("plan", plan);
 }
 
-/// A subscription had the plan and the quantity of its only item.
+/// Undoes basil, before which a subscription had the plan and the quantity of its only item.
 pub(super) fn plan(subscription: &mut Shape<'_>) {
     let (plan, quantity) = match subscription.get("items")["data"].as_array().map(Vec::as_slice) {
         Some([item]) => (item["plan"].clone(), item["quantity"].clone()),
@@ -21,7 +21,7 @@ pub(super) fn plan(subscription: &mut Shape<'_>) {
     subscription.put("quantity", quantity);
 }
 
-/// Until basil all items of a subscription had one period, which was a field of the subscription.
+/// Undoes basil, before which all items of a subscription had one period, a field of the subscription.
 pub(super) fn period(subscription: &mut Shape<'_>) {
     let items = subscription.fields.get_mut("items").and_then(|items| items.get_mut("data")?.as_array_mut());
     let mut items: Vec<&mut Map<String, Value>> =
@@ -34,7 +34,7 @@ pub(super) fn period(subscription: &mut Shape<'_>) {
     subscription.put("current_period_end", end);
 }
 
-/// The only discount had a field of its own.
+/// Undoes basil, before which the only discount had a field of its own.
 pub(super) fn discount(subscription: &mut Shape<'_>) {
     let discount = subscription.own("_discount").or_else(|| only_discount(subscription.get("discounts")));
     subscription.put("discount", discount);

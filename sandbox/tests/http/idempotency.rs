@@ -53,7 +53,7 @@ async fn a_decline_is_stored_and_a_new_key_tries_again() {
 #[tokio::test]
 async fn a_500_is_stored_under_its_key() {
     let client = Client::start().await;
-    client.sandbox.fault(FaultRule::once("POST", "/v1/customers", Fault::Store { status: 500 })).unwrap();
+    client.sandbox.fault(FaultRule::once("POST", "/v1/customers", Fault::StoreFailure { status: 500 })).unwrap();
     assert_eq!(client.keyed("k", "/v1/customers", CUSTOMER).await.status, 500);
     let again = client.keyed("k", "/v1/customers", CUSTOMER).await;
     assert_eq!((again.status, again.header("idempotent-replayed")), (500, Some("true")));

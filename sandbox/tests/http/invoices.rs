@@ -39,7 +39,7 @@ async fn a_declined_invoice_stays_open() {
 }
 
 #[tokio::test]
-async fn an_invoice_that_needs_authentication_says_so() {
+async fn an_invoice_that_needs_authentication_has_a_client_secret() {
     let client = Client::start().await;
     let (invoice, method) = draft(&client, "pm_card_threeDSecure2Required").await;
     let failed = client.post(&format!("/v1/invoices/{invoice}/pay"), &[("payment_method", &method)]).await;

@@ -37,7 +37,7 @@ const BODY_MAX_BYTES: usize = 64 * 1_024;
 const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
 /// The longest reference, in characters.
 const REFERENCE_LEN_MAX: usize = 200;
-/// The most metadata, in bytes of JSON.
+/// Maximum size of the metadata, in bytes of JSON.
 const METADATA_LEN_MAX: usize = 4_096;
 
 /// Serves HTTP at an address on a database with Bursar's schema, until the process ends.

@@ -55,7 +55,7 @@ struct Arguments {
     /// Name of the GitHub Marketplace plan that is Pro.
     #[arg(long, default_value = "Pro", value_name = "NAME")]
     marketplace_plan: String,
-    /// Maximum of journeys that run concurrently.
+    /// Maximum number of journeys that run concurrently.
     #[arg(long, default_value_t = Journey::ALL.len(), value_name = "NUMBER")]
     jobs: usize,
     /// Write a JUnit XML report.

@@ -28,7 +28,7 @@ struct Arguments {
     /// No day starts after this many seconds; 30 if neither this nor --days is given.
     #[arg(long)]
     seconds: Option<u64>,
-    /// Maximum of days.
+    /// Maximum number of days.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     days: Option<u16>,
     /// The backends.

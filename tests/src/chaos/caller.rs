@@ -12,10 +12,12 @@ use tokio::time::Instant;
 
 /// Timeout of a request: longer than the server's own limit for a command.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
-/// The first and the longest wait between tries; it doubles in between.
-const RETRY_MS: (u64, u64) = (50, 1_000);
-/// Tries of a read of the results. All servers are up by then.
-const LOOK_TRIES_MAX: usize = 10;
+/// The wait before the first retry. It doubles with each further one.
+const RETRY_FIRST_MS: u64 = 50;
+/// The longest wait between two tries.
+const RETRY_MAX_MS: u64 = 1_000;
+/// Maximum number of attempts to read a result after the run. All servers are up by then, so a few are enough.
+const READ_ATTEMPTS_MAX: usize = 10;
 
 /// Makes requests. Cheap to clone.
 #[derive(Clone)]
@@ -28,7 +30,7 @@ pub struct Caller {
     created: Instant,
 }
 
-/// A definite answer.
+/// An answer from which it follows whether the request was executed.
 #[derive(Debug, Clone)]
 pub struct DefiniteAnswer {
     /// The status: 2xx, or 4xx other than 429.
@@ -62,7 +64,7 @@ enum Try {
 impl Caller {
     /// Creates a caller of these nodes, which gives up after `patience`.
     pub fn new(bases: Vec<String>, tally: Arc<Tally>, patience: Duration) -> Result<Self> {
-        // Fails only if another provider is installed, which serves as well.
+        // Fails only if a provider is already installed; then that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(REQUEST_LIMIT).no_proxy().build().context("no HTTP client")?;
         let caller = Self { client, bases: bases.into(), tally, deadline_ms: Arc::default(), created: Instant::now() };
@@ -84,7 +86,7 @@ impl Caller {
     /// Makes a request until it has a definite answer; `make` gets the address of a node. Returns `None` if it has
     /// none in time; the request may have been executed then.
     pub async fn until_definite(&self, make: impl Fn(&Client, &str) -> RequestBuilder) -> Option<DefiniteAnswer> {
-        let mut wait_ms = RETRY_MS.0;
+        let mut wait_ms = RETRY_FIRST_MS;
         let mut in_doubt = false;
         let mut at = rand::random_range(0..self.bases.len().max(1));
         loop {
@@ -99,7 +101,7 @@ impl Caller {
             }
             self.tally.retried.up();
             tokio::time::sleep(Duration::from_millis(rand::random_range(wait_ms / 2..=wait_ms))).await;
-            wait_ms = (wait_ms * 2).min(RETRY_MS.1);
+            wait_ms = (wait_ms * 2).min(RETRY_MAX_MS);
             at += 1;
         }
     }
@@ -144,9 +146,9 @@ impl Caller {
     ///
     /// # Errors
     /// If no node answers, or with another status than 200 and 404.
-    pub async fn look(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
+    pub async fn get_as_staff(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
         let mut last = String::new();
-        for at in 0..LOOK_TRIES_MAX {
+        for at in 0..READ_ATTEMPTS_MAX {
             let base = &self.bases[at % self.bases.len()];
             let request = self.client.request(Method::GET, format!("{base}{path}"));
             match self.once(request.bearer_auth(ADMIN_TOKEN).query(query)).await {
@@ -155,7 +157,7 @@ impl Caller {
                 Try::Answered(status, body) => last = format!("{status} {body}"),
                 Try::Refused | Try::Lost => "no answer".clone_into(&mut last),
             }
-            tokio::time::sleep(Duration::from_millis(RETRY_MS.1 / 4)).await;
+            tokio::time::sleep(Duration::from_millis(RETRY_MAX_MS / 4)).await;
         }
         bail!("GET {path} {query:?}: {last}")
     }
@@ -163,8 +165,8 @@ impl Caller {
     /// Reads all pages of a list as staff.
     ///
     /// # Errors
-    /// Those of [`Caller::look`], and if the list has too many pages.
-    pub async fn look_at_all(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<Value>> {
+    /// Those of [`Caller::get_as_staff`], and if the list has too many pages.
+    pub async fn list_as_staff(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<Value>> {
         const PAGES_MAX: usize = 20_000;
         let mut rows = Vec::new();
         let mut cursor: Option<String> = None;
@@ -174,7 +176,7 @@ impl Caller {
             if let Some(cursor) = &cursor {
                 query.push(("cursor", cursor));
             }
-            let mut page = self.look(path, &query).await?;
+            let mut page = self.get_as_staff(path, &query).await?;
             match page["data"].take() {
                 Value::Array(data) => rows.extend(data),
                 _ => bail!("GET {path}: there is no list in the answer"),

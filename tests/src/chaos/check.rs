@@ -36,7 +36,7 @@ pub async fn everything(
 /// Checks that exactly the acknowledged customers exist, each once.
 async fn customers(caller: &Caller, known: &Known) -> Result<Vec<Discrepancy>> {
     let mut by_email: HashMap<String, Vec<Value>> = HashMap::new();
-    for customer in caller.look_at_all("/admin/v1/customers", &[]).await? {
+    for customer in caller.list_as_staff("/admin/v1/customers", &[]).await? {
         by_email.entry(customer["email"].as_str().unwrap_or_default().to_owned()).or_default().push(customer);
     }
     let mut discrepancies = Vec::new();
@@ -72,7 +72,7 @@ async fn customers(caller: &Caller, known: &Known) -> Result<Vec<Discrepancy>> {
 /// A customer whose signup was not answered has its signup credits and nothing else.
 async fn check_unconfirmed_signup(caller: &Caller, found: &Value) -> Result<Option<Discrepancy>> {
     let id = found["id"].as_str().context("a customer has an id")?;
-    let entries = caller.look_at_all(&format!("/admin/v1/customers/{id}/transactions"), &[]).await?;
+    let entries = caller.list_as_staff(&format!("/admin/v1/customers/{id}/transactions"), &[]).await?;
     let is_whole =
         entries.len() == 1 && entries[0]["source"] == "signup" && entries[0]["balance_after"] == ledger::SIGNUP;
     let text = || format!("customer {id} was onboarded in part: {entries:?}");
@@ -81,8 +81,8 @@ async fn check_unconfirmed_signup(caller: &Caller, found: &Value) -> Result<Opti
 
 async fn read_account(caller: &Caller, customer: &Customer) -> Result<StoredAccount> {
     let path = format!("/admin/v1/customers/{}", customer.id);
-    let detail = caller.look(&path, &[]).await?;
-    let entries = caller.look_at_all(&format!("{path}/transactions"), &[]).await?;
+    let detail = caller.get_as_staff(&path, &[]).await?;
+    let entries = caller.list_as_staff(&format!("{path}/transactions"), &[]).await?;
     let entries: Result<Vec<Entry>, _> = entries.into_iter().map(serde_json::from_value).collect();
     Ok(StoredAccount {
         plan: detail["customer"]["plan"].as_str().unwrap_or_default().to_owned(),

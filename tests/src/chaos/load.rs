@@ -6,7 +6,7 @@
 mod credits;
 mod delivery;
 
-pub(super) use credits::HOLD_S;
+pub(super) use credits::HOLD_SHORT_S;
 
 use super::caller::Caller;
 use super::record::{Customer, Discrepancy, Record, UnconfirmedSignup};
@@ -27,9 +27,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 const HOT: usize = 3;
 /// Credits of a hot customer at the start, besides its signup credits.
 const HOT_CREDITS: i64 = 500;
-/// Maximum of concurrent actions; the load waits beyond that, so that an outage does not pile up work.
+/// Maximum number of concurrent actions; the load waits beyond that, so that an outage does not pile up work.
 const ACTIONS_MAX: usize = 384;
-/// Maximum of concurrent deliveries, including those waiting for their time.
+/// Maximum number of concurrent deliveries, including those waiting for their time.
 const DELIVERIES_MAX: usize = 512;
 /// How often the progress bar is updated.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -40,9 +40,9 @@ pub struct Load {
     pub caller: Caller,
     /// What was requested and answered.
     pub record: Record,
-    /// The counters.
+    /// Counts requests by their outcome.
     pub tally: Arc<Tally>,
-    /// The log of the run.
+    /// Prints and keeps the events of the run.
     pub run_log: Arc<RunLog>,
     /// Customers to choose from; the hot ones come first.
     customers: Mutex<Vec<Arc<Customer>>>,
@@ -67,8 +67,8 @@ impl Load {
         Ok(())
     }
 
-    /// Starts `rate` actions a second until `until`; returns when all have ended, which the caller's deadline
-    /// ensures.
+    /// Starts `rate` actions a second until `until`. Returns when all actions have ended; the deadline of `caller`
+    /// limits how long that takes.
     pub async fn run(self: Arc<Self>, seed: u64, rate: u32, until: Instant) -> Result<()> {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut tick = tokio::time::interval(Duration::from_secs(1) / rate.max(1));
@@ -144,13 +144,13 @@ impl Load {
             .await;
         let Some(answer) = answer else {
             self.unanswered(&format!("onboarding {email}"));
-            self.record.known().unconfirmed_signups.push(UnconfirmedSignup { email, exists: false });
+            self.record.lock().unconfirmed_signups.push(UnconfirmedSignup { email, exists: false });
             return None;
         };
         if answer.status == 201 {
             self.tally.acknowledged.up();
             let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-            let mut known = self.record.known();
+            let mut known = self.record.lock();
             let customer = Arc::new(Customer {
                 n: known.customers.len(),
                 id: text(&answer.body["customer"]["id"]),
@@ -167,7 +167,7 @@ impl Load {
             self.record.discrepancy(Discrepancy::wrong(text));
         }
         self.record
-            .known()
+            .lock()
             .unconfirmed_signups
             .push(UnconfirmedSignup { email, exists: answer.code() == "customer_exists" });
         None

@@ -215,27 +215,27 @@ pub struct Record(Mutex<Known>);
 
 impl Record {
     /// Locks the record; never held across an await.
-    pub fn known(&self) -> MutexGuard<'_, Known> {
+    pub fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records a request before it is made; returns its number.
     pub fn begin(&self, customer: usize, key: &str, change: CreditChange) -> usize {
-        let mut known = self.known();
+        let mut known = self.lock();
         known.operations.push(Operation { customer, key: key.to_owned(), change, outcome: Outcome::Unknown });
         known.operations.len() - 1
     }
 
     /// Records the outcome of a request.
     pub fn end(&self, operation: usize, outcome: Outcome) {
-        if let Some(operation) = self.known().operations.get_mut(operation) {
+        if let Some(operation) = self.lock().operations.get_mut(operation) {
             operation.outcome = outcome;
         }
     }
 
     /// Records an event before it is delivered; returns its number.
     pub fn event(&self, external_id: String, what: String, expected: Expected) -> usize {
-        let mut known = self.known();
+        let mut known = self.lock();
         let event = Event { external_id, what, expected, acknowledged: 0, fresh: 0, unanswered: 0 };
         known.events.push(event);
         known.events.len() - 1
@@ -243,6 +243,6 @@ impl Record {
 
     /// Records a discrepancy.
     pub fn discrepancy(&self, discrepancy: Discrepancy) {
-        self.known().discrepancies.push(discrepancy);
+        self.lock().discrepancies.push(discrepancy);
     }
 }

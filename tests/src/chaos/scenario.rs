@@ -72,7 +72,7 @@ impl Generator<'_> {
 
     fn record_invoice(&mut self, invoice: &Value, brings_credits: bool) {
         let recorded = Invoice { id: id(invoice).to_owned(), customer: self.customer.n, brings_credits };
-        self.record.known().invoices.push(recorded);
+        self.record.lock().invoices.push(recorded);
     }
 
     /// One payment, announced by two event types.
@@ -104,7 +104,7 @@ impl Generator<'_> {
         self.send_processed("customer.subscription.updated", &pro_subscription(stripe_id, Some(id), "active"));
         self.send_processed("customer.subscription.updated", &pro_subscription(stripe_id, Some(id), "past_due"));
         if ends {
-            self.record.known().ended.insert(self.customer.n);
+            self.record.lock().ended.insert(self.customer.n);
             self.send_processed("customer.subscription.deleted", &pro_subscription(stripe_id, Some(id), "canceled"));
         }
     }

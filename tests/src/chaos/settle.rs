@@ -1,7 +1,7 @@
 //! Waits until no job is left.
 
 use super::caller::Caller;
-use super::load::HOLD_S;
+use super::load::HOLD_SHORT_S;
 use super::record::Discrepancy;
 use super::run_log::RunLog;
 use anyhow::Result;
@@ -25,7 +25,7 @@ const NEVER_DEAD: [&str; 4] = ["account.settle", "replay.run", "retention", "mai
 /// Waits until no job is due, running or waiting for a retry; returns a discrepancy for each that does not end.
 pub async fn settle(caller: &Caller, run_log: &RunLog) -> Result<Vec<Discrepancy>> {
     // The last short hold was opened a moment ago and must expire as well.
-    tokio::time::sleep(Duration::from_secs(HOLD_S.0.unsigned_abs() + 1)).await;
+    tokio::time::sleep(Duration::from_secs(HOLD_SHORT_S.unsigned_abs() + 1)).await;
     let deadline = Instant::now() + LIMIT;
     let mut idle_reads = 0;
     loop {
@@ -33,7 +33,10 @@ pub async fn settle(caller: &Caller, run_log: &RunLog) -> Result<Vec<Discrepancy
         for filter in UNFINISHED {
             let mut query = filter.to_vec();
             query.push(("limit", "1"));
-            if caller.look("/admin/v1/jobs", &query).await?["data"].as_array().is_some_and(|jobs| !jobs.is_empty()) {
+            if caller.get_as_staff("/admin/v1/jobs", &query).await?["data"]
+                .as_array()
+                .is_some_and(|jobs| !jobs.is_empty())
+            {
                 unfinished = Some(filter);
                 break;
             }
@@ -56,10 +59,10 @@ pub async fn settle(caller: &Caller, run_log: &RunLog) -> Result<Vec<Discrepancy
 async fn unfinished_jobs(caller: &Caller) -> Result<Vec<Discrepancy>> {
     let mut discrepancies = Vec::new();
     for filter in UNFINISHED {
-        for job in caller.look_at_all("/admin/v1/jobs", filter).await? {
+        for job in caller.list_as_staff("/admin/v1/jobs", filter).await? {
             if discrepancies.len() < LISTED_MAX {
                 let id = job["id"].as_str().unwrap_or_default();
-                let detail = caller.look(&format!("/admin/v1/jobs/{id}"), &[]).await?;
+                let detail = caller.get_as_staff(&format!("/admin/v1/jobs/{id}"), &[]).await?;
                 let text = format!("a job is not done {} s after the load: {detail}", LIMIT.as_secs());
                 discrepancies.push(Discrepancy::wrong(text));
             }
@@ -72,7 +75,7 @@ async fn unfinished_jobs(caller: &Caller) -> Result<Vec<Discrepancy>> {
 async fn dead_jobs(caller: &Caller) -> Result<Vec<Discrepancy>> {
     let mut discrepancies = Vec::new();
     for kind in NEVER_DEAD {
-        let jobs: Vec<Value> = caller.look_at_all("/admin/v1/jobs", &[("state", "dead"), ("kind", kind)]).await?;
+        let jobs: Vec<Value> = caller.list_as_staff("/admin/v1/jobs", &[("state", "dead"), ("kind", kind)]).await?;
         discrepancies.extend(jobs.iter().map(|job| Discrepancy::wrong(format!("this job must not be dead: {job}"))));
     }
     Ok(discrepancies)

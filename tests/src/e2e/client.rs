@@ -16,8 +16,10 @@ use tokio::time::Instant;
 const TRIES_MAX: usize = 4;
 /// The longest Retry-After that is respected; signups are limited for each minute.
 const COME_AGAIN_MAX_S: u64 = 65;
-/// The first and the longest wait between checks of a condition; it grows by half.
-const POLL_MS: (u64, u64) = (20, 1_000);
+/// The first wait between checks of a condition; it grows by half.
+const POLL_FIRST_MS: u64 = 20;
+/// The longest wait between checks of a condition.
+const POLL_MAX_MS: u64 = 1_000;
 /// How many exchanges of a step are kept; older ones are dropped.
 const EXCHANGES_MAX: usize = 20;
 /// The length of a body in a report, in characters.
@@ -147,7 +149,7 @@ impl Client {
     /// Polls until `look` returns a value.
     pub async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Expected<Option<T>>) -> Expected<T> {
         let deadline = Instant::now() + self.timeout;
-        let mut pause = Duration::from_millis(POLL_MS.0);
+        let mut pause = Duration::from_millis(POLL_FIRST_MS);
         loop {
             if let Some(found) = look().await? {
                 return Ok(found);
@@ -157,7 +159,7 @@ impl Client {
                 return Err(Failure::new(what, got));
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(Duration::from_millis(POLL_MS.1));
+            pause = (pause * 3 / 2).min(Duration::from_millis(POLL_MAX_MS));
         }
     }
 

@@ -3,7 +3,7 @@
 use super::report::{Ended, Outcome, Report, Step, details};
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
-/// The report as XML.
+/// Renders a report in JUnit's XML format, which CI servers show.
 ///
 /// # Errors
 /// If it cannot be serialized.

@@ -10,9 +10,9 @@ use sha2::Sha256;
 use std::time::SystemTime;
 
 /// The endpoint for Stripe's events.
-pub const STRIPE: &str = "/webhooks/stripe";
+pub const STRIPE_PATH: &str = "/webhooks/stripe";
 /// The endpoint for GitHub's events.
-pub const GITHUB: &str = "/webhooks/github";
+pub const GITHUB_PATH: &str = "/webhooks/github";
 
 /// Seconds since 1970, by the machine's clock.
 pub fn now_s() -> i64 {
@@ -39,24 +39,24 @@ fn hmac_hex(secret: &str, parts: &[&str]) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
-/// Stripe's signature of a body at a time.
+/// The value of `Stripe-Signature` for a body that is sent at a time.
 pub fn stripe_signature(secret: &str, body: &str, at_s: i64) -> String {
     let at = at_s.to_string();
     format!("t={at},v1={}", hmac_hex(secret, &[&at, ".", body]))
 }
 
-/// GitHub's signature of a body.
+/// The value of GitHub's `X-Hub-Signature-256` for a body.
 pub fn github_signature(secret: &str, body: &str) -> String {
     format!("sha256={}", hmac_hex(secret, &[body]))
 }
 
-/// Posts a body to Stripe's webhook with any signature.
+/// Posts a body to `/webhooks/stripe`. `signature` may be right, wrong or missing.
 pub async fn post_stripe(client: &Client, body: &str, signature: Option<&str>) -> Expected<Answer> {
     let mut call = Call { headers: vec![("Content-Type", "application/json; charset=utf-8")], body: Some(body.into()) };
     if let Some(signature) = signature {
         call = call.header("Stripe-Signature", signature);
     }
-    client.send("POST", STRIPE, call).await
+    client.send("POST", STRIPE_PATH, call).await
 }
 
 /// Delivers an event as Stripe does; expects that it is accepted.
@@ -67,7 +67,7 @@ pub async fn deliver_to_stripe(client: &Client, secret: &str, event: &Value) -> 
     post_stripe(client, &body, Some(&signature)).await?.status(200)?.has("/received", true)
 }
 
-/// Posts a body to GitHub's webhook with any signature.
+/// Posts a body to `/webhooks/github`. `signature` may be right, wrong or missing.
 pub async fn post_github(client: &Client, delivery: &str, body: &str, signature: Option<&str>) -> Expected<Answer> {
     let mut call = Call { headers: vec![("Content-Type", "application/json")], body: Some(body.into()) }
         .header("X-GitHub-Event", "marketplace_purchase")
@@ -75,7 +75,7 @@ pub async fn post_github(client: &Client, delivery: &str, body: &str, signature:
     if let Some(signature) = signature {
         call = call.header("X-Hub-Signature-256", signature);
     }
-    client.send("POST", GITHUB, call).await
+    client.send("POST", GITHUB_PATH, call).await
 }
 
 /// Delivers an event as GitHub does; expects that it is accepted.

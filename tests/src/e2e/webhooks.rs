@@ -69,7 +69,7 @@ impl SentEvents<'_> {
 async fn unsigned_events(walk: &mut Walk<'_>, unique: &str, secret: Option<&str>) -> Expected {
     walk.step("an event without Stripe's signature is refused");
     let client = walk.client.clone();
-    let body = events::ping(unique).to_string();
+    let body = events::ignored_event(unique).to_string();
     post_stripe(&client, &body, None).await?.problem(400, "signature_missing")?;
     post_stripe(&client, &body, Some("nonsense")).await?.problem(400, "signature_malformed")?;
     let forged = stripe_signature("whsec_this-is-not-the-secret", &body, now_s());

@@ -38,16 +38,16 @@ pub struct Subject {
 
 impl Subject {
     async fn read(caller: &Caller, customer: &Customer, me: Identity) -> Result<Self> {
-        let mut entries = caller.look_at_all(&format!("/admin/v1/customers/{}/transactions", me.id), &[]).await?;
+        let mut entries = caller.list_as_staff(&format!("/admin/v1/customers/{}/transactions", me.id), &[]).await?;
         entries.reverse();
         Ok(Self {
             entries,
-            operations: customer.look_at_all(&me, "/api/v1/operations").await?,
-            customer: customer.look_at(&me, "/api/v1/customer").await,
-            credits: customer.look_at(&me, "/api/v1/credits").await,
-            subscription: customer.look_at(&me, "/api/v1/subscription").await,
-            methods: customer.look_at_all(&me, "/api/v1/payment-methods").await?,
-            summary: customer.look_at(&me, "/api/v1/usage/summary").await,
+            operations: customer.list_all(&me, "/api/v1/operations").await?,
+            customer: customer.get(&me, "/api/v1/customer").await,
+            credits: customer.get(&me, "/api/v1/credits").await,
+            subscription: customer.get(&me, "/api/v1/subscription").await,
+            methods: customer.list_all(&me, "/api/v1/payment-methods").await?,
+            summary: customer.get(&me, "/api/v1/usage/summary").await,
             me,
         })
     }

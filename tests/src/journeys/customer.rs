@@ -148,7 +148,8 @@ impl Customer {
         answer
     }
 
-    async fn look(&self, me: &Identity, path: &str) -> Value {
+    /// Reads one of its resources; null if there is none.
+    pub async fn get(&self, me: &Identity, path: &str) -> Value {
         let request =
             |client: &reqwest::Client, base: &str| client.get(format!("{base}{path}")).header("x-api-key", &me.api_key);
         let answer = self.deps.caller.until_definite(request).await;
@@ -179,7 +180,7 @@ impl Customer {
     }
 
     async fn spend_all(&self, me: &Identity) -> String {
-        let credits = self.look(me, "/api/v1/credits").await;
+        let credits = self.get(me, "/api/v1/credits").await;
         match credits["available"].as_i64() {
             Some(available) if available > 0 => self.spend(me, &self.key(), available).await,
             _ => "nothing left".to_owned(),
@@ -202,7 +203,7 @@ impl Customer {
     }
 
     async fn change_method(&self, me: &Identity, method: Method, nth: usize, suffix: &str) -> String {
-        let methods = self.look(me, "/api/v1/payment-methods").await;
+        let methods = self.get(me, "/api/v1/payment-methods").await;
         let methods = methods["data"].as_array().cloned().unwrap_or_default();
         let Some(id) = pick(&methods, nth).and_then(|method| method["id"].as_str()) else {
             return "no payment method".to_owned();
@@ -224,11 +225,11 @@ impl Customer {
     ///
     /// # Errors
     /// If there is no answer.
-    pub async fn look_at_all(&self, me: &Identity, path: &str) -> anyhow::Result<Vec<Value>> {
+    pub async fn list_all(&self, me: &Identity, path: &str) -> anyhow::Result<Vec<Value>> {
         const PAGES_MAX: usize = 1_000;
         let (mut rows, mut after) = (Vec::new(), String::new());
         for _ in 0..PAGES_MAX {
-            let page = self.look(me, &format!("{path}?limit=100{after}")).await;
+            let page = self.get(me, &format!("{path}?limit=100{after}")).await;
             let Some(data) = page["data"].as_array() else { anyhow::bail!("{}: {path} has no answer", self.name) };
             rows.extend(data.iter().cloned());
             match page["next_cursor"].as_str() {
@@ -237,11 +238,6 @@ impl Customer {
             }
         }
         anyhow::bail!("{}: {path} does not end", self.name)
-    }
-
-    /// Reads one of its resources; null if there is none.
-    pub async fn look_at(&self, me: &Identity, path: &str) -> Value {
-        self.look(me, path).await
     }
 }
 

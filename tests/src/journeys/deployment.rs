@@ -23,8 +23,10 @@ const STRIPE_TIMEOUT_MS: u64 = 1_000;
 const STRIPE_DOUBT_MS: i64 = 1_000;
 /// How long a request waits for Stripe: shorter than some calls, so that some operations end later.
 const WAIT_MS: u64 = 1_500;
-/// The first and the longest wait between attempts of a job.
-const BACKOFF_MS: (i64, i64) = (200, 2_000);
+/// The first wait between attempts of a job.
+const BACKOFF_BASE_MS: i64 = 200;
+/// The longest wait between attempts of a job.
+const BACKOFF_MAX_MS: i64 = 2_000;
 /// The allowed age of signatures: the sandbox signs by the machine's clock, whatever its own clock shows.
 const TOLERANCE_S: i64 = 100 * 365 * 86_400;
 /// How often the clock of an application inside this process advances.
@@ -213,9 +215,9 @@ impl InProcess {
         config.stripe.tolerance_s = TOLERANCE_S;
         config.stripe.reconcile_grace_s = 0;
         config.stripe.reconcile_hour = -1;
-        config.jobs.backoff_base_ms = BACKOFF_MS.0;
+        config.jobs.backoff_base_ms = BACKOFF_BASE_MS;
         config.jobs.backoff_factor = 2;
-        config.jobs.backoff_max_ms = BACKOFF_MS.1;
+        config.jobs.backoff_max_ms = BACKOFF_MAX_MS;
         let clock = Clock::manual();
         // The port must stay the same after a restart.
         config.listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
@@ -247,8 +249,8 @@ fn environment(stripe: &Sandbox) -> Vec<(String, String)> {
         ("BURSAR_STRIPE__DOUBT_MS", STRIPE_DOUBT_MS.to_string()),
         ("BURSAR_STRIPE__WAIT_MS", WAIT_MS.to_string()),
         ("BURSAR_STRIPE__RECONCILE_HOUR", "-1".to_owned()),
-        ("BURSAR_JOBS__BACKOFF_BASE_MS", BACKOFF_MS.0.to_string()),
-        ("BURSAR_JOBS__BACKOFF_MAX_MS", BACKOFF_MS.1.to_string()),
+        ("BURSAR_JOBS__BACKOFF_BASE_MS", BACKOFF_BASE_MS.to_string()),
+        ("BURSAR_JOBS__BACKOFF_MAX_MS", BACKOFF_MAX_MS.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()

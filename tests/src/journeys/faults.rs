@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 use std::ops::RangeInclusive;
 
-/// Stripe API versions for events, from before the first supported change of shape to after the last.
+/// API versions in which events are rendered: one from each side of every supported format change.
 const VERSIONS: [&str; 7] = [
     "2020-08-27",
     "2022-11-15",
@@ -49,7 +49,7 @@ pub enum DayFault {
     },
 }
 
-/// The faults of a day and of the time after it.
+/// The faults of one day, and of the advance of the clock after it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DayFaults {
     /// How webhooks are delivered.
@@ -90,9 +90,9 @@ fn rule(rng: &mut StdRng) -> FaultRule {
         1 => Fault::Refuse { status: 503, should_retry: Some(true) },
         2 => Fault::RateLimit { retry_after_s: Some(1) },
         3 => Fault::RateLimit { retry_after_s: None },
-        4 => Fault::Store { status: 500 },
+        4 => Fault::StoreFailure { status: 500 },
         5 | 6 => Fault::LoseAnswer { hang_ms: rng.random_range(0..=300) },
-        // Partly longer than the client's timeout in `deployment`.
+        // Some of these delays exceed the client's timeout (`STRIPE_TIMEOUT_MS` in `deployment`).
         7 | 8 => Fault::Delay { ms: rng.random_range(500..=2_500) },
         _ => Fault::BadGateway,
     };
@@ -103,7 +103,7 @@ fn rule(rng: &mut StdRng) -> FaultRule {
 pub fn name(fault: &Fault) -> &'static str {
     match fault {
         Fault::Refuse { .. } => "refused",
-        Fault::Store { .. } => "stored failure",
+        Fault::StoreFailure { .. } => "stored failure",
         Fault::LoseAnswer { .. } => "answer lost",
         Fault::Delay { .. } => "answer late",
         Fault::RateLimit { .. } => "rate limit",

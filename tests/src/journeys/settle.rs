@@ -105,10 +105,10 @@ impl EndOfDay<'_> {
     async fn unfinished(&self) -> Result<Vec<Value>> {
         let mut unfinished = Vec::new();
         for state in ["available", "running"] {
-            unfinished.extend(self.caller.look_at_all("/admin/v1/jobs", &[("state", state)]).await?);
+            unfinished.extend(self.caller.list_as_staff("/admin/v1/jobs", &[("state", state)]).await?);
         }
         let until_ms = self.deployment.now_ms() + SOON_MS;
-        let scheduled = self.caller.look_at_all("/admin/v1/jobs", &[("state", "scheduled")]).await?;
+        let scheduled = self.caller.list_as_staff("/admin/v1/jobs", &[("state", "scheduled")]).await?;
         unfinished.extend(
             scheduled.into_iter().filter(|job| job["run_at"].as_str().and_then(parse_rfc3339).unwrap_or(0) <= until_ms),
         );
@@ -139,7 +139,7 @@ impl EndOfDay<'_> {
             let found = self.reconcile().await?;
             if found["drift"] != 0 {
                 let path = format!("/admin/v1/stripe/reconciliations/{}/findings", found["id"].as_str().unwrap_or(""));
-                let findings = self.caller.look_at_all(&path, &[]).await?;
+                let findings = self.caller.list_as_staff(&path, &[]).await?;
                 problems.extend(findings.iter().map(|row| format!("a reconciliation still finds: {row}")));
                 problems.extend(self.settle().await?);
             }
@@ -156,7 +156,7 @@ impl EndOfDay<'_> {
         let path = format!("/admin/v1/stripe/reconciliations/{id}");
         let deadline = Instant::now() + LIMIT;
         loop {
-            let mut found = self.caller.look(&path, &[]).await?;
+            let mut found = self.caller.get_as_staff(&path, &[]).await?;
             let run = found["reconciliation"].take();
             match run["state"].as_str() {
                 Some("done") => return Ok(run),
@@ -167,7 +167,7 @@ impl EndOfDay<'_> {
     }
 
     async fn dead_jobs(&self) -> Result<Vec<Value>> {
-        self.caller.look_at_all("/admin/v1/jobs", &[("state", "dead")]).await
+        self.caller.list_as_staff("/admin/v1/jobs", &[("state", "dead")]).await
     }
 
     /// Replays dead letters with an expected reason, as support.

@@ -1,6 +1,6 @@
 //! Customer actors under failures, overload and eviction: the ledger stays right.
 
-use crate::scene::{SIGNUP, customer_id, metric, on_both, sql};
+use crate::scene::{SIGNUP, customer_id, metric, sql, with_backend};
 use bursar_actors::Request;
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
@@ -12,7 +12,7 @@ use bursar_engine::error::Refusal;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::account::entry_list;
 use bursar_engine::metric::{ACTORS_PASSIVATED, ACTORS_RESTARTED};
-use bursar_tests::{Backend, TestApp, TestCustomer, both, wait};
+use bursar_tests::{Backend, TestApp, TestCustomer, wait, with_app};
 use futures_util::future::join_all;
 use sea_orm::ConnectionTrait;
 use std::collections::BTreeSet;
@@ -86,7 +86,7 @@ async fn ask(app: &TestApp, customer: &TestCustomer, count: usize, refused: &Ato
     asked.await.into_iter().flatten().collect()
 }
 
-both! {
+with_app! {
     async fn a_failing_customer_actor_loses_and_duplicates_nothing(app: &TestApp) {
         let customer = app.onboard_with(10_000).await;
         let id = customer_id(&customer);
@@ -206,7 +206,7 @@ async fn with_ledger(backend: Backend, change: impl FnOnce(&mut Config)) -> Test
     TestApp::start_with(backend, change).await
 }
 
-on_both! {
+with_backend! {
     async fn a_customer_with_a_full_queue_is_asked_to_retry(backend: Backend) {
         const WAITING_MAX: usize = 4;
         const ASKED: usize = 40;

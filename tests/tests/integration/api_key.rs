@@ -7,7 +7,7 @@ use crate::database::number;
 use crate::snapshot::assert_body;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, TestCustomer, both};
+use bursar_tests::{TestApp, TestCustomer, with_app};
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ async fn active(app: &TestApp, customer: &TestCustomer) -> i64 {
     number(app, sql, [customer.id.as_str().into()]).await
 }
 
-both! {
+with_app! {
     async fn a_new_key_works_and_the_list_never_shows_it(app: &TestApp) {
         let customer = app.onboard().await;
         let body = make(app, &customer, "first", "ci").await.expect(201);

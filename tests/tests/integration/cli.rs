@@ -1,12 +1,12 @@
 //! The real program's commands: output and exit codes.
 
 use crate::node::{environment, program};
-use crate::scene::{invoice_paid, on_both, stream_of, stripe_customer};
+use crate::scene::{invoice_paid, stream_of, stripe_customer, with_backend};
 use bursar_engine::config::Config;
 use bursar_engine::domain::webhook::WANTED;
 use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_tests::chaos::node::Launch;
-use bursar_tests::{TestApp, TestCustomer, both, stripe};
+use bursar_tests::{TestApp, TestCustomer, stripe, with_app};
 use sea_orm::ConnectionTrait;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ async fn with_payment(app: &TestApp) -> (TestCustomer, Value, String) {
     (customer, event, stream_of(&stripe_customer))
 }
 
-both! {
+with_app! {
     async fn commands_about_customers_print_tables_or_json(app: &TestApp) {
         let (customer, ..) = with_payment(app).await;
         let (program, id) = (Program::of(&app.config, &app.base), customer.id.as_str());
@@ -192,7 +192,7 @@ both! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn verify_names_the_tampered_row_of_a_ledger(backend: Backend) {
         let app = TestApp::start(backend).await;
         let customer = app.onboard().await;

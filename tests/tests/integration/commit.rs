@@ -13,7 +13,7 @@ use bursar_engine::infra::store::account::{AccountWrite, account_find};
 use bursar_engine::infra::store::audit::audit_page;
 use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units};
 use bursar_engine::infra::store::{Db, DbOptions};
-use bursar_tests::{Backend, TestApp, TestCustomer, both};
+use bursar_tests::{Backend, TestApp, TestCustomer, with_app};
 use sea_orm::ConnectionTrait;
 
 /// A debit of one credit, decided on the stored account.
@@ -31,7 +31,7 @@ async fn commit(app: &TestApp, units: &[Unit]) -> Vec<UnitResult> {
     commit_units(&app.app.db, units, "a-node", now_ms()).await.unwrap()
 }
 
-both! {
+with_app! {
     async fn an_overtaken_unit_does_not_affect_its_batch(app: &TestApp) {
         let (overtaken, other) = (app.onboard().await, app.onboard().await);
         let stale = debit(app, &overtaken, "late").await;

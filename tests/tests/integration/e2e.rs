@@ -7,7 +7,7 @@ use bursar_tests::e2e::target::{StripeMode, Target};
 use bursar_tests::e2e::{self, Journey};
 use bursar_tests::{Backend, TestApp};
 
-use crate::scene::on_both;
+use crate::scene::with_backend;
 
 /// An application with its own sandbox, which delivers its events.
 async fn shop(backend: Backend) -> (TestApp, Sandbox) {
@@ -47,7 +47,7 @@ async fn assert_passes(backend: Backend, journey: Journey) {
     app.stop().await;
 }
 
-on_both! {
+with_backend! {
     async fn the_signup_journey_passes(backend: Backend) {
         assert_passes(backend, Journey::Signup).await;
     }

@@ -5,7 +5,7 @@ mod schema;
 
 use bursar_engine::metric;
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, both, stripe, wait};
+use bursar_tests::{TestApp, stripe, wait, with_app};
 use serde_json::{Value, json};
 
 /// Metrics that appear only after failures, and that of evictions.
@@ -50,7 +50,7 @@ fn documented_metrics() -> Vec<&'static str> {
     quoted.filter_map(|line| line.split('"').nth(1)).collect()
 }
 
-both! {
+with_app! {
     async fn health_names_every_dependency_and_needs_no_credentials(app: &TestApp) {
         let health = app.request("GET", "/health", &[], None).await.expect(200);
         let kinds = if app.app.db.is_postgres() { ["postgres", "rabbitmq"] } else { ["sqlite", "in-process"] };

@@ -3,7 +3,7 @@
 use crate::snapshot::assert_body;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, TestCustomer, both, wait};
+use bursar_tests::{TestApp, TestCustomer, wait, with_app};
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ fn assert_replay_of(first: &Value, again: &Value) {
     assert_eq!(*again, expected);
 }
 
-both! {
+with_app! {
     async fn a_hold_reserves_credits_and_a_capture_of_it_spends_them(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "units": 3, "expires_in_s": 600, "reference": "job-17", "metadata": { "n": 1 } });

@@ -8,13 +8,13 @@ mod unused;
 
 use crate::scene::{
     PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, failed_times, invoice_paid, job,
-    job_in_state, job_of, jobs_of_stream, now_ms, on_both, run_retention, sql, stream_of, stripe_customer,
-    undecidable_invoice,
+    job_in_state, job_of, jobs_of_stream, now_ms, run_retention, sql, stream_of, stripe_customer, undecidable_invoice,
+    with_backend,
 };
 use bursar_engine::domain::job::{BLOCKED, Job, JobKind, JobState, NewJob};
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::job::{job_hasten, job_insert_many};
-use bursar_tests::{Backend, TestApp, TestCustomer, both, stripe, wait};
+use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait, with_app};
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, Database, TransactionTrait};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ async fn insert(app: &TestApp, jobs: &[NewJob]) -> Vec<JobId> {
     wakes.into_iter().map(|wake| wake.job_id).collect()
 }
 
-both! {
+with_app! {
     async fn a_unique_key_creates_one_job_under_concurrent_requests(app: &TestApp) {
         let customer = app.onboard().await;
         let asked = |key: &str| {
@@ -92,7 +92,7 @@ both! {
         let due = now_ms() - DAY_MS;
         sql(app, &format!("UPDATE jobs SET kind = 'moon.landing', run_at_ms = {due} WHERE id = '{unknown}'")).await;
 
-        let looked_at = wait::until("this version has looked at it", || async {
+        let looked_at = wait::until("this version has looked at the job", || async {
             attempts(app, unknown).await.pop()
         })
         .await;
@@ -201,7 +201,7 @@ both! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn an_orderly_stop_uses_up_no_attempt(backend: Backend) {
         let app = TestApp::start_with(backend, |config| {
             config.jobs.workers_max = 2;

@@ -1,7 +1,7 @@
 //! Short journeys runs; see [`bursar_tests::journeys`]. `./dev journeys` runs longer ones, and ones in which the
 //! application is killed. `BURSAR_JOURNEYS_SEED` fixes the random seed, so that two versions can be compared.
 
-use crate::scene::on_both;
+use crate::scene::with_backend;
 use bursar_tests::Backend;
 use bursar_tests::journeys::deployment::Placement;
 use bursar_tests::journeys::{Options, run};
@@ -25,7 +25,7 @@ async fn everything_agrees(backend: Backend, seed: u64) {
     assert!(report.holds(), "{}\n{}", report.table(), report.problems().join("\n"));
 }
 
-on_both! {
+with_backend! {
     async fn the_ledger_agrees_with_stripe_for_a_known_seed(backend: Backend) {
         everything_agrees(backend, 1).await;
     }

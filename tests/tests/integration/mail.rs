@@ -10,7 +10,7 @@ use crate::snapshot::assert_body;
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::job::job_hasten;
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, TestCustomer, both, wait};
+use bursar_tests::{TestApp, TestCustomer, wait, with_app};
 use serde_json::{Value, json};
 
 /// A customer's mails, latest first.
@@ -49,7 +49,7 @@ async fn resend(app: &TestApp, mail: &Value, reason: &str) -> bursar_tests::answ
     admin_post(app, &format!("/admin/v1/mails/{}/resend", text(&mail["mail"]["id"])), reason).await
 }
 
-both! {
+with_app! {
     async fn signup_creates_six_mails_and_stores_the_welcome_with_a_masked_key(app: &TestApp) {
         let customer = app.onboard().await;
         let welcome = mail_in_state(app, &customer, "welcome", "stored").await;
@@ -105,7 +105,7 @@ both! {
         assert_eq!(tables_with(app, &customer.api_key[4..]).await, Vec::<String>::new());
         // Its job runs again and finds that the mail was sent.
         admin_post(app, &format!("/admin/v1/jobs/{}/replay", job_id(&welcome)), "again").await.expect(200);
-        wait::until("it ran twice", || async {
+        wait::until("the job ran twice", || async {
             (attempts(app, &job_id(&welcome)).await.len() == 2).then_some(())
         })
         .await;
@@ -198,7 +198,7 @@ both! {
         assert_eq!(number(app, "SELECT COUNT(*) FROM mails", []).await, 1);
     }
 
-    async fn a_mail_without_its_customer_original_or_key_is_cancelled(app: &TestApp) {
+    async fn a_mail_whose_customer_original_or_api_key_is_gone_is_cancelled(app: &TestApp) {
         let customer = app.onboard().await;
         let welcome = mail_in_state(app, &customer, "welcome", "stored").await;
         let nobody = format!("args = REPLACE(args, '{}', 'cst_gone')", customer.id);

@@ -16,7 +16,7 @@ use bursar_engine::infra::store::job::job_insert_many;
 use bursar_tests::app::GITHUB_SECRETS;
 use bursar_tests::github::{account, day_ms, delivery, headers, in_days, purchase, signature};
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
+use bursar_tests::{TestApp, TestCustomer, stripe, wait, with_app};
 use serde_json::{Value, json};
 
 const PERIOD: i64 = 60;
@@ -73,7 +73,7 @@ async fn on_pro(app: &TestApp) -> (i64, TestCustomer) {
     (account, customer)
 }
 
-both! {
+with_app! {
     async fn a_purchase_and_a_signup_make_a_pro_customer_that_spends_its_credits(app: &TestApp) {
         let account = account();
         deliver(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
@@ -277,7 +277,7 @@ both! {
         }
     }
 
-    async fn a_job_without_its_event_or_account_ends_with_that_reason(app: &TestApp) {
+    async fn a_job_whose_event_or_account_is_gone_ends_and_says_why(app: &TestApp) {
         let account = account();
         deliver(app, &purchase("purchased", account, "Pro", &in_days(0))).await;
         let stream = format!("/admin/v1/streams/github:{account}");

@@ -1,12 +1,12 @@
 //! `bursar migrate down`, and servers on an incompatible schema.
 
 use crate::cli::{Program, Ran, run};
-use crate::scene::on_both;
+use crate::scene::with_backend;
 use bursar_engine::config::Config;
 use bursar_engine::infra::store::schema::schema_sessions;
 use bursar_engine::infra::store::{Db, DbOptions, NODE};
 use bursar_engine::migrations::{Migrator, MigratorTrait};
-use bursar_tests::{Backend, TestApp, both, wait};
+use bursar_tests::{Backend, TestApp, wait, with_app};
 use sea_orm::ConnectionTrait;
 use std::net::TcpListener;
 
@@ -40,7 +40,7 @@ fn name(config: &Config) -> String {
     }
 }
 
-on_both! {
+with_backend! {
     async fn migrating_down_lists_the_losses_and_asks_for_the_database_name(backend: Backend) {
         let app = TestApp::start(backend).await;
         app.onboard().await;
@@ -132,7 +132,7 @@ async fn migrating_down_is_refused_while_a_server_uses_the_data_folder() {
     app.stop().await;
 }
 
-both! {
+with_app! {
     async fn a_server_is_not_ready_on_an_incompatible_schema(app: &TestApp) {
         let ready = async |status: u16| app.request("GET", "/health/ready", &[], None).await.expect(status);
         let run = async |sql: &str| app.app.db.write().execute_unprepared(sql).await.unwrap();
@@ -189,7 +189,7 @@ async fn a_missing_database_is_reported_in_one_sentence_without_its_password() {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_newer_schema_is_refused_at_start_in_one_sentence(backend: Backend) {
         let app = TestApp::start(backend).await;
         let (config, _folder) = app.halt().await;

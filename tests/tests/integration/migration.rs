@@ -1,6 +1,6 @@
 //! Migrations: every one can be applied and reverted.
 
-use crate::scene::{PERIOD, SIGNUP, deliver_until, invoice_paid, on_both, stripe_customer};
+use crate::scene::{PERIOD, SIGNUP, deliver_until, invoice_paid, stripe_customer, with_backend};
 use bursar::database::connect;
 use bursar_engine::infra::store::Db;
 use bursar_engine::migrations::{Migrator, MigratorTrait};
@@ -56,7 +56,7 @@ async fn works(app: &TestApp) {
     app.verify().await;
 }
 
-on_both! {
+with_backend! {
     async fn every_migration_can_be_reverted_and_reapplied(backend: Backend) {
         let folder = tempfile::tempdir().unwrap();
         let db = connect(&config(backend, &folder).await).await.unwrap();

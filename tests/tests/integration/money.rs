@@ -201,12 +201,12 @@ impl Shop {
         .await
     }
 
-    async fn money(&self, customer: &TestCustomer) -> i64 {
+    async fn net_paid(&self, customer: &TestCustomer) -> i64 {
         self.stripe.money(&self.stripe_customer(customer).await).net()
     }
 
     /// Delivers an event with an object's current state, and waits until it is processed.
-    async fn announce(&self, event_type: &str, object: &Value) {
+    async fn deliver_event(&self, event_type: &str, object: &Value) {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
         self.app.event_in_state(stripe::id(&event), "processed").await;
@@ -236,7 +236,7 @@ fn payment_to_authenticate(answer: &Answer) -> String {
 }
 
 /// Declares tests that run on both pairs of backends, each with a `Shop` of its own.
-macro_rules! shops {
+macro_rules! with_shop {
     ($($(#[$attribute:meta])* async fn $name:ident($shop:ident: &Shop) $body:block)*) => {
         $(
             $(#[$attribute])*
@@ -262,4 +262,4 @@ macro_rules! shops {
         )*
     };
 }
-pub(crate) use shops;
+pub(crate) use with_shop;

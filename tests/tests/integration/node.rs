@@ -1,7 +1,7 @@
 //! Real processes: killed, and stopped while their services are down.
 
 use crate::private::Private;
-use crate::scene::{PERIOD, SIGNUP, invoice_paid, now_ms, on_both, stripe_customer};
+use crate::scene::{PERIOD, SIGNUP, invoice_paid, now_ms, stripe_customer, with_backend};
 use bursar::serve::CLOCK_SKEW_VARIABLE;
 use bursar_engine::config::Config;
 use bursar_engine::domain::job::{Job, JobFilter, JobState, RESCUES_MAX};
@@ -286,7 +286,7 @@ async fn a_process_stops_in_time_while_its_database_is_down() {
     postgres.run(Postgres::start_again).await;
 }
 
-on_both! {
+with_backend! {
     async fn the_job_running_when_its_process_was_killed_is_counted(backend: Backend) {
         let app = TestApp::start_with(backend, |config| config.jobs.lease_ms = LEASE_MS).await;
         let customer = app.onboard().await;

@@ -1,7 +1,7 @@
 //! Signup.
 
-mod gate;
 mod limit;
+mod signup_limits;
 mod statements;
 
 use crate::database::{number, tables_with};
@@ -10,7 +10,7 @@ use bursar_engine::domain::api_key::secret_hash;
 use bursar_engine::infra::store::audit::audit_list;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, TestCustomer, both};
+use bursar_tests::{TestApp, TestCustomer, with_app};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ fn person(email: &str) -> Value {
     json!({ "email": email, "name": "Ada Lovelace", "source": "direct" })
 }
 
-both! {
+with_app! {
     async fn signing_up_gives_a_key_five_credits_and_the_trial(app: &TestApp) {
         let made = sign_up(app, &person("ada@example.com")).await.expect(201);
         assert_body!(made, @r#"

@@ -3,7 +3,7 @@
 mod answer;
 mod webhook;
 
-use bursar_tests::{Backend, TestApp, both, wait};
+use bursar_tests::{Backend, TestApp, wait, with_app};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -67,7 +67,7 @@ async fn a_connection_without_a_whole_request_is_closed() {
     app.stop().await;
 }
 
-both! {
+with_app! {
     async fn only_http_1_is_spoken(app: &TestApp) {
         let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
         let answer = answered(sent(app, preface).await).await;

@@ -4,8 +4,8 @@
 mod report;
 mod run;
 
-use crate::money::shops;
-use crate::scene::on_both;
+use crate::money::with_shop;
+use crate::scene::with_backend;
 use bursar_engine::config::Config;
 use bursar_tests::answer::Answer;
 use bursar_tests::fake_stripe::FakeStripe;
@@ -63,12 +63,12 @@ impl Shop {
         found["stripe_customer_id"].as_str().expect("there is one by now").to_owned()
     }
 
-    async fn money(&self, customer: &TestCustomer) -> i64 {
+    async fn net_paid(&self, customer: &TestCustomer) -> i64 {
         self.stripe.net_paid(&self.stripe_customer(customer).await)
     }
 
     /// Delivers an event with an object's current state, and waits until it is processed.
-    async fn announce(&self, event_type: &str, object: &Value) {
+    async fn deliver_event(&self, event_type: &str, object: &Value) {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
         self.app.event_in_state(stripe::id(&event), "processed").await;
@@ -162,7 +162,7 @@ pub(crate) fn found(run: &Value) -> Vec<(&str, i64, i64)> {
         .collect()
 }
 
-shops! {
+with_shop! {
     async fn a_paid_period_without_a_webhook_is_granted_once(shop: &Shop) {
         let (customer, _) = shop.renewed().await;
         shop.reconcile_finds(&[("invoice_not_granted", 1, 1)]).await;
@@ -174,8 +174,8 @@ shops! {
     async fn a_lost_event_is_processed_and_its_effects_are_not_found_again(shop: &Shop) {
         let (customer, renewal) = shop.renewed().await;
         let (lost, older) = (stripe::event("invoice.paid", &renewal), stripe::event("product.created", &json!({})));
-        shop.stripe.list_event(&lost, true);
-        shop.stripe.list_event(&older, true);
+        shop.stripe.add_listed_event(&lost, true);
+        shop.stripe.add_listed_event(&older, true);
         shop.reconcile_finds(&[("event_missing", 1, 1)]).await;
         shop.app.event_in_state(stripe::id(&lost), "processed").await;
         assert_eq!(shop.app.balance(&customer).await, 120);
@@ -187,7 +187,7 @@ shops! {
 
     async fn a_missing_event_that_stripe_calls_delivered_is_recovered(shop: &Shop) {
         let (customer, renewal) = shop.renewed().await;
-        shop.stripe.list_event(&stripe::event("invoice.paid", &renewal), false);
+        shop.stripe.add_listed_event(&stripe::event("invoice.paid", &renewal), false);
         shop.reconcile_finds(&[("event_missing", 1, 1)]).await;
         shop.balance_becomes(&customer, 120).await;
     }
@@ -229,7 +229,7 @@ shops! {
         shop.operation(&customer, &operation, "succeeded").await;
         shop.reconcile_finds(&[]).await;
         assert_eq!(shop.app.balance(&customer).await, 0);
-        assert_eq!(shop.money(&customer).await, 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 2_900);
     }
 
     async fn a_deleted_stripe_customer_is_replaced(shop: &Shop) {
@@ -248,13 +248,13 @@ shops! {
     async fn without_lost_webhooks_nothing_differs(shop: &Shop) {
         let customer = shop.refunded().await;
         let charge = shop.stripe.all("charge").remove(0);
-        shop.announce("charge.refunded", &charge).await;
+        shop.deliver_event("charge.refunded", &charge).await;
         shop.attach(&customer, "pm_card_mastercard", "other").await.expect(201);
         shop.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
         let event = stripe::event("customer.subscription.updated", &shop.stripe.all("subscription").remove(0));
         shop.app.deliver(&event).await.expect(200);
         shop.app.event_in_state(stripe::id(&event), "processed").await;
-        shop.stripe.list_event(&event, false);
+        shop.stripe.add_listed_event(&event, false);
         let run = shop.reconcile_finds(&[]).await;
         let checked = |name: &str| {
             let classes = run["classes"].as_array().expect("classes");

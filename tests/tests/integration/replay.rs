@@ -5,7 +5,7 @@ mod dry_run;
 use crate::node::NodeProcess;
 use crate::scene::{
     PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream,
-    now_ms, on_both, other_streams_proceed, sql, stripe_customer, subscription_event, undecidable_invoice,
+    now_ms, other_streams_proceed, sql, stripe_customer, subscription_event, undecidable_invoice, with_backend,
 };
 use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
 use bursar_engine::domain::replay::Action;
@@ -16,7 +16,7 @@ use bursar_engine::infra::store::replay::replay_find;
 use bursar_engine::usecase::handler::replay::run;
 use bursar_engine::usecase::replay::act as act_on;
 use bursar_tests::answer::Answer;
-use bursar_tests::{TestApp, TestCustomer, both, stripe, wait};
+use bursar_tests::{TestApp, TestCustomer, stripe, wait, with_app};
 use serde_json::{Value, json};
 
 /// A customer with payments that are dead until its subscription is known.
@@ -86,7 +86,7 @@ fn all_are(items: &[Value], state: &str) -> bool {
     items.iter().all(|item| item["state"] == state)
 }
 
-both! {
+with_app! {
     async fn a_preview_counts_and_shows_the_set_and_runs_nothing(app: &TestApp) {
         let dead = dead_payments(app, 12).await;
         dead.cause_is_removed(app).await;
@@ -355,7 +355,7 @@ both! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_running_replay_survives_a_restart_of_the_application(backend: Backend) {
         let app = TestApp::start(backend).await;
         let dead = dead_payments(&app, 4).await;

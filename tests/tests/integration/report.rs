@@ -6,7 +6,7 @@ use bursar_engine::amount::Credits;
 use bursar_engine::domain::ledger::{Command, GrantKind, Op};
 use bursar_tests::app::ADMIN_TOKEN;
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, TestCustomer, both, wait};
+use bursar_tests::{TestApp, TestCustomer, wait, with_app};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ async fn lines(app: &TestApp, customer: &TestCustomer, path: &str) -> Vec<String
     text.split_terminator("\r\n").map(str::to_owned).collect()
 }
 
-both! {
+with_app! {
     async fn the_summary_shows_grants_usage_and_what_comes_next(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 2, "one").await.expect(200);

@@ -17,8 +17,8 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Credits of one paid invoice of Pro.
 pub const PERIOD: i64 = 60;
 
-/// Like `both!`, for tests that start the application themselves.
-macro_rules! on_both {
+/// Like `with_app!`, for tests that start the application themselves.
+macro_rules! with_backend {
     ($($(#[$attribute:meta])* async fn $name:ident($backend:ident: Backend) $body:block)*) => {
         $(
             $(#[$attribute])*
@@ -40,7 +40,7 @@ macro_rules! on_both {
         )*
     };
 }
-pub(crate) use on_both;
+pub(crate) use with_backend;
 
 /// A new Stripe customer's id.
 pub fn stripe_customer() -> String {
@@ -241,7 +241,7 @@ pub async fn run_retention(app: &TestApp) {
 pub async fn replay_event(app: &TestApp, external_id: &str, state: &str) -> Value {
     let before = app.event(external_id).await["event"]["attempts"].clone();
     admin_post(app, &format!("/admin/v1/events/{external_id}/replay"), "once more").await.expect(200);
-    wait::until("it was processed once more", || async {
+    wait::until("the event was processed once more", || async {
         let found = app.event(external_id).await;
         (found["event"]["state"] == state && found["event"]["attempts"] != before).then_some(found)
     })

@@ -6,7 +6,7 @@ use bursar_engine::clock::rfc3339;
 use bursar_engine::infra::store::account::account_find;
 use bursar_engine::metric::{SETTLE_FAILED, SETTLE_OVERDUE_SECONDS};
 use bursar_tests::unique::unique;
-use bursar_tests::{Backend, TestApp, TestCustomer, both, wait};
+use bursar_tests::{Backend, TestApp, TestCustomer, wait, with_app};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ async fn line(app: &TestApp, customer: &TestCustomer, kind: &str) -> Value {
     .await
 }
 
-both! {
+with_app! {
     async fn a_hold_and_its_capture_leave_neither_a_job_nor_a_stream(app: &TestApp) {
         let customer = app.onboard().await;
         let count = async || {
@@ -91,7 +91,7 @@ both! {
         // The previous release closed a hold, or opened a later one, and did not update the column.
         sql(app, "UPDATE accounts SET next_settle_at_ms = 1").await;
         for (customer, right) in [(&closed, None), (&open, right)] {
-            wait::until("it is in order", || async { (next_settle(app, customer).await == right).then_some(()) }).await;
+            wait::until("the account is in order", || async { (next_settle(app, customer).await == right).then_some(()) }).await;
         }
         app.verify().await;
     }
@@ -117,7 +117,7 @@ async fn an_overloaded_ledger_does_not_count_as_a_failed_settlement() {
     };
     let (spent, ()) = tokio::join!(app.spend(&slow, 1, "key"), overloaded);
     spent.expect(200);
-    wait::until("it is swept", || async { (next_settle(&app, &customer).await == right).then_some(()) }).await;
+    wait::until("the account is swept", || async { (next_settle(&app, &customer).await == right).then_some(()) }).await;
     assert_eq!(metric(&app, SETTLE_FAILED, ""), 0.0);
     app.verify().await;
     app.stop().await;

@@ -1,8 +1,8 @@
 //! The main path: a payment grants credits once.
 
-use bursar_tests::{both, stripe};
+use bursar_tests::{stripe, with_app};
 
-both! {
+with_app! {
     async fn a_signed_event_grants_credits_exactly_once(app: &TestApp) {
         let customer = app.onboard().await;
         app.spend(&customer, 1, "first").await.expect(200);

@@ -3,11 +3,11 @@
 use crate::database::until_waiting;
 use crate::scene::{
     PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, failed_times, invoice_paid, job_of,
-    jobs_of_stream, metric, now_ms, on_both, other_streams_proceed, ran_in_order, stream_of, stripe_customer,
+    jobs_of_stream, metric, now_ms, other_streams_proceed, ran_in_order, stream_of, stripe_customer, with_backend,
 };
 use bursar_engine::domain::job::{JobKind, JobState};
 use bursar_engine::metric::{JOB_ATTEMPTS, JOB_FENCED};
-use bursar_tests::{Backend, TestApp, both, stripe, wait};
+use bursar_tests::{Backend, TestApp, stripe, wait, with_app};
 use futures_util::future::join_all;
 use sea_orm::ConnectionTrait;
 use serde_json::Value;
@@ -31,7 +31,7 @@ fn path(stream: &str, action: &str) -> String {
     format!("/admin/v1/streams/{stream}{action}")
 }
 
-both! {
+with_app! {
     async fn events_of_one_stream_run_one_at_a_time_in_order_of_arrival(app: &TestApp) {
         let sent = join_all((0..8).map(|_| deliver_in_turn(app, 6))).await;
         for (stream, events) in &sent {
@@ -145,7 +145,7 @@ both! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn support_is_told_what_every_job_of_a_stream_waits_for(backend: Backend) {
         // After the first failure there is no attempt for an hour.
         let app = TestApp::start_with(backend, |config| config.jobs.backoff_base_ms = HOUR_MS).await;

@@ -7,7 +7,7 @@ use crate::database::number;
 use crate::snapshot::assert_body;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
-use bursar_tests::{Backend, TestApp, TestCustomer, both};
+use bursar_tests::{Backend, TestApp, TestCustomer, with_app};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -39,7 +39,7 @@ fn assert_replay_of(first: &Value, again: &Value) {
     assert_eq!(*again, expected);
 }
 
-both! {
+with_app! {
     async fn a_debit_takes_one_credit_a_unit_and_shows_what_is_left(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "units": 2, "reference": "deploy-4711", "metadata": { "repository": "engine" } });

@@ -11,7 +11,7 @@ use bursar_engine::domain::webhook::sign;
 use bursar_tests::answer::Answer;
 use bursar_tests::app::WEBHOOK_SECRETS;
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, TestCustomer, both, stripe};
+use bursar_tests::{TestApp, TestCustomer, stripe, with_app};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ async fn replay(app: &TestApp, id: &str) -> Answer {
     app.admin("POST", &format!("/admin/v1/events/{id}/replay"), Some(&json!({ "reason": "ticket 4711" }))).await
 }
 
-both! {
+with_app! {
     async fn an_unsigned_or_stale_delivery_is_refused_and_not_stored(app: &TestApp) {
         let body = product_created().to_string();
         let bytes = body.as_bytes();
@@ -200,7 +200,7 @@ both! {
             app.deliver(&event).await.expect(200);
             app.deliver(&event).await.expect(200);
             let id = stripe::id(&event).to_owned();
-            let found = bursar_tests::wait::until("it is worked off", || async {
+            let found = bursar_tests::wait::until("the event is worked off", || async {
                 let found = app.event(&id).await;
                 (found["event"]["state"] != "waiting").then_some(found)
             })

@@ -1,7 +1,7 @@
 //! Writes without charge are limited, and nothing else is.
 
 use crate::database::number;
-use crate::scene::on_both;
+use crate::scene::with_backend;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, TestCustomer};
@@ -44,7 +44,7 @@ async fn count(app: &TestApp, sql: &str, customer: &TestCustomer) -> i64 {
     number(app, sql, [customer.id.as_str().into()]).await
 }
 
-on_both! {
+with_backend! {
     async fn released_holds_are_limited_and_spending_is_not(backend: Backend) {
         let app = start(backend).await;
         let customer = app.onboard_with(100).await;

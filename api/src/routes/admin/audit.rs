@@ -91,7 +91,7 @@ impl AdminAuditApi {
     ) -> Result<Json<AuditPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
         let before = page.cursor.as_deref();
-        let rows = audit_page(app.db.read(), target.0.as_deref(), before, page.rows_max()).await?;
+        let rows = audit_page(app.db.read(), target.0.as_deref(), before, page.rows_to_query()).await?;
         Ok(page.answer(rows, |row| row.id.clone(), AuditBody::from))
     }
 }

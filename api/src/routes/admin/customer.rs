@@ -180,7 +180,7 @@ impl AdminCustomerApi {
         let page = PageQuery::parse(cursor.0, limit.0)?;
         let text = search.0.unwrap_or_default();
         let before = page.cursor.as_deref();
-        let found = customer::customer_search(app.db.read(), text.trim(), before, page.rows_max()).await?;
+        let found = customer::customer_search(app.db.read(), text.trim(), before, page.rows_to_query()).await?;
         Ok(page.answer(found, |customer| customer.id.to_string(), |customer| CustomerBody::new(&customer, None)))
     }
 

@@ -216,7 +216,7 @@ impl AdminEventApi {
             event_type: event_type.0,
             stream: stream.0,
         };
-        let found = event_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_max()).await?;
+        let found = event_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_to_query()).await?;
         Ok(page.answer(found, |event| event.id.to_string(), |event| EventBody::from(&event)))
     }
 

@@ -110,7 +110,7 @@ impl AdminJobApi {
             ..JobFilter::default()
         };
         let now_ms = app.clock.now_ms();
-        let found = job::job_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_max(), now_ms).await?;
+        let found = job::job_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_to_query(), now_ms).await?;
         Ok(page.answer(found, |job| job.id.to_string(), |job| JobBody::new(&job, now_ms)))
     }
 

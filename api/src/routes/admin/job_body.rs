@@ -11,7 +11,7 @@ use bursar_engine::infra::store::stream::{Stream, stream_find};
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object};
 
-/// Most attempts shown of one job.
+/// Maximum number of attempts shown of one job.
 pub(super) const ATTEMPTS_SHOWN_MAX: u64 = 100;
 
 /// The state of a job.

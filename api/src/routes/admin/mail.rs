@@ -174,7 +174,7 @@ async fn detail(app: &App, row: &MailRow) -> Result<Json<MailDetail>, ApiError> 
 }
 
 async fn mail_page(app: &App, filter: MailFilter, page: PageQuery) -> Result<Json<MailPage>, ApiError> {
-    let rows = mail_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_max()).await?;
+    let rows = mail_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_to_query()).await?;
     Ok(page.answer(rows, |row| row.id.to_string(), |row| MailBody::from(&row)))
 }
 

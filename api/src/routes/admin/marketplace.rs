@@ -332,7 +332,7 @@ impl AdminMarketplaceApi {
         let page = PageQuery::parse_numbered(cursor.0, limit.0)?;
         let filter = MarketplaceFilter { state: state.0.map(Into::into), is_linked: linked.0, login: login.0 };
         let after = page.cursor.unwrap_or(0);
-        let found = marketplace_list(app.db.read(), &filter, after, page.rows_max()).await?;
+        let found = marketplace_list(app.db.read(), &filter, after, page.rows_to_query()).await?;
         let key = |account: &MarketplaceAccount| account.github_account_id.to_string();
         Ok(page.answer(found, key, |account| MarketplaceAccountBody::of(&account, &app)))
     }

@@ -311,7 +311,7 @@ impl AdminReconciliationApi {
         limit: Query<Option<u64>>,
     ) -> Result<Json<ReconciliationPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
-        let found = rows::reconciliation_list(app.db.read(), page.cursor_or_empty(), page.rows_max()).await?;
+        let found = rows::reconciliation_list(app.db.read(), page.cursor_or_empty(), page.rows_to_query()).await?;
         Ok(page.answer(found, |run| run.id.to_string(), |run| ReconciliationBody::from(&run)))
     }
 
@@ -358,7 +358,7 @@ impl AdminReconciliationApi {
         let page = PageQuery::parse_numbered(cursor.0, limit.0)?;
         let run = find(&app, &id.0.parsed()?).await?;
         let after = page.cursor.unwrap_or(0);
-        let found = rows::reconciliation_findings(app.db.read(), &run.id, after, page.rows_max()).await?;
+        let found = rows::reconciliation_findings(app.db.read(), &run.id, after, page.rows_to_query()).await?;
         Ok(page.answer(found, |finding| finding.n.to_string(), FindingBody::from))
     }
 }

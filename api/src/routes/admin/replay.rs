@@ -121,7 +121,7 @@ impl AdminReplayApi {
         limit: Query<Option<u64>>,
     ) -> Result<Json<ReplayPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
-        let found = rows::replay_list(app.db.read(), page.cursor_or_empty(), page.rows_max()).await?;
+        let found = rows::replay_list(app.db.read(), page.cursor_or_empty(), page.rows_to_query()).await?;
         Ok(page.answer(found, |replay| replay.id.to_string(), |replay| ReplayBody::from(&replay)))
     }
 
@@ -161,7 +161,7 @@ impl AdminReplayApi {
     ) -> Result<Json<ReplayItemPage>, ApiError> {
         let page = PageQuery::parse_numbered(cursor.0, limit.0)?;
         let (id, after) = (id.0.parsed()?, page.cursor.unwrap_or(0));
-        let found = rows::replay_items(app.db.read(), &id, false, after, page.rows_max()).await?;
+        let found = rows::replay_items(app.db.read(), &id, false, after, page.rows_to_query()).await?;
         let body = |item: ReplayItem| ReplayItemBody {
             n: item.n,
             job_id: item.job_id.to_string(),

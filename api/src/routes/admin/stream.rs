@@ -151,7 +151,7 @@ impl AdminStreamApi {
     ) -> Result<Json<StreamPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
         let is_paused = paused.0.unwrap_or(false);
-        let found = stream_list(app.db.read(), is_paused, page.cursor_or_empty(), page.rows_max()).await?;
+        let found = stream_list(app.db.read(), is_paused, page.cursor_or_empty(), page.rows_to_query()).await?;
         Ok(page.answer(found, |stream| stream.key.clone(), |stream| StreamBody::from(&stream)))
     }
 

@@ -1,7 +1,7 @@
 //! Changes to a subscription by calls.
 
 use super::{is_over, item, period_end};
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -12,11 +12,11 @@ use crate::payment::{Attempt, PaymentResult};
 use serde_json::{Map, Value, json};
 
 /// `POST /v1/subscriptions/{id}`
-pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let before = account.find("subscription", call.id())?;
     let id = before.id().to_owned();
-    let mut fields = Account::metadata_change(&before, form)?;
+    let mut fields = StripeAccount::metadata_change(&before, form)?;
     if is_over(&before) {
         if form.names().any(|name| !matches!(name, "metadata" | "cancellation_details" | "expand")) {
             let message = "A canceled subscription can only update its cancellation_details and metadata.";
@@ -78,7 +78,7 @@ pub(crate) fn update(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// `POST /v1/subscriptions/{id}/resume`: resumes a paused subscription with a period that begins now.
-pub(crate) fn resume(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn resume(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let before = account.find("subscription", call.id())?;
     let id = before.id();
     if before.text("status") != "paused" {
@@ -116,7 +116,11 @@ pub(crate) fn resume(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 }
 
 /// The fields that say when a subscription ends.
-pub(super) fn end_fields(account: &Account, form: &Form, period_end: i64) -> Result<Map<String, Value>, ApiError> {
+pub(super) fn end_fields(
+    account: &StripeAccount,
+    form: &Form,
+    period_end: i64,
+) -> Result<Map<String, Value>, ApiError> {
     let mut fields = Map::new();
     let mut set = |name: &str, value: Value| {
         fields.insert(name.to_owned(), value);
@@ -157,7 +161,7 @@ pub(super) fn end_fields(account: &Account, form: &Form, period_end: i64) -> Res
 }
 
 /// Returns the changed items. The differences become pending invoice items.
-fn change_items(account: &mut Account, subscription: &Value, form: &Form) -> Result<Value, ApiError> {
+fn change_items(account: &mut StripeAccount, subscription: &Value, form: &Form) -> Result<Value, ApiError> {
     let prorates = form.text("proration_behavior") != Some("none");
     let mut items = subscription["items"].clone();
     for (at, part) in form.list("items").iter().enumerate() {
@@ -195,7 +199,7 @@ fn change_items(account: &mut Account, subscription: &Value, form: &Form) -> Res
 }
 
 /// Creates an invoice item for the rest of an item's period.
-fn prorate(account: &mut Account, subscription: &Value, item: &Value, sign: i64) -> Result<(), ApiError> {
+fn prorate(account: &mut StripeAccount, subscription: &Value, item: &Value, sign: i64) -> Result<(), ApiError> {
     let (start, end) = (item.int("current_period_start"), item.int("current_period_end"));
     let full = item["price"].int("unit_amount") * item.int("quantity");
     let left = (end - account.now_s).clamp(0, end - start);
@@ -217,7 +221,7 @@ fn prorate(account: &mut Account, subscription: &Value, item: &Value, sign: i64)
 }
 
 /// Invoices the pending items at once.
-fn invoice_changes(account: &mut Account, id: &str, behavior: Option<&str>) -> Result<(), ApiError> {
+fn invoice_changes(account: &mut StripeAccount, id: &str, behavior: Option<&str>) -> Result<(), ApiError> {
     let subscription = account.copy(id);
     let waiting = invoice_item::pending(account, subscription.text("customer"));
     if waiting.is_empty() {

@@ -1,7 +1,7 @@
 //! New subscriptions: the first period, the first invoice and its first attempt to pay.
 
 use super::item;
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::billing::{NewInvoice, no_method};
 use crate::error::ApiError;
 use crate::field::Fields;
@@ -16,7 +16,7 @@ const ITEMS_MAX: usize = 20;
 const DAY_S: i64 = 86_400;
 
 /// `POST /v1/subscriptions`
-pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiError> {
+pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let customer = form.required("customer")?.to_owned();
     account.find_param("customer", &customer, "customer")?;
@@ -52,7 +52,7 @@ pub(crate) fn create(account: &mut Account, call: &Call) -> Result<Value, ApiErr
 ///
 /// Without an invoice, an off-session PaymentIntent that requires authentication is declined. The one of a first
 /// invoice waits for the customer.
-fn first_payment(account: &mut Account, invoice: &Value, behavior: &str) -> Result<Option<ApiError>, ApiError> {
+fn first_payment(account: &mut StripeAccount, invoice: &Value, behavior: &str) -> Result<Option<ApiError>, ApiError> {
     if invoice.text("collection_method") == "send_invoice" {
         return Ok(None);
     }
@@ -77,7 +77,7 @@ fn first_payment(account: &mut Account, invoice: &Value, behavior: &str) -> Resu
     })
 }
 
-fn build(account: &mut Account, form: &Form, customer: &str) -> Result<Value, ApiError> {
+fn build(account: &mut StripeAccount, form: &Form, customer: &str) -> Result<Value, ApiError> {
     let asked = form.list("items");
     if asked.is_empty() {
         return Err(ApiError::missing("items"));
@@ -134,7 +134,7 @@ fn build(account: &mut Account, form: &Form, customer: &str) -> Result<Value, Ap
     Ok(account.copy(&id))
 }
 
-fn trial_end(account: &Account, form: &Form) -> Result<Option<i64>, ApiError> {
+fn trial_end(account: &StripeAccount, form: &Form) -> Result<Option<i64>, ApiError> {
     let end = match (form.text("trial_end"), form.int("trial_period_days")?) {
         (Some("now"), _) | (None, None) => return Ok(None),
         (Some(_), _) => form.int("trial_end")?,
@@ -143,7 +143,7 @@ fn trial_end(account: &Account, form: &Form) -> Result<Option<i64>, ApiError> {
     Ok(end.filter(|end| *end > account.now_s))
 }
 
-fn first_invoice(account: &mut Account, subscription: &Value, is_trial: bool) -> Result<Value, ApiError> {
+fn first_invoice(account: &mut StripeAccount, subscription: &Value, is_trial: bool) -> Result<Value, ApiError> {
     let customer = subscription.text("customer");
     let waiting = invoice_item::pending(account, customer);
     let items = subscription["items"]["data"].as_array().cloned().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! A subscription's items and their periods.
 
-use crate::account::Account;
+use crate::account::StripeAccount;
 use crate::billing::NewLine;
 use crate::calendar;
 use crate::error::ApiError;
@@ -18,7 +18,7 @@ pub(super) struct NewItem {
 }
 
 /// Reads an item from the parameters.
-pub(super) fn read(account: &mut Account, form: &Form, param: &str) -> Result<NewItem, ApiError> {
+pub(super) fn read(account: &mut StripeAccount, form: &Form, param: &str) -> Result<NewItem, ApiError> {
     let price = match (form.text("price").or_else(|| form.text("plan")), form.has("price_data")) {
         (Some(id), _) => account.find_param("price", id, &format!("{param}[price]"))?,
         (None, true) => price::make(account, &form.part("price_data"))?,
@@ -39,7 +39,7 @@ pub(super) fn read(account: &mut Account, form: &Form, param: &str) -> Result<Ne
 }
 
 /// The object of an item.
-pub(super) fn make(account: &mut Account, subscription: &str, new: NewItem, period: (i64, i64)) -> Value {
+pub(super) fn make(account: &mut StripeAccount, subscription: &str, new: NewItem, period: (i64, i64)) -> Value {
     let fields = json!({
         "id": account.new_id("si"), "created": account.now_s, "current_period_start": period.0,
         "current_period_end": period.1, "metadata": new.metadata, "price": new.price, "quantity": new.quantity,

@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait, Statement};
 const ROWS_AT_ONCE: u64 = 500_000;
 /// Scheduled jobs of one customer.
 const JOBS_EACH: u64 = 10;
-/// Maximum of ledger entries for each customer, so that its credits suffice.
+/// Maximum number of ledger entries for each customer, so that its credits suffice.
 const ENTRIES_EACH_MAX: u64 = 500_000;
 /// Time between the due times of two scheduled jobs. Ten million are due within 80 days.
 const DUE_EVERY_MS: i64 = 700;

@@ -21,7 +21,7 @@ pub struct EventOutcomes {
 /// Reads every event that was sent, and looks for others.
 pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepancy>, EventOutcomes)> {
     let reads = stream::iter(known.events.iter().map(|event| async move {
-        let detail = caller.look(&format!("/admin/v1/events/{}", event.external_id), &[]).await?;
+        let detail = caller.get_as_staff(&format!("/admin/v1/events/{}", event.external_id), &[]).await?;
         anyhow::Ok((event, detail))
     }));
     let found: Vec<(&Event, Value)> = reads.buffered(READS_MAX).try_collect().await?;
@@ -40,7 +40,7 @@ pub async fn compare_all(caller: &Caller, known: &Known) -> Result<(Vec<Discrepa
         discrepancies.extend(compare(event, detail));
     }
     let sent: HashSet<&str> = known.events.iter().map(|event| event.external_id.as_str()).collect();
-    for event in caller.look_at_all("/admin/v1/events", &[]).await? {
+    for event in caller.list_as_staff("/admin/v1/events", &[]).await? {
         if !event["external_id"].as_str().is_some_and(|id| sent.contains(id)) {
             discrepancies.push(Discrepancy::doubled(format!("this event was never sent: {event}")));
         }

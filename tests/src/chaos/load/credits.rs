@@ -17,8 +17,10 @@ const REPEAT_PROBABILITY: f64 = 0.1;
 const REPEAT_AFTER_MS: RangeInclusive<u64> = 0..=3_000;
 /// Time between a hold and its end.
 const WORK_MS: RangeInclusive<u64> = 0..=2_000;
-/// Lifetimes of a hold that is to expire, and of one that is not.
-pub(in crate::chaos) const HOLD_S: (i64, i64) = (3, 3_600);
+/// Lifetime of a hold that is to expire.
+pub(in crate::chaos) const HOLD_SHORT_S: i64 = 3;
+/// Lifetime of a hold that is not to expire during the run.
+const HOLD_LONG_S: i64 = 3_600;
 
 /// A request that changes credits.
 struct CreditRequest<'a> {
@@ -43,8 +45,8 @@ impl Load {
         self.make_and_repeat(&request, &mut rng).await;
     }
 
-    /// A customer without other requests spends all its credits and gets more, several times, each request on any
-    /// node: acknowledged credits can be spent at once on every node.
+    /// Checks that acknowledged credits can be spent at once on every node: a customer with no other requests spends
+    /// its whole balance and gets new credits, several times, each request on a random node.
     pub(super) async fn spend_everything(&self, customer: &Customer, rng: &mut StdRng) {
         let mut balance = SIGNUP;
         for _ in 0..rng.random_range(1..=4) {
@@ -67,7 +69,7 @@ impl Load {
     pub(super) async fn hold(&self, customer: &Customer, mut rng: StdRng) {
         let units = rng.random_range(1..=4);
         let end = rng.random_range(0..100);
-        let lifetime_s = if (75..92).contains(&end) { HOLD_S.0 } else { HOLD_S.1 };
+        let lifetime_s = if (75..92).contains(&end) { HOLD_SHORT_S } else { HOLD_LONG_S };
         let key = unique();
         let request = CreditRequest {
             customer,

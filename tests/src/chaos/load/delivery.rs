@@ -58,7 +58,7 @@ impl Load {
             })
             .await;
         let Some(answer) = answer else {
-            if let Some(event) = self.record.known().events.get_mut(delivery.event) {
+            if let Some(event) = self.record.lock().events.get_mut(delivery.event) {
                 event.unanswered += 1;
             }
             return;
@@ -71,12 +71,12 @@ impl Load {
             if is_duplicate {
                 self.tally.duplicates.up();
             }
-            if let Some(event) = self.record.known().events.get_mut(delivery.event) {
+            if let Some(event) = self.record.lock().events.get_mut(delivery.event) {
                 event.acknowledged += 1;
                 event.fresh += u64::from(!is_duplicate);
             }
         } else {
-            let what = self.record.known().events.get(delivery.event).map(|event| event.what.clone());
+            let what = self.record.lock().events.get(delivery.event).map(|event| event.what.clone());
             let text = format!("{} was answered with {} {}", what.unwrap_or_default(), answer.status, answer.body);
             self.record.discrepancy(Discrepancy::wrong(text));
         }

@@ -11,8 +11,8 @@ const API_VERSION: &str = "2025-12-15.clover";
 const MONTH_S: i64 = 30 * 86_400;
 
 /// An event that the application ignores.
-pub(super) fn ping(unique: &str) -> Value {
-    event(unique, "ping", "product.updated", &json!({ "id": "prod_e2e", "object": "product" }))
+pub(super) fn ignored_event(unique: &str) -> Value {
+    event(unique, "ignored", "product.updated", &json!({ "id": "prod_e2e", "object": "product" }))
 }
 
 fn event(unique: &str, name: &str, event_type: &str, object: &Value) -> Value {

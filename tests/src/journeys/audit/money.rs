@@ -11,8 +11,10 @@ const PERIOD: i64 = 60;
 /// Problems of an operation whose credits were bought but not spent: another request spent the customer's own
 /// credits, or credits were clawed back meanwhile.
 const BOUGHT_WITHOUT_DEBIT: [&str; 2] = ["credits_spent_meanwhile", "credits_owed"];
-/// Kinds of grants that a payment pays for.
-const KINDS: (&str, &str) = ("purchased", "included");
+/// The kind of grants of units that were charged.
+const UNITS_KIND: &str = "purchased";
+/// The kind of grants of a paid period.
+const PERIOD_KIND: &str = "included";
 
 /// Returns all differences between credits and money.
 pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
@@ -30,7 +32,7 @@ pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<Str
         problems.extend(period(subject, objects, invoice));
     }
     let is_paid_for = |entry: &&Value| known.contains(&text(entry, "reference"));
-    let grants = grants(subject, KINDS.0).chain(grants(subject, KINDS.1));
+    let grants = grants(subject, UNITS_KIND).chain(grants(subject, PERIOD_KIND));
     problems.extend(
         grants.filter(|entry| !is_paid_for(entry)).map(|entry| format!("no payment explains this grant: {entry}")),
     );
@@ -106,7 +108,7 @@ fn charged(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
 /// A payment for units granted its credits once, less those clawed back.
 fn unit_payment(subject: &Subject, objects: &StripeObjects, intent: &Value) -> Vec<String> {
     let id = text(intent, "id");
-    let granted: Vec<i64> = grants(subject, KINDS.0)
+    let granted: Vec<i64> = grants(subject, UNITS_KIND)
         .filter(|entry| text(entry, "reference") == id)
         .map(|entry| number(entry, "amount"))
         .collect();
@@ -123,7 +125,7 @@ fn unit_payment(subject: &Subject, objects: &StripeObjects, intent: &Value) -> V
 /// A paid period granted its credits once, less those clawed back.
 fn period(subject: &Subject, objects: &StripeObjects, invoice: &Value) -> Vec<String> {
     let id = text(invoice, "id");
-    let granted: Vec<i64> = grants(subject, KINDS.1)
+    let granted: Vec<i64> = grants(subject, PERIOD_KIND)
         .filter(|entry| text(entry, "reference") == id)
         .map(|entry| number(entry, "amount"))
         .collect();

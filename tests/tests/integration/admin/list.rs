@@ -46,7 +46,7 @@ async fn waiting_job(app: &TestApp) -> Value {
     jobs.into_iter().find(|job| job["customer_id"] == customer.id.as_str()).unwrap()
 }
 
-both! {
+with_app! {
     async fn customers_are_found_by_part_of_email_or_name_and_by_full_id(app: &TestApp) {
         let ada = sign_up(app, "Ada@Example.com", "Ada Lovelace").await;
         let grace = sign_up(app, "grace_h@navy.example", "Grace Hopper 100%").await;

@@ -45,7 +45,7 @@ async fn expired_credits_disappear_from_every_view() {
     app.stop().await;
 }
 
-both! {
+with_app! {
     async fn granted_credits_must_expire_in_the_future(app: &TestApp) {
         let customer = app.onboard().await;
         for (amount, expires_at) in [(1, "tomorrow"), (1, "2020-01-01T00:00:00Z"), (-1, "2099-01-01T00:00:00Z")] {

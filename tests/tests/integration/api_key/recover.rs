@@ -6,7 +6,7 @@ use crate::snapshot::assert_body;
 use bursar_engine::infra::store::audit::audit_list;
 use bursar_tests::answer::Answer;
 use bursar_tests::app::ADMIN_TOKEN;
-use bursar_tests::{TestApp, TestCustomer, both};
+use bursar_tests::{TestApp, TestCustomer, with_app};
 use serde_json::{Value, json};
 
 async fn recover(app: &TestApp, customer: &str, key: &str, body: &Value) -> Answer {
@@ -19,7 +19,7 @@ async fn force(app: &TestApp, customer: &TestCustomer, id: &str, how: &str) -> A
     app.call(customer, "DELETE", &format!("/api/v1/api-keys/{id}?force={how}"), "", None).await
 }
 
-both! {
+with_app! {
     async fn the_last_key_is_revoked_only_when_forced_and_support_creates_a_new_one(app: &TestApp) {
         let customer = app.onboard().await;
         let id = list(app, &customer).await[0]["id"].as_str().unwrap().to_owned();

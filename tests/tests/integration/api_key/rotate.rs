@@ -7,7 +7,7 @@ use bursar_engine::infra::store::api_key::api_key_owner_many;
 use bursar_engine::infra::store::audit::audit_list;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, TestCustomer, both};
+use bursar_tests::{TestApp, TestCustomer, with_app};
 use futures_util::future::join;
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ async fn works_at(app: &TestApp, customer: &TestCustomer, at_ms: i64) -> bool {
     owners.iter().any(|found| found.owner.customer_id == customer_id(customer))
 }
 
-both! {
+with_app! {
     async fn without_grace_the_old_key_ends_at_once_and_the_new_one_has_its_name(app: &TestApp) {
         let customer = app.onboard().await;
         let (id, second) = made(app, &customer).await;

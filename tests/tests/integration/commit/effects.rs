@@ -9,7 +9,7 @@ use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units};
 use bursar_engine::infra::store::customer::customer_find;
 use bursar_engine::infra::store::subscription::subscription_list;
 use bursar_engine::plan::Plan;
-use bursar_tests::{TestApp, both};
+use bursar_tests::{TestApp, with_app};
 use serde_json::json;
 
 /// Commits units in one transaction; returns the ids of the jobs that each created.
@@ -49,7 +49,7 @@ fn unlink(customer: &CustomerId, stripe_customer: &str) -> Effect {
     Effect::StripeUnlink { customer_id: customer.clone(), stripe_customer_id: stripe_customer.to_owned() }
 }
 
-both! {
+with_app! {
     async fn a_subscription_updated_after_its_end_in_one_transaction_stays_ended(app: &TestApp) {
         let customers = [app.onboard().await, app.onboard().await, app.onboard().await];
         let [ended, moved, other] = customers.each_ref().map(customer_id);

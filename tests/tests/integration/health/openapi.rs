@@ -20,7 +20,7 @@ pub(super) fn document() -> Value {
     serde_json::from_str(&bursar::routes::openapi_document()).unwrap()
 }
 
-both! {
+with_app! {
     async fn the_served_document_is_the_committed_one(app: &TestApp) {
         let (content_type, served) = text(app, "/openapi.json").await;
         assert_eq!(content_type, "application/json");

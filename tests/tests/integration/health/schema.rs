@@ -248,7 +248,7 @@ async fn mail_operations(checker: &mut Checker<'_>, customer: &TestCustomer, rea
     checker.admin("post /admin/v1/mails/{id}/resend", &low, Some(reason)).await;
 }
 
-both! {
+with_app! {
     async fn every_answer_matches_the_document(app: &TestApp) {
         let backend = if app.app.db.is_postgres() { Backend::Production } else { Backend::Embedded };
         let shop = Shop::open(backend).await;

@@ -5,7 +5,7 @@ use crate::scene::{admin_get, admin_post, job, job_in_state, now_ms, sql};
 use bursar_engine::domain::job::{BLOCKED, JobState};
 use bursar_engine::ids::{CustomerId, JobId};
 use bursar_tests::unique::unique;
-use bursar_tests::{TestApp, TestCustomer, both};
+use bursar_tests::{TestApp, TestCustomer, with_app};
 use serde_json::{Value, json};
 
 /// A blocked stream: the settlement of a missing account is dead, and another job waits behind it.
@@ -54,7 +54,7 @@ async fn replay_all_dead_of(app: &TestApp, stream: &str) {
     app.admin("POST", &start, None).await.expect(200);
 }
 
-both! {
+with_app! {
     async fn replaying_the_blocking_job_unblocks_its_stream(app: &TestApp) {
         let customer = app.onboard().await;
         for in_bulk in [false, true] {

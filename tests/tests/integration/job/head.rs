@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 const WAITING: usize = 2_000;
 /// Streams claimed at once.
 const CLAIMED: usize = 20;
-/// Maximum of entries of one index that all statements together may read.
+/// Maximum number of entries of one index that all statements together may read.
 const READ_MAX: i64 = 400;
 
 /// Statements after which Postgres, until autovacuum runs, estimates hardly any jobs, or only ended ones.

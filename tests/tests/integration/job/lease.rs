@@ -16,7 +16,7 @@ use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units, write_
 use bursar_engine::infra::store::stream::stream_find;
 use bursar_engine::usecase::handler::Claimed;
 use bursar_engine::usecase::work;
-use bursar_tests::{TestApp, TestCustomer, both};
+use bursar_tests::{TestApp, TestCustomer, with_app};
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
 
@@ -61,7 +61,7 @@ async fn grant(app: &TestApp, customer: &TestCustomer, key: &str, finishes: Vec<
     Unit { account: Some(write), finishes, effects: Vec::new() }
 }
 
-both! {
+with_app! {
     async fn a_dead_nodes_lease_is_taken_over_only_after_it_expires(app: &TestApp) {
         let customer = app.onboard().await;
         let (stream, id) = job_for_tomorrow(app, &customer).await;

@@ -7,14 +7,14 @@ use bursar_engine::domain::job::{JobKind, NewJob};
 use bursar_engine::infra::store::job::{QUEUE_COUNT_MAX, job_queue};
 use bursar_engine::infra::store::stream::{stream_find, stream_sweep};
 use bursar_engine::usecase::work;
-use bursar_tests::{both, wait};
+use bursar_tests::{wait, with_app};
 use futures_util::future::join_all;
 
 const LEASE_MS: i64 = 30_000;
 const WITHOUT_JOBS: &str =
     "SELECT s.key FROM streams s WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key) ORDER BY s.key";
 
-both! {
+with_app! {
     async fn a_duplicate_job_leaves_no_stream(app: &TestApp) {
         let customer = app.onboard().await;
         let asked = |key: &str, stream: Option<&str>| {

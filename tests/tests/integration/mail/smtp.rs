@@ -2,7 +2,7 @@
 
 use super::{Value, job_id, mail_in_state, number, resend, text};
 use crate::private::Private;
-use crate::scene::{admin_post, attempts, audited, job, on_both};
+use crate::scene::{admin_post, attempts, audited, job, with_backend};
 use bursar_engine::config::Config;
 use bursar_services::Exim;
 use bursar_tests::unique::unique;
@@ -62,7 +62,7 @@ async fn failed_times(app: &TestApp, customer: &TestCustomer, tries: i64) -> Val
     .await
 }
 
-on_both! {
+with_backend! {
     async fn the_welcome_arrives_with_the_key_and_is_kept_without_it(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let app = TestApp::start_with(backend, through(url(&server).await)).await;
@@ -147,7 +147,7 @@ on_both! {
         // The key still has to be mailed, so support may retry; only the server decides.
         assert!(job(&app, &job_id(&failed)).await.args.contains("sealed_key"));
         resend(&app, &failed, "the mailbox was created").await.expect(200);
-        wait::until("it was tried again", || async {
+        wait::until("the mail was tried again", || async {
             (attempts(&app, &job_id(&failed)).await.len() == 2).then_some(())
         })
         .await;
@@ -168,7 +168,7 @@ on_both! {
         let body = json!({ "reason": "the mailbox was created" });
         app.request("POST", &path, &headers, Some(&body)).await.expect(200);
         let tries = || async { attempts(&app, &job_id(&failed)).await.len() };
-        wait::until("it was tried again", || async { (tries().await == 2).then_some(()) }).await;
+        wait::until("the mail was tried again", || async { (tries().await == 2).then_some(()) }).await;
         mail_in_state(&app, &customer, "welcome", "failed").await;
 
         let same = app.request("POST", &path, &headers, Some(&body)).await.expect(200);
@@ -179,7 +179,7 @@ on_both! {
         assert_eq!(audited(&app, text(&failed["mail"]["job_id"])).await, ["job.replay"]);
         // Another request is another attempt, and the key still has to be mailed.
         resend(&app, &failed, "now it is there").await.expect(200);
-        wait::until("it was tried once more", || async { (tries().await == 3).then_some(()) }).await;
+        wait::until("the mail was tried a third time", || async { (tries().await == 3).then_some(()) }).await;
         assert!(job(&app, &job_id(&failed)).await.args.contains("sealed_key"));
         app.stop().await;
     }

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::database::number;
-use crate::scene::{metric, on_both};
+use crate::scene::{metric, with_backend};
 use bursar_tests::Backend;
 use bursar_tests::app::GITHUB_SECRETS;
 use bursar_tests::github::{headers, signature};
 
-both! {
+with_app! {
     async fn an_unsigned_github_delivery_is_refused_and_not_stored(app: &TestApp) {
         let body = purchase("purchased", account(), "Pro", &in_days(0)).to_string();
         let bytes = body.as_bytes();
@@ -83,7 +83,7 @@ both! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn without_a_secret_production_refuses_github_events(backend: Backend) {
         let app = TestApp::start_with(backend, |config| config.marketplace.webhook_secrets.clear()).await;
         let body = b"{}";

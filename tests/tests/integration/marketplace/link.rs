@@ -58,7 +58,7 @@ async fn linking_and_ending_a_job_of_the_account_never_deadlock() {
     app.stop().await;
 }
 
-both! {
+with_app! {
     async fn an_invalid_token_links_nothing_and_creates_no_customer(app: &TestApp) {
         let account = buyer_of_pro(app).await;
         let replaced = link_token(app, account).await;

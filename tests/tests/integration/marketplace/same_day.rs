@@ -31,7 +31,7 @@ fn today() -> String {
     day(0)[..10].to_owned()
 }
 
-both! {
+with_app! {
     async fn a_purchase_on_the_end_date_of_the_old_one_is_active(app: &TestApp) {
         let (account, customer) = on_pro_for_a_month(app).await;
         assert_eq!(purchase_of(app, account).await["next_credits_at"], day(1));

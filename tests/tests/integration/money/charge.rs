@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::database::texts;
-use crate::scene::{now_ms, on_both, sql};
+use crate::scene::{now_ms, sql, with_backend};
 use bursar_engine::ids::OperationId;
 use bursar_engine::infra::store::operation::{operation_begin_round, operation_find};
 use futures_util::future::join_all;
 
 const PAY: &str = "/v1/payment_intents";
 
-shops! {
+with_shop! {
     async fn a_payment_method_needs_consent_and_grants_credits_once_per_customer(shop: &Shop) {
         let customer = shop.app.onboard().await;
         let refused = json!({ "payment_method": "pm_card_visa", "consent": false });
@@ -60,10 +60,10 @@ shops! {
         assert_eq!((&spent["credit_balance"], &spent["replayed"]), (&json!(0), &json!(false)));
         let again = shop.app.spend(&customer, 1, "unit").await.expect(200);
         assert_eq!((&again["transaction"], &again["replayed"]), (&spent["transaction"], &json!(true)));
-        assert_eq!(shop.money(&customer).await, 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 2_900);
         let second = shop.app.spend(&customer, 2, "two").await.expect(200);
         assert_eq!(second["transaction"]["amount"], -2);
-        assert_eq!(shop.money(&customer).await, 3 * 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 3 * 2_900);
         shop.app.spend(&customer, 3, "two").await.expect_problem(422, "idempotency_key_reused");
     }
 
@@ -72,19 +72,19 @@ shops! {
         let keys: Vec<String> = (0..20).map(|n| format!("key-{}", n % 5)).collect();
         let answers = join_all(keys.iter().map(|key| shop.app.spend(&customer, 1, key))).await;
         answers.into_iter().for_each(|answer| drop(answer.expect(200)));
-        assert_eq!(shop.money(&customer).await, 5 * 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 5 * 2_900);
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
     async fn after_a_stored_failure_a_new_key_is_used_if_nothing_was_charged(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
-        shop.fail_next("POST", PAY, Fault::Store { status: 500 });
+        shop.fail_next("POST", PAY, Fault::StoreFailure { status: 500 });
         wait::until("the unit is settled", || async {
             let answer = shop.app.spend(&customer, 1, "unit").await;
             (answer.status == 200).then_some(())
         })
         .await;
-        assert_eq!(shop.money(&customer).await, 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 2_900);
     }
 
     async fn while_stripe_is_down_a_unit_is_accepted_and_settled_later_exactly_once(shop: &Shop) {
@@ -99,7 +99,7 @@ shops! {
         } else {
             answer.expect(200);
         }
-        assert_eq!(shop.money(&customer).await, 2_900);
+        assert_eq!(shop.net_paid(&customer).await, 2_900);
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
 
@@ -108,7 +108,7 @@ shops! {
         shop.app.adjust(&customer, 3).await.expect(200);
         let spent = shop.app.spend(&customer, 5, "five").await.expect(200);
         assert_eq!((&spent["transaction"]["amount"], &spent["credit_balance"]), (&json!(-5), &json!(0)));
-        assert_eq!(shop.money(&customer).await, 2 * UNIT);
+        assert_eq!(shop.net_paid(&customer).await, 2 * UNIT);
     }
 
     async fn credits_arriving_while_stripe_is_down_pay_for_the_request(shop: &Shop) {
@@ -132,7 +132,7 @@ shops! {
         let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
         let id = operations["data"][0]["id"].as_str().expect("an id").to_owned();
         shop.operation(&customer, &id, "succeeded").await;
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (0, 0));
         assert_eq!(shop.stripe.list("payment_intent"), Vec::<Value>::new());
         let summary = shop.app.call(&customer, "GET", "/api/v1/usage/summary", "", None).await.expect(200);
         assert_eq!(summary["charged"], json!([]));
@@ -161,13 +161,13 @@ shops! {
         assert_eq!(operation["problem"]["code"], "credits_spent_meanwhile");
         let path = format!("/api/v1/operations/{}", operation["id"].as_str().expect("an id"));
         assert_eq!(shop.app.call(&customer, "GET", &path, "", None).await.expect(200), operation);
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 2));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 2));
         // Once there are credits, the same request spends them, and nothing is charged.
         shop.app.adjust(&customer, 3).await.expect(200);
         shop.app.spend(&customer, 5, "five").await.expect(200);
         let operation = operations().await["data"][0].clone();
         assert_eq!((&operation["state"], &operation["transaction"]["amount"]), (&json!("succeeded"), &json!(-5)));
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
     }
 
     async fn credits_returned_while_a_request_is_refused_pay_for_it(shop: &Shop) {
@@ -229,7 +229,7 @@ shops! {
             let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
             assert_eq!(operations["data"][0]["state"], "processing", "{way}");
             shop.spend_until_done(&customer, 1, way).await;
-            assert_eq!(shop.money(&customer).await, charged * UNIT, "{way}");
+            assert_eq!(shop.net_paid(&customer).await, charged * UNIT, "{way}");
         }
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
@@ -256,20 +256,20 @@ shops! {
         for answer in answers.iter().filter(|answer| answer.status != 201) {
             assert!(matches!(answer.code(), "subscribing" | "already_subscribed"), "{}", answer.body);
         }
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
         let active = shop.stripe.list("subscription").into_iter().filter(|row| row["status"] == "active");
         assert_eq!(active.count(), 1);
     }
 
     async fn a_stored_failure_delays_the_stripe_customer_by_one_attempt(shop: &Shop) {
-        shop.fail_next("POST", "/v1/customers", Fault::Store { status: 500 });
+        shop.fail_next("POST", "/v1/customers", Fault::StoreFailure { status: 500 });
         let customer = shop.app.onboard().await;
         shop.attach(&customer, "pm_card_visa", "card").await.expect(201);
         assert_eq!(shop.stripe.list("customer").len(), 1);
     }
 }
 
-on_both! {
+with_backend! {
     async fn while_stripe_is_down_the_answer_is_202_with_an_operation_to_poll(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.wait_ms = 100).await;
         let customer = shop.app.onboard().await;
@@ -286,7 +286,7 @@ on_both! {
         shop.stripe.clear_faults();
         let settled = shop.operation(&customer, &id, "succeeded").await;
         assert_eq!(settled["transaction"]["amount"], -1);
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
         shop.close().await;
     }
 }

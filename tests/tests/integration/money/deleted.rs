@@ -7,7 +7,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::payment_method::{payment_method_detach, payment_method_list, payment_method_put};
 use bursar_engine::usecase::handler::replay::dry_run;
 
-shops! {
+with_shop! {
     async fn a_payment_method_detached_at_stripe_is_missing_and_another_one_pays(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let path = "/api/v1/payment-methods";
@@ -20,7 +20,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.app.spend(&customer, 1, "unit").await.expect(200);
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
     }
 
     async fn a_dry_run_about_a_missing_payment_method_changes_nothing_at_stripe(shop: &Shop) {
@@ -31,7 +31,7 @@ shops! {
         let known = payment_method_list(db, &CustomerId::trusted(customer.id.clone())).await.expect("payment methods");
         let gone = known.iter().find(|method| method.is_default).expect("one is charged").id.clone();
         // The stream exists, and is paused.
-        shop.announce("customer.updated", &shop.stripe.object(&stripe_customer)).await;
+        shop.deliver_event("customer.updated", &shop.stripe.object(&stripe_customer)).await;
         let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");
         admin_post(&shop.app, &format!("{stream}/pause"), "to try first").await.expect(200);
         let event = stripe::event("payment_method.detached", &shop.stripe.object(&gone));
@@ -57,13 +57,13 @@ shops! {
         let gone = shop.stripe_customer(&customer).await;
         let deleted = shop.ask_stripe("DELETE", &format!("/v1/customers/{gone}"), &[]).await;
         // The customer's deletion arrives first, and the payment is unknown.
-        shop.announce("customer.deleted", &deleted).await;
+        shop.deliver_event("customer.deleted", &deleted).await;
         assert_eq!(shop.status(&customer).await, "incomplete_expired");
-        shop.announce("customer.subscription.deleted", &shop.subscription()).await;
+        shop.deliver_event("customer.subscription.deleted", &shop.subscription()).await;
         assert_eq!(shop.status_and_plan(&customer).await, ("canceled".to_owned(), "trial".to_owned()));
         // The paid month is granted all the same.
         let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
-        shop.announce("invoice.paid", &invoice).await;
+        shop.deliver_event("invoice.paid", &invoice).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
@@ -80,7 +80,7 @@ shops! {
         shop.app.spend(&customer, 1, "not-agreed").await.expect_problem(402, "insufficient_credits");
         payment_method_put(db, &method).await.expect("a write");
         shop.app.spend(&customer, 1, "agreed-again").await.expect(200);
-        assert_eq!(shop.money(&customer).await, 2 * UNIT);
+        assert_eq!(shop.net_paid(&customer).await, 2 * UNIT);
     }
 
     async fn a_customer_deleted_at_stripe_loses_pro_and_old_refunds_still_count(shop: &Shop) {
@@ -89,7 +89,7 @@ shops! {
         let first = shop.stripe_customer(&customer).await;
         let gone = shop.ask_stripe("DELETE", &format!("/v1/customers/{first}"), &[]).await;
         for _ in 0..2 {
-            shop.announce("customer.deleted", &gone).await;
+            shop.deliver_event("customer.deleted", &gone).await;
         }
         assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
         let second = shop.stripe_customer(&customer).await;

@@ -18,7 +18,7 @@
 
 use super::interceptor::Interception;
 use super::*;
-use crate::scene::{PERIOD, invoice_paid, on_both};
+use crate::scene::{PERIOD, invoice_paid, with_backend};
 
 mod authentication;
 mod decline;
@@ -51,18 +51,18 @@ impl Shop {
     }
 
     /// Delivers all event types that announce the payment of an invoice.
-    async fn announce_payment(&self, invoice: &Value) {
+    async fn deliver_payment_events(&self, invoice: &Value) {
         let payments = self.stripe.list("invoice_payment");
         let payment = payments.iter().find(|payment| payment["invoice"] == invoice["id"]);
         for event_type in ["invoice.paid", "invoice.payment_succeeded"] {
-            self.announce(event_type, invoice).await;
+            self.deliver_event(event_type, invoice).await;
         }
         if let Some(payment) = payment {
-            self.announce("invoice_payment.paid", payment).await;
+            self.deliver_event("invoice_payment.paid", payment).await;
             let intent = payment["payment"]["payment_intent"].as_str().expect("a PaymentIntent");
-            self.announce("payment_intent.succeeded", &self.stripe.object(intent)).await;
+            self.deliver_event("payment_intent.succeeded", &self.stripe.object(intent)).await;
         }
-        self.announce("customer.subscription.updated", &self.subscription()).await;
+        self.deliver_event("customer.subscription.updated", &self.subscription()).await;
     }
 }
 

@@ -15,8 +15,8 @@ pub(super) enum Interception {
     Replaced(u16, Value),
     /// Stripe does not get it, and the caller gets this answer.
     Blocked(u16, Value),
-    /// Like `Blocked`, marked as the answer stored under the idempotency key.
-    BlockedAsStored(u16, Value),
+    /// Like `Blocked`, with the header that marks an answer stored under the idempotency key.
+    BlockedAsReplayed(u16, Value),
     /// Stripe executes it, and the caller gets no answer.
     AnswerLost,
     /// Stripe does not get it, and the caller gets no answer.
@@ -82,13 +82,13 @@ impl Interceptor {
     }
 
     /// Waits until all requested calls were intercepted.
-    pub(super) async fn until_used_up(&self) {
+    pub(super) async fn until_all_intercepted(&self) {
         let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().all(|rule| rule.left == 0);
         wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
     }
 
     /// Waits until a call was intercepted.
-    pub(super) async fn until_used(&self) {
+    pub(super) async fn until_any_intercepted(&self) {
         let is_used = || self.rules.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|rule| rule.used > 0);
         wait::until("Stripe was called", || async { is_used().then_some(()) }).await;
     }
@@ -121,7 +121,7 @@ async fn answer(
     if let Some(Interception::Blocked(status, body)) = &interception {
         return Ok(reply(*status, body, false));
     }
-    if let Some(Interception::BlockedAsStored(status, body)) = &interception {
+    if let Some(Interception::BlockedAsReplayed(status, body)) = &interception {
         return Ok(reply(*status, body, true));
     }
     if let Some(Interception::RequestLost) = &interception {

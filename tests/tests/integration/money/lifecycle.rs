@@ -28,7 +28,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn concurrent_requests_to_subscribe_make_one_subscription_and_one_charge(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let answers = join_all(["a", "b", "c", "a", "b", "c"].map(|key| shop.subscribe(&customer, key))).await;
@@ -37,7 +37,7 @@ shops! {
         for refused in answers.iter().filter(|answer| answer.status != 201) {
             assert!(["subscribing", "already_subscribed"].contains(&refused.code()), "{refused:?}");
         }
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
         assert_eq!(shop.stripe.list("subscription").len(), 1);
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
@@ -54,7 +54,7 @@ shops! {
         // The request to subscribe has failed, and may be repeated.
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.subscribe_until_done(&customer, "pro").await;
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
@@ -63,12 +63,12 @@ shops! {
         let end = shop.subscription()["items"]["data"][0]["current_period_end"].to_string();
         let ending = shop.change_at_stripe(&[("cancel_at", &end)]).await;
         assert_eq!(ending["cancel_at_period_end"], false);
-        shop.announce("customer.subscription.updated", &ending).await;
+        shop.deliver_event("customer.subscription.updated", &ending).await;
         let seen = shop.app.call(&customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
         assert_eq!((&seen["cancel_at_period_end"], &seen["plan"]), (&json!(true), &json!("pro")));
         assert_eq!(shop.resume(&customer).await["cancel_at_period_end"], false);
         assert_eq!(shop.subscription()["cancel_at"], Value::Null);
-        shop.announce("invoice.paid", &shop.next_month()).await;
+        shop.deliver_event("invoice.paid", &shop.next_month()).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
@@ -76,42 +76,42 @@ shops! {
         let customer = shop.pro().await;
         let subscription = shop.subscription();
         let paused = shop.stripe.set(stripe::id(&subscription), json!({ "status": "paused" })).expect("it is there");
-        shop.announce("customer.subscription.paused", &paused).await;
+        shop.deliver_event("customer.subscription.paused", &paused).await;
         assert_eq!(shop.status_and_plan(&customer).await, ("paused".into(), "pay_as_you_go".into()));
         let resumed = shop.resume(&customer).await;
         assert_eq!((&resumed["status"], &resumed["plan"]), (&json!("active"), &json!("pro")));
-        shop.announce("customer.subscription.updated", &subscription).await;
+        shop.deliver_event("customer.subscription.updated", &subscription).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD, "what resuming costs is no month");
     }
 
     async fn a_new_card_pays_a_past_due_subscription_at_once_and_grants_its_month(shop: &Shop) {
         let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
-        shop.announce("invoice.payment_failed", &invoice).await;
-        shop.announce("customer.subscription.updated", &shop.subscription()).await;
+        shop.deliver_event("invoice.payment_failed", &invoice).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
         assert_eq!(shop.status_and_plan(&customer).await, ("past_due".into(), "pro".into()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         shop.attach(&customer, "pm_card_visa", "good").await.expect(201);
         let paid = shop.stripe.object(stripe::id(&invoice));
         assert_eq!(paid["status"], "paid");
         for _ in 0..2 {
-            shop.announce("invoice.paid", &paid).await;
-            shop.announce("customer.subscription.updated", &shop.subscription()).await;
+            shop.deliver_event("invoice.paid", &paid).await;
+            shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
             // An outdated event.
-            shop.announce("invoice.payment_failed", &invoice).await;
+            shop.deliver_event("invoice.payment_failed", &invoice).await;
         }
         assert_eq!(shop.status_and_plan(&customer).await, ("active".into(), "pro".into()));
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
-        assert_eq!(shop.money(&customer).await, 2 * MONTH);
+        assert_eq!(shop.net_paid(&customer).await, 2 * MONTH);
     }
 
     async fn a_past_due_subscription_cancelled_by_stripe_ends_pro_not_the_credits(shop: &Shop) {
         let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
-        shop.announce("invoice.payment_failed", &invoice).await;
+        shop.deliver_event("invoice.payment_failed", &invoice).await;
         shop.stripe.advance(20 * DAY).expect("time passes");
         let ended = shop.subscription();
         assert_eq!(ended["status"], "canceled");
         for _ in 0..2 {
-            shop.announce("customer.subscription.deleted", &ended).await;
+            shop.deliver_event("customer.subscription.deleted", &ended).await;
         }
         assert_eq!(shop.status_and_plan(&customer).await, ("canceled".into(), "pay_as_you_go".into()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::database::number;
-use crate::scene::on_both;
+use crate::scene::with_backend;
 use bursar_tests::unique::unique;
 
 const OPERATIONS: &str = "SELECT COUNT(*) FROM operations WHERE customer_id = $1";
 
-on_both! {
+with_backend! {
     async fn unsuccessful_operations_are_limited_and_paid_charges_are_not(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
             (config.limits.writes_per_second, config.limits.writes_burst) = (1, 30);

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::reconcile::{found, reconcile};
-use crate::scene::on_both;
+use crate::scene::with_backend;
 
-on_both! {
+with_backend! {
     async fn a_reconciliation_recovers_all_lost_webhooks(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         shop.stripe.set_policy(Policy { drop_probability: 1.0, ..Policy::default() });

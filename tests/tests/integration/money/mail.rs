@@ -12,12 +12,12 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn a_declined_renewal_is_mailed_once(shop: &Shop) {
         let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         for _ in 0..2 {
-            shop.announce("invoice.payment_failed", &invoice).await;
-            shop.announce("customer.subscription.updated", &shop.subscription()).await;
+            shop.deliver_event("invoice.payment_failed", &invoice).await;
+            shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
         }
         assert_eq!(shop.mails(&customer, "payment_failed").await, 1);
         assert_eq!(shop.mails(&customer, "action_required").await, 0);
@@ -26,8 +26,8 @@ shops! {
     async fn a_renewal_requiring_authentication_is_mailed_once_and_not_as_a_failure(shop: &Shop) {
         let (customer, invoice) = shop.past_due("pm_card_authenticationRequired").await;
         for _ in 0..2 {
-            shop.announce("invoice.payment_action_required", &invoice).await;
-            shop.announce("invoice.payment_failed", &invoice).await;
+            shop.deliver_event("invoice.payment_action_required", &invoice).await;
+            shop.deliver_event("invoice.payment_failed", &invoice).await;
         }
         assert_eq!(shop.mails(&customer, "action_required").await, 1);
         assert_eq!(shop.mails(&customer, "payment_failed").await, 0);
@@ -38,7 +38,7 @@ shops! {
         let path = format!("{SUBSCRIPTION}?at_once=true");
         shop.app.call(&customer, "DELETE", &path, "end", None).await.expect(200);
         for _ in 0..2 {
-            shop.announce("customer.subscription.deleted", &shop.subscription()).await;
+            shop.deliver_event("customer.subscription.deleted", &shop.subscription()).await;
         }
         assert_eq!(shop.mails(&customer, "subscription_ended").await, 1);
     }

@@ -3,27 +3,27 @@
 use super::*;
 use sea_orm::ConnectionTrait;
 
-shops! {
+with_shop! {
     async fn subscribing_grants_the_months_credits_at_once_and_only_once(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let made = shop.subscribe(&customer, "pro").await.expect(201);
         assert_eq!((&made["status"], &made["plan"]), (&json!("active"), &json!("pro")));
         assert_eq!(made["credit_balance"], 60);
-        assert_eq!(shop.money(&customer).await, 59_900);
+        assert_eq!(shop.net_paid(&customer).await, 59_900);
         shop.subscribe(&customer, "pro").await.expect(201);
         shop.subscribe(&customer, "again").await.expect_problem(409, "already_subscribed");
         let invoice = shop.stripe.list("invoice").remove(0);
         for event_type in ["invoice.paid", "invoice.payment_succeeded"] {
-            shop.announce(event_type, &invoice).await;
+            shop.deliver_event(event_type, &invoice).await;
         }
         let payment = json!({ "id": "inpay_1", "object": "invoice_payment", "invoice": invoice["id"] });
-        shop.announce("invoice_payment.paid", &payment).await;
+        shop.deliver_event("invoice_payment.paid", &payment).await;
         let subscription = shop.stripe.list("subscription").remove(0);
-        shop.announce("customer.subscription.created", &subscription).await;
+        shop.deliver_event("customer.subscription.created", &subscription).await;
         assert_eq!(shop.app.balance(&customer).await, 60);
         shop.app.spend(&customer, 60, "month").await.expect(200);
         shop.app.spend(&customer, 1, "more").await.expect(200);
-        assert_eq!(shop.money(&customer).await, 59_900 + 1_500);
+        assert_eq!(shop.net_paid(&customer).await, 59_900 + 1_500);
         let invoices = shop.app.call(&customer, "GET", "/api/v1/invoices", "", None).await.expect(200);
         assert_eq!(invoices["data"][0]["amount_paid_minor"], 59_900);
     }
@@ -82,7 +82,7 @@ shops! {
         let id = shop.stripe_customer(&customer).await;
         let url = format!("{}/v1/customers/{id}", shop.stripe.url());
         shop.app.client.delete(url).bearer_auth("sk_test_sandbox").send().await.expect("it is deleted");
-        shop.announce("customer.deleted", &json!({ "id": id, "object": "customer" })).await;
+        shop.deliver_event("customer.deleted", &json!({ "id": id, "object": "customer" })).await;
         assert_eq!(shop.stripe.list("subscription")[0]["status"], "incomplete_expired");
         assert_eq!(shop.app.call(&customer, "GET", SUBSCRIPTION, "", None).await.expect(200)["status"], "incomplete_expired");
         assert_eq!(shop.plan(&customer).await, "trial");

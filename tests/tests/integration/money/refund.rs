@@ -13,13 +13,13 @@ impl Shop {
     }
 
     pub(super) async fn announce_refund(&self, charge: &str) {
-        self.announce("charge.refunded", &self.stripe.object(charge)).await;
+        self.deliver_event("charge.refunded", &self.stripe.object(charge)).await;
         let refund = json!({ "id": format!("re_{charge}"), "object": "refund", "charge": charge });
-        self.announce("refund.created", &refund).await;
+        self.deliver_event("refund.created", &refund).await;
     }
 }
 
-shops! {
+with_shop! {
     async fn a_customer_that_owes_credits_is_told_so_and_not_charged(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);
@@ -28,7 +28,7 @@ shops! {
         shop.announce_refund(&charge).await;
         assert_eq!(shop.app.balance(&customer).await, -1);
         shop.app.spend(&customer, 1, "more").await.expect_problem(402, "credits_owed");
-        assert_eq!(shop.money(&customer).await, 0);
+        assert_eq!(shop.net_paid(&customer).await, 0);
     }
 
     async fn a_customer_that_owes_held_credits_is_told_so_and_not_charged(shop: &Shop) {
@@ -39,6 +39,6 @@ shops! {
         shop.announce_refund(&charge).await;
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.app.spend(&customer, 1, "more").await.expect_problem(402, "credits_owed");
-        assert_eq!(shop.money(&customer).await, 0);
+        assert_eq!(shop.net_paid(&customer).await, 0);
     }
 }

@@ -1,7 +1,7 @@
 //! Money in the usage summary, and invoices.
 
 use super::*;
-use crate::scene::on_both;
+use crate::scene::with_backend;
 use bursar_engine::amount::MoneyMinor;
 
 const SUMMARY: &str = "/api/v1/usage/summary";
@@ -12,7 +12,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn the_summarys_charges_are_what_stripe_took_for_units(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let before = shop.summary(&customer).await;
@@ -26,7 +26,7 @@ shops! {
             "currency": "usd", "amount_minor": 8_700, "amount": "$87.00", "charges": 2,
             "amount_in_period_minor": 8_700, "amount_in_period": "$87.00", "charges_in_period": 2,
         }]));
-        assert_eq!(shop.money(&customer).await, 8_700);
+        assert_eq!(shop.net_paid(&customer).await, 8_700);
         assert_eq!(summary["totals"], json!({
             "granted": 13, "spent": 13, "expired": 0, "clawed_back": 0, "removed": 0,
         }));
@@ -55,7 +55,7 @@ shops! {
         let subscription = shop.stripe.list("subscription").remove(0);
         let fields = json!({ "status": "past_due", "cancel_at_period_end": false });
         shop.stripe.set(subscription["id"].as_str().expect("an id"), fields).expect("it is there");
-        shop.announce("customer.subscription.updated", &subscription).await;
+        shop.deliver_event("customer.subscription.updated", &subscription).await;
         let warnings = shop.summary(&customer).await["warnings"].clone();
         assert_eq!(warnings[0]["code"], "payment_past_due");
     }
@@ -92,7 +92,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_currency_without_minor_units_is_charged_shown_and_refunded_as_its_price_says(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
             config.credits.currency = "jpy".to_owned();
@@ -107,7 +107,7 @@ on_both! {
         let charged = shop.summary(&customer).await["charged"][0].clone();
         assert_eq!((&charged["amount"], &charged["amount_minor"]), (&json!("9000 JPY"), &json!(9_000)));
         shop.stripe.refund(stripe::id(&charge), Some(4_500)).expect("a refund");
-        shop.announce("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
+        shop.deliver_event("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
         assert_eq!(shop.app.balance(&customer).await, -1);
         shop.close().await;
     }

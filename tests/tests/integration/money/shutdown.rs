@@ -3,7 +3,7 @@
 use super::interceptor::Interception;
 use super::*;
 use crate::node::{NodeProcess, open_transaction};
-use crate::scene::{PERIOD, on_both};
+use crate::scene::{PERIOD, with_backend};
 
 const PAY: &str = "/v1/payment_intents";
 
@@ -31,7 +31,7 @@ async fn killed_while_stripe_is(backend: Backend, silent: Interception, has_char
     let served = NodeProcess::start(&config).await;
     interceptor.intercept(1, "POST", PAY, silent);
     let asked = ask(&client, &served, &customer);
-    interceptor.until_used_up().await;
+    interceptor.until_all_intercepted().await;
     if has_charged {
         wait::until("Stripe has charged", || async { (stripe.money(&stripe_customer).net() == UNIT).then_some(()) })
             .await;
@@ -43,7 +43,7 @@ async fn killed_while_stripe_is(backend: Backend, silent: Interception, has_char
     drop(served);
     let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
     shop.settles(&customer).await;
-    assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
+    assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
     assert_eq!(shop.stripe.list("payment_intent").len(), 1);
     let again = shop.app.spend(&customer, 1, "key").await.expect(200);
     assert_eq!(again["replayed"], true);
@@ -75,7 +75,7 @@ impl Shop {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_charge_whose_process_is_killed_before_the_call_is_made_once(backend: Backend) {
         killed_while_stripe_is(backend, Interception::RequestLost, false).await;
     }
@@ -89,11 +89,11 @@ on_both! {
         let customer = shop.without_credits("pm_card_visa").await;
         interceptor.intercept(1, "POST", PAY, Interception::AnswerLost);
         let asked = shop.send(&customer, "/api/v1/usage", &json!({ "units": 1 }));
-        wait::until("Stripe has charged", || async { (shop.money(&customer).await == UNIT).then_some(()) }).await;
+        wait::until("Stripe has charged", || async { (shop.net_paid(&customer).await == UNIT).then_some(()) }).await;
         let shop = shop.restart().await;
         asked.await.expect("it was cut off or answered");
         shop.settles(&customer).await;
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
         assert_eq!(shop.app.balance(&customer).await, 0);
         let again = shop.app.spend(&customer, 1, "key").await.expect(200);
         assert_eq!(again["replayed"], true);
@@ -107,12 +107,12 @@ on_both! {
         // Longer than the time that requests get at a shutdown.
         interceptor.intercept(usize::MAX, "POST", PAY, Interception::AnswerLost);
         let asked = shop.send(&customer, "/api/v1/usage", &json!({ "units": 1 }));
-        wait::until("Stripe has charged", || async { (shop.money(&customer).await == UNIT).then_some(()) }).await;
+        wait::until("Stripe has charged", || async { (shop.net_paid(&customer).await == UNIT).then_some(()) }).await;
         let shop = shop.restart().await;
         assert_eq!(asked.await.expect("it ended"), Some(202));
         interceptor.clear();
         shop.settles(&customer).await;
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
         shop.close().await;
     }
 
@@ -121,14 +121,14 @@ on_both! {
         let customer = shop.without_credits("pm_card_visa").await;
         interceptor.intercept(1, "POST", PAY, Interception::AnswerLost);
         let asked = shop.send(&customer, "/api/v1/usage", &json!({ "units": 1 }));
-        wait::until("Stripe has charged", || async { (shop.money(&customer).await == UNIT).then_some(()) }).await;
+        wait::until("Stripe has charged", || async { (shop.net_paid(&customer).await == UNIT).then_some(()) }).await;
         shop.app.adjust(&customer, 1).await.expect(200);
         let spent = shop.app.spend(&customer, 1, "key").await.expect(200);
         assert_eq!(spent["credit_balance"], 0);
         interceptor.clear();
         asked.await.expect("it was answered");
         shop.settles(&customer).await;
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, 1));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (UNIT, 1));
         shop.close().await;
     }
 
@@ -137,11 +137,11 @@ on_both! {
         let customer = shop.without_credits("pm_card_visa").await;
         interceptor.intercept(1, "POST", "/v1/subscriptions", Interception::AnswerLost);
         let asked = shop.send(&customer, SUBSCRIPTION, &json!({}));
-        wait::until("Stripe has charged", || async { (shop.money(&customer).await == MONTH).then_some(()) }).await;
+        wait::until("Stripe has charged", || async { (shop.net_paid(&customer).await == MONTH).then_some(()) }).await;
         let shop = shop.restart().await;
         asked.await.expect("it was cut off or answered");
         shop.settles(&customer).await;
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("pro".to_owned(), PERIOD));
         assert_eq!(shop.stripe.list("subscription").len(), 1);
         shop.close().await;
@@ -167,7 +167,7 @@ async fn a_charge_whose_process_is_killed_before_storing_it_is_settled_once() {
     drop(served);
     let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
     shop.settles(&customer).await;
-    assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
+    assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
     assert_eq!(shop.stripe.list("payment_intent").len(), 1);
     shop.close().await;
 }

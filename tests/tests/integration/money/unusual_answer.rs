@@ -8,22 +8,22 @@ mod usage;
 use super::interceptor::{Interception, Interceptor, error};
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, SIGNUP, delay_job, now_ms, on_both, resume_job, resume_job_without};
+use crate::scene::{PERIOD, SIGNUP, delay_job, now_ms, resume_job, resume_job_without, with_backend};
 
 const PAY: &str = "/v1/payment_intents";
 const METHODS: &str = "/api/v1/payment-methods";
 const SUBSCRIPTIONS: &str = "/v1/subscriptions";
 
 /// A rate limit: nothing was done.
-fn busy() -> Interception {
+fn answers_429() -> Interception {
     Interception::Blocked(429, error("invalid_request_error", "rate_limit"))
 }
 
-fn refused() -> Interception {
+fn answers_400() -> Interception {
     Interception::Blocked(400, error("invalid_request_error", "parameter_invalid"))
 }
 
-pub(super) fn missing() -> Interception {
+pub(super) fn answers_404() -> Interception {
     Interception::Blocked(404, error("invalid_request_error", "resource_missing"))
 }
 
@@ -37,8 +37,8 @@ fn list(rows: &[Value]) -> Value {
     json!({ "object": "list", "has_more": false, "data": rows })
 }
 
-/// Requests get a 202 soon if they take long.
-fn impatient(config: &mut Config) {
+/// Lets requests that take long be answered 202 after a short wait.
+fn answers_202_soon(config: &mut Config) {
     config.stripe.wait_ms = 200;
     config.stripe.rate_per_s = 2_000;
 }
@@ -62,8 +62,8 @@ impl Shop {
         .await
     }
 
-    /// Expects a 202, and delays the operation's job after a failed attempt; returns the job.
-    async fn fails_at_first(&self, answer: Answer) -> String {
+    /// Expects a 202, waits for a failed attempt of the operation's job, and delays the job; returns its id.
+    async fn expect_202_and_delay_job(&self, answer: Answer) -> String {
         assert_eq!(answer.status, 202, "{}", answer.body);
         delay_job(&self.app, "operation.run").await
     }
@@ -74,8 +74,8 @@ impl Shop {
         page["data"][0]["id"].as_str().expect("an operation").to_owned()
     }
 
-    /// Waits until a job of an operation is in a state.
-    async fn operations_job(&self, state: &str) {
+    /// Waits until a job of any operation is in this state.
+    async fn wait_for_operation_job(&self, state: &str) {
         wait::until(&format!("a job is {state}"), || async {
             let sql = format!("SELECT id FROM jobs WHERE kind = 'operation.run' AND state = '{state}'");
             texts(&self.app, &sql).await.pop()
@@ -93,7 +93,7 @@ impl Shop {
     /// Asserts that one month was paid, and that one subscription exists.
     async fn pro_once(&self, customer: &TestCustomer) {
         assert_eq!(self.stripe.list("subscription").len(), 1);
-        assert_eq!((self.money(customer).await, self.app.balance(customer).await), (MONTH, PERIOD));
+        assert_eq!((self.net_paid(customer).await, self.app.balance(customer).await), (MONTH, PERIOD));
         assert_eq!(self.plan(customer).await, "pro");
     }
 }

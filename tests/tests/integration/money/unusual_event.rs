@@ -4,15 +4,15 @@ mod invoice;
 mod refund;
 
 use super::interceptor::{Interception, error};
-use super::unusual_answer::missing;
+use super::unusual_answer::answers_404;
 use super::*;
 use crate::database::texts;
-use crate::scene::{PERIOD, admin_post, delay_job, events, on_both, replay_event, resume_job_without};
+use crate::scene::{PERIOD, admin_post, delay_job, events, replay_event, resume_job_without, with_backend};
 use bursar_engine::ids::{CustomerId, OperationId};
 
 impl Shop {
     /// Delivers an event about an object and waits until it is dead; returns the reason.
-    async fn announce_in_vain(&self, event_type: &str, object: &Value) -> String {
+    async fn deliver_dead_event(&self, event_type: &str, object: &Value) -> String {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
         let dead = self.app.event_in_state(stripe::id(&event), "dead").await;
@@ -37,7 +37,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn objects_without_an_id_are_read_as_they_are_and_change_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let without_id = |object: &Value| {
@@ -47,22 +47,22 @@ shops! {
         };
         let subscription = shop.subscription();
         let invoice = shop.stripe.object(subscription["latest_invoice"].as_str().expect("an invoice"));
-        let reason = shop.announce_in_vain("customer.subscription.updated", &without_id(&subscription)).await;
+        let reason = shop.deliver_dead_event("customer.subscription.updated", &without_id(&subscription)).await;
         assert!(reason.contains("shape_incomplete"), "{reason}");
-        shop.announce("invoice.payment_failed", &without_id(&invoice)).await;
+        shop.deliver_event("invoice.payment_failed", &without_id(&invoice)).await;
         let intent = shop.stripe.list("payment_intent").remove(0);
-        shop.announce("payment_intent.succeeded", &without_id(&intent)).await;
+        shop.deliver_event("payment_intent.succeeded", &without_id(&intent)).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
     async fn a_foreign_customers_event_is_ignored_and_one_naming_ours_is_retried(shop: &Shop) {
         let stranger = json!({ "id": "cus_else", "object": "customer", "metadata": {} });
-        shop.announce("customer.updated", &stranger).await;
+        shop.deliver_event("customer.updated", &stranger).await;
         let nobody = CustomerId::new();
         let mut invoice = stripe::pro_invoice("cus_unknown", None);
         invoice["metadata"] = json!({ "bursar_customer_id": nobody.as_str() });
         invoice["customer"] = Value::Null;
-        let reason = shop.announce_in_vain("invoice.paid", &invoice).await;
+        let reason = shop.deliver_dead_event("invoice.paid", &invoice).await;
         assert!(reason.contains("customer_unknown") && reason.contains(nobody.as_str()), "{reason}");
     }
 
@@ -77,12 +77,12 @@ shops! {
             // Another Stripe customer that claims to be ours, which is linked to its own.
             ("customer.deleted", json!({ "id": "cus_else", "object": "customer", "metadata": ours })),
         ] {
-            shop.announce(event_type, &object).await;
+            shop.deliver_event(event_type, &object).await;
         }
         let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);
         assert_eq!(methods["data"].as_array().map(Vec::len), Some(1));
         shop.app.spend(&customer, 1, "unit").await.expect(200);
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
     }
 
     async fn an_event_without_an_object_is_dead_as_unreadable(shop: &Shop) {
@@ -95,7 +95,7 @@ shops! {
 
     async fn an_unreadable_or_ignored_event_ends_the_same_when_replayed(shop: &Shop) {
         shop.app.deliver_bytes(b"{").await.expect(200);
-        let kept = wait::until("it is kept", || async { events(&shop.app, "type=unreadable").await.pop() }).await;
+        let kept = wait::until("the event is kept", || async { events(&shop.app, "type=unreadable").await.pop() }).await;
         let dead = replay_event(&shop.app, kept["external_id"].as_str().expect("an id"), "dead").await;
         assert!(dead["event"]["last_error"].as_str().expect("a reason").contains("unreadable"), "{dead}");
         let other = stripe::event("product.created", &json!({ "id": "prod_1", "object": "product" }));
@@ -104,7 +104,7 @@ shops! {
         replay_event(&shop.app, stripe::id(&other), "processed").await;
     }
 
-    async fn a_job_without_its_event_ends_with_that_reason(shop: &Shop) {
+    async fn a_job_whose_event_is_gone_is_dead_and_says_why(shop: &Shop) {
         let customer = shop.pro().await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let stream = format!("/admin/v1/streams/stripe:{stripe_customer}");
@@ -144,10 +144,10 @@ shops! {
             let form = [("customer", stranger.as_str()), ("items[0][price]", stripe::id(price))];
             let made = shop.ask_stripe("POST", "/v1/subscriptions", &form).await;
             if is_pro {
-                let reason = shop.announce_in_vain("customer.subscription.updated", &made).await;
+                let reason = shop.deliver_dead_event("customer.subscription.updated", &made).await;
                 assert!(reason.contains("customer_unknown"), "{reason}");
             } else {
-                shop.announce("customer.subscription.updated", &made).await;
+                shop.deliver_event("customer.subscription.updated", &made).await;
             }
         }
     }
@@ -162,13 +162,13 @@ shops! {
                 "id": "pi_unknown", "object": "payment_intent", "status": "succeeded", "amount": UNIT,
                 "metadata": { "bursar_operation_id": operation },
             });
-            shop.announce("payment_intent.succeeded", &intent).await;
+            shop.deliver_event("payment_intent.succeeded", &intent).await;
         }
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_database_failure_during_an_event_delays_it(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_visa").await;

@@ -4,7 +4,7 @@ use crate::database::number;
 use bursar_engine::domain::rate_limit::Admission;
 use bursar_engine::infra::store::rate_limit::rate_limit_prune;
 use bursar_engine::usecase::rate_limit::take;
-use bursar_tests::{TestApp, both};
+use bursar_tests::{TestApp, with_app};
 use futures_util::future::join_all;
 
 const WINDOW_MS: i64 = 60_000;
@@ -25,7 +25,7 @@ impl Numbers {
     }
 }
 
-both! {
+with_app! {
     async fn no_window_exceeds_the_limit(app: &TestApp) {
         let (mut numbers, mut now_ms, mut let_through) = (Numbers(7), START_MS, Vec::new());
         for _ in 0..400 {

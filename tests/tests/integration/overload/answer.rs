@@ -40,11 +40,12 @@ fn answers(app: &TestApp) -> u64 {
     counted.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
-/// The memory that clients cost which send these requests and read nothing.
+/// The memory used by clients that send these requests and read nothing.
 async fn cost(app: &TestApp, requests: &str) -> u64 {
     let (before, answered) = (resident_bytes(), answers(app));
     let clients = join_all((0..CLIENTS).map(|_| unread(app, requests))).await;
-    wait::until("all are answered", || async { (answers(app) >= answered + CLIENTS as u64).then_some(()) }).await;
+    wait::until("all requests are answered", || async { (answers(app) >= answered + CLIENTS as u64).then_some(()) })
+        .await;
     let cost = resident_bytes().saturating_sub(before);
     drop(clients);
     cost
@@ -82,7 +83,8 @@ async fn unread_large_answers_share_a_memory_limit() {
     let key = format!("x-api-key: {}\r\n", customer.api_key);
     let waiting = Mutex::new(Vec::new());
     wait::until("a list is refused", || async {
-        // Another list each time: the probe may have got the room that the one before needs.
+        // Open another unread list each time: the probe below may have taken the memory that the previous one needed to be
+        // kept.
         let client = unread(&app, &get(path, &key)).await;
         waiting.lock().unwrap().push(client);
         let answer = list().await;

@@ -3,7 +3,7 @@
 use super::{answered, sent};
 use bursar_engine::clock::Clock;
 use bursar_tests::app::{GITHUB_SECRETS, WEBHOOK_SECRETS};
-use bursar_tests::{Backend, TestApp, both, github, stripe, wait};
+use bursar_tests::{Backend, TestApp, github, stripe, wait, with_app};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -32,7 +32,7 @@ fn event(bytes: usize) -> serde_json::Value {
     stripe::event("product.created", &json!({ "id": "prod_1", "object": "product", "text": "x".repeat(bytes) }))
 }
 
-both! {
+with_app! {
     async fn an_invalid_webhook_header_is_refused_before_the_body_arrives(app: &TestApp) {
         let now_s = Clock::System.now_ms() / 1_000;
         let stripe = |value: String| format!("Stripe-Signature: {value}\r\n");

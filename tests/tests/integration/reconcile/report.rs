@@ -19,7 +19,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn objects_of_unknown_customers_are_reported_and_unchanged(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let now_s = crate::scene::now_ms() / 1_000;
@@ -97,7 +97,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_recent_change_is_left_to_its_webhook(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 600).await;
         let customer = shop.without_credits("pm_card_visa").await;
@@ -106,7 +106,7 @@ on_both! {
         let earlier = json!({ "status": "canceled", "ended_at": 1_900_000_000, "created": 1_700_000_000 });
         shop.stripe.set(&id, &earlier);
         let event = stripe::event("customer.subscription.deleted", &shop.stripe.object(&id));
-        shop.stripe.list_event(&event, true);
+        shop.stripe.add_listed_event(&event, true);
         shop.reconcile_finds(&[]).await;
         shop.plan_becomes(&customer, "pro").await;
         shop.stripe.set(stripe::id(&event), &json!({ "created": 1_700_000_000 }));

@@ -31,7 +31,7 @@ async fn post(app: &TestApp, key: &str, body: &Value) -> Answer {
     app.request("POST", RUNS, &[("Authorization", &bearer), ("Idempotency-Key", key)], Some(body)).await
 }
 
-on_both! {
+with_backend! {
     async fn an_interrupted_run_resumes_and_repairs_once(backend: Backend) {
         let shop = Shop::open(backend).await;
         let (customer, _) = shop.renewed().await;
@@ -57,7 +57,7 @@ on_both! {
     }
 }
 
-shops! {
+with_shop! {
     async fn concurrent_identical_requests_get_the_same_run(shop: &Shop) {
         let body = json!({});
         let answers = join_all((0..6).map(|_| post(&shop.app, "one", &body))).await;
@@ -115,7 +115,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn without_a_stripe_key_a_run_is_cancelled(backend: Backend) {
         let app = TestApp::start(backend).await;
         let begun = post(&app, "key", &json!({})).await.expect(202);
@@ -147,7 +147,7 @@ on_both! {
     }
 }
 
-shops! {
+with_shop! {
     async fn all_pages_of_lists_are_read(shop: &Shop) {
         let now_s = crate::scene::now_ms() / 1_000;
         for n in 0..101 {
@@ -170,7 +170,7 @@ shops! {
         let events: Vec<Value> =
             (0..120).map(|_| stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, None))).collect();
         for event in &events {
-            shop.stripe.list_event(event, true);
+            shop.stripe.add_listed_event(event, true);
         }
         let run = reconcile(&shop.app, true).await;
         let classes = found(&run);
@@ -247,7 +247,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn recent_changes_are_searched_on_every_page(backend: Backend) {
         let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 3_600).await;
         let (customer, told) = shop.renewed().await;
@@ -260,9 +260,9 @@ on_both! {
         for invoice in [&told, &untold] {
             shop.stripe.set(stripe::id(invoice), &earlier);
         }
-        shop.stripe.list_event(&stripe::event("invoice.paid", &told), false);
+        shop.stripe.add_listed_event(&stripe::event("invoice.paid", &told), false);
         for n in 0..120 {
-            shop.stripe.list_event(&stripe::event("product.created", &json!({ "id": format!("prod_{n}") })), false);
+            shop.stripe.add_listed_event(&stripe::event("product.created", &json!({ "id": format!("prod_{n}") })), false);
         }
         shop.reconcile_finds(&[("invoice_not_granted", 1, 1)]).await;
         shop.balance_becomes(&customer, 2 * 60).await;

@@ -10,7 +10,7 @@ use bursar_engine::infra::store::account::{account_find, entry_list};
 use bursar_engine::infra::store::customer::customer_find;
 use bursar_engine::infra::store::job::job_insert_many;
 use bursar_engine::infra::store::subscription::subscription_list;
-use bursar_tests::{TestApp, TestCustomer, both, stripe};
+use bursar_tests::{TestApp, TestCustomer, stripe, with_app};
 use serde_json::{Value, json};
 
 /// Everything stored about a customer, in a comparable form.
@@ -35,7 +35,7 @@ async fn tried(app: &TestApp) -> Vec<Value> {
     items.into_iter().map(|item| item["result"].clone()).collect()
 }
 
-both! {
+with_app! {
     async fn a_failing_job_is_its_own_result_and_does_not_stop_the_dry_run(app: &TestApp) {
         let dead = dead_payments(app, 2).await;
         dead.cause_is_removed(app).await;

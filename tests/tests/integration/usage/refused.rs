@@ -29,7 +29,7 @@ async fn post_json(app: &TestApp, customer: &TestCustomer, body: impl Into<reqwe
     post(app, &headers, body).await
 }
 
-both! {
+with_app! {
     async fn an_invalid_body_is_refused_and_changes_nothing(app: &TestApp) {
         let customer = app.onboard().await;
         let before = state(app, &customer).await;

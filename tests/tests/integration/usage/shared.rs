@@ -24,7 +24,7 @@ async fn check_restart(backend: Backend) {
     app.stop().await;
 }
 
-// Without `both!`, whose application a test cannot stop.
+// Without `with_app!`, whose application a test cannot stop.
 mod a_repeated_request_after_a_restart_gets_the_first_answer {
     use super::*;
 

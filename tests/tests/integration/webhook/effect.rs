@@ -23,7 +23,7 @@ fn subscription(event_type: &str, stripe_customer: &str, customer: &TestCustomer
     stripe::event(&format!("customer.subscription.{event_type}"), &object)
 }
 
-both! {
+with_app! {
     async fn one_payment_grants_once_for_any_of_its_events_in_any_order(app: &TestApp) {
         let types = ["invoice.paid", "invoice.payment_succeeded"];
         for order in [[types[0], types[1]], [types[1], types[0]]] {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-both! {
+with_app! {
     async fn an_event_of_an_unknown_customer_is_retried_then_dead_then_replayed(app: &TestApp) {
         let stripe_customer = cus();
         let event = stripe::event("invoice.paid", &stripe::pro_invoice(&stripe_customer, None));
@@ -79,7 +79,7 @@ both! {
         app.deliver(&event).await.expect(200);
         app.event_in_state(stripe::id(&event), "dead").await;
         replay(app, stripe::id(&event)).await.expect(200);
-        let dead = bursar_tests::wait::until("it is dead again", || async {
+        let dead = bursar_tests::wait::until("the event is dead again", || async {
             let found = app.event(stripe::id(&event)).await;
             (found["event"]["state"] == "dead" && found["event"]["attempts"] != 8).then_some(found)
         })

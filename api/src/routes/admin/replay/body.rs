@@ -34,7 +34,7 @@ pub(super) struct ReplayRequest {
     /// Report what would happen, and change nothing.
     #[oai(default)]
     pub(super) dry_run: bool,
-    /// Most jobs started per second, 1 to 1000; 50 if not given.
+    /// Maximum number of jobs started per second, 1 to 1000; 50 if not given.
     pub(super) rate_per_second: Option<i64>,
     /// The reason, for the audit log.
     pub(super) reason: Text,
@@ -63,7 +63,7 @@ pub(super) struct ReplayBody {
     pub(super) state: String,
     /// Whether it only reports what would happen.
     pub(super) dry_run: bool,
-    /// Most jobs started per second.
+    /// Maximum number of jobs started per second.
     pub(super) rate_per_second: i64,
     /// The reason that was given.
     pub(super) reason: String,

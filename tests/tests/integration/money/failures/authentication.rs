@@ -1,9 +1,10 @@
-//! 8: a payment that requires authentication is kept until the customer authenticates, or until it expires.
+//! Failure 8 (see `failures.rs`): a payment that requires authentication is kept until the customer authenticates, or
+//! until it expires.
 
 use super::*;
 use crate::scene::metric;
 
-shops! {
+with_shop! {
     async fn failure_8_a_payment_requiring_authentication_is_kept_and_completed(shop: &Shop) {
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
@@ -11,12 +12,12 @@ shops! {
         assert_eq!(shop.stripe.list("payment_intent").len(), 1, "no second payment is begun");
 
         let paid = shop.stripe.authenticate(&intent, true).expect("it waits");
-        shop.announce("payment_intent.succeeded", &paid).await;
+        shop.deliver_event("payment_intent.succeeded", &paid).await;
         let spent = shop.app.spend(&customer, 1, "unit").await.expect(200);
         assert_eq!(spent["credit_balance"], 0);
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
         let label = r#"kind="usage_charge",state="succeeded""#;
-        assert!(metric(&shop.app, "bursar_operations_total", label) > 0.0, "what an event settles is counted, too");
+        assert!(metric(&shop.app, "bursar_operations_total", label) > 0.0, "an operation that an event settles is counted, too");
     }
 
     async fn failure_8_an_authenticated_payment_is_found_by_the_repeated_request(shop: &Shop) {
@@ -24,7 +25,7 @@ shops! {
         let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.spend_until_done(&customer, 1, "unit").await;
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
     }
 
     async fn failure_8_a_subscription_requiring_authentication_is_kept_and_completed(shop: &Shop) {
@@ -33,10 +34,10 @@ shops! {
         assert_eq!(payment_to_authenticate(&shop.subscribe(&customer, "pro").await), intent);
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("trial".to_owned(), 0));
         shop.stripe.authenticate(&intent, true).expect("it waits");
-        shop.announce("customer.subscription.updated", &shop.subscription()).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
         let made = shop.subscribe(&customer, "pro").await.expect(201);
         assert_eq!((&made["status"], &made["credit_balance"]), (&json!("active"), &json!(PERIOD)));
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
         assert_eq!(shop.stripe.list("subscription").len(), 1);
     }
 
@@ -46,27 +47,27 @@ shops! {
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.subscribe_until_done(&customer, "pro").await;
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("pro".to_owned(), PERIOD));
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
     }
 
     async fn failure_8_an_unauthenticated_payment_is_cancelled_in_the_end(shop: &Shop) {
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let first = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         shop.a_day_passes().await;
-        let expired = wait::until("it is too late", || async {
+        let expired = wait::until("the authentication has expired", || async {
             let answer = shop.app.spend(&customer, 1, "unit").await;
             (answer.code() == "payment_declined").then_some(answer.body)
         })
         .await;
         assert_eq!(expired["reason"], "authentication_expired");
         assert_eq!(shop.stripe.object(&first)["status"], "canceled");
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (0, 0));
         // The same request starts again with a new payment.
         let second = payment_to_authenticate(&shop.app.spend(&customer, 1, "unit").await);
         assert_ne!(first, second);
         shop.stripe.authenticate(&second, true).expect("it waits");
         shop.spend_until_done(&customer, 1, "unit").await;
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
     }
 
     async fn failure_8_an_unauthenticated_subscription_ends_and_can_be_requested_again(shop: &Shop) {
@@ -74,18 +75,18 @@ shops! {
         let first = payment_to_authenticate(&shop.subscribe(&customer, "pro").await);
         shop.a_day_passes().await;
         assert_eq!(shop.subscription()["status"], "incomplete_expired");
-        wait::until("it is too late", || async {
+        wait::until("the authentication has expired", || async {
             (shop.subscribe(&customer, "pro").await.code() == "payment_declined").then_some(())
         })
         .await;
         let second = payment_to_authenticate(&shop.subscribe(&customer, "pro").await);
         assert_ne!(first, second);
-        assert_eq!((shop.plan(&customer).await, shop.money(&customer).await), ("trial".to_owned(), 0));
+        assert_eq!((shop.plan(&customer).await, shop.net_paid(&customer).await), ("trial".to_owned(), 0));
     }
 }
 
-on_both! {
-    async fn failure_8_a_first_payment_during_its_replacement_is_the_only_one(backend: Backend) {
+with_backend! {
+    async fn failure_8_a_subscription_paid_during_its_replacement_is_charged_once(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let intent = payment_to_authenticate(&shop.subscribe(&customer, "first").await);
@@ -98,7 +99,7 @@ on_both! {
         interceptor.intercept(1, "GET", "/v1/subscriptions", Interception::Replaced(200, before));
         let refused = shop.subscribe(&customer, "second").await;
         refused.expect_problem(409, "subscription_paid_meanwhile");
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         assert_eq!(shop.subscription()["status"], "canceled");
         shop.close().await;

@@ -1,4 +1,4 @@
-//! 6: after a decline the same request makes a new attempt, with the current card.
+//! Failure 6 (see `failures.rs`): after a decline the same request makes a new attempt, with the current card.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn intent(status: &str, error: Value) -> Value {
     })
 }
 
-shops! {
+with_shop! {
     async fn failure_6_the_decline_of_one_card_is_not_replayed_for_another(shop: &Shop) {
         let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         let declined = shop.app.spend(&customer, 1, "unit").await;
@@ -19,7 +19,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.app.spend(&customer, 1, "unit").await.expect(200);
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
     }
 
     async fn failure_6_a_failed_authentication_is_not_replayed_for_another_card(shop: &Shop) {
@@ -30,7 +30,7 @@ shops! {
         shop.stripe.authenticate(&first, false).expect("it waits");
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.spend_until_done(&customer, 1, "unit").await;
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
         assert_eq!(shop.stripe.object(&first)["status"], "canceled", "nobody can pay it any more");
     }
 
@@ -42,12 +42,12 @@ shops! {
         assert_eq!(shop.stripe.list("subscription")[0]["status"], "incomplete_expired");
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.subscribe(&customer, "pro").await.expect(201);
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 }
 
-on_both! {
+with_backend! {
     async fn failure_6_a_late_decline_is_not_replayed_for_another_card(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_visa").await;
@@ -62,7 +62,7 @@ on_both! {
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.spend_until_done(&customer, 1, "unit").await;
-        assert_eq!(shop.money(&customer).await, UNIT);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
         shop.close().await;
     }
 }

@@ -1,4 +1,5 @@
-//! 10: after disputes and refunds of the same money, exactly the credits that it bought are clawed back.
+//! Failure 10 (see `failures.rs`): after disputes and refunds of the same money, exactly the credits that it bought are
+//! clawed back.
 
 use super::*;
 
@@ -6,22 +7,22 @@ impl Shop {
     /// Opens a dispute and delivers its event.
     async fn dispute(&self, charge: &str, amount: Option<i64>) -> Value {
         let dispute = self.stripe.open_dispute(charge, amount, "fraudulent").expect("a dispute");
-        self.announce("charge.dispute.created", &dispute).await;
-        self.announce("charge.dispute.funds_withdrawn", &dispute).await;
+        self.deliver_event("charge.dispute.created", &dispute).await;
+        self.deliver_event("charge.dispute.funds_withdrawn", &dispute).await;
         dispute
     }
 
     /// Closes a dispute and delivers its event.
     async fn close_dispute(&self, dispute: &Value, is_won: bool) {
         let closed = self.stripe.close_dispute(stripe::id(dispute), is_won).expect("it is open");
-        self.announce("charge.dispute.closed", &closed).await;
+        self.deliver_event("charge.dispute.closed", &closed).await;
         if is_won {
-            self.announce("charge.dispute.funds_reinstated", &closed).await;
+            self.deliver_event("charge.dispute.funds_reinstated", &closed).await;
         }
     }
 }
 
-shops! {
+with_shop! {
     async fn failure_10_a_dispute_opened_and_won_and_then_a_refund_take_one_credit(shop: &Shop) {
         let (customer, charge) = shop.customer_with_purchase().await;
         let dispute = shop.dispute(&charge, None).await;
@@ -37,9 +38,9 @@ shops! {
         let (customer, charge) = shop.customer_with_purchase().await;
         let dispute = shop.dispute(&charge, None).await;
         shop.close_dispute(&dispute, false).await;
-        shop.announce("charge.dispute.funds_withdrawn", &shop.stripe.object(stripe::id(&dispute))).await;
+        shop.deliver_event("charge.dispute.funds_withdrawn", &shop.stripe.object(stripe::id(&dispute))).await;
         assert_eq!(shop.app.balance(&customer).await, 2);
-        assert_eq!(shop.money(&customer).await, 0);
+        assert_eq!(shop.net_paid(&customer).await, 0);
     }
 
     async fn failure_10_a_dispute_of_a_part_takes_credits_in_proportion_and_gives_them_back_when_won(shop: &Shop) {
@@ -64,7 +65,7 @@ shops! {
     async fn failure_10_an_inquiry_takes_nothing_and_the_refund_that_ends_it_one_credit(shop: &Shop) {
         let (customer, charge) = shop.customer_with_purchase().await;
         let inquiry = shop.control("disputes", json!({ "charge": charge, "is_inquiry": true })).await;
-        shop.announce("charge.dispute.created", &inquiry).await;
+        shop.deliver_event("charge.dispute.created", &inquiry).await;
         assert_eq!(shop.app.balance(&customer).await, 3);
         shop.stripe.refund(&charge, None).expect("a refund");
         shop.announce_refund(&charge).await;
@@ -76,8 +77,8 @@ shops! {
         let (customer, charge) = shop.customer_with_purchase().await;
         let early = shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
         shop.close_dispute(&early, true).await;
-        shop.announce("charge.dispute.funds_withdrawn", &early).await;
-        shop.announce("charge.dispute.created", &early).await;
+        shop.deliver_event("charge.dispute.funds_withdrawn", &early).await;
+        shop.deliver_event("charge.dispute.created", &early).await;
         assert_eq!(shop.app.balance(&customer).await, 3);
     }
 }

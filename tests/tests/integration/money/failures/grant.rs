@@ -1,4 +1,4 @@
-//! 1 and 2: one payment grants once, however many events and deliveries announce it.
+//! Failures 1 and 2 (see `failures.rs`): one payment grants once, however many events and deliveries announce it.
 
 use super::*;
 use futures_util::future::join_all;
@@ -46,7 +46,7 @@ impl Shop {
     }
 }
 
-shops! {
+with_shop! {
     async fn failure_1_concurrent_deliveries_of_one_paid_invoice_grant_once(shop: &Shop) {
         let customer = shop.pro().await;
         let renewal = shop.next_month();
@@ -86,7 +86,7 @@ shops! {
         shop.app.spend(&customer, 1, "unit").await.expect(200);
         let intent = shop.stripe.list("payment_intent").remove(0);
         for _ in 0..3 {
-            shop.announce("payment_intent.succeeded", &intent).await;
+            shop.deliver_event("payment_intent.succeeded", &intent).await;
         }
         assert_eq!(shop.app.balance(&customer).await, 0);
     }

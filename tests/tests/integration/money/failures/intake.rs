@@ -1,4 +1,5 @@
-//! 4 and 12: every event that Stripe signed is accepted once it can be stored, and can be found.
+//! Failures 4 and 12 (see `failures.rs`): every event that Stripe signed is accepted once it can be stored, and can be
+//! found.
 
 use super::*;
 use crate::private::Private;
@@ -59,7 +60,7 @@ mod failure_4_an_event_refused_while_the_database_is_away_is_taken_and_processed
     }
 }
 
-shops! {
+with_shop! {
     async fn failure_12_an_event_of_an_unknown_version_with_unknown_fields_is_processed(shop: &Shop) {
         let customer = shop.pro().await;
         let mut renewal = shop.next_month();
@@ -135,7 +136,7 @@ shops! {
         }
         shop.app.event_in_state(stripe::id(&thin), "processed").await;
         shop.app.event_in_state(&format!("{}:object", stripe::id(&thin)), "processed").await;
-        shop.announce("invoice.paid", &renewal).await;
+        shop.deliver_event("invoice.paid", &renewal).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
@@ -149,7 +150,7 @@ shops! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn failure_12_events_are_accepted_under_the_old_secret_during_a_rotation(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         let customer = shop.pro().await;

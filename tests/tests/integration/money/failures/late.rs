@@ -1,19 +1,19 @@
-//! 3: a late event does not revive an ended subscription.
+//! Failure 3 (see `failures.rs`): a late event does not revive an ended subscription.
 
 use super::*;
 
-shops! {
+with_shop! {
     async fn failure_3_a_late_update_after_the_end_asks_stripe_and_does_not_revive_pro(shop: &Shop) {
         let customer = shop.pro().await;
         let early = shop.subscription();
         let path = format!("/v1/subscriptions/{}", stripe::id(&early));
         let ended = shop.ask_stripe("DELETE", &path, &[]).await;
         // The late update arrives before the end is known here, and again after it.
-        shop.announce("customer.subscription.updated", &early).await;
+        shop.deliver_event("customer.subscription.updated", &early).await;
         assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
-        shop.announce("customer.subscription.deleted", &ended).await;
+        shop.deliver_event("customer.subscription.deleted", &ended).await;
         for late in ["updated", "created", "resumed"] {
-            shop.announce(&format!("customer.subscription.{late}"), &early).await;
+            shop.deliver_event(&format!("customer.subscription.{late}"), &early).await;
             assert_eq!(shop.plan(&customer).await, "pay_as_you_go", "after {late}");
         }
         assert_eq!(shop.status(&customer).await, "canceled");
@@ -24,9 +24,9 @@ shops! {
         let early = shop.subscription();
         let path = format!("/v1/subscriptions/{}", stripe::id(&early));
         let ended = shop.ask_stripe("DELETE", &path, &[]).await;
-        shop.announce("customer.subscription.deleted", &ended).await;
+        shop.deliver_event("customer.subscription.deleted", &ended).await;
         shop.fail_next("GET", &path, Fault::Refuse { status: 404, should_retry: None });
-        shop.announce("customer.subscription.updated", &early).await;
+        shop.deliver_event("customer.subscription.updated", &early).await;
         assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
     }
 
@@ -34,16 +34,16 @@ shops! {
         let customer = shop.pro().await;
         let (early, first) = (shop.subscription(), shop.stripe_customer(&customer).await);
         let gone = shop.ask_stripe("DELETE", &format!("/v1/customers/{first}"), &[]).await;
-        shop.announce("customer.deleted", &gone).await;
+        shop.deliver_event("customer.deleted", &gone).await;
         let second = wait::until("there is a new Stripe customer", || async {
             shop.customer(&customer).await["stripe_customer_id"].as_str().map(str::to_owned)
         })
         .await;
         assert_ne!(first, second);
         let path = format!("/v1/subscriptions/{}", stripe::id(&early));
-        shop.announce("customer.subscription.updated", &early).await;
+        shop.deliver_event("customer.subscription.updated", &early).await;
         shop.fail_next("GET", &path, Fault::Refuse { status: 404, should_retry: None });
-        shop.announce("customer.subscription.updated", &early).await;
+        shop.deliver_event("customer.subscription.updated", &early).await;
         assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
         assert_eq!(shop.stripe_customer(&customer).await, second, "the old one is not linked again");
     }

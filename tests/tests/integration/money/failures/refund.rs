@@ -1,8 +1,9 @@
-//! 9: refunds claw back credits in proportion to the refunded money, however many refunds there are.
+//! Failure 9 (see `failures.rs`): refunds claw back credits in proportion to the refunded money, however many refunds
+//! there are.
 
 use super::*;
 
-shops! {
+with_shop! {
     async fn failure_9_two_partial_refunds_take_the_credit_once_and_only_when_all_is_refunded(shop: &Shop) {
         let (customer, charge) = shop.customer_with_purchase().await;
         shop.stripe.refund(&charge, Some(1_000)).expect("a refund");
@@ -25,13 +26,13 @@ shops! {
             shop.announce_refund(&charge).await;
             assert_eq!(shop.app.balance(&customer).await, 3 + left, "after a refund of {amount}");
         }
-        assert_eq!(shop.money(&customer).await, 0);
+        assert_eq!(shop.net_paid(&customer).await, 0);
     }
 
     async fn failure_9_refunds_of_two_payments_take_the_credits_of_each(shop: &Shop) {
         let customer = shop.pro().await;
         let first = shop.last_charge();
-        shop.announce("invoice.paid", &shop.next_month()).await;
+        shop.deliver_event("invoice.paid", &shop.next_month()).await;
         let second = shop.last_charge();
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
         shop.stripe.refund(&second, Some(29_950)).expect("a refund");
@@ -51,7 +52,7 @@ shops! {
         assert_eq!(shop.app.balance(&customer).await, 2);
         let failed = shop.stripe.fail_refund(stripe::id(&refund)).expect("it fails");
         for _ in 0..2 {
-            shop.announce("refund.failed", &failed).await;
+            shop.deliver_event("refund.failed", &failed).await;
         }
         assert_eq!(shop.app.balance(&customer).await, 3);
     }

@@ -1,8 +1,9 @@
-//! 7 and 11: every paid month of Pro grants its credits in any format, and nothing else does.
+//! Failures 7 and 11 (see `failures.rs`): every paid month of Pro grants credits, whatever the invoice's format. Other
+//! invoices grant none.
 
 use super::*;
 
-/// Stripe API versions between which fields of invoices moved, and the newest.
+/// Stripe API versions before and after each move of an invoice field, and the newest version.
 const VERSIONS: [&str; 9] = [
     "2020-08-27",
     "2022-11-15",
@@ -58,13 +59,13 @@ fn of_the_future(invoice: &Value) -> Value {
     new
 }
 
-shops! {
+with_shop! {
     async fn failure_7_a_renewal_with_only_a_price_id_is_known_by_its_subscription(shop: &Shop) {
         let customer = shop.pro().await;
         let mut renewal = shop.stripe.list("invoice").remove(0);
         renewal["id"] = "in_renewal".into();
         renewal["billing_reason"] = "subscription_cycle".into();
-        shop.announce("invoice.paid", &renewal).await;
+        shop.deliver_event("invoice.paid", &renewal).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
@@ -73,7 +74,7 @@ shops! {
         let shapes = [before_basil, before_basil_and_flexible, with_its_price, of_the_future];
         for (month, shape) in (2..).zip(shapes) {
             let renewal = shop.next_month();
-            shop.announce("invoice.paid", &shape(&renewal)).await;
+            shop.deliver_event("invoice.paid", &shape(&renewal)).await;
             assert_eq!(shop.app.balance(&customer).await, month * PERIOD, "shape {month}");
         }
     }
@@ -85,10 +86,10 @@ shops! {
         shop.ask_stripe("POST", "/v1/subscriptions", &form).await;
         let (first, second) = (shop.next_month(), shop.next_month());
         assert_ne!(first["id"], second["id"]);
-        shop.announce("invoice.paid", &first).await;
+        shop.deliver_event("invoice.paid", &first).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         assert_eq!(shop.plan(&customer).await, "pro");
-        shop.announce("invoice.paid", &second).await;
+        shop.deliver_event("invoice.paid", &second).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
@@ -105,7 +106,7 @@ shops! {
         let invoice = shop.stripe.list("invoice").pop().expect("an invoice");
         assert_eq!((&invoice["billing_reason"], &invoice["status"]), (&json!("subscription_update"), &json!("paid")));
         assert!(invoice["amount_paid"].as_i64() > Some(0), "{invoice}");
-        shop.announce_payment(&invoice).await;
+        shop.deliver_payment_events(&invoice).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
@@ -116,10 +117,10 @@ shops! {
         let free = shop.next_month();
         assert_eq!((&free["status"], &free["amount_paid"]), (&json!("paid"), &json!(0)));
         assert_eq!(free["billing_reason"], "subscription_cycle");
-        shop.announce_payment(&free).await;
+        shop.deliver_payment_events(&free).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         let paid = shop.next_month();
-        shop.announce_payment(&paid).await;
+        shop.deliver_payment_events(&paid).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
@@ -132,16 +133,16 @@ shops! {
         let paid = shop.ask_stripe("POST", &format!("/v1/invoices/{}/pay", stripe::id(&draft)), &[]).await;
         let invoice = shop.stripe.object(stripe::id(&paid));
         assert_eq!((&invoice["billing_reason"], &invoice["amount_paid"]), (&json!("manual"), &json!(MONTH)));
-        shop.announce_payment(&invoice).await;
+        shop.deliver_payment_events(&invoice).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 }
 
-on_both! {
+with_backend! {
     async fn failure_7_a_renewal_grants_in_every_version_of_the_api(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         let customer = shop.pro().await;
-        wait::until("all is told", || async { (shop.stripe.deliveries_waiting() == 0).then_some(()) }).await;
+        wait::until("all events are delivered", || async { (shop.stripe.deliveries_waiting() == 0).then_some(()) }).await;
         // From here on no other event announces the payment.
         let mut endpoint = NewEndpoint::new(format!("{}/webhooks/stripe", shop.app.base), WEBHOOK_SECRETS[0]);
         endpoint.enabled_events = vec!["invoice.paid".to_owned()];

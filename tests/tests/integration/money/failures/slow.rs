@@ -1,4 +1,4 @@
-//! 5: a charge with a lost, late or wrong answer is not made again.
+//! Failure 5 (see `failures.rs`): a charge with a lost, late or wrong answer is not made again.
 
 use super::*;
 use crate::money::interceptor::error;
@@ -6,13 +6,13 @@ use crate::money::interceptor::error;
 impl Shop {
     /// Asserts that one payment was created at Stripe, paid and settled once.
     async fn charged_once(&self, customer: &TestCustomer) {
-        assert_eq!(self.money(customer).await, UNIT);
+        assert_eq!(self.net_paid(customer).await, UNIT);
         assert_eq!(self.stripe.list("payment_intent").len(), 1);
         assert_eq!(self.app.balance(customer).await, 0);
     }
 }
 
-shops! {
+with_shop! {
     async fn failure_5_a_success_whose_answer_is_lost_is_charged_once_and_settled_later(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         shop.fail_next("POST", PAY, Fault::LoseAnswer { hang_ms: 2 * STRIPE_TIMEOUT_MS });
@@ -36,13 +36,13 @@ shops! {
         let customer = shop.without_credits("pm_card_visa").await;
         shop.fail_next("POST", "/v1/subscriptions", Fault::LoseAnswer { hang_ms: 2 * STRIPE_TIMEOUT_MS });
         shop.subscribe_until_done(&customer, "pro").await;
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
         assert_eq!(shop.stripe.list("subscription").len(), 1);
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 }
 
-on_both! {
+with_backend! {
     async fn failure_5_a_lost_success_and_then_a_refused_key_is_charged_once(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_visa").await;
@@ -67,7 +67,7 @@ on_both! {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_visa").await;
         interceptor.intercept(1, "POST", PAY, Interception::Replaced(500, error("api_error", "api_error")));
-        interceptor.intercept(9, "POST", PAY, Interception::BlockedAsStored(500, error("api_error", "api_error")));
+        interceptor.intercept(9, "POST", PAY, Interception::BlockedAsReplayed(500, error("api_error", "api_error")));
         shop.spend_until_done(&customer, 1, "unit").await;
         shop.charged_once(&customer).await;
         shop.close().await;
@@ -79,7 +79,7 @@ on_both! {
         interceptor.intercept(usize::MAX, "POST", PAY, Interception::AnswerLost);
         let asked = async { shop.app.spend(&customer, 1, "unit").await };
         let a_day_later = async {
-            wait::until("Stripe has charged", || async { (shop.money(&customer).await == UNIT).then_some(()) }).await;
+            wait::until("Stripe has charged", || async { (shop.net_paid(&customer).await == UNIT).then_some(()) }).await;
             shop.a_day_passes().await;
             interceptor.clear();
         };

@@ -1,9 +1,9 @@
-//! Stripe customers.
+//! Unusual answers to calls that create Stripe customers.
 
 use super::*;
 
-on_both! {
-    async fn a_stripe_customer_created_without_an_answer_is_found_by_the_next_attempt(backend: Backend) {
+with_backend! {
+    async fn a_stripe_customer_is_found_if_the_answer_to_its_creation_was_lost(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         interceptor.intercept(1, "POST", "/v1/customers", Interception::AnswerLost);
         let customer = shop.app.onboard().await;
@@ -15,14 +15,14 @@ on_both! {
 
     async fn a_stripe_customer_is_created_after_any_first_error(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
-        interceptor.intercept(1, "POST", "/v1/customers", Interception::BlockedAsStored(500, error("api_error", "api_error")));
+        interceptor.intercept(1, "POST", "/v1/customers", Interception::BlockedAsReplayed(500, error("api_error", "api_error")));
         let wrong_key = error("invalid_request_error", "invalid_api_key");
         interceptor.intercept(1, "POST", "/v1/customers", Interception::Blocked(401, wrong_key));
         let customer = shop.app.onboard().await;
         shop.stripe_customer(&customer).await;
-        interceptor.until_used_up().await;
-        // A permanent error waits until the customer needs a Stripe customer.
-        for (answer, dead) in [(refused(), 1), (Interception::Replaced(200, json!({ "object": "customer" })), 2)] {
+        interceptor.until_all_intercepted().await;
+        // After a permanent error the job is dead. The Stripe customer is created once the customer adds a card.
+        for (answer, dead) in [(answers_400(), 1), (Interception::Replaced(200, json!({ "object": "customer" })), 2)] {
             interceptor.intercept(1, "POST", "/v1/customers", answer);
             let customer = shop.app.onboard().await;
             wait::until("the job is dead", || async {
@@ -35,11 +35,11 @@ on_both! {
         shop.close().await;
     }
 
-    async fn a_stripe_customer_job_without_a_customer_ends_with_that_reason(backend: Backend) {
+    async fn a_stripe_customer_job_whose_customer_is_gone_is_dead_and_names_it(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
-        interceptor.intercept(usize::MAX, "POST", "/v1/customers", busy());
+        interceptor.intercept(usize::MAX, "POST", "/v1/customers", answers_429());
         let customer = shop.app.onboard().await;
-        interceptor.until_used().await;
+        interceptor.until_any_intercepted().await;
         let args = r#"{"customer":"cst_gone"}"#;
         sql(&shop.app, &format!("UPDATE jobs SET args = '{args}' WHERE kind = 'stripe.customer'")).await;
         let reason = wait::until("the job is dead", || async {

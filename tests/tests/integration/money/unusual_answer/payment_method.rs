@@ -1,39 +1,39 @@
-//! Payment methods: attaching, detaching, the default.
+//! Unusual answers to calls that attach or detach payment methods, or change the default one.
 
 use super::*;
 use bursar_engine::amount::Credits;
 
-on_both! {
+with_backend! {
     async fn a_failed_attachment_succeeds_under_a_new_key(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.app.onboard().await;
         let attach = "/v1/payment_methods/pm_card_visa/attach";
-        interceptor.intercept(1, "POST", attach, Interception::BlockedAsStored(500, error("api_error", "api_error")));
+        interceptor.intercept(1, "POST", attach, Interception::BlockedAsReplayed(500, error("api_error", "api_error")));
         interceptor.intercept(1, "POST", attach, Interception::Blocked(400, error("idempotency_error", "idempotency_error")));
         shop.attach_until_done(&customer, "pm_card_visa").await;
-        interceptor.until_used_up().await;
+        interceptor.until_all_intercepted().await;
         assert_eq!(shop.stripe.list("payment_method").len(), 1);
         assert_eq!(shop.app.balance(&customer).await, SIGNUP + 5);
         shop.close().await;
     }
 
     async fn an_operation_that_fails_every_round_ends_and_is_shown_to_support(backend: Backend) {
-        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let (shop, interceptor) = Shop::intercepted_with(backend, answers_202_soon).await;
         let customer = shop.app.onboard().await;
         shop.stripe_customer(&customer).await;
         let attach = "/v1/payment_methods/pm_card_visa/attach";
-        interceptor.intercept(usize::MAX, "POST", attach, busy());
-        let job = shop.fails_at_first(shop.attach(&customer, "pm_card_visa", "card").await).await;
+        interceptor.intercept(usize::MAX, "POST", attach, answers_429());
+        let job = shop.expect_202_and_delay_job(shop.attach(&customer, "pm_card_visa", "card").await).await;
         sql(&shop.app, "UPDATE operations SET round = 20").await;
         let key = "REPLACE(unique_key || ':', ':1:', ':20')";
         sql(&shop.app, &format!("UPDATE jobs SET unique_key = {key} WHERE id = '{job}'")).await;
         interceptor.clear();
-        interceptor.intercept(1, "POST", attach, Interception::BlockedAsStored(500, error("api_error", "api_error")));
-        wait::until("it is given up", || async {
+        interceptor.intercept(1, "POST", attach, Interception::BlockedAsReplayed(500, error("api_error", "api_error")));
+        wait::until("the operation is given up", || async {
             (shop.attach(&customer, "pm_card_visa", "card").await.code() == "stripe_unavailable").then_some(())
         })
         .await;
-        shop.operations_job("dead").await;
+        shop.wait_for_operation_job("dead").await;
         shop.attach_until_done(&customer, "pm_card_visa").await;
         shop.close().await;
     }
@@ -50,7 +50,7 @@ on_both! {
         interceptor.intercept(1, "POST", &stripe_customer, Interception::Blocked(402, error("card_error", "card_declined")));
         let declined = shop.app.call(&customer, "POST", &make_default, "1", None).await;
         declined.expect_problem(402, "payment_declined");
-        interceptor.intercept(1, "POST", &stripe_customer, missing());
+        interceptor.intercept(1, "POST", &stripe_customer, answers_404());
         let gone = shop.app.call(&customer, "POST", &make_default, "2", None).await;
         gone.expect_problem(422, "refused_by_stripe");
         assert_eq!(gone.body["reason"], "stripe_not_found");
@@ -67,9 +67,9 @@ on_both! {
         let body = json!({ "payment_method": id, "consent": true, "make_default": false });
         shop.app.call(&customer, "POST", METHODS, "again", Some(&body)).await.expect(201);
         assert_eq!(shop.default_method(&customer).await, id);
-        interceptor.intercept(1, "POST", &format!("/v1/payment_methods/{id}/detach"), busy());
+        interceptor.intercept(1, "POST", &format!("/v1/payment_methods/{id}/detach"), answers_429());
         shop.app.call(&customer, "DELETE", &format!("{METHODS}/{id}"), "gone", None).await.expect(200);
-        interceptor.until_used_up().await;
+        interceptor.until_all_intercepted().await;
         assert_eq!(shop.stripe.object(&id)["customer"], Value::Null);
         shop.close().await;
     }
@@ -86,18 +86,18 @@ on_both! {
         assert_ne!(first, second);
         assert_eq!(shop.subscription()["default_payment_method"], json!(second));
         // A rate limit and an invalid key are retried; a missing subscription is ignored.
-        interceptor.intercept(1, "GET", &path, busy());
+        interceptor.intercept(1, "GET", &path, answers_429());
         interceptor.intercept(1, "GET", &path, Interception::Blocked(401, error("invalid_request_error", "invalid_api_key")));
-        interceptor.intercept(1, "GET", &path, missing());
+        interceptor.intercept(1, "GET", &path, answers_404());
         let make_default = format!("{METHODS}/{first}/default");
         shop.app.call(&customer, "POST", &make_default, "default-1", None).await.expect(200);
-        interceptor.until_used_up().await;
+        interceptor.until_all_intercepted().await;
         assert_eq!(shop.default_method(&customer).await, first);
         assert_eq!(shop.subscription()["default_payment_method"], json!(second));
         // An ended subscription is not changed.
         let end = format!("{SUBSCRIPTION}?at_once=true");
         shop.app.call(&customer, "DELETE", &end, "end", None).await.expect(200);
-        interceptor.intercept(1, "GET", &path, refused());
+        interceptor.intercept(1, "GET", &path, answers_400());
         let make_default = format!("{METHODS}/{second}/default");
         shop.app.call(&customer, "POST", &make_default, "default-2", None).await.expect(200);
         assert!(interceptor.has_unused());
@@ -116,18 +116,18 @@ on_both! {
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("pro".to_owned(), SIGNUP));
         let charge = shop.stripe.list("charge").remove(0);
         shop.stripe.refund(stripe::id(&charge), None).expect("a refund");
-        shop.announce("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
+        shop.deliver_event("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
         assert_eq!(shop.app.balance(&customer).await, SIGNUP);
         shop.close().await;
     }
 
     async fn a_database_failure_during_an_operation_delays_it(backend: Backend) {
-        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let (shop, interceptor) = Shop::intercepted_with(backend, answers_202_soon).await;
         let customer = shop.app.onboard().await;
         shop.stripe_customer(&customer).await;
         let attach = "/v1/payment_methods/pm_card_visa/attach";
-        interceptor.intercept(usize::MAX, "POST", attach, busy());
-        let job = shop.fails_at_first(shop.attach(&customer, "pm_card_visa", "card").await).await;
+        interceptor.intercept(usize::MAX, "POST", attach, answers_429());
+        let job = shop.expect_202_and_delay_job(shop.attach(&customer, "pm_card_visa", "card").await).await;
         interceptor.clear();
         resume_job_without(&shop.app, &job, "payment_methods").await;
         shop.attach_until_done(&customer, "pm_card_visa").await;

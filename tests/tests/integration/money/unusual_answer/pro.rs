@@ -1,4 +1,4 @@
-//! Subscriptions to Pro.
+//! Unusual answers to calls about subscriptions to Pro.
 
 use super::*;
 
@@ -13,18 +13,18 @@ fn subscription_of(stripe_customer: &str, id: &str, status: &str) -> Value {
 async fn create_subscription_silently(shop: &Shop, interceptor: &Interceptor, customer: &TestCustomer) -> Value {
     interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::AnswerLost);
     interceptor.intercept(1, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
-    interceptor.intercept(usize::MAX, "GET", SUBSCRIPTIONS, busy());
-    shop.fails_at_first(shop.subscribe(customer, "pro").await).await;
+    interceptor.intercept(usize::MAX, "GET", SUBSCRIPTIONS, answers_429());
+    shop.expect_202_and_delay_job(shop.subscribe(customer, "pro").await).await;
     let id = stripe::id(&shop.subscription()).to_owned();
     shop.ask_stripe("GET", &format!("{SUBSCRIPTIONS}/{id}?expand[]=latest_invoice"), &[]).await
 }
 
-on_both! {
+with_backend! {
     async fn a_subscription_never_created_gets_a_new_key_once_its_own_expires(backend: Backend) {
-        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let (shop, interceptor) = Shop::intercepted_with(backend, answers_202_soon).await;
         let customer = shop.without_credits("pm_card_visa").await;
-        interceptor.intercept(usize::MAX, "POST", SUBSCRIPTIONS, busy());
-        shop.fails_at_first(shop.subscribe(&customer, "pro").await).await;
+        interceptor.intercept(usize::MAX, "POST", SUBSCRIPTIONS, answers_429());
+        shop.expect_202_and_delay_job(shop.subscribe(&customer, "pro").await).await;
         shop.a_day_passes().await;
         interceptor.clear();
         shop.subscribe_until_done(&customer, "pro").await;
@@ -52,11 +52,11 @@ on_both! {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.without_credits("pm_card_visa").await;
         interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::Replaced(500, error("api_error", "api_error")));
-        interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::BlockedAsStored(500, error("api_error", "api_error")));
+        interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::BlockedAsReplayed(500, error("api_error", "api_error")));
         // Stripe's list has it only after the failure was repeated.
         interceptor.intercept(2, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
         shop.subscribe_until_done(&customer, "pro").await;
-        interceptor.until_used_up().await;
+        interceptor.until_all_intercepted().await;
         shop.pro_once(&customer).await;
         shop.close().await;
     }
@@ -84,16 +84,16 @@ on_both! {
         shop.subscribe(&customer, "second").await.expect(201);
         let made = shop.stripe.list("subscription");
         assert_eq!((&made[0]["status"], &made[1]["status"]), (&json!("incomplete_expired"), &json!("active")));
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (MONTH, PERIOD));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (MONTH, PERIOD));
         shop.close().await;
     }
 
     async fn a_subscription_without_an_id_is_shown_to_support_and_found_on_retry(backend: Backend) {
-        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let (shop, interceptor) = Shop::intercepted_with(backend, answers_202_soon).await;
         let customer = shop.without_credits("pm_card_visa").await;
         interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::Replaced(200, json!({ "object": "subscription" })));
         shop.subscribe(&customer, "pro").await.expect(202);
-        shop.operations_job("dead").await;
+        shop.wait_for_operation_job("dead").await;
         shop.subscribe_until_done(&customer, "pro").await;
         shop.pro_once(&customer).await;
         shop.close().await;
@@ -109,8 +109,8 @@ on_both! {
         let paid = subscription_of(&shop.stripe_customer(&customer).await, &id, "active");
         interceptor.intercept(1, "GET", &format!("{SUBSCRIPTIONS}/{id}"), Interception::Replaced(200, paid));
         shop.subscribe(&customer, "pro").await.expect_problem(402, "authentication_required");
-        interceptor.until_used_up().await;
-        wait::until("that is looked into", || async {
+        interceptor.until_all_intercepted().await;
+        wait::until("a job has looked at the subscription", || async {
             let sql = "SELECT id FROM jobs WHERE unique_key LIKE '%:settle:%' AND state = 'succeeded'";
             texts(&shop.app, sql).await.pop()
         })
@@ -118,7 +118,7 @@ on_both! {
         shop.subscribe(&customer, "pro").await.expect_problem(402, "authentication_required");
         shop.a_day_passes().await;
         shop.subscribe_until(&customer, "payment_declined").await;
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (0, 0));
         shop.close().await;
     }
 
@@ -146,7 +146,7 @@ on_both! {
     }
 
     async fn a_processing_first_payment_is_polled_until_it_is_decided(backend: Backend) {
-        let (shop, interceptor) = Shop::intercepted_with(backend, impatient).await;
+        let (shop, interceptor) = Shop::intercepted_with(backend, answers_202_soon).await;
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let made = create_subscription_silently(&shop, &interceptor, &customer).await;
         let path = format!("{SUBSCRIPTIONS}/{}", stripe::id(&made));
@@ -160,7 +160,7 @@ on_both! {
         interceptor.intercept(1, "GET", &path, Interception::Replaced(200, nameless));
         interceptor.intercept(1, "GET", &path, Interception::Replaced(200, under_way));
         let asked = shop.subscribe_until(&customer, "authentication_required").await;
-        interceptor.until_used_up().await;
+        interceptor.until_all_intercepted().await;
         let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
         shop.stripe.authenticate(&intent, true).expect("it waits");
         shop.subscribe_until_done(&customer, "pro").await;
@@ -172,8 +172,8 @@ on_both! {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let path = format!("{SUBSCRIPTIONS}/{}", stripe::id(&shop.subscription()));
-        interceptor.intercept(1, "POST", &path, busy());
-        interceptor.intercept(1, "POST", &path, refused());
+        interceptor.intercept(1, "POST", &path, answers_429());
+        interceptor.intercept(1, "POST", &path, answers_400());
         let kept = shop.app.call(&customer, "DELETE", SUBSCRIPTION, "with-the-period", None).await;
         kept.expect_problem(422, "refused_by_stripe");
         assert_eq!(shop.status_and_plan(&customer).await, ("active".to_owned(), "pro".to_owned()));
@@ -195,7 +195,7 @@ on_both! {
         let declined = async |asked: &str, method: &str, target: &str, key: &str| {
             interceptor.intercept(1, "POST", asked, Interception::Blocked(402, error("card_error", "card_declined")));
             shop.app.call(&customer, method, target, key, None).await.expect_problem(402, "payment_declined");
-            interceptor.until_used_up().await;
+            interceptor.until_all_intercepted().await;
         };
         let is_ending = async || {
             let found = shop.app.call(&customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
@@ -218,7 +218,7 @@ on_both! {
         let id = stripe::id(&shop.subscription()).to_owned();
         let path = format!("{SUBSCRIPTIONS}/{id}");
         let incomplete = subscription_of(&shop.stripe_customer(&customer).await, &id, "incomplete");
-        interceptor.intercept(1, "POST", &path, refused());
+        interceptor.intercept(1, "POST", &path, answers_400());
         interceptor.intercept(1, "GET", &path, Interception::Blocked(200, incomplete));
         let ended = shop.app.call(&customer, "DELETE", SUBSCRIPTION, "end", None).await.expect(200);
         assert_eq!(ended["status"], "canceled");
@@ -240,7 +240,7 @@ on_both! {
     }
 }
 
-shops! {
+with_shop! {
     async fn an_unknown_subscription_at_stripe_prevents_a_second_one(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
@@ -249,14 +249,14 @@ shops! {
         shop.ask_stripe("POST", "/v1/subscriptions", &form).await;
         shop.subscribe(&customer, "pro").await.expect_problem(409, "already_subscribed");
         assert_eq!(shop.stripe.list("subscription").len(), 1);
-        assert_eq!(shop.money(&customer).await, MONTH);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
     }
 
     async fn a_stored_failure_delays_a_subscription_and_one_is_created(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
-        shop.fail_next("POST", "/v1/subscriptions", Fault::Store { status: 500 });
+        shop.fail_next("POST", "/v1/subscriptions", Fault::StoreFailure { status: 500 });
         shop.subscribe_until_done(&customer, "pro").await;
         assert_eq!(shop.stripe.list("subscription").len(), 1);
-        assert_eq!((shop.money(&customer).await, shop.app.balance(&customer).await), (MONTH, PERIOD));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (MONTH, PERIOD));
     }
 }

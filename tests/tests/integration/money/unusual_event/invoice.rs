@@ -2,11 +2,11 @@
 
 use super::*;
 
-shops! {
+with_shop! {
     async fn a_failed_payment_of_a_paid_invoice_changes_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
-        shop.announce("invoice.payment_failed", &invoice).await;
+        shop.deliver_event("invoice.payment_failed", &invoice).await;
         assert_eq!(shop.status_and_plan(&customer).await, ("active".to_owned(), "pro".to_owned()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
@@ -14,9 +14,9 @@ shops! {
     async fn a_failed_payment_that_succeeded_since_grants_its_month(shop: &Shop) {
         let customer = shop.pro().await;
         let renewal = shop.next_month();
-        shop.announce("invoice.payment_failed", &renewal).await;
+        shop.deliver_event("invoice.payment_failed", &renewal).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
-        shop.announce("invoice.paid", &renewal).await;
+        shop.deliver_event("invoice.paid", &renewal).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
@@ -27,9 +27,9 @@ shops! {
             "id": "cs_1", "object": "checkout.session", "mode": "payment", "customer": stripe_customer,
             "payment_status": "paid", "subscription": null, "metadata": {},
         });
-        shop.announce("checkout.session.completed", &session).await;
+        shop.deliver_event("checkout.session.completed", &session).await;
         session["subscription"] = json!("sub_unknown");
-        shop.announce("checkout.session.completed", &session).await;
+        shop.deliver_event("checkout.session.completed", &session).await;
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("trial".to_owned(), 0));
     }
 
@@ -39,7 +39,7 @@ shops! {
             "id": "cs_2", "object": "checkout.session", "mode": "subscription", "customer": "cus_unknown",
             "payment_status": "paid", "subscription": shop.subscription()["id"], "metadata": {},
         });
-        shop.announce("checkout.session.completed", &session).await;
+        shop.deliver_event("checkout.session.completed", &session).await;
         assert_eq!(shop.status_and_plan(&customer).await, ("active".to_owned(), "pro".to_owned()));
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
@@ -47,7 +47,7 @@ shops! {
     async fn a_payment_of_an_unknown_invoice_is_processed(shop: &Shop) {
         for invoice in [Value::Null, json!("in_unknown")] {
             let payment = json!({ "id": "inpay_1", "object": "invoice_payment", "invoice": invoice });
-            shop.announce("invoice_payment.paid", &payment).await;
+            shop.deliver_event("invoice_payment.paid", &payment).await;
         }
     }
 
@@ -70,17 +70,17 @@ shops! {
         let stripe_customer = shop.stripe_customer(&customer).await;
         let mut other = stripe::pro_subscription(&stripe_customer, Some(&customer.id), "active");
         other["items"]["data"][0]["price"] = json!({ "id": "price_else", "object": "price", "lookup_key": "else" });
-        shop.announce("customer.subscription.created", &other).await;
+        shop.deliver_event("customer.subscription.created", &other).await;
         let mut invoice = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
         (invoice["status"], invoice["amount_paid"]) = (json!("open"), json!(0));
         invoice["parent"]["subscription_details"]["subscription"] = other["id"].clone();
-        shop.announce("invoice.payment_failed", &invoice).await;
+        shop.deliver_event("invoice.payment_failed", &invoice).await;
         assert_eq!(shop.mails(&customer, "payment_failed").await, 0);
         assert_eq!(shop.plan(&customer).await, "trial");
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_paid_invoice_without_details_or_subscription_is_shown_to_support(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
@@ -92,12 +92,12 @@ on_both! {
         let subscription = stripe::id(&shop.subscription()).to_owned();
         sql(&shop.app, "DELETE FROM subscriptions").await;
         interceptor.intercept(1, "GET", &format!("/v1/invoices/{id}"), Interception::Replaced(200, untold.clone()));
-        interceptor.intercept(1, "GET", &format!("/v1/subscriptions/{subscription}"), missing());
-        let reason = shop.announce_in_vain("invoice.paid", &untold).await;
+        interceptor.intercept(1, "GET", &format!("/v1/subscriptions/{subscription}"), answers_404());
+        let reason = shop.deliver_dead_event("invoice.paid", &untold).await;
         assert!(reason.contains("shape_incomplete"), "{reason}");
-        interceptor.until_used_up().await;
+        interceptor.until_all_intercepted().await;
         // With Stripe's current version of it, it grants its month.
-        shop.announce("invoice.paid", &untold).await;
+        shop.deliver_event("invoice.paid", &untold).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
         shop.close().await;
     }
@@ -111,11 +111,11 @@ on_both! {
             nobodys[place] = Value::Null;
         }
         interceptor.intercept(1, "GET", &path, Interception::Replaced(200, nobodys));
-        let reason = shop.announce_in_vain("invoice.payment_failed", &invoice).await;
+        let reason = shop.deliver_dead_event("invoice.payment_failed", &invoice).await;
         assert!(reason.contains("subscription"), "{reason}");
-        interceptor.intercept(1, "GET", &format!("/v1/subscriptions/{}", stripe::id(&shop.subscription())), missing());
-        shop.announce("invoice.payment_failed", &invoice).await;
-        interceptor.until_used_up().await;
+        interceptor.intercept(1, "GET", &format!("/v1/subscriptions/{}", stripe::id(&shop.subscription())), answers_404());
+        shop.deliver_event("invoice.payment_failed", &invoice).await;
+        interceptor.until_all_intercepted().await;
         assert_eq!(shop.status_and_plan(&customer).await, ("past_due".to_owned(), "pro".to_owned()));
         shop.close().await;
     }
@@ -131,8 +131,8 @@ on_both! {
         untold["latest_invoice"] = json!({ "id": "in_2", "object": "invoice", "status": "paid", "amount_paid": 1 });
         for (object, status) in [(told, "past_due"), (untold, "active")] {
             interceptor.intercept(1, "GET", &path, Interception::Replaced(200, object));
-            shop.announce("customer.subscription.updated", &subscription).await;
-            interceptor.until_used_up().await;
+            shop.deliver_event("customer.subscription.updated", &subscription).await;
+            interceptor.until_all_intercepted().await;
             assert_eq!(shop.status_and_plan(&customer).await, (status.to_owned(), "pro".to_owned()));
         }
         // Another customer's operation is not affected.
@@ -143,7 +143,7 @@ on_both! {
         let mut strange = shop.ask_stripe("GET", &format!("{path}?expand[]=latest_invoice"), &[]).await;
         strange["metadata"]["bursar_operation_id"] = open;
         interceptor.intercept(1, "GET", &path, Interception::Replaced(200, strange));
-        shop.announce("customer.subscription.updated", &subscription).await;
+        shop.deliver_event("customer.subscription.updated", &subscription).await;
         shop.subscribe(&other, "pro").await.expect_problem(402, "authentication_required");
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         shop.close().await;

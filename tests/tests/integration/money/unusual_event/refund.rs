@@ -2,7 +2,7 @@
 
 use super::*;
 
-shops! {
+with_shop! {
     async fn a_refund_of_a_payment_without_a_grant_is_retried_then_reported(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
@@ -10,7 +10,7 @@ shops! {
         let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
         let charge = shop.paid_elsewhere(&stripe_customer, "2900", &metadata).await;
         shop.stripe.refund(&charge, None).expect("a refund");
-        let reason = shop.announce_in_vain("charge.refunded", &shop.stripe.object(&charge)).await;
+        let reason = shop.deliver_dead_event("charge.refunded", &shop.stripe.object(&charge)).await;
         assert!(reason.contains("grant_missing"), "{reason}");
         assert_eq!(shop.app.balance(&customer).await, 0);
     }
@@ -22,19 +22,19 @@ shops! {
         let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
         let charge = shop.paid_elsewhere(&stripe_customer, "2900", &metadata).await;
         let dispute = json!({ "id": "du_1", "object": "dispute", "charge": charge, "status": "warning_closed" });
-        shop.announce("charge.dispute.closed", &dispute).await;
+        shop.deliver_event("charge.dispute.closed", &dispute).await;
     }
 
-    async fn a_foreign_refund_is_ignored_and_one_naming_ours_is_shown_to_support(shop: &Shop) {
+    async fn a_strangers_refund_is_ignored_unless_it_names_one_of_our_operations(shop: &Shop) {
         let stranger = shop.ask_stripe("POST", "/v1/customers", &[("email", "else@example.com")]).await;
         let other = shop.paid_elsewhere(stripe::id(&stranger), "500", &[]).await;
         shop.stripe.refund(&other, None).expect("a refund");
-        shop.announce("charge.refunded", &shop.stripe.object(&other)).await;
+        shop.deliver_event("charge.refunded", &shop.stripe.object(&other)).await;
         let operation = OperationId::new().to_string();
         let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
         let ours = shop.paid_elsewhere(stripe::id(&stranger), "2900", &metadata).await;
         shop.stripe.refund(&ours, None).expect("a refund");
-        let reason = shop.announce_in_vain("charge.refunded", &shop.stripe.object(&ours)).await;
+        let reason = shop.deliver_dead_event("charge.refunded", &shop.stripe.object(&ours)).await;
         assert!(reason.contains("customer_unknown"), "{reason}");
     }
 
@@ -44,16 +44,16 @@ shops! {
         shop.stripe.refund(&charge, None).expect("a refund");
         for (id, intent) in [("re_nothing", Value::Null), ("re_unknown", json!("pi_unknown"))] {
             let refund = json!({ "id": id, "object": "refund", "charge": null, "payment_intent": intent });
-            shop.announce("refund.created", &refund).await;
+            shop.deliver_event("refund.created", &refund).await;
             assert_eq!(shop.app.balance(&customer).await, 3);
         }
         let refund = json!({ "id": "re_1", "object": "refund", "charge": null, "payment_intent": intent });
-        shop.announce("refund.created", &refund).await;
+        shop.deliver_event("refund.created", &refund).await;
         assert_eq!(shop.app.balance(&customer).await, 2);
     }
 }
 
-on_both! {
+with_backend! {
     async fn a_refund_of_one_of_two_charges_of_a_month_takes_its_share(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
@@ -71,7 +71,7 @@ on_both! {
         payments.push(other);
         interceptor.intercept(4, "GET", &path, Interception::Replaced(200, invoice));
         shop.stripe.refund(stripe::id(&first), None).expect("a refund");
-        shop.announce("charge.refunded", &shop.stripe.object(stripe::id(&first))).await;
+        shop.deliver_event("charge.refunded", &shop.stripe.object(stripe::id(&first))).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD / 2);
         shop.close().await;
     }
@@ -91,11 +91,11 @@ on_both! {
         bought_nothing["metadata"] = json!({});
         for odd in [without("id"), without("amount"), bought_nothing] {
             interceptor.intercept(1, "GET", &path, Interception::Replaced(200, odd));
-            shop.announce("charge.refunded", &refunded).await;
-            interceptor.until_used_up().await;
+            shop.deliver_event("charge.refunded", &refunded).await;
+            interceptor.until_all_intercepted().await;
             assert_eq!(shop.app.balance(&customer).await, 3);
         }
-        shop.announce("charge.refunded", &refunded).await;
+        shop.deliver_event("charge.refunded", &refunded).await;
         assert_eq!(shop.app.balance(&customer).await, 2);
         shop.close().await;
     }
@@ -118,23 +118,23 @@ on_both! {
         }
         other["metadata"] = json!({});
         other["parent"]["subscription_details"]["metadata"] = json!({});
-        for instead in [missing(), Interception::Replaced(200, manual), Interception::Replaced(200, other)] {
+        for instead in [answers_404(), Interception::Replaced(200, manual), Interception::Replaced(200, other)] {
             interceptor.intercept(1, "GET", &path, instead);
-            shop.announce("charge.refunded", &refunded).await;
-            interceptor.until_used_up().await;
+            shop.deliver_event("charge.refunded", &refunded).await;
+            interceptor.until_all_intercepted().await;
             assert_eq!(shop.app.balance(&customer).await, PERIOD);
         }
         // Before 2025 a charge named its invoice.
         let mut old = refunded.clone();
         old["invoice"] = json!(id);
         interceptor.intercept(1, "GET", &format!("/v1/charges/{charge}"), Interception::Replaced(200, old));
-        shop.announce("charge.refunded", &refunded).await;
-        interceptor.until_used_up().await;
+        shop.deliver_event("charge.refunded", &refunded).await;
+        interceptor.until_all_intercepted().await;
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.close().await;
     }
 
-    async fn a_charge_whose_sibling_is_missing_stands_for_the_whole_month(backend: Backend) {
+    async fn a_refund_takes_the_whole_month_if_the_other_charge_is_missing(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;
         let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
@@ -147,8 +147,8 @@ on_both! {
         payments.push(other);
         interceptor.intercept(1, "GET", &path, Interception::Replaced(200, invoice));
         shop.stripe.refund(&charge, None).expect("a refund");
-        shop.announce("charge.refunded", &shop.stripe.object(&charge)).await;
-        interceptor.until_used_up().await;
+        shop.deliver_event("charge.refunded", &shop.stripe.object(&charge)).await;
+        interceptor.until_all_intercepted().await;
         assert_eq!(shop.app.balance(&customer).await, 0);
         shop.close().await;
     }

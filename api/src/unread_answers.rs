@@ -29,19 +29,20 @@ impl AsRef<[u8]> for Counted {
 }
 
 /// The limit on the bytes of unread answers.
-pub struct AnswerBytes {
+pub struct UnreadAnswerLimit {
     bytes_max: usize,
     permits: Arc<Semaphore>,
 }
 
-impl AnswerBytes {
+impl UnreadAnswerLimit {
     /// Allows `bytes_max` bytes at once.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, permits: Arc::new(Semaphore::new(bytes_max)) }
     }
 
-    /// Counts the bytes of an answer until they are sent. Returns `None` if they exceed the limit. Streams do not
-    /// count: they are produced while they are read, and have limits of their own.
+    /// Counts the bytes of an answer until they are sent. Returns `None` if there is no room for them; an answer larger
+    /// than the limit takes all of it, while no other waits. Streams do not count: they are produced while they are
+    /// read, and have limits of their own.
     pub async fn count(&self, response: Response) -> Option<Response> {
         if response.data::<SharedBody>().is_some() {
             return Some(response);
@@ -59,13 +60,13 @@ impl AnswerBytes {
     }
 }
 
-/// A page rendered for each request. While too many copies wait for their clients, the latest copy is reused.
-pub struct RenderedPage {
+/// A text rendered for each request. While too many copies wait for their clients, the latest copy is reused.
+pub struct SharedRendering {
     permits: Arc<Semaphore>,
     latest: Mutex<Bytes>,
 }
 
-impl RenderedPage {
+impl SharedRendering {
     /// Allows `copies_max` copies to wait at once.
     pub fn new(copies_max: usize) -> Self {
         Self { permits: Arc::new(Semaphore::new(copies_max)), latest: Mutex::default() }
@@ -96,7 +97,7 @@ mod tests {
 
     #[tokio::test]
     async fn large_answers_count_until_they_are_sent() {
-        let limit = AnswerBytes::new(100_000);
+        let limit = UnreadAnswerLimit::new(100_000);
         let first = limit.count(answer(60_000)).await.unwrap();
         assert!(limit.count(answer(60_000)).await.is_none());
         assert!(limit.count(answer(40_000)).await.is_some());
@@ -110,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn shared_and_streamed_answers_do_not_count() {
-        let limit = AnswerBytes::new(1);
+        let limit = UnreadAnswerLimit::new(1);
         let mut shared = answer(60_000);
         shared.set_data(SharedBody);
         assert!(limit.count(shared).await.is_some());
@@ -120,11 +121,11 @@ mod tests {
 
     #[test]
     fn the_latest_copy_is_reused_while_too_many_wait() {
-        let page = RenderedPage::new(2);
+        let shared = SharedRendering::new(2);
         let text = |number: usize| move || number.to_string();
-        let [one, two, three] = [1, 2, 3].map(|number| page.get(text(number)));
+        let [one, two, three] = [1, 2, 3].map(|number| shared.get(text(number)));
         assert_eq!([&one[..], &two[..], &three[..]], [b"1", b"2", b"2"]);
         drop(one);
-        assert_eq!(&page.get(text(4))[..], b"4");
+        assert_eq!(&shared.get(text(4))[..], b"4");
     }
 }

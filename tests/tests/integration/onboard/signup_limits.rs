@@ -1,13 +1,13 @@
-//! Limits on signup: the switch, disposable domains, attempts per minute from one address.
+//! Limits on signup: `onboarding.enabled`, disposable domains, attempts per minute from one address.
 
 use super::{CUSTOMERS, person, sign_up};
 use crate::database::number;
-use crate::scene::on_both;
+use crate::scene::with_backend;
 use crate::snapshot::assert_body;
 use bursar_engine::config::Config;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
-use bursar_tests::{Backend, TestApp, both};
+use bursar_tests::{Backend, TestApp, with_app};
 use futures_util::future::join_all;
 
 const LIMITS: &str = "SELECT COUNT(*) FROM rate_limits";
@@ -35,7 +35,7 @@ fn assert_limited(answer: &Answer) {
     assert!((1..=60).contains(&seconds), "{seconds}");
 }
 
-both! {
+with_app! {
     async fn disposable_domains_and_all_below_them_are_refused(app: &TestApp) {
         let refused = sign_up(app, &person("ada@mailinator.com")).await;
         refused.expect_problem(422, "email_disposable");
@@ -56,7 +56,7 @@ both! {
     }
 }
 
-on_both! {
+with_backend! {
     async fn domains_can_be_allowed_and_denied_by_configuration(backend: Backend) {
         let app = TestApp::start_with(backend, |config| {
             config.onboarding.domains_allowed = vec!["mailinator.com".to_owned()];
@@ -81,7 +81,7 @@ on_both! {
         refused.expect_problem(503, "onboarding_disabled");
         assert_eq!(refused.retry_after.as_deref(), Some("60"));
         assert_eq!(number(&app, CUSTOMERS, []).await, 1);
-        assert_eq!(number(&app, LIMITS, []).await, 0, "what is switched off counts nothing");
+        assert_eq!(number(&app, LIMITS, []).await, 0, "with signup disabled no attempt is counted");
         app.spend(&customer, 1, "one").await.expect(200);
         app.stop().await;
     }
