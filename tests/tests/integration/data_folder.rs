@@ -91,7 +91,8 @@ async fn an_open_data_folder_is_made_private_at_start_and_logged() {
     for file in FILES.into_iter().chain([""]) {
         let path = data.join(file).display().to_string();
         let path = path.trim_end_matches('/');
-        let is_it = |line: &str| line.contains(&format!("\"{path}\"")) && line.contains("their permissions were removed");
+        let is_it =
+            |line: &str| line.contains(&format!("\"{path}\"")) && line.contains("their permissions were removed");
         assert!(said.lines().any(is_it), "{path}: {said}");
     }
     server.kill().await.unwrap();
