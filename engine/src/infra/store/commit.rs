@@ -16,7 +16,7 @@ use super::account::AccountWrite;
 use super::{Db, attempt, job, stream};
 use crate::clock::TimeMs;
 use crate::domain::effect::Effect;
-use crate::domain::job::{BLOCKED, JobFinish, Wake};
+use crate::domain::job::{JobFinish, PAUSED_BY_DEAD_JOB, Wake};
 use crate::domain::ledger::Entry;
 use crate::error::Result;
 use accounts::{LeftOut, write_accounts};
@@ -228,6 +228,6 @@ impl<'a> Attempt<'a> {
 }
 
 fn lease(finish: &JobFinish) -> (&str, i64, Option<&str>) {
-    let pause = finish.blocks_stream.then_some(BLOCKED);
+    let pause = finish.pauses_stream.then_some(PAUSED_BY_DEAD_JOB);
     (&finish.stream_key, finish.epoch, pause)
 }
