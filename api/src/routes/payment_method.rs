@@ -213,7 +213,7 @@ impl PaymentMethodApi {
         if next.is_none() && subscriptions.iter().any(|row| row.gives_pro() && !row.cancel_at_period_end) {
             let detail =
                 "The subscription is paid with it. Add another payment method first, or cancel the subscription.";
-            return Err(ApiError::new(409, "payment_method_in_use", detail));
+            return Err(ApiError::with_code("payment_method_in_use", detail));
         }
         Ok(Request::PaymentMethodDetach { payment_method_id: removed.id.clone() })
     }

@@ -243,10 +243,10 @@ impl SubscriptionApi {
             if wanted.is_some() {
                 return Err(Error::NotFound("payment method").into());
             }
-            return Err(ApiError::new(402, "payment_method_missing", "Add a payment method to subscribe."));
+            return Err(ApiError::with_code("payment_method_missing", "Add a payment method to subscribe."));
         };
         if find_current(app, customer).await?.is_some_and(|row| row.gives_pro()) {
-            return Err(ApiError::new(409, "already_subscribed", "There is a subscription to Pro already."));
+            return Err(ApiError::with_code("already_subscribed", "There is a subscription to Pro already."));
         }
         Ok(Request::SubscriptionCreate { payment_method_id: method.id.clone() })
     }
@@ -343,7 +343,7 @@ impl SubscriptionApi {
         let hash = input::request_hash("subscription_resume", &serde_json::Value::Null);
         let row = find_current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
         if row.ended_at_ms.is_some() {
-            return Err(ApiError::new(409, "subscription_ended", "The subscription has ended. Subscribe again."));
+            return Err(ApiError::with_code("subscription_ended", "The subscription has ended. Subscribe again."));
         }
         let request = Request::SubscriptionResume { subscription_id: row.id };
         let progress = request_operation(&app, &auth.0, request, &key, &hash).await?;
