@@ -3,9 +3,12 @@
 use crate::clock::TimeMs;
 use crate::config::Reach;
 use crate::domain::audit::Audit;
+use crate::domain::idempotency::check_same_request;
 use crate::domain::job::{JobKind, NewJob, Wake};
 use crate::domain::reconcile::{Counts, Phase, Reconciliation, State};
-use crate::error::{Error, Refusal, Result};
+#[cfg(doc)]
+use crate::error::Refusal;
+use crate::error::{Error, Result};
 use crate::ids::ReconciliationId;
 use crate::infra::store::{Db, audit, job, reconciliation as rows};
 use serde_json::json;
@@ -106,11 +109,8 @@ pub fn window_since_ms(asked_ms: Option<i64>, before: Option<PreviousRun>, first
 
 /// Returns a run that was already requested, if the request is the same.
 fn repeat_begun(run: Reconciliation, request_hash: &str) -> Result<BegunRun> {
-    if run.request_hash == request_hash {
-        Ok(BegunRun { run, wakes: Vec::new() })
-    } else {
-        Err(Refusal::KeyReused.into())
-    }
+    check_same_request(Some(&run.request_hash), Some(request_hash))?;
+    Ok(BegunRun { run, wakes: Vec::new() })
 }
 
 /// Builds a run and its job.
