@@ -1,11 +1,12 @@
 //! Invoices: a paid period of Pro brings credits, a failed payment is noted.
 
 use super::{Facts, dead, grant_key, incomplete};
-use crate::amount::{Credits, MoneyMinor};
+use crate::amount::MoneyMinor;
 use crate::domain::customer::Customer;
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
-use crate::domain::ledger::{Command, GrantKind, Op};
+use crate::domain::ledger::Command;
+use crate::domain::period_credits::{bills_period, period_grant};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::shape::{InvoiceShape, IsPro};
 use crate::plan::Plan;
@@ -13,15 +14,14 @@ use std::cmp::Ordering;
 
 /// `invoice.paid` and `invoice.payment_succeeded`: Stripe sends both for one payment.
 ///
-/// Only the periods of a subscription bring credits: `billing_reason` subscription_create and
-/// subscription_cycle. An invoice that asks for nothing is done without its customer being known, so
-/// that other business in the same Stripe account does not end as dead letters.
+/// Only the periods of a subscription bring credits ([`bills_period`]). An invoice that asks for nothing is done before
+/// its customer is looked at, so that other business in the same Stripe account does not end as dead letters.
 pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
     let invoice = InvoiceShape::read(facts.object);
     let missing = |what: &str| incomplete("invoice", invoice.id.as_deref(), what);
     match invoice.billing_reason.as_deref() {
-        Some("subscription_create" | "subscription_cycle") => {}
-        // What very old API versions call every invoice of a subscription, renewal or not.
+        reason if bills_period(reason) => {}
+        // Very old API versions give every invoice of a subscription this reason, renewal or not.
         None | Some("subscription") => return Err(missing("billing_reason")),
         Some(_) => return Err(Outcome::Done),
     }
@@ -39,8 +39,7 @@ pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
     let row = row_after_payment(facts, &invoice, customer);
     let plan = plan_after_payment(facts, row.as_ref(), customer);
     let mut verdict = owner.verdict(facts, row, plan);
-    if facts.pro_credits > Credits::ZERO {
-        let op = Op::Grant { kind: GrantKind::Included, amount: facts.pro_credits, expires_at_ms: None };
+    if let Some(op) = period_grant(facts.pro_credits) {
         let command = Command::internal(op, "stripe", grant_key(&invoice_id)).with_reference(invoice_id);
         verdict.ledger = Some((customer.id.clone(), command));
     }

@@ -12,6 +12,7 @@ use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
 use crate::domain::ledger::Entry;
 use crate::domain::operation::payment_key;
+use crate::domain::period_credits::invoice_brings_credits;
 use crate::domain::webhook::shape::{self, CUSTOMER_METADATA_KEY, ChargeShape, DisputeShape, OPERATION_METADATA_KEY};
 use crate::domain::webhook::{EventKind, grant_key};
 use crate::infra::store::account;
@@ -146,9 +147,9 @@ async fn bought_with(deps: &Deps, charge: &ChargeShape) -> Result<Option<Bought>
     };
     // An invoice that never brought credits has none to take back.
     let Some(invoice) = found(stripe.invoice_retrieve(&id).await)? else { return Ok(None) };
-    let is_period = matches!(invoice["billing_reason"].as_str(), Some("subscription_create" | "subscription_cycle"));
-    let is_pro = shape::InvoiceShape::read(&invoice).is_pro(&deps.pro) != shape::IsPro::No;
-    let brought_credits = is_period && is_pro && deps.pro_credits > Credits::ZERO;
+    let said = shape::InvoiceShape::read(&invoice);
+    let may_be_pro = said.is_pro(&deps.pro) != shape::IsPro::No;
+    let brought_credits = invoice_brings_credits(said.billing_reason.as_deref(), may_be_pro, deps.pro_credits);
     Ok(brought_credits.then(|| Bought { key: grant_key(&id), other_charges: charges_of(&invoice) }))
 }
 
