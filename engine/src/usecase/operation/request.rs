@@ -83,7 +83,7 @@ pub async fn ask(
             if has_job && !job::job_exists(&tx, &known.job_key()).await? {
                 wakes = job::job_insert_many(&tx, &[operation_job(&known, customer, now_ms)], now_ms).await?;
             }
-            for key in [known.job_key(), known.look_key()] {
+            for key in [known.job_key(), known.check_key()] {
                 wakes.extend(job::job_hasten(&tx, &key, now_ms).await?);
             }
             RequestedOperation { operation: known, wakes }

@@ -55,13 +55,13 @@ impl Run<'_> {
             let intent = PaymentIntentShape::read(&stripe.payment_retrieve(id).await?);
             return self.by_intent_or_expire(charge, &intent).await;
         }
-        let key_is_spent = operation.key_is_spent(self.deps.doubt_ms, self.now_ms);
-        if operation.round > 1 || key_is_spent {
+        let key_is_closing = operation.key_is_closing(self.deps.doubt_ms, self.now_ms);
+        if operation.round > 1 || key_is_closing {
             if let Some(intent) = self.find().await? {
                 return self.by_intent_or_expire(charge, &intent).await;
             }
-            if key_is_spent {
-                return Ok(self.with_another_key("there is no payment"));
+            if key_is_closing {
+                return Ok(self.new_key_when_safe("there is no payment"));
             }
         }
         let payment = OffSessionPayment {
@@ -132,7 +132,7 @@ impl Run<'_> {
     }
 
     fn done_without_payment(&self) -> Verdict {
-        // A payment that it waited for is none of it any more.
+        // Forget the payment that this operation was waiting for.
         let end = Operation { stripe_id: None, ..self.operation.succeeded(None, self.now_ms) };
         Verdict {
             outcome: Outcome::Cancel { reason: "the customer's credits paid for it meanwhile".to_owned() },

@@ -71,7 +71,7 @@ async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Ver
     let Some(mut object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else { return Ok(verdict) };
     // This invoice is to be judged, not the latest.
     object["latest_invoice"] = invoice;
-    Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
+    Ok(subscription::apply_rules(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
 }
 
 /// Decides a failed payment, which may be old news: the invoice may be paid by now, or its subscription may have
@@ -94,7 +94,7 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         && let Some(object) = found(stripe.subscription_retrieve(&id).await)?
         && matches!(object["status"].as_str(), Some("active" | "trialing" | "canceled" | "incomplete_expired"))
     {
-        return Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?);
+        return Ok(subscription::apply_rules(about.deps, about.event.customer.clone(), &object, about.now_ms).await?);
     }
     let verdict = about.decide(EventKind::InvoicePaymentFailed, &invoice);
     Ok(notice::of_failed_payment(about, &invoice, verdict))
@@ -113,7 +113,7 @@ async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let verdict = match subscription {
         Some(mut object) => {
             object["latest_invoice"] = invoice;
-            subscription::learn(about.deps, customer, &object, about.now_ms).await?
+            subscription::apply_rules(about.deps, customer, &object, about.now_ms).await?
         }
         None => return Ok(Outcome::Done.into()),
     };
@@ -127,7 +127,9 @@ async fn changed_subscription(about: &EventContext<'_>) -> Result<Verdict, Failu
         None => None,
     };
     match now {
-        Some(object) => Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?),
+        Some(object) => {
+            Ok(subscription::apply_rules(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
+        }
         None => Ok(about.decide(about.kind, about.object)),
     }
 }
@@ -156,5 +158,5 @@ async fn checkout(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         Some(customer) => Some(customer.clone()),
         None => about.owner(EventKind::SubscriptionUpdated, &object).await?,
     };
-    Ok(subscription::learn(about.deps, customer, &object, about.now_ms).await?)
+    Ok(subscription::apply_rules(about.deps, customer, &object, about.now_ms).await?)
 }
