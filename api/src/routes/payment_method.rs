@@ -11,7 +11,7 @@ use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Request, State};
 use bursar_engine::domain::payment_method::PaymentMethod;
-use bursar_engine::domain::webhook::shape::ID_LEN_MAX;
+use bursar_engine::domain::webhook::fields::ID_LEN_MAX;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::{account, payment_method, subscription};
 use poem::web::Data;

@@ -13,7 +13,7 @@ use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Request, State};
 use bursar_engine::domain::subscription::Subscription;
-use bursar_engine::domain::webhook::shape::{self, InvoiceShape};
+use bursar_engine::domain::webhook::fields::{self, InvoiceFields};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::{account, customer, payment_method, subscription};
 use bursar_engine::infra::stripe::StripeError;
@@ -384,7 +384,7 @@ impl SubscriptionApi {
 }
 
 fn invoice(object: &serde_json::Value) -> Option<InvoiceBody> {
-    let said = InvoiceShape::read(object);
+    let said = InvoiceFields::read(object);
     let text = |key: &str| object[key].as_str().map(str::to_owned);
     Some(InvoiceBody {
         id: said.id?,

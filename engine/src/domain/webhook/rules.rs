@@ -15,8 +15,8 @@
 mod invoice;
 mod subscription;
 
+use super::fields::{self, InvoiceFields, ProPrice, SubscriptionFields};
 use super::kind::EventKind;
-use super::shape::{self, InvoiceShape, ProPrice, SubscriptionShape};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
@@ -68,14 +68,14 @@ pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
         | EventKind::SubscriptionPaused
         | EventKind::SubscriptionResumed
         | EventKind::SubscriptionTrialWillEnd => {
-            let subscription = SubscriptionShape::read(object);
+            let subscription = SubscriptionFields::read(object);
             (subscription.metadata, subscription.id)
         }
         EventKind::InvoicePaid
         | EventKind::InvoicePaymentSucceeded
         | EventKind::InvoicePaymentFailed
         | EventKind::InvoicePaymentActionRequired => {
-            let invoice = InvoiceShape::read(object);
+            let invoice = InvoiceFields::read(object);
             (invoice.metadata, invoice.subscription_id)
         }
         EventKind::InvoicePaymentPaid
@@ -99,17 +99,17 @@ pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
         | EventKind::DisputeFundsWithdrawn
         | EventKind::DisputeFundsReinstated
         | EventKind::CheckoutCompleted => {
-            let mut metadata = shape::metadata_of(object);
+            let mut metadata = fields::metadata_of(object);
             if let Some(id) = object["client_reference_id"].as_str() {
                 // Of a Checkout session. Source: Stripe, "The Session object".
-                metadata.entry(shape::CUSTOMER_METADATA_KEY.to_owned()).or_insert_with(|| id.to_owned());
+                metadata.entry(fields::CUSTOMER_METADATA_KEY.to_owned()).or_insert_with(|| id.to_owned());
             }
             (metadata, None)
         }
     };
     Lookup {
-        stripe_customer_id: shape::stripe_customer_id(object),
-        bursar_customer_id: shape::bursar_customer_id(&metadata),
+        stripe_customer_id: fields::stripe_customer_id(object),
+        bursar_customer_id: fields::bursar_customer_id(&metadata),
         subscription_id,
     }
 }
@@ -164,7 +164,7 @@ fn linked(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
         // Not everything in the Stripe account is ours.
         return Err(Outcome::Done);
     }
-    let owner = facts.owner(shape::stripe_customer_id(facts.object).as_ref())?;
+    let owner = facts.owner(fields::stripe_customer_id(facts.object).as_ref())?;
     Ok(owner.verdict(facts, None, None))
 }
 

@@ -18,7 +18,7 @@ use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::operation::{Operation, Problem, Request, State, Task};
-use crate::domain::webhook::shape::PaymentIntentShape;
+use crate::domain::webhook::fields::PaymentIntentFields;
 use crate::error::Result;
 use crate::ids::OperationId;
 use crate::infra::store::{customer, operation};
@@ -229,7 +229,7 @@ fn given_up(message: &str) -> Problem {
 
 /// A decline in the words of the operation.
 fn declined(decline: &Decline) -> Problem {
-    let intent = PaymentIntentShape::read(&decline.payment_intent);
+    let intent = PaymentIntentFields::read(&decline.payment_intent);
     Problem {
         code: decline.code.clone(),
         message: decline.message.clone(),
@@ -241,7 +241,7 @@ fn declined(decline: &Decline) -> Problem {
 }
 
 /// What the customer's browser needs to finish a payment on session.
-fn authentication(intent: &PaymentIntentShape) -> Problem {
+fn authentication(intent: &PaymentIntentFields) -> Problem {
     Problem {
         code: "authentication_required".to_owned(),
         message: "The bank requires authentication: finish the payment on session with the client secret.".to_owned(),
@@ -253,7 +253,7 @@ fn authentication(intent: &PaymentIntentShape) -> Problem {
 }
 
 /// What the last failure of a PaymentIntent says.
-fn failure(intent: &PaymentIntentShape) -> Problem {
+fn failure(intent: &PaymentIntentFields) -> Problem {
     Problem {
         code: intent.error_code.clone().unwrap_or_else(|| "card_declined".to_owned()),
         message: intent.error_message.clone().unwrap_or_else(|| "The payment was declined.".to_owned()),

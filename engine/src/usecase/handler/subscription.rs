@@ -8,7 +8,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::operation::State;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape::{self, OPERATION_METADATA_KEY};
+use crate::domain::webhook::fields::{self, OPERATION_METADATA_KEY};
 use crate::domain::webhook::{self, EventKind, Facts};
 use crate::error::Result;
 use crate::ids::OperationId;
@@ -27,7 +27,7 @@ pub(super) async fn apply_rules(
         Some(customer) => subscription::subscription_list(deps.db.read(), &customer.id).await?,
         None => Vec::new(),
     };
-    let stored = shape::id(&object["id"]).and_then(|id| rows.iter().find(|row| row.id == id).cloned());
+    let stored = fields::id(&object["id"]).and_then(|id| rows.iter().find(|row| row.id == id).cloned());
     let facts = |kind, object, subscription| Facts {
         kind,
         object,
@@ -78,7 +78,7 @@ async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: Ti
     let is_open = |state: State| matches!(state, State::Processing | State::RequiresAction);
     let waiting = operation.filter(|operation| operation.customer_id == customer.id && is_open(operation.state));
     Ok(waiting.map(|operation| {
-        let after = operation.succeeded(shape::id(&object["id"]), now_ms);
+        let after = operation.succeeded(fields::id(&object["id"]), now_ms);
         count(&operation, &after);
         Effect::operation(after)
     }))

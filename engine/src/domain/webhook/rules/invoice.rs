@@ -8,7 +8,7 @@ use crate::domain::job::Outcome;
 use crate::domain::ledger::Command;
 use crate::domain::period_credits::{bills_period, period_grant};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape::{InvoiceShape, IsPro};
+use crate::domain::webhook::fields::{InvoiceFields, IsPro};
 use crate::plan::Plan;
 use std::cmp::Ordering;
 
@@ -17,7 +17,7 @@ use std::cmp::Ordering;
 /// Only the periods of a subscription bring credits ([`bills_period`]). An invoice that asks for nothing is done before
 /// its customer is looked at, so that other business in the same Stripe account does not end as dead letters.
 pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
-    let invoice = InvoiceShape::read(facts.object);
+    let invoice = InvoiceFields::read(facts.object);
     let missing = |what: &str| incomplete("invoice", invoice.id.as_deref(), what);
     match invoice.billing_reason.as_deref() {
         reason if bills_period(reason) => {}
@@ -48,7 +48,7 @@ pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
 
 /// `invoice.payment_failed`: the subscription is late and support can see why. Nothing is taken.
 pub(super) fn payment_failed(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
-    let invoice = InvoiceShape::read(facts.object);
+    let invoice = InvoiceFields::read(facts.object);
     let missing = |what: &str| incomplete("invoice", invoice.id.as_deref(), what);
     let is_first = match invoice.billing_reason.as_deref() {
         Some("subscription_create") => true,
@@ -100,7 +100,7 @@ pub(super) fn payment_failed(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
 ///
 /// What neither tells is dead at once, not retried: the event that would tell is one of the same
 /// Stripe customer, so it waits in the same stream behind this one. A replay after it settles it.
-fn bills_pro(facts: &Facts<'_>, invoice: &InvoiceShape) -> Result<bool, Outcome> {
+fn bills_pro(facts: &Facts<'_>, invoice: &InvoiceFields) -> Result<bool, Outcome> {
     match (invoice.is_pro(facts.pro), facts.stored()) {
         (IsPro::Yes, _) => Ok(true),
         (IsPro::No, _) => Ok(false),
@@ -126,7 +126,7 @@ fn bills_pro(facts: &Facts<'_>, invoice: &InvoiceShape) -> Result<bool, Outcome>
 
 /// The invoice against what is known: does it bill a period before (less), in (equal) or after
 /// (greater) the subscription's current one? Equal if there is no telling.
-fn age(facts: &Facts<'_>, invoice: &InvoiceShape, stored: &Subscription) -> Ordering {
+fn age(facts: &Facts<'_>, invoice: &InvoiceFields, stored: &Subscription) -> Ordering {
     match (invoice.billed_until_ms(facts.pro), stored.current_period_end_ms) {
         (Some(billed), Some(current)) => billed.cmp(&current),
         _ => Ordering::Equal,
@@ -138,7 +138,7 @@ fn age(facts: &Facts<'_>, invoice: &InvoiceShape, stored: &Subscription) -> Orde
 /// A subscription that is not known yet is written from the invoice. Otherwise, if another
 /// subscription's end came in between, the customer would lose the Pro that it has just paid for; and
 /// a late `created (incomplete)` could be taken for news.
-fn row_after_payment(facts: &Facts<'_>, invoice: &InvoiceShape, customer: &Customer) -> Option<Subscription> {
+fn row_after_payment(facts: &Facts<'_>, invoice: &InvoiceFields, customer: &Customer) -> Option<Subscription> {
     let id = invoice.subscription_id.clone()?;
     let Some(stored) = facts.stored() else {
         return Some(unseen(facts, invoice, customer, id));
@@ -181,7 +181,7 @@ fn plan_after_payment(facts: &Facts<'_>, row: Option<&Subscription>, customer: &
 }
 
 /// A subscription to Pro of which nothing is known but a paid invoice.
-fn unseen(facts: &Facts<'_>, invoice: &InvoiceShape, customer: &Customer, id: String) -> Subscription {
+fn unseen(facts: &Facts<'_>, invoice: &InvoiceFields, customer: &Customer, id: String) -> Subscription {
     Subscription {
         id,
         customer_id: customer.id.clone(),

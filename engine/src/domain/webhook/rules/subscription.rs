@@ -7,7 +7,7 @@ use super::{Facts, Owner, incomplete};
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape::{IsPro, SubscriptionShape};
+use crate::domain::webhook::fields::{IsPro, SubscriptionFields};
 use crate::plan::Plan;
 
 /// `customer.subscription.created`. It is the first that Stripe has to tell, so whatever is known
@@ -42,7 +42,7 @@ fn ended_otherwise(stored: &Subscription, said: Option<&str>) -> Result<Verdict,
 }
 
 fn changed(facts: &Facts<'_>, is_deleted: bool) -> Result<Verdict, Outcome> {
-    let said = SubscriptionShape::read(facts.object);
+    let said = SubscriptionFields::read(facts.object);
     let stored = facts.stored();
     if let Some(stored) = stored.filter(|stored| stored.ended_at_ms.is_some()) {
         return ended_otherwise(stored, said.status.as_deref());

@@ -7,8 +7,8 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::operation::{Operation, Problem, State, Task};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape::{
-    self, InvoiceShape, IsPro, OPERATION_METADATA_KEY, PaymentIntentShape, SubscriptionShape,
+use crate::domain::webhook::fields::{
+    self, InvoiceFields, IsPro, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields,
 };
 use crate::infra::stripe::{Answer, StripeError};
 use crate::usecase::handler::Failure;
@@ -64,17 +64,17 @@ impl Run<'_> {
     async fn adopt_existing(&self) -> Result<Option<Verdict>, Failure> {
         let stripe = &self.deps.stripe;
         let page = stripe.subscription_list(Some(self.stripe_customer_id), None).await?;
-        let said = |row: &Value| SubscriptionShape::read(row);
+        let said = |row: &Value| SubscriptionFields::read(row);
         let is_open = |row: &&Value| !said(row).status.as_deref().is_some_and(Subscription::status_is_final);
-        let open: Vec<&Value> = shape::rows(&page).iter().filter(is_open).collect();
+        let open: Vec<&Value> = fields::rows(&page).iter().filter(is_open).collect();
         let maker = |row: &Value| row["metadata"][OPERATION_METADATA_KEY].as_str().map(str::to_owned);
         let own = open.iter().find(|row| maker(row).as_deref() == Some(self.operation.id.as_str()));
-        if let Some(id) = own.and_then(|row| shape::id(&row["id"])) {
+        if let Some(id) = own.and_then(|row| fields::id(&row["id"])) {
             let object = stripe.subscription_retrieve(&id).await?;
             return Ok(Some(self.verdict_on(&object).await?));
         }
         for row in open {
-            let Some(id) = shape::id(&row["id"]) else { continue };
+            let Some(id) = fields::id(&row["id"]) else { continue };
             if row["status"] == "incomplete" && maker(row).is_some() {
                 let ended = self.end_now(&id, &format!("replace:{id}")).await?;
                 if first_was_paid(&ended) {
@@ -92,7 +92,7 @@ impl Run<'_> {
     /// For a day Stripe answers a repeated idempotency key with the first answer. Such an answer may be old (the attempt
     /// before may have cancelled the subscription), so the subscription is fetched again.
     async fn refetch_if_replayed(&self, answer: Answer) -> Result<Value, Failure> {
-        match shape::id(&answer.body["id"]).filter(|_| answer.is_replay) {
+        match fields::id(&answer.body["id"]).filter(|_| answer.is_replay) {
             Some(id) => Ok(self.deps.stripe.subscription_retrieve(&id).await?),
             None => Ok(answer.body),
         }
@@ -103,7 +103,7 @@ impl Run<'_> {
             return Ok(Some(id.clone()));
         }
         let prices = self.deps.stripe.price_list(&self.deps.pro.lookup_key).await?;
-        Ok(shape::rows(&prices).first().and_then(|price| shape::id(&price["id"])))
+        Ok(fields::rows(&prices).first().and_then(|price| fields::id(&price["id"])))
     }
 
     fn price_missing(&self) -> Verdict {
@@ -116,7 +116,7 @@ impl Run<'_> {
     /// The verdict on the created subscription. This job runs in the Stripe customer's stream and must not delay its
     /// events, so an open payment is checked by a separate job.
     async fn verdict_on(&self, object: &Value) -> Result<Verdict, Failure> {
-        let Some(id) = shape::id(&object["id"]) else {
+        let Some(id) = fields::id(&object["id"]) else {
             return Ok(Outcome::Dead { reason: "shape_incomplete: a subscription without id".to_owned() }.into());
         };
         let known = self.apply_rules(object).await?;
@@ -260,14 +260,14 @@ impl Run<'_> {
     }
 
     /// The PaymentIntent of a subscription's latest invoice. Stripe may give only its id; then it is fetched.
-    async fn first_payment(&self, object: &Value) -> Result<Option<PaymentIntentShape>, Failure> {
+    async fn first_payment(&self, object: &Value) -> Result<Option<PaymentIntentFields>, Failure> {
         let invoice = &object["latest_invoice"];
-        let listed = shape::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
+        let listed = fields::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
         let mut all = std::iter::once(&invoice["payment_intent"]).chain(listed);
-        let Some(named) = all.find(|intent| shape::id(intent).is_some()) else { return Ok(None) };
-        let mut intent = match shape::id(named).filter(|_| !named.is_object()) {
-            Some(id) => PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(&id).await?),
-            None => PaymentIntentShape::read(named),
+        let Some(named) = all.find(|intent| fields::id(intent).is_some()) else { return Ok(None) };
+        let mut intent = match fields::id(named).filter(|_| !named.is_object()) {
+            Some(id) => PaymentIntentFields::read(&self.deps.stripe.payment_retrieve(&id).await?),
+            None => PaymentIntentFields::read(named),
         };
         if intent.client_secret.is_none() {
             intent.client_secret = invoice["confirmation_secret"]["client_secret"].as_str().map(str::to_owned);
@@ -283,16 +283,16 @@ enum FirstPayment {
     /// It has ended.
     Ended,
     /// The bank requires authentication.
-    NeedsAuthentication(PaymentIntentShape),
+    NeedsAuthentication(PaymentIntentFields),
     /// The first payment was declined.
-    Declined(PaymentIntentShape),
+    Declined(PaymentIntentFields),
     /// The bank is still working on it.
     Open,
 }
 
 /// Whether the first payment arrived just before the subscription was cancelled as unpaid.
 fn first_was_paid(object: &Value) -> bool {
-    let invoice = InvoiceShape::read(&object["latest_invoice"]);
+    let invoice = InvoiceFields::read(&object["latest_invoice"]);
     invoice.is_paid == Some(true) && invoice.amount_paid.is_some_and(|amount| amount > MoneyMinor::ZERO)
 }
 
