@@ -376,7 +376,7 @@ impl SubscriptionApi {
                 }
                 answer => answer?,
             };
-        let data: Vec<InvoiceBody> = shape::rows(&list).iter().filter_map(invoice).collect();
+        let data: Vec<InvoiceBody> = fields::rows(&list).iter().filter_map(invoice).collect();
         let last = data.last().filter(|_| list["has_more"] == true);
         let next_cursor = last.map(|invoice| encode_cursor(&invoice.id));
         Ok(Json(InvoicePage { data, next_cursor }))
