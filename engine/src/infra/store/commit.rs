@@ -59,7 +59,7 @@ pub enum UnitResult {
 /// or, if the connection broke during COMMIT, that this is unknown: the caller must reload the accounts before its
 /// next decision.
 pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -> Result<Vec<UnitResult>> {
-    if db.is_postgres() && !db.is_hasty() && units.iter().all(Unit::is_plain) {
+    if db.is_postgres() && !db.short_lock_wait() && units.iter().all(Unit::is_plain) {
         return plain::commit_plain(db, units).await;
     }
     let mut results = reject_duplicates(units);
