@@ -248,8 +248,8 @@ impl Operation {
         now_ms >= self.key_ends_at_ms()
     }
 
-    /// Whether it is too late to begin a call under its key: the call's result must show at Stripe for `doubt_ms` before
-    /// the key is stale and a new one takes its place.
+    /// Whether it is too late to begin a call under its key: the call's result must have `doubt_ms` to show at Stripe
+    /// before the key is stale and a new one takes its place.
     pub fn key_is_closing(&self, doubt_ms: i64, now_ms: TimeMs) -> bool {
         now_ms >= self.key_ends_at_ms() - doubt_ms.min(KEY_GOOD_FOR_MS)
     }

@@ -131,7 +131,7 @@ fn plan_run(
         repair: new.repair,
         since_ms,
         until_ms: now_ms - reach.grace_ms,
-        is_whole: since_ms <= due_since_ms,
+        moves_next_start: since_ms <= due_since_ms,
         phase: Phase::ALL[0],
         cursor: None,
         counts: Counts::default(),
@@ -175,7 +175,7 @@ mod tests {
         let (first, _) = plan_run(asked(), None, reach, 50 * DAY_MS);
         let (second, _) = plan_run(asked(), Some(PreviousRun::of(&first)), reach, 51 * DAY_MS);
         assert!(second.since_ms < first.until_ms, "{} {}", second.since_ms, first.until_ms);
-        assert!(second.is_whole);
+        assert!(second.moves_next_start);
     }
 
     #[test]

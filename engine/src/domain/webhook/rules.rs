@@ -7,7 +7,7 @@
 //!   event types announce it and however often.
 //! * The plan follows the subscriptions: Pro while one of them gives it.
 //! * An ended subscription never comes back.
-//! * Old news changes nothing except credits that were paid for.
+//! * A late event changes nothing, but a payment it reports still brings its credits.
 //!
 //! An object that lacks what a rule needs is never skipped: its event is dead with a reason that begins with a stable
 //! word (`shape_incomplete`, `pro_undecidable`, `customer_…`), which support can search for.
@@ -58,6 +58,9 @@ pub struct Lookup {
     /// The subscription that the object is or belongs to.
     pub subscription_id: Option<String>,
 }
+
+/// What a rule returns. `Err` ends it early, also with the normal `Outcome::Done` when there is nothing to do.
+type RuleResult = Result<Verdict, Outcome>;
 
 /// What to look up before [`decide`].
 pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
@@ -134,7 +137,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
         | EventKind::SubscriptionTrialWillEnd => subscription::updated(facts),
         EventKind::SubscriptionDeleted => subscription::deleted(facts),
         EventKind::CustomerCreated | EventKind::CustomerUpdated => linked(facts),
-        // These need answers from Stripe, so the use case that asks decides them.
+        // These need answers from Stripe: `usecase::handler::stripe` decides them.
         EventKind::InvoicePaymentPaid
         | EventKind::CustomerDeleted
         | EventKind::PaymentIntentSucceeded
@@ -159,7 +162,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
 }
 
 /// Links a Stripe customer to our customer that its metadata names, unless they are linked.
-fn linked(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
+fn linked(facts: &Facts<'_>) -> RuleResult {
     if facts.customer.is_none() {
         // Not everything in the Stripe account is ours.
         return Err(Outcome::Done);
@@ -203,7 +206,7 @@ impl<'a> Facts<'a> {
             )));
         }
         let link = match (&customer.stripe_customer_id, stripe_customer_id) {
-            // One that was deleted at Stripe still has its say, but nothing new is made of it.
+            // Events of a former (deleted) Stripe customer still count, but it is not linked again.
             (None, Some(id)) if !is_former => {
                 Some(Effect::StripeLink { customer_id: customer.id.clone(), stripe_customer_id: id.clone() })
             }
@@ -223,8 +226,8 @@ impl<'a> Facts<'a> {
 }
 
 impl Owner<'_> {
-    /// Done, with the changes among these. Pro counts as a change even if the customer has it: what else gives Pro may
-    /// end before this is written.
+    /// The verdict `Done` with those of `row` and `plan` that change something. Pro is written even if the customer has
+    /// it, because its other source of Pro may end before this commits.
     fn verdict(self, facts: &Facts<'_>, row: Option<Subscription>, plan: Option<Plan>) -> Verdict {
         let row = row.filter(|row| facts.stored() != Some(row)).map(Effect::SubscriptionPut);
         let plan = plan.filter(|plan| *plan == Plan::Pro || *plan != self.customer.plan);

@@ -7,7 +7,7 @@ use serde_json::Value;
 /// The longest text kept of Stripe's explanation, in characters.
 const MESSAGE_LEN_MAX: usize = 500;
 
-/// What is said of a PaymentIntent.
+/// The fields of a PaymentIntent that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PaymentIntentFields {
     /// Its id.
@@ -74,7 +74,7 @@ impl PaymentIntentFields {
     }
 }
 
-/// What is said of a charge.
+/// The fields of a charge that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChargeFields {
     /// Its id.
@@ -117,7 +117,7 @@ impl ChargeFields {
     }
 }
 
-/// What is said of a dispute.
+/// The fields of a dispute that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DisputeFields {
     /// Its id.
@@ -162,7 +162,7 @@ impl DisputeFields {
     }
 }
 
-/// What is said of a payment method.
+/// The fields of a payment method that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PaymentMethodFields {
     /// Its id.

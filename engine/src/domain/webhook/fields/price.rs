@@ -43,7 +43,7 @@ pub enum IsPro {
     Unknown,
 }
 
-/// What is said of the price of an invoice line or a subscription item.
+/// The fields of the price of an invoice line or a subscription item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Price {
     /// Its ids; more than one only where price and plan differ.

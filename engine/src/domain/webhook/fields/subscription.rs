@@ -92,7 +92,7 @@ impl SubscriptionFields {
             .or_else(|| self.items.iter().filter_map(|item| item.current_period_end_ms).max())
     }
 
-    /// Whether it is scheduled to end by the end of the period: by `cancel_at_period_end`, or by a `cancel_at` within it.
+    /// Whether it is scheduled to end by the end of the period: `cancel_at_period_end`, or `cancel_at` within it.
     pub fn ends_with_period(&self, pro: &ProPrice) -> bool {
         let scheduled = self.cancel_at_ms.is_some_and(|at| self.period_end_ms(pro).is_none_or(|end| at <= end));
         self.cancel_at_period_end || scheduled

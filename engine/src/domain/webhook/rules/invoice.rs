@@ -1,9 +1,8 @@
 //! Invoices: a paid period of Pro brings credits, a failed payment is noted.
 
-use super::{Facts, dead, grant_key, incomplete};
+use super::{Facts, RuleResult, dead, grant_key, incomplete};
 use crate::amount::MoneyMinor;
 use crate::domain::customer::Customer;
-use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
 use crate::domain::ledger::Command;
 use crate::domain::period_credits::{bills_period, period_grant};
@@ -16,7 +15,7 @@ use std::cmp::Ordering;
 ///
 /// Only the periods of a subscription bring credits ([`bills_period`]). An invoice that asks for nothing is done before
 /// its customer is looked at, so that other business in the same Stripe account does not end as dead letters.
-pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
+pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     let invoice = InvoiceFields::read(facts.object);
     let missing = |what: &str| incomplete("invoice", invoice.id.as_deref(), what);
     match invoice.billing_reason.as_deref() {
@@ -47,7 +46,7 @@ pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
 }
 
 /// `invoice.payment_failed`: the subscription is late and support can see why. Nothing is taken.
-pub(super) fn payment_failed(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
+pub(super) fn payment_failed(facts: &Facts<'_>) -> RuleResult {
     let invoice = InvoiceFields::read(facts.object);
     let missing = |what: &str| incomplete("invoice", invoice.id.as_deref(), what);
     let is_first = match invoice.billing_reason.as_deref() {

@@ -89,8 +89,8 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// For a day Stripe answers a repeated idempotency key with the first answer. Such an answer may be old (the attempt
-    /// before may have cancelled the subscription), so the subscription is fetched again.
+    /// For a day Stripe answers a repeated idempotency key with the first answer. Such an answer may be old (the
+    /// attempt before may have cancelled the subscription), so the subscription is fetched again.
     async fn refetch_if_replayed(&self, answer: Answer) -> Result<Value, Failure> {
         match fields::id(&answer.body["id"]).filter(|_| answer.is_replay) {
             Some(id) => Ok(self.deps.stripe.subscription_retrieve(&id).await?),
@@ -128,12 +128,14 @@ impl Run<'_> {
                 let waiting = self.operation.waits_for_customer(problem, Some(id), self.now_ms);
                 merge(known, self.check_later(waiting, CUSTOMER_TRIES_WAIT_MS))
             }
-            // The customer may try again in the browser as often as it likes; after 23 hours Stripe ends the subscription.
+            // The customer may try again in the browser as often as it likes. After 23 hours Stripe ends the
+            // subscription.
             FirstPayment::Declined(_) if self.operation.state == State::RequiresAction => {
                 merge(known, self.check_later(self.operation.clone(), CUSTOMER_TRIES_WAIT_MS))
             }
             FirstPayment::Declined(payment) => {
-                // Otherwise the subscription would stay open for a day, and Stripe would charge a card that is added later.
+                // Otherwise the subscription would stay open for a day, and Stripe would charge a card that is added
+                // later.
                 let ended = self.end_now(&id, "cancel").await?;
                 let known = merge(known, self.apply_rules(&ended).await?);
                 let problem = if first_was_paid(&ended) { paid_meanwhile() } else { failure(&payment) };
