@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn every_difference_is_counted_and_a_limited_number_of_each_class_is_stored() {
+    fn every_difference_is_counted_and_each_class_stores_a_limited_number() {
         let mut counts = Counts::default();
         let kept = (0..FINDINGS_PER_CLASS_MAX + 5).filter_map(|at| counts.add(&difference(), at % 2 == 0)).count();
         assert_eq!(i64::try_from(kept), Ok(FINDINGS_PER_CLASS_MAX));

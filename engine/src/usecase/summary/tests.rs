@@ -138,7 +138,7 @@ fn the_balance_as_of_any_moment_is_the_fold_of_the_entries_by_then() {
 }
 
 #[tokio::test]
-async fn a_future_time_is_refused_and_before_the_first_entry_the_balance_is_zero() {
+async fn a_future_time_is_refused_and_the_balance_before_any_entry_is_zero() {
     let (db, _folder) = begin().await;
     let id = customer(&db).await;
     write(&db, &id, &[(START_MS + 10, grant(5))]).await;
