@@ -32,9 +32,13 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// The account or stream whose row the item locks.
     fn key(item: &Self::Item) -> &str;
 
-    /// Runs a batch in one transaction and returns one answer per item, in order. If `in_haste`, it waits only briefly
-    /// for locked rows.
-    fn run(&self, items: &[Self::Item], in_haste: bool) -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
+    /// Runs a batch in one transaction and returns one answer per item, in order. If `short_lock_wait`, it waits only
+    /// briefly for locked rows.
+    fn run(
+        &self,
+        items: &[Self::Item],
+        short_lock_wait: bool,
+    ) -> impl Future<Output = Result<Vec<Self::Answer>>> + Send;
 }
 
 /// The answer for one item. The error may be shared with other items. Unless it `is_item_fault`, the item may have

@@ -31,7 +31,7 @@ impl Work for KeyLookup {
         hash
     }
 
-    async fn run(&self, hashes: &[String], _in_haste: bool) -> Result<Vec<Option<KeyOwner>>> {
+    async fn run(&self, hashes: &[String], _short_lock_wait: bool) -> Result<Vec<Option<KeyOwner>>> {
         let found = api_key::api_key_owner_many(self.db.ledger(), hashes, self.clock.now_ms()).await?;
         let to_owner = |Found { hash, owner, account }: Found| {
             // Most requests with a key spend credits.

@@ -60,7 +60,6 @@ pub struct Applied {
     pub replayed: bool,
 }
 
-/// The dependencies of customer actors.
 pub(crate) struct CustomerDeps {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
@@ -72,6 +71,28 @@ pub(crate) struct CustomerDeps {
     pub(crate) batch_max: usize,
     /// The customer gets a mail when the balance falls to this or below.
     pub(crate) warn_at: Credits,
+}
+
+/// Why a command was not applied.
+enum SendError {
+    /// The actor failed before it answered.
+    ActorFailed,
+    Other(Error),
+}
+
+impl From<Error> for SendError {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::ActorFailed => Self::Timeout("the customer's actor"),
+            SendError::Other(error) => error,
+        }
+    }
 }
 
 /// Sends commands to customers. Cheap to clone.
@@ -123,20 +144,20 @@ impl Customers {
         let _permit = self.permits.try_acquire().map_err(|_| Error::Busy("the ledger"))?;
         let request = request.into();
         match self.send(customer, request.clone()).await {
-            // The actor failed, and the command may be committed. The idempotency key makes a second try safe; a
-            // command without a key only settles the account, which is safe to repeat.
-            Err(Error::Timeout("the customer's actor")) => self.send(customer, request).await,
-            answer => answer,
+            // The command may be committed. The idempotency key makes a second try safe; a command without a key only
+            // settles the account, which is safe to repeat.
+            Err(SendError::ActorFailed) => Ok(self.send(customer, request).await?),
+            answer => Ok(answer?),
         }
     }
 
-    async fn send(&self, customer: &CustomerId, request: Request) -> Result<Applied> {
+    async fn send(&self, customer: &CustomerId, request: Request) -> Result<Applied, SendError> {
         let (reply, answer) = oneshot::channel();
         self.slot.send("the customers", RouterMsg::Apply(customer.clone(), Box::new(Pending::new(request, reply))))?;
         match tokio::time::timeout(self.timeout, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Error::Timeout("the customer's actor")),
-            Err(_) => Err(Error::Timeout("the ledger")),
+            Ok(Ok(answer)) => Ok(answer?),
+            Ok(Err(_)) => Err(SendError::ActorFailed),
+            Err(_) => Err(Error::Timeout("the ledger").into()),
         }
     }
 

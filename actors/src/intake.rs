@@ -34,10 +34,10 @@ impl Work for EventWriter {
         &delivery.event.stream_key
     }
 
-    async fn run(&self, deliveries: &[Delivery], in_haste: bool) -> Result<Vec<Receipt>> {
-        let taken = take_in(&self.db.in_haste(in_haste), deliveries, self.clock.now_ms()).await?;
+    async fn run(&self, deliveries: &[Delivery], short_lock_wait: bool) -> Result<Vec<Receipt>> {
+        let taken = take_in(&self.db.with_short_lock_wait(short_lock_wait), deliveries, self.clock.now_ms()).await?;
         self.dispatcher.announce(taken.wakes);
-        let receipts = deliveries.iter().zip(taken.new);
+        let receipts = deliveries.iter().zip(taken.is_new);
         Ok(receipts.map(|(delivery, is_new)| Receipt { event_id: delivery.event.id.clone(), is_new }).collect())
     }
 }
@@ -45,7 +45,7 @@ impl Work for EventWriter {
 /// Confirms that a delivery is stored.
 #[derive(Debug, Clone)]
 pub struct Receipt {
-    /// The id that this delivery's event is stored under, if it is new.
+    /// The event's id. For a duplicate it is stored nowhere: the earlier delivery has another one.
     pub event_id: EventId,
     /// False for a duplicate of a stored event.
     pub is_new: bool,

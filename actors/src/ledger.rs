@@ -18,16 +18,16 @@ const SECOND_BATCH_MIN: usize = 64;
 /// Accounts locked at once in this process; each holds a connection.
 const LOCKED_MAX: usize = 4;
 
-pub(crate) struct Commit {
+pub(crate) struct CommitWork {
     db: Db,
     node: String,
     clock: Clock,
     dispatcher: Dispatcher,
 }
 
-impl Commit {
-    /// Announces the jobs that units created, even if the caller has stopped waiting. Not the next attempt of a unit's
-    /// own job: the job's runner announces it before it acknowledges the broker's message.
+impl CommitWork {
+    /// Announces the jobs that units created, even if the caller has stopped waiting. The next attempt of a unit's own
+    /// job is left out: the job's runner announces it before it acknowledges the broker's message.
     fn announce<'a>(&self, done: impl Iterator<Item = (&'a Unit, &'a UnitResult)>) {
         let mut wakes = Vec::new();
         for (unit, result) in done {
@@ -40,7 +40,7 @@ impl Commit {
     }
 }
 
-impl Work for Arc<Commit> {
+impl Work for Arc<CommitWork> {
     type Item = Unit;
     type Answer = UnitResult;
     const NAME: &'static str = "ledger";
@@ -53,15 +53,17 @@ impl Work for Arc<Commit> {
         }
     }
 
-    async fn run(&self, units: &[Unit], in_haste: bool) -> Result<Vec<UnitResult>> {
-        let results = commit_units(&self.db.in_haste(in_haste), units, &self.node, self.clock.now_ms()).await?;
+    async fn run(&self, units: &[Unit], short_lock_wait: bool) -> Result<Vec<UnitResult>> {
+        let results =
+            commit_units(&self.db.with_short_lock_wait(short_lock_wait), units, &self.node, self.clock.now_ms())
+                .await?;
         self.announce(units.iter().zip(&results));
         Ok(results)
     }
 }
 
-/// A locked account. Only its holder can write the account until this is committed or dropped.
-pub(crate) struct AccountLock {
+/// A locked account with its permit. Only its holder can write the account until this is committed or dropped.
+pub(crate) struct LockedWithPermit {
     pub(crate) locked: LockedAccount,
     _permit: OwnedSemaphorePermit,
 }
@@ -69,11 +71,11 @@ pub(crate) struct AccountLock {
 /// Commits units. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
-    commit: Arc<Commit>,
+    commit: Arc<CommitWork>,
     /// Units that only write accounts: one statement commits a batch.
-    plain: Batcher<Arc<Commit>>,
+    plain: Batcher<Arc<CommitWork>>,
     /// All other units.
-    mixed: Batcher<Arc<Commit>>,
+    mixed: Batcher<Arc<CommitWork>>,
     locks: Arc<Semaphore>,
 }
 
@@ -83,7 +85,7 @@ impl Ledger {
         let concurrency = if db.is_postgres() { config.ledger.writers } else { 1 };
         let limits =
             Limits { batch_max: config.ledger.batch_max, concurrency, second_batch_min: SECOND_BATCH_MIN, waiting_max };
-        let commit = Arc::new(Commit {
+        let commit = Arc::new(CommitWork {
             db: db.clone(),
             node: node.to_owned(),
             clock: clock.clone(),
@@ -95,20 +97,20 @@ impl Ledger {
         Self { commit, plain, mixed, locks: Arc::new(Semaphore::new(LOCKED_MAX)) }
     }
 
-    fn batcher(&self, unit: &Unit) -> &Batcher<Arc<Commit>> {
+    fn batcher(&self, unit: &Unit) -> &Batcher<Arc<CommitWork>> {
         if unit.is_plain() { &self.plain } else { &self.mixed }
     }
 
     /// Commits a unit together with others and announces the jobs that it creates.
     ///
     /// # Errors
-    /// The database's. Unless it `is_item_fault` or says `Busy`, the unit may have been committed.
+    /// Database errors. After every error except `Busy` and item faults the unit may have been committed.
     pub async fn commit(&self, unit: Unit) -> Result<UnitResult, Arc<Error>> {
         self.batcher(&unit).submit(unit).await
     }
 
     /// Like [`Ledger::commit`], but calls `reply` with the result, or drops it uncalled if the outcome is unknown.
-    pub(crate) fn commit_then(&self, unit: Unit, reply: impl FnOnce(Answered<Arc<Commit>>) + Send + 'static) {
+    pub(crate) fn commit_then(&self, unit: Unit, reply: impl FnOnce(Answered<Arc<CommitWork>>) + Send + 'static) {
         self.batcher(&unit).submit_then(unit, reply);
     }
 
@@ -117,11 +119,11 @@ impl Ledger {
     ///
     /// # Errors
     /// `Timeout`; the database's, also if another node holds the lock for too long. Nothing was done.
-    pub(crate) async fn lock(&self, customer: &CustomerId) -> Result<Option<AccountLock>> {
+    pub(crate) async fn lock(&self, customer: &CustomerId) -> Result<Option<LockedWithPermit>> {
         within(COMMIT_MAX, async {
             let permit = self.locks.clone().acquire_owned().await.map_err(|_| Error::Busy("the ledger"))?;
             let locked = lock_account(&self.commit.db, customer).await?;
-            Ok(locked.map(|locked| AccountLock { locked, _permit: permit }))
+            Ok(locked.map(|locked| LockedWithPermit { locked, _permit: permit }))
         })
         .await
     }
@@ -130,9 +132,9 @@ impl Ledger {
     ///
     /// # Errors
     /// Those of [`Ledger::commit`]; `Timeout`, after which the outcome is unknown.
-    pub(crate) async fn commit_locked(&self, lock: AccountLock, unit: Unit) -> Result<UnitResult> {
-        let Commit { node, clock, .. } = &*self.commit;
-        let AccountLock { locked, _permit } = lock;
+    pub(crate) async fn commit_locked(&self, lock: LockedWithPermit, unit: Unit) -> Result<UnitResult> {
+        let CommitWork { node, clock, .. } = &*self.commit;
+        let LockedWithPermit { locked, _permit } = lock;
         let result = within(COMMIT_MAX, locked.commit(&unit, node, clock.now_ms())).await?;
         self.commit.announce(std::iter::once((&unit, &result)));
         Ok(result)

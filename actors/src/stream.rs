@@ -2,6 +2,7 @@
 
 mod actor;
 mod claim;
+mod lease;
 mod router;
 mod runner;
 
@@ -15,39 +16,11 @@ use bursar_engine::config::JobsConfig;
 use bursar_engine::usecase::handler::Deps;
 use claim::Claims;
 pub(crate) use claim::claims;
+pub(crate) use lease::{Leases, renew_interval};
 use router::Router;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::{RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
-
-/// The leases that this process holds: streams and their epochs.
-#[derive(Clone, Default)]
-pub(crate) struct Leases(Arc<Mutex<HashMap<String, i64>>>);
-
-impl Leases {
-    pub(crate) fn all(&self) -> Vec<(String, i64)> {
-        let leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        leases.iter().map(|(key, epoch)| (key.clone(), *epoch)).collect()
-    }
-
-    fn hold(&self, key: &str, epoch: i64) -> Lease {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), epoch);
-        Lease { leases: self.clone(), key: key.to_owned() }
-    }
-}
-
-/// A lease that is renewed until this is dropped.
-struct Lease {
-    leases: Leases,
-    key: String,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.leases.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
-}
 
 /// The dependencies of stream actors.
 pub(crate) struct StreamDeps {

@@ -8,7 +8,7 @@ use crate::deadline::{ANSWER_MAX, within};
 use crate::dispatch::Dispatcher;
 use crate::guaranteed_reply::GuaranteedReply;
 use crate::root::{Child, Slot};
-use crate::stream::Leases;
+use crate::stream::{Leases, renew_interval};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::JobsConfig;
 use bursar_engine::domain::reconcile::Class;
@@ -80,8 +80,7 @@ impl Actor for Sweeper {
             let interval = Duration::from_millis(self.deps.jobs.sweep_interval_ms);
             myself.send_interval(interval, || SweeperMsg::Sweep);
             myself.send_interval(interval, || SweeperMsg::Settle);
-            let renew_ms = self.deps.jobs.lease_ms.unsigned_abs() / 3;
-            myself.send_interval(Duration::from_millis(renew_ms), || SweeperMsg::Renew);
+            myself.send_interval(renew_interval(self.deps.jobs.lease_ms), || SweeperMsg::Renew);
         }
         Ok(SweeperState {
             sweeps: Some(Sweeps::default()),
@@ -119,7 +118,8 @@ impl Actor for Sweeper {
                 state.is_renewing = true;
                 let reply = GuaranteedReply::new(myself, SweeperMsg::Renewed);
                 tokio::spawn(async move {
-                    if let Err(error) = within(ANSWER_MAX, renew(&deps)).await {
+                    let until_ms = deps.clock.now_ms() + deps.jobs.lease_ms;
+                    if let Err(error) = within(ANSWER_MAX, deps.leases.renew(&deps.db, until_ms)).await {
                         tracing::warn!(error = %error.chain(), "leases could not be renewed");
                     }
                     drop(reply);
@@ -177,15 +177,6 @@ async fn sweep(deps: &SweeperDeps, mut sweeps: Sweeps) -> Sweeps {
         deps.dispatcher.announce(missed);
     }
     sweeps
-}
-
-async fn renew(deps: &SweeperDeps) -> Result<()> {
-    let leases = deps.leases.all();
-    if !leases.is_empty() {
-        let until_ms = deps.clock.now_ms() + deps.jobs.lease_ms;
-        stream::stream_renew_many(deps.db.write(), &leases, until_ms).await?;
-    }
-    Ok(())
 }
 
 #[allow(clippy::cast_precision_loss)]

@@ -32,7 +32,7 @@ struct Timekeeper {
 
 enum TimekeeperMsg {
     Compare,
-    Compared { is_done: bool },
+    Compared { succeeded: bool },
 }
 
 struct TimekeeperState {
@@ -59,12 +59,12 @@ impl Actor for Timekeeper {
         let deps = self.deps.clone();
         match message {
             TimekeeperMsg::Compare => {
-                let reply = GuaranteedReply::new(myself, TimekeeperMsg::Compared { is_done: false });
-                tokio::spawn(async move { reply.send(TimekeeperMsg::Compared { is_done: compare(&deps).await }) });
+                let reply = GuaranteedReply::new(myself, TimekeeperMsg::Compared { succeeded: false });
+                tokio::spawn(async move { reply.send(TimekeeperMsg::Compared { succeeded: compare(&deps).await }) });
             }
-            TimekeeperMsg::Compared { is_done } => {
+            TimekeeperMsg::Compared { succeeded } => {
                 state.health = report(&deps, state.health);
-                let wait = if is_done { COMPARE_EVERY } else { RETRY_AFTER };
+                let wait = if succeeded { COMPARE_EVERY } else { RETRY_AFTER };
                 myself.send_after(wait, || TimekeeperMsg::Compare);
             }
         }
@@ -92,7 +92,7 @@ fn report(deps: &TimekeeperDeps, previous: Health) -> Health {
     if health != previous {
         match health {
             Health::Right => tracing::info!(offset_ms, "this machine's clock agrees with the database's again"),
-            Health::Off => tracing::warn!(
+            Health::Differs => tracing::warn!(
                 offset_ms,
                 "this machine's clock differs from the database's; the node uses the database's and is not ready"
             ),

@@ -18,7 +18,7 @@ const CREDENTIAL_LEN_MAX: usize = 256;
 pub struct CustomerAuth(pub CustomerId);
 
 async fn check_api_key(request: &Request, key: ApiKey) -> poem::Result<CustomerId> {
-    let invalid = || ApiError::new(401, "invalid_api_key", "The API key is unknown or revoked.");
+    let invalid = || ApiError::with_code("invalid_api_key", "The API key is unknown or revoked.");
     let Some(app) = request.data::<Arc<App>>() else { return Err(invalid().into()) };
     if key.key.len() > CREDENTIAL_LEN_MAX {
         return Err(invalid().into());
@@ -47,5 +47,5 @@ async fn check_admin_token(request: &Request, bearer: Bearer) -> poem::Result<Ad
     if app.is_some_and(|app| bearer.token.len() <= CREDENTIAL_LEN_MAX && app.is_admin_token(&bearer.token)) {
         return Ok(Admin { actor: "admin:bootstrap".to_owned() });
     }
-    Err(ApiError::new(401, "invalid_token", "The admin token is not valid.").into())
+    Err(ApiError::with_code("invalid_token", "The admin token is not valid.").into())
 }

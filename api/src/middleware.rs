@@ -191,7 +191,7 @@ fn is_read(request: &Request) -> bool {
 
 fn timed_out() -> ApiError {
     let detail = "There was no answer in time. Try again with the same Idempotency-Key.";
-    ApiError::new(503, "timeout", detail)
+    ApiError::with_code("timeout", detail)
 }
 
 /// Refuses a request whose body is not read to its end.
@@ -200,7 +200,7 @@ fn refused(error: ApiError) -> poem::Error {
 }
 
 fn overloaded() -> ApiError {
-    ApiError::new(503, "overloaded", "The server is busy. Try again shortly.")
+    ApiError::with_code("overloaded", "The server is busy. Try again shortly.")
 }
 
 /// Closes the connection after the answer, because the rest of the body is not read.

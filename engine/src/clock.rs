@@ -41,7 +41,7 @@ pub enum Health {
     /// They agree.
     Right,
     /// They disagree. The process uses the database's.
-    Off,
+    Differs,
     /// The last comparison is so old that the machine's clock may have drifted since.
     Unknown,
 }

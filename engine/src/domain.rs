@@ -9,6 +9,8 @@
 //! | [`marketplace`] | the rules for purchases on GitHub Marketplace |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`audit`] | the nouns |
 //! | [`pricing`], [`charge`], [`clawback`] | what a unit costs, whether a customer is charged for it, which credits go with refunded money |
+//! | [`period_credits`] | the credits of a paid period of Pro |
+//! | [`idempotency`] | whether a repeated request is the same one |
 //! | [`email`], [`disposable`] | which addresses are the same, which are throwaway |
 //! | [`rate_limit`], [`token_bucket`] | rate limits, exact across all nodes or approximate in one process |
 //! | [`mail`] | mails, and when each is dropped |
@@ -26,12 +28,14 @@ pub mod disposable;
 pub mod effect;
 pub mod email;
 pub mod github;
+pub mod idempotency;
 pub mod job;
 pub mod ledger;
 pub mod mail;
 pub mod marketplace;
 pub mod operation;
 pub mod payment_method;
+pub mod period_credits;
 pub mod pricing;
 pub mod rate_limit;
 pub mod reconcile;

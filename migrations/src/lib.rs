@@ -2,6 +2,8 @@
 //!
 //! The same DDL serves Postgres and SQLite, and both store the same values: times as `BIGINT` milliseconds since the
 //! Unix epoch, JSON as `TEXT`, identifiers as prefixed `TEXT`. Only triggers differ.
+//!
+//! There is no m0014: m0013 and m0015 were written side by side, and the number between them was never used.
 
 pub use sea_orm_migration::{MigratorTrait, sea_orm};
 

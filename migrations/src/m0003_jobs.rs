@@ -29,6 +29,7 @@ const UP: &[&str] = &[
     )",
     "CREATE INDEX streams_owner ON streams (owner) WHERE owner IS NOT NULL",
     "CREATE INDEX streams_paused ON streams (paused_at_ms) WHERE paused_at_ms IS NOT NULL",
+    // `rescues`: how often a node died while it ran the job.
     "CREATE TABLE jobs (
         id TEXT PRIMARY KEY,
         kind TEXT NOT NULL,

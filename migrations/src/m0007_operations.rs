@@ -17,6 +17,7 @@ impl MigrationTrait for Migration {
 }
 
 const UP: &[&str] = &[
+    // `round`: counts the idempotency keys at Stripe that the operation has used.
     "CREATE TABLE operations (
         id TEXT PRIMARY KEY,
         customer_id TEXT NOT NULL REFERENCES customers (id),

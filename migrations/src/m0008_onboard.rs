@@ -1,6 +1,5 @@
 //! Signup limits: recent signups, the mailboxes that received free credits, and the hash that recognizes a repeated
 //! request for an API key.
-//! a repeated request for an API key from another one.
 
 use sea_orm_migration::prelude::*;
 
@@ -19,18 +18,21 @@ impl MigrationTrait for Migration {
 }
 
 const UP: &[&str] = &[
+    // `hits`: the times of the last allowed requests, 13 digits each, concatenated. `until_ms`: when the row may be
+    // deleted.
     "CREATE TABLE rate_limits (
         key TEXT PRIMARY KEY,
         hits TEXT NOT NULL,
         until_ms BIGINT NOT NULL
     )",
+    // The mailboxes that received signup credits.
     "CREATE TABLE free_credits (
         mailbox TEXT PRIMARY KEY,
         customer_id TEXT NOT NULL REFERENCES customers (id),
         given_at_ms BIGINT NOT NULL
     )",
-    // Existing customers already received their free credits. Only the engine can normalize some addresses, so those
-    // stay unchanged.
+    // Existing customers already received their free credits. Addresses that only the engine can normalize further are
+    // copied as they are.
     "INSERT INTO free_credits (mailbox, customer_id, given_at_ms)
         SELECT email_normalized, id, created_at_ms FROM customers",
     "ALTER TABLE api_keys ADD COLUMN request_hash TEXT",

@@ -1,4 +1,4 @@
-//! At most one subscription at a time being created per customer, and the former Stripe ids of customers.
+//! An index that allows each customer one subscription request in progress, and the former Stripe ids of customers.
 
 use sea_orm_migration::prelude::*;
 

@@ -16,6 +16,7 @@ impl MigrationTrait for Migration {
     }
 }
 
+// `covered_until_ms` is `granted_until_ms` in the engine.
 const UP: &[&str] = &["CREATE TABLE marketplace_accounts (
         github_account_id BIGINT PRIMARY KEY,
         login TEXT NOT NULL,

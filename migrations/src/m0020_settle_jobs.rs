@@ -1,6 +1,6 @@
-//! Deletes the jobs that waited for holds and grants to expire. The sweep of `m0018_next_settle` has replaced them. An
-//! earlier version of that migration deleted the jobs itself: then this one only finds those that nodes of the
-//! previous release created afterwards.
+//! Deletes the jobs that waited for holds and grants to expire. The sweep of `m0018_next_settle` has replaced them. On
+//! a database that an earlier version of that migration migrated, those jobs are gone already; only jobs that nodes of
+//! the previous release created afterwards are found.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
@@ -26,7 +26,7 @@ impl MigrationTrait for Migration {
         Ok(())
     }
 
-    /// `m0018_next_settle` creates the jobs again.
+    /// Nothing to undo: `down` of `m0018_next_settle` creates the jobs again.
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
         Ok(())
     }

@@ -57,20 +57,20 @@ pub(super) async fn run_all<W: Work>(
     unsuspected: usize,
 ) -> Vec<Answered<W>> {
     let mut answers: Vec<Option<Answered<W>>> = items.iter().map(|_| None).collect();
-    // A stack of groups, each with its `in_haste`.
+    // A stack of groups. True: suspects and retries, which wait only briefly for locked rows.
     let mut groups: Vec<(Range<usize>, bool)> = (unsuspected..items.len()).rev().map(|at| (at..at + 1, true)).collect();
     groups.push((0..unsuspected, false));
-    let mut hurry_until = None;
-    while let Some((group, in_haste)) = groups.pop() {
+    let mut isolate_until = None;
+    while let Some((group, short_lock_wait)) = groups.pop() {
         if group.is_empty() {
             continue;
         }
-        if in_haste && Instant::now() > *hurry_until.get_or_insert_with(|| Instant::now() + ISOLATE_MAX) {
+        if short_lock_wait && Instant::now() > *isolate_until.get_or_insert_with(|| Instant::now() + ISOLATE_MAX) {
             break;
         }
-        match work.run(&items[group.clone()], in_haste).await {
+        match work.run(&items[group.clone()], short_lock_wait).await {
             Ok(done) => {
-                if in_haste && group.len() == 1 {
+                if short_lock_wait && group.len() == 1 {
                     suspects.clear(W::key(&items[group.start]));
                 }
                 answers[group].iter_mut().zip(done).for_each(|(slot, answer)| *slot = Some(Ok(answer)));
@@ -83,13 +83,13 @@ pub(super) async fn run_all<W: Work>(
                 });
                 break;
             }
-            Err(error) if in_haste && group.len() == 1 => {
+            Err(error) if short_lock_wait && group.len() == 1 => {
                 let key = W::key(&items[group.start]);
                 tracing::warn!(batch = W::NAME, key, error = %error.chain(), "a batch failed because of this item, which was left out");
                 suspects.add(key);
                 answers[group.start] = Some(Err(Arc::new(error)));
             }
-            // Retry in haste: in halves, or once more if it is a single item.
+            // Retry with a short wait: in halves, or once more if it is a single item.
             Err(_) => {
                 let middle = group.start + group.len() / 2;
                 groups.push((middle..group.end, true));

@@ -7,7 +7,7 @@ use super::pending::Pending;
 use super::races::Races;
 use crate::deadline::{ANSWER_MAX, within};
 use crate::guaranteed_reply::GuaranteedReply;
-use crate::ledger::AccountLock;
+use crate::ledger::LockedWithPermit;
 use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::ledger::{Account, Decision, Entry, decide};
 use bursar_engine::domain::mail;
@@ -135,7 +135,11 @@ impl Actor for CustomerActor {
                 // No command waits either: `advance` would have started it.
                 if state.under_way.is_nothing() {
                     let account = state.account.clone().map(Box::new);
-                    let _ = state.router.send_message(RouterMsg::Idle(state.id.clone(), state.received, account));
+                    let _ = state.router.send_message(RouterMsg::Idle {
+                        customer: state.id.clone(),
+                        received: state.received,
+                        account,
+                    });
                 }
                 return Ok(());
             }
@@ -199,7 +203,7 @@ impl CustomerState {
     }
 
     /// Decides the waiting commands under the account's lock.
-    fn on_locked(&mut self, locked: Result<Option<Box<AccountLock>>>, myself: &ActorRef<CustomerMsg>) {
+    fn on_locked(&mut self, locked: Result<Option<Box<LockedWithPermit>>>, myself: &ActorRef<CustomerMsg>) {
         self.under_way = UnderWay::Nothing;
         let lock = match locked {
             Ok(Some(lock)) => lock,

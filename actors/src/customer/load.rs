@@ -27,7 +27,7 @@ impl Work for Load {
         customer.as_str()
     }
 
-    async fn run(&self, customers: &[CustomerId], _in_haste: bool) -> Result<Vec<Option<Account>>> {
+    async fn run(&self, customers: &[CustomerId], _short_lock_wait: bool) -> Result<Vec<Option<Account>>> {
         let ids: Vec<String> = customers.iter().map(ToString::to_string).collect();
         let found = account::account_find_many(self.db.ledger(), &ids).await?;
         Ok(answers(customers, &found.into_iter().collect()))

@@ -2,8 +2,8 @@
 
 use super::{Applied, Request};
 use bursar_engine::clock::TimeMs;
+use bursar_engine::domain::idempotency::check_same_request;
 use bursar_engine::domain::ledger::{Entry, EntryKind, Op};
-use bursar_engine::error::Refusal;
 use bursar_engine::{Result, metric};
 use tokio::sync::oneshot;
 
@@ -32,8 +32,9 @@ impl Pending {
 
     /// Answers a command whose idempotency key `entry` has used before.
     pub(super) fn answer_replay(self, entry: Entry) {
-        if entry.request_hash != self.request.command.request_hash {
-            return self.answer(Err(Refusal::KeyReused.into()));
+        let request_hash = self.request.command.request_hash.as_deref();
+        if let Err(refusal) = check_same_request(entry.request_hash.as_deref(), request_hash) {
+            return self.answer(Err(refusal.into()));
         }
         let replayed = !self.uncertain.contains(&(entry.seq, entry.created_at_ms));
         if replayed {

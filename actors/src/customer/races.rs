@@ -26,7 +26,7 @@ impl Races {
         self.undisturbed = 0;
     }
 
-    /// Records a commit.
+    /// Records a commit. While the account is locked for decisions there is no race to win, so it changes nothing.
     pub(super) fn record_win(&mut self) {
         if !self.needs_lock() {
             self.lost = 0;

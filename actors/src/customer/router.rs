@@ -113,7 +113,7 @@ impl Actor for Router {
             RouterMsg::Apply(customer, pending) => {
                 self.forward(&myself, state, customer, CustomerMsg::Apply(pending))?;
             }
-            RouterMsg::Idle(customer, received, account) => {
+            RouterMsg::Idle { customer, received, account } => {
                 // Only this router sends to the actor, so equal counts mean an empty mailbox.
                 if let Entry::Occupied(running) = state.actors.entry(customer)
                     && running.get().forwarded == received

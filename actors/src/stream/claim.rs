@@ -24,14 +24,14 @@ pub(crate) struct ClaimRequest {
     pub(crate) may_be_empty: bool,
 }
 
-pub(crate) struct Claim {
+pub(crate) struct ClaimWork {
     db: Db,
     node: String,
     clock: Clock,
     lease_ms: i64,
 }
 
-impl Work for Claim {
+impl Work for ClaimWork {
     type Item = ClaimRequest;
     type Answer = Option<Claimed>;
     const NAME: &'static str = "claim";
@@ -40,8 +40,8 @@ impl Work for Claim {
         &request.stream
     }
 
-    async fn run(&self, requests: &[ClaimRequest], in_haste: bool) -> Result<Vec<Option<Claimed>>> {
-        let (db, now_ms) = (self.db.in_haste(in_haste), self.clock.now_ms());
+    async fn run(&self, requests: &[ClaimRequest], short_lock_wait: bool) -> Result<Vec<Option<Claimed>>> {
+        let (db, now_ms) = (self.db.with_short_lock_wait(short_lock_wait), self.clock.now_ms());
         let (unsure, woken): (Vec<&ClaimRequest>, Vec<&ClaimRequest>) =
             requests.iter().partition(|request| request.may_be_empty);
         let mut keys: Vec<String> = woken.iter().map(|request| request.stream.clone()).collect();
@@ -60,11 +60,11 @@ impl Work for Claim {
     }
 }
 
-/// Claims the head job of a stream. `None` if no job is due or another node holds the lease.
-pub(crate) type Claims = Batcher<Claim>;
+/// Batches claims. The answer is a stream's head job, or `None` if no job is due or another node holds the lease.
+pub(crate) type Claims = Batcher<ClaimWork>;
 
 pub(crate) fn claims(db: &Db, node: &str, clock: &Clock, lease_ms: i64, waiting_max: usize) -> Claims {
-    let work = Claim { db: db.clone(), node: node.to_owned(), clock: clock.clone(), lease_ms };
+    let work = ClaimWork { db: db.clone(), node: node.to_owned(), clock: clock.clone(), lease_ms };
     Batcher::new(
         work,
         Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, second_batch_min: SECOND_BATCH_MIN, waiting_max },

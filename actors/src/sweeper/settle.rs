@@ -1,9 +1,11 @@
 //! The sweep over accounts: settles those with an expired hold or grant.
 //!
-//! Every command settles its account first, so responses to customers never depend on this sweep, which writes the entry
-//! if no command comes. Nodes sweep independently: the second one finds nothing to do. An account that cannot be settled
-//! is retried with backoff while the sweep continues with the others. If the ledger is overloaded or unavailable, the
-//! sweep ends and the next one starts over.
+//! Every command settles its account first, so no answer depends on this sweep. It only writes the entries of accounts
+//! for which no command comes. Nodes sweep independently: the second one finds nothing to do. An account that cannot be
+//! settled is retried with backoff while the sweep continues with the others. If the ledger is overloaded or
+//! unavailable, the sweep ends and the next one starts over.
+//!
+//! What expires is decided in the engine's `domain::ledger::expire`.
 
 use crate::customer::{Applied, Customers};
 use crate::deadline::{ANSWER_MAX, within};
@@ -35,7 +37,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);
 /// The number of failures in a row at which a warning is logged, once.
 const WARN_AT: u32 = 4;
 
-/// The dependencies of a sweep.
 pub(super) struct SettleDeps<'a> {
     pub(super) db: &'a Db,
     pub(super) clock: &'a Clock,
@@ -71,7 +72,8 @@ impl FailedAccounts {
         failure.times
     }
 
-    /// Removes accounts that have not been due for a while: another node has settled them.
+    /// Removes accounts that could be retried for `BACKOFF_MAX` and were no longer found due: another node has settled
+    /// them.
     fn forget_old(&mut self, now: Instant) {
         self.by_customer.retain(|_, failure| now.duration_since(failure.retry_at) < BACKOFF_MAX);
     }

@@ -173,7 +173,7 @@ fn clock(app: &App) -> Option<Dependency> {
     let health = app.db.is_postgres().then(|| app.clock.health(offset_max_ms)).flatten()?;
     let state = match health {
         clock::Health::Right => "up",
-        clock::Health::Off => "off",
+        clock::Health::Differs => "off",
         clock::Health::Unknown => "unknown",
     };
     let (name, kind, state) = (CLOCK.to_owned(), "system".to_owned(), state.to_owned());

@@ -166,7 +166,7 @@ async fn explain_not_open(app: &App, customer: &CustomerId, error: Error) -> Api
             (_, Some("expired")) => "released because its time ran out",
             _ => "released",
         };
-        return ApiError::new(409, "hold_closed", format!("The hold was {how} already."));
+        return ApiError::with_code("hold_closed", format!("The hold was {how} already."));
     }
     error.into()
 }

@@ -14,10 +14,10 @@ use crate::write_limit::{OPERATION_COST, WriteCost, metadata_cost};
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::idempotency::check_same_request;
 use bursar_engine::domain::ledger::Entry;
 use bursar_engine::domain::operation::{Operation, Problem, Request, State, payment_key};
 use bursar_engine::domain::pricing;
-use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, OperationId};
 use bursar_engine::infra::store::{account, customer, operation};
 use bursar_engine::infra::stripe::StripeError;
@@ -274,10 +274,10 @@ pub(super) async fn find_earlier(
     hash: &str,
 ) -> Result<Option<Operation>, ApiError> {
     let known = operation::operation_find_by_key(app.db.read(), customer_id, key).await?;
-    match known {
-        Some(operation) if operation.request_hash != hash => Err(Error::Refused(Refusal::KeyReused).into()),
-        known => Ok(known),
+    if let Some(operation) = &known {
+        check_same_request(Some(&operation.request_hash), Some(hash)).map_err(Error::Refused)?;
     }
+    Ok(known)
 }
 
 /// Waits until an operation leaves this state, at most `stripe.wait_ms`. A shutdown ends the wait early, because it

@@ -11,7 +11,7 @@ use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Request, State};
 use bursar_engine::domain::payment_method::PaymentMethod;
-use bursar_engine::domain::webhook::shape::ID_LEN_MAX;
+use bursar_engine::domain::webhook::fields::ID_LEN_MAX;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::{account, payment_method, subscription};
 use poem::web::Data;
@@ -213,7 +213,7 @@ impl PaymentMethodApi {
         if next.is_none() && subscriptions.iter().any(|row| row.gives_pro() && !row.cancel_at_period_end) {
             let detail =
                 "The subscription is paid with it. Add another payment method first, or cancel the subscription.";
-            return Err(ApiError::new(409, "payment_method_in_use", detail));
+            return Err(ApiError::with_code("payment_method_in_use", detail));
         }
         Ok(Request::PaymentMethodDetach { payment_method_id: removed.id.clone() })
     }

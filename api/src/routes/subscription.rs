@@ -13,7 +13,7 @@ use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Request, State};
 use bursar_engine::domain::subscription::Subscription;
-use bursar_engine::domain::webhook::shape::{self, InvoiceShape};
+use bursar_engine::domain::webhook::fields::{self, InvoiceFields};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::{account, customer, payment_method, subscription};
 use bursar_engine::infra::stripe::StripeError;
@@ -247,10 +247,10 @@ impl SubscriptionApi {
             if wanted.is_some() {
                 return Err(Error::NotFound("payment method").into());
             }
-            return Err(ApiError::new(402, "payment_method_missing", "Add a payment method to subscribe."));
+            return Err(ApiError::with_code("payment_method_missing", "Add a payment method to subscribe."));
         };
         if find_current(app, customer).await?.is_some_and(|row| row.gives_pro()) {
-            return Err(ApiError::new(409, "already_subscribed", "There is a subscription to Pro already."));
+            return Err(ApiError::with_code("already_subscribed", "There is a subscription to Pro already."));
         }
         Ok(Request::SubscriptionCreate { payment_method_id: method.id.clone() })
     }
@@ -347,7 +347,7 @@ impl SubscriptionApi {
         let hash = input::request_hash("subscription_resume", &serde_json::Value::Null);
         let row = find_current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
         if row.ended_at_ms.is_some() {
-            return Err(ApiError::new(409, "subscription_ended", "The subscription has ended. Subscribe again."));
+            return Err(ApiError::with_code("subscription_ended", "The subscription has ended. Subscribe again."));
         }
         let request = Request::SubscriptionResume { subscription_id: row.id };
         let progress = request_operation(&app, &auth.0, request, &key, &hash).await?;
@@ -380,7 +380,7 @@ impl SubscriptionApi {
                 }
                 answer => answer?,
             };
-        let data: Vec<InvoiceBody> = shape::rows(&list).iter().filter_map(invoice).collect();
+        let data: Vec<InvoiceBody> = fields::rows(&list).iter().filter_map(invoice).collect();
         let last = data.last().filter(|_| list["has_more"] == true);
         let next_cursor = last.map(|invoice| encode_cursor(&invoice.id));
         Ok(Json(InvoicePage { data, next_cursor }))
@@ -388,7 +388,7 @@ impl SubscriptionApi {
 }
 
 fn invoice(object: &serde_json::Value) -> Option<InvoiceBody> {
-    let said = InvoiceShape::read(object);
+    let said = InvoiceFields::read(object);
     let text = |key: &str| object[key].as_str().map(str::to_owned);
     Some(InvoiceBody {
         id: said.id?,

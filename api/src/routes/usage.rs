@@ -16,6 +16,7 @@ use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::charge::{self, NotCharged};
 use bursar_engine::domain::customer::Customer;
+use bursar_engine::domain::idempotency::check_same_request;
 use bursar_engine::domain::ledger::{Account, Command, Op};
 use bursar_engine::domain::operation::{Request, UsageCharge, payment_key};
 use bursar_engine::domain::pricing;
@@ -252,7 +253,7 @@ async fn charge_missing(
         Err(NotCharged::TooMuch) => {
             let detail =
                 "These units cost more than the maximum of one charge. Send several requests with fewer units.";
-            return Err(ApiError::new(422, "charge_too_large", detail));
+            return Err(ApiError::with_code("charge_too_large", detail));
         }
     };
     let (key, hash) = (command.idempotency_key.unwrap_or_default(), command.request_hash.unwrap_or_default());
@@ -263,11 +264,9 @@ async fn charge_missing(
         }
         RequestOutcome::Succeeded { operation, is_new } => {
             match account::entry_find_by_key(db, customer_id, &key).await? {
-                // A hold may have used the key during the charge.
-                Some(entry) if entry.request_hash.as_deref() != Some(&hash) => {
-                    Err(Error::Refused(Refusal::KeyReused).into())
-                }
                 Some(entry) => {
+                    // A hold may have used the key during the charge.
+                    check_same_request(entry.request_hash.as_deref(), Some(&hash)).map_err(Error::Refused)?;
                     let applied = bursar_actors::Applied { entry, replayed: !is_new };
                     Ok(Some(UsageResponse::Spent(Json(Box::new(transaction_result(app, customer_id, applied).await?)))))
                 }

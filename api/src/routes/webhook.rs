@@ -71,7 +71,7 @@ pub fn check_head(sender: Sender, app: &App, headers: &HeaderMap) -> Result<(), 
 fn check_github_configured(app: &App) -> Result<(), ApiError> {
     if app.github_secrets().is_empty() {
         let detail = "This server accepts no GitHub events: GITHUB_WEBHOOK_SECRET is not set.";
-        return Err(ApiError::new(404, "github_not_configured", detail));
+        return Err(ApiError::with_code("github_not_configured", detail));
     }
     Ok(())
 }

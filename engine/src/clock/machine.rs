@@ -96,7 +96,7 @@ pub(super) fn health(offset_ms: i64, age_us: i64, offset_max_ms: i64) -> Health 
     if age_us > COMPARISON_AGE_MAX_US {
         Health::Unknown
     } else if offset_ms.saturating_abs() > offset_max_ms {
-        Health::Off
+        Health::Differs
     } else {
         Health::Right
     }
@@ -183,8 +183,8 @@ mod tests {
     #[test]
     fn a_clock_is_off_beyond_the_bound_in_either_direction() {
         assert_eq!(health(1_000, 0, 1_000), Health::Right);
-        assert_eq!(health(1_001, 0, 1_000), Health::Off);
-        assert_eq!(health(-1_001, 0, 1_000), Health::Off);
+        assert_eq!(health(1_001, 0, 1_000), Health::Differs);
+        assert_eq!(health(-1_001, 0, 1_000), Health::Differs);
     }
 
     proptest! {

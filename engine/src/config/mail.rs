@@ -60,7 +60,7 @@ pub(crate) fn sender(mail: &MailConfig) -> Result<Mailbox, String> {
             Some(mail.product_name.clone()),
             Address::new("nobody", "localhost").map_err(|error| error.to_string())?,
         )),
-        None => Err("mail.from (BURSAR_MAIL__FROM) must be set where mail is sent (SMTP_URL)".to_owned()),
+        None => Err("mail.from (BURSAR_MAIL__FROM) must be set, because mail.smtp_url (SMTP_URL) is set".to_owned()),
     }
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn normalize_smtp_url(text: &str) -> Result<String, String> {
         return Err(wrong("it names no host"));
     };
     if url.username().is_empty() != url.password().is_none() {
-        return Err(wrong("a user and a password come together"));
+        return Err(wrong("give both a user and a password, or neither"));
     }
     let tls = url.query_pairs().find(|(name, _)| name == "tls").map(|(_, value)| value.into_owned());
     let is_local = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
@@ -96,7 +96,7 @@ pub(crate) fn normalize_smtp_url(text: &str) -> Result<String, String> {
         ("smtp", None) if is_local => {}
         ("smtp", None) => url.set_query(Some("tls=required")),
         ("smtp", Some("none")) => url.set_query(None),
-        ("smtp", Some(_)) => return Err(wrong("tls is required, opportunistic or none")),
+        ("smtp", Some(_)) => return Err(wrong("tls must be one of required, opportunistic, none")),
         ("smtps", Some(_)) => return Err(wrong("smtps:// takes no tls=")),
         _ => return Err(wrong("it begins with neither smtp:// nor smtps://")),
     }

@@ -9,7 +9,7 @@ mod finish;
 mod kind;
 
 pub use backoff::Backoff;
-pub use finish::{Attempt, BLOCKED, JobFinish, finish};
+pub use finish::{Attempt, JobFinish, PAUSED_BY_DEAD_JOB, finish};
 pub use kind::{JobKind, Policy};
 
 use crate::clock::TimeMs;

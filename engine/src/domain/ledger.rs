@@ -13,6 +13,7 @@ mod account;
 mod command;
 mod decide;
 mod entry;
+mod expire;
 
 pub use account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX, Open, OpenGrant, OpenHold};
 pub use command::{Command, Op, Spend};

@@ -167,8 +167,8 @@ impl Problem {
 pub enum Task {
     /// It carries the round out.
     CarryOut,
-    /// It looks whether something has changed at Stripe.
-    Look,
+    /// It checks whether something has changed at Stripe.
+    Check,
 }
 
 /// An operation as stored.
@@ -229,28 +229,28 @@ impl Operation {
         format!("operation:{}:{}", self.id, self.round)
     }
 
-    /// The unique key of the job that looks whether something of its round has changed at Stripe.
-    pub fn look_key(&self) -> String {
+    /// The unique key of the job that checks whether something of its round has changed at Stripe.
+    pub fn check_key(&self) -> String {
         format!("{}:look", self.job_key())
     }
 
     /// What a job with this unique key is to do for it; `None` if it is not one of its round's.
     pub fn task_of(&self, unique_key: &str) -> Option<Task> {
         match unique_key.strip_prefix(&self.job_key())? {
-            ":look" => Some(Task::Look),
+            ":look" => Some(Task::Check),
             rest if rest.is_empty() || rest.starts_with(':') => Some(Task::CarryOut),
             _ => None,
         }
     }
 
-    /// Whether its key may be forgotten at Stripe, so that only a look tells what became of it.
+    /// Whether Stripe may have forgotten its key, so that only a search there tells what became of the call.
     pub fn key_is_stale(&self, now_ms: TimeMs) -> bool {
         now_ms >= self.key_ends_at_ms()
     }
 
-    /// Whether a call under its key is no longer begun: what it might yet do is to be seen at Stripe for
-    /// `doubt_ms` before another key takes its place.
-    pub fn key_is_spent(&self, doubt_ms: i64, now_ms: TimeMs) -> bool {
+    /// Whether it is too late to begin a call under its key: the call's result must have `doubt_ms` to show at Stripe
+    /// before the key is stale and a new one takes its place.
+    pub fn key_is_closing(&self, doubt_ms: i64, now_ms: TimeMs) -> bool {
         now_ms >= self.key_ends_at_ms() - doubt_ms.min(KEY_GOOD_FOR_MS)
     }
 
@@ -351,7 +351,7 @@ mod tests {
     fn a_job_belongs_to_one_round() {
         let operation = operation();
         assert_eq!(operation.task_of(&operation.job_key()), Some(Task::CarryOut));
-        assert_eq!(operation.task_of(&operation.look_key()), Some(Task::Look));
+        assert_eq!(operation.task_of(&operation.check_key()), Some(Task::Check));
         assert_eq!(operation.task_of(&format!("{}:settle:7", operation.job_key())), Some(Task::CarryOut));
         assert_eq!(operation.task_of(&format!("{}1", operation.job_key())), None, "of round 11");
         assert_eq!(operation.next_round(operation.request.clone(), 2).task_of(&operation.job_key()), None);
@@ -362,8 +362,8 @@ mod tests {
         let operation = operation();
         assert!(!operation.key_is_stale(1_000 + KEY_GOOD_FOR_MS - 1));
         assert!(operation.key_is_stale(1_000 + KEY_GOOD_FOR_MS));
-        assert!(!operation.key_is_spent(10, 1_000 + KEY_GOOD_FOR_MS - 11));
-        assert!(operation.key_is_spent(10, 1_000 + KEY_GOOD_FOR_MS - 10));
+        assert!(!operation.key_is_closing(10, 1_000 + KEY_GOOD_FOR_MS - 11));
+        assert!(operation.key_is_closing(10, 1_000 + KEY_GOOD_FOR_MS - 10));
     }
 
     #[test]

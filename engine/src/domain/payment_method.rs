@@ -1,7 +1,7 @@
 //! Payment methods of customers.
 
 use crate::clock::TimeMs;
-use crate::domain::webhook::shape::PaymentMethodShape;
+use crate::domain::webhook::fields::PaymentMethodFields;
 use crate::ids::CustomerId;
 
 /// A payment method. Bursar never receives a card's number: the customer's browser sends it to Stripe.
@@ -43,7 +43,7 @@ impl PaymentMethod {
 
     /// Builds the record from Stripe's object.
     pub fn from_stripe(
-        shape: PaymentMethodShape,
+        fields: PaymentMethodFields,
         id: String,
         customer_id: &CustomerId,
         consent_at_ms: Option<TimeMs>,
@@ -53,11 +53,11 @@ impl PaymentMethod {
         Self {
             id,
             customer_id: customer_id.clone(),
-            kind: shape.kind.unwrap_or_else(|| "unknown".to_owned()),
-            brand: shape.brand,
-            last4: shape.last4,
-            exp_month: shape.exp_month,
-            exp_year: shape.exp_year,
+            kind: fields.kind.unwrap_or_else(|| "unknown".to_owned()),
+            brand: fields.brand,
+            last4: fields.last4,
+            exp_month: fields.exp_month,
+            exp_year: fields.exp_year,
             is_default,
             consent_at_ms,
             attached_at_ms: now_ms,

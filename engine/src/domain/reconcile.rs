@@ -1,9 +1,10 @@
 //! Reconciliation: compares Bursar's records with Stripe's.
 //!
 //! Webhooks get lost: an endpoint was down for longer than Stripe retries, an event was never made, a database was
-//! restored. A run reads Stripe's lists, phase by phase, and compares. It repairs safe differences with an event in
-//! the stream of Stripe's own, so that the same rules apply in the same order, and reports all others for a person.
-//! A run is a stored object: it continues after a crash and can be read later.
+//! restored. A run reads Stripe's lists, phase by phase, and compares. It repairs a safe difference by storing an event
+//! that it makes itself, in the stream of Stripe's events for that customer, so that the same rules apply in the same
+//! order. It reports all other differences for a person. A run is a stored object: it continues after a crash and can
+//! be read later.
 //!
 //! | module | what is in it |
 //! |---|---|
@@ -149,10 +150,10 @@ pub struct Reconciliation {
     pub repair: bool,
     /// The beginning of the window: objects that Stripe created since then.
     pub since_ms: TimeMs,
-    /// The end of the window: the events of younger objects may be on their way.
+    /// The end of the window. Objects created later are not compared: their events may still be on their way.
     pub until_ms: TimeMs,
     /// Whether its window is at least the default; only such runs move the next run's start.
-    pub is_whole: bool,
+    pub moves_next_start: bool,
     /// The present phase.
     pub phase: Phase,
     /// The last object compared in this phase.
@@ -208,7 +209,7 @@ pub struct Step {
     pub run: Reconciliation,
     /// Its findings.
     pub findings: Vec<Finding>,
-    /// Objects that Stripe listed, to find records that it does not list.
+    /// Ids of the objects that Stripe listed. Records of ours that are not among them are missing at Stripe.
     pub seen: Vec<String>,
 }
 
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn every_difference_is_counted_and_only_so_many_of_a_class_are_kept_in_words() {
+    fn every_difference_is_counted_and_each_class_stores_a_limited_number() {
         let mut counts = Counts::default();
         let kept = (0..FINDINGS_PER_CLASS_MAX + 5).filter_map(|at| counts.add(&difference(), at % 2 == 0)).count();
         assert_eq!(i64::try_from(kept), Ok(FINDINGS_PER_CLASS_MAX));

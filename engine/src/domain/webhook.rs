@@ -6,7 +6,7 @@
 //! * [`signature`]: whether the bytes come from Stripe. Asked once, at intake.
 //! * [`mod@kind`]: the types of events that are processed, one table.
 //! * [`mod@envelope`]: what event it is, and which stream it belongs to. Asked once, at intake.
-//! * [`shape`]: where a fact is found in an invoice or a subscription, in any API version.
+//! * [`fields`]: where a fact is found in an invoice or a subscription, in any API version.
 //! * [`rules`]: what the event changes, given what is known here.
 //!
 //! Intake answers 2xx for whatever is signed and stored. An event that cannot be read, or that
@@ -15,9 +15,9 @@
 
 pub mod delivery;
 pub mod envelope;
+pub mod fields;
 pub mod kind;
 pub mod rules;
-pub mod shape;
 pub mod signature;
 
 #[cfg(test)]
@@ -26,9 +26,9 @@ pub(crate) mod fixtures;
 mod never_panics;
 
 pub use envelope::{Envelope, Unreadable, envelope, fallback_external_id, stream_key};
+pub use fields::{IsPro, ProPrice};
 pub use kind::{EventKind, WANTED};
 pub use rules::{Facts, Lookup, decide, grant_key, lookup};
-pub use shape::{IsPro, ProPrice};
 pub use signature::{SignatureError, check_header, sign, verify};
 
 use crate::clock::TimeMs;

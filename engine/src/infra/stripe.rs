@@ -1,7 +1,7 @@
 //! The Stripe gateway: every call that Bursar makes to Stripe, and its result.
 //!
 //! Requests are built by async-stripe, so their paths and parameters are Stripe's own. Bursar's own transport sends
-//! them. Answers are parsed like events, leniently and in any API version ([`crate::domain::webhook::shape`]): a
+//! them. Answers are parsed like events, leniently and in any API version ([`crate::domain::webhook::fields`]): a
 //! field that Stripe adds or moves must not make a payment unreadable.
 //!
 //! | module | what is in it |

@@ -4,7 +4,10 @@
 use crate::clock::TimeMs;
 use crate::domain::api_key::{API_KEYS_MAX, ApiKey, NewKey, RawKey};
 use crate::domain::audit::Audit;
-use crate::error::{Error, Refusal, Result};
+use crate::domain::idempotency::check_same_request;
+#[cfg(doc)]
+use crate::error::Refusal;
+use crate::error::{Error, Result};
 use crate::ids::{ApiKeyId, CustomerId};
 use crate::infra::store::api_key::KeyRequest;
 use crate::infra::store::{Db, api_key as rows, audit, customer};
@@ -155,12 +158,12 @@ async fn lock_and_find_earlier(
     request: KeyRequest<'_>,
 ) -> Result<Option<ApiKey>> {
     lock(tx, customer).await?;
-    match rows::api_key_find_by_idempotency(tx, customer, request.idempotency_key).await? {
-        // Keys older than request hashes have none.
-        Some((_, Some(hash))) if hash != request.hash => Err(Refusal::KeyReused.into()),
-        Some((key, _)) => Ok(Some(key)),
-        None => Ok(None),
+    let earlier = rows::api_key_find_by_idempotency(tx, customer, request.idempotency_key).await?;
+    // Keys older than request hashes have none.
+    if let Some((_, Some(hash))) = &earlier {
+        check_same_request(Some(hash), Some(request.hash))?;
     }
+    Ok(earlier.map(|(key, _)| key))
 }
 
 async fn check_room(tx: &DatabaseTransaction, customer: &CustomerId, now_ms: TimeMs) -> Result<()> {

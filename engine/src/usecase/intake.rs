@@ -13,7 +13,7 @@ use crate::infra::store::{Db, event, job};
 #[derive(Debug)]
 pub struct StoredDeliveries {
     /// For each delivery, in order: whether the event was new.
-    pub new: Vec<bool>,
+    pub is_new: Vec<bool>,
     /// Jobs to announce after the commit.
     pub wakes: Vec<Wake>,
 }
@@ -22,11 +22,11 @@ pub struct StoredDeliveries {
 pub async fn take_in(db: &Db, deliveries: &[Delivery], now_ms: TimeMs) -> Result<StoredDeliveries> {
     let tx = db.begin().await?;
     let jobs = event::event_take_many(&tx, &deliveries.iter().collect::<Vec<_>>()).await?;
-    let new = jobs.iter().map(Option::is_some).collect();
+    let is_new = jobs.iter().map(Option::is_some).collect();
     let jobs: Vec<NewJob> = jobs.into_iter().flatten().collect();
     let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
     tx.commit().await?;
-    Ok(StoredDeliveries { new, wakes })
+    Ok(StoredDeliveries { is_new, wakes })
 }
 
 /// The metric label of an event's type: its name if it is processed, else `other`.

@@ -3,9 +3,12 @@
 use super::job::{audit_of_replay, not_ended};
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
+use crate::domain::idempotency::check_same_request;
 use crate::domain::job::Wake;
 use crate::domain::mail::{self, MailState, Retry, Template};
-use crate::error::{Error, Refusal, Result};
+#[cfg(doc)]
+use crate::error::Refusal;
+use crate::error::{Error, Result};
 use crate::infra::store::mail::{MailRow, mail_find, mail_find_by_key};
 use crate::infra::store::{Db, audit, job};
 use serde_json::json;
@@ -63,19 +66,15 @@ async fn send_copy(db: &Db, row: &MailRow, request: Resend<'_>, now_ms: TimeMs) 
         tx.commit().await?;
     }
     let copy = mail_find_by_key(db.read(), &unique_key).await?.ok_or(Error::NotFound("mail"))?;
-    if copy.args.request_hash.as_deref() != Some(request.request_hash) {
-        return Err(Refusal::KeyReused.into());
-    }
+    check_same_request(copy.args.request_hash.as_deref(), Some(request.request_hash))?;
     Ok((copy, wakes))
 }
 
 /// Whether this request already had the mail retried.
 fn is_retried(row: &MailRow, request: Resend<'_>) -> Result<bool> {
-    match row.args.retries.iter().find(|retry| retry.key == request.key) {
-        Some(retry) if retry.request_hash == request.request_hash => Ok(true),
-        Some(_) => Err(Refusal::KeyReused.into()),
-        None => Ok(false),
-    }
+    let Some(retry) = row.args.retries.iter().find(|retry| retry.key == request.key) else { return Ok(false) };
+    check_same_request(Some(&retry.request_hash), Some(request.request_hash))?;
+    Ok(true)
 }
 
 /// Retries a mail that was given up, with an audit entry; both once for each key, which the job stores.

@@ -3,9 +3,12 @@
 use crate::clock::TimeMs;
 use crate::config::Reach;
 use crate::domain::audit::Audit;
+use crate::domain::idempotency::check_same_request;
 use crate::domain::job::{JobKind, NewJob, Wake};
 use crate::domain::reconcile::{Counts, Phase, Reconciliation, State};
-use crate::error::{Error, Refusal, Result};
+#[cfg(doc)]
+use crate::error::Refusal;
+use crate::error::{Error, Result};
 use crate::ids::ReconciliationId;
 use crate::infra::store::{Db, audit, job, reconciliation as rows};
 use serde_json::json;
@@ -106,11 +109,8 @@ pub fn window_since_ms(asked_ms: Option<i64>, before: Option<PreviousRun>, first
 
 /// Returns a run that was already requested, if the request is the same.
 fn repeat_begun(run: Reconciliation, request_hash: &str) -> Result<BegunRun> {
-    if run.request_hash == request_hash {
-        Ok(BegunRun { run, wakes: Vec::new() })
-    } else {
-        Err(Refusal::KeyReused.into())
-    }
+    check_same_request(Some(&run.request_hash), Some(request_hash))?;
+    Ok(BegunRun { run, wakes: Vec::new() })
 }
 
 /// Builds a run and its job.
@@ -131,7 +131,7 @@ fn plan_run(
         repair: new.repair,
         since_ms,
         until_ms: now_ms - reach.grace_ms,
-        is_whole: since_ms <= due_since_ms,
+        moves_next_start: since_ms <= due_since_ms,
         phase: Phase::ALL[0],
         cursor: None,
         counts: Counts::default(),
@@ -175,7 +175,7 @@ mod tests {
         let (first, _) = plan_run(asked(), None, reach, 50 * DAY_MS);
         let (second, _) = plan_run(asked(), Some(PreviousRun::of(&first)), reach, 51 * DAY_MS);
         assert!(second.since_ms < first.until_ms, "{} {}", second.since_ms, first.until_ms);
-        assert!(second.is_whole);
+        assert!(second.moves_next_start);
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
+use crate::domain::idempotency::check_same_request;
 use crate::domain::job::{JobFilter, JobKind, NewJob, Wake};
 use crate::domain::replay::{Action, RATE_MAX, Replay};
-use crate::error::{Error, Refusal, Result};
+#[cfg(doc)]
+use crate::error::Refusal;
+use crate::error::{Error, Result};
 use crate::ids::ReplayId;
 use crate::infra::store::{Db, audit, job, replay};
 use serde_json::json;
@@ -45,9 +48,7 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
     let tx = db.begin().await?;
     if let Some((id, request_hash)) = replay::replay_id_by_key(&tx, &new.idempotency_key).await? {
         tx.rollback().await?;
-        if request_hash != new.request_hash {
-            return Err(Refusal::KeyReused.into());
-        }
+        check_same_request(Some(&request_hash), Some(&new.request_hash))?;
         return replay::replay_find(db.read(), &id).await?.ok_or(Error::NotFound("replay"));
     }
     let jobs = job::job_ids(&tx, &new.filter, REPLAY_JOBS_MAX + 1, now_ms).await?;

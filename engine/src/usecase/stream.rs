@@ -1,4 +1,6 @@
 //! Support's actions on streams: pause, resume, skip the head.
+//!
+//! A stream is also paused when a job dies that its successors depend on: `domain::job::finish` decides that.
 
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;

@@ -11,7 +11,7 @@ use crate::scene::{
     job_in_state, job_of, jobs_of_stream, now_ms, run_retention, sql, stream_of, stripe_customer, undecidable_invoice,
     with_backend,
 };
-use bursar_engine::domain::job::{BLOCKED, Job, JobKind, JobState, NewJob};
+use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob, PAUSED_BY_DEAD_JOB};
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::job::{job_hasten, job_insert_many};
 use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait, with_app};
@@ -131,10 +131,10 @@ with_app! {
         assert_eq!((dead.attempt, dead.rescues), (1, 0));
         assert_eq!(dead.last_error.unwrap(), "this version knows no job of kind moon.landing");
         let stream = admin_get(app, "/admin/v1/streams/mixed").await;
-        assert_eq!(stream["stream"]["paused_reason"], BLOCKED);
+        assert_eq!(stream["stream"]["paused_reason"], PAUSED_BY_DEAD_JOB);
         assert_eq!(stream["head"]["id"], next.as_str());
         let shown = admin_get(app, &format!("/admin/v1/jobs/{next}")).await;
-        assert_eq!(shown["why"], format!("Its stream is paused: {BLOCKED}."));
+        assert_eq!(shown["why"], format!("Its stream is paused: {PAUSED_BY_DEAD_JOB}."));
         assert_eq!(job(app, next).await.attempt, 0);
 
         // Support continues without it.

@@ -4,7 +4,7 @@ use super::{Action, PURCHASE_EVENT, purchase};
 use crate::clock::TimeMs;
 use crate::domain::webhook::delivery::{Delivery, Fate, SOURCE_GITHUB, UNREADABLE};
 use crate::domain::webhook::envelope::{TEXT_LEN_MAX, unique_id};
-use crate::domain::webhook::shape::clean;
+use crate::domain::webhook::fields::clean;
 use crate::domain::webhook::{StoredEvent, fallback_external_id};
 use crate::ids::EventId;
 

@@ -2,7 +2,7 @@
 
 use super::parse_body;
 use crate::clock::{TimeMs, parse_day, parse_rfc3339};
-use crate::domain::webhook::shape::clean;
+use crate::domain::webhook::fields::clean;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use crate::clock::TimeMs;
 use crate::ids::JobId;
 
 /// Reason for the pause of a stream after the death of a job it depends on.
-pub const BLOCKED: &str = "a job of this stream is dead and what follows depends on it";
+pub const PAUSED_BY_DEAD_JOB: &str = "a job of this stream is dead and what follows depends on it";
 
 /// An attempt at a job, under its lease.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ pub struct JobFinish {
     /// When it ended.
     pub finished_at_ms: TimeMs,
     /// Whether the stream stops here until a person acts.
-    pub blocks_stream: bool,
+    pub pauses_stream: bool,
 }
 
 impl JobFinish {
@@ -103,7 +103,7 @@ pub fn finish(attempt: &Attempt<'_>, outcome: Outcome, backoff: Backoff, now_ms:
         reason: reason.map(shorten),
         started_at_ms,
         finished_at_ms: now_ms,
-        blocks_stream: state == JobState::Dead && policy == Policy::Block,
+        pauses_stream: state == JobState::Dead && policy == Policy::Block,
     }
 }
 
@@ -179,8 +179,8 @@ mod tests {
         let dead = || Outcome::Dead { reason: "x".to_owned() };
         let blocks = end(&job(JobKind::AccountSettle, 0, 0), dead(), Backoff::default(), 5, 0.0);
         let parks = end(&job(JobKind::StripeEvent, 0, 0), dead(), Backoff::default(), 5, 0.0);
-        assert!(blocks.blocks_stream);
-        assert!(!parks.blocks_stream);
+        assert!(blocks.pauses_stream);
+        assert!(!parks.pauses_stream);
     }
 
     #[test]

@@ -93,29 +93,6 @@ impl Account {
         grants + holds + hold_ids + self.open.clawed.capacity() * size_of::<(i64, Credits)>()
     }
 
-    /// An expired grant with credits that no open hold needs, and their number.
-    pub(super) fn find_expired_grant(&self, now_ms: TimeMs) -> Option<(i64, Credits)> {
-        let spendable = self.available().max(Credits::ZERO);
-        let ended = self.open.grants.iter().filter(|grant| grant.has_expired(now_ms));
-        ended.map(|grant| (grant.seq, grant.remaining.min(spendable))).find(|(_, credits)| *credits > Credits::ZERO)
-    }
-
-    /// When the account must next be settled, if it does not change before; `None` if never. That is the earliest
-    /// expiry of an open hold or, while there are credits that no hold needs, of a grant: a hold keeps the expired
-    /// credits that it rests on.
-    ///
-    /// It does not depend on the present, so the stored value stays valid until the account changes.
-    pub fn next_settle_at_ms(&self) -> Option<TimeMs> {
-        let holds = self.open.holds.iter().map(|hold| hold.expires_at_ms);
-        let grants = self
-            .open
-            .grants
-            .iter()
-            .filter(|_| self.available() > Credits::ZERO)
-            .filter_map(|grant| grant.expires_at_ms);
-        holds.chain(grants).min()
-    }
-
     /// Credits clawed back from a grant so far.
     pub fn clawed_back(&self, grant: i64) -> Credits {
         self.open.clawed.iter().find(|(seq, _)| *seq == grant).map_or(Credits::ZERO, |(_, total)| *total)

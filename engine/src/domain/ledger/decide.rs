@@ -2,7 +2,7 @@
 
 use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX};
 use super::command::{Command, Op, Spend};
-use super::entry::{Burn, Detail, Entry, EntryKind, GrantKind};
+use super::entry::{Detail, Entry, EntryKind, GrantKind};
 use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::error::Refusal;
@@ -17,10 +17,10 @@ pub struct Decision {
     pub entries: Vec<Entry>,
 }
 
-/// Decides a command. Expired holds and grants are settled first, so the result does not depend on when a timer
-/// fires.
+/// Decides a command. Expired holds and grants are settled first (see `expire`), so the result does not depend on when
+/// a timer fires.
 pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<Decision, Refusal> {
-    let mut draft = Draft { account: account.clone(), entries: Vec::new(), now_ms };
+    let mut draft = Draft::new(account, now_ms);
     draft.settle();
     match &command.op {
         Op::Grant { kind, amount, expires_at_ms } => {
@@ -51,25 +51,18 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
     Ok(Decision { account: draft.account, entries: draft.entries })
 }
 
-impl Account {
-    /// The account at `now_ms`, without expired holds and grants that no decision has settled yet. Only for
-    /// reading; the next decision writes it.
-    #[must_use]
-    pub fn settled(&self, now_ms: TimeMs) -> Self {
-        let mut draft = Draft { account: self.clone(), entries: Vec::new(), now_ms };
-        draft.settle();
-        draft.account
-    }
-}
-
-struct Draft {
-    account: Account,
+pub(super) struct Draft {
+    pub(super) account: Account,
     entries: Vec<Entry>,
-    now_ms: TimeMs,
+    pub(super) now_ms: TimeMs,
 }
 
 impl Draft {
-    fn push(
+    pub(super) fn new(account: &Account, now_ms: TimeMs) -> Self {
+        Self { account: account.clone(), entries: Vec::new(), now_ms }
+    }
+
+    pub(super) fn push(
         &mut self,
         command: &Command,
         kind: EntryKind,
@@ -97,21 +90,6 @@ impl Draft {
         };
         self.account.apply(&entry);
         self.entries.push(entry);
-    }
-
-    /// Releases expired holds and expires grants. A hold reserves a number of credits, not particular ones: it
-    /// rests on those that expire last, and an expired grant keeps only credits that an open hold cannot find
-    /// elsewhere.
-    fn settle(&mut self) {
-        let command = Command::settle();
-        while let Some(hold) = self.account.open.holds.iter().find(|hold| hold.expires_at_ms <= self.now_ms).cloned() {
-            let detail = Detail { reason: Some("expired".to_owned()), ..Detail::default() };
-            self.push(&command, EntryKind::Release, (Credits::ZERO, -hold.amount), Some(&hold.id), detail);
-        }
-        while let Some((grant, credits)) = self.account.find_expired_grant(self.now_ms) {
-            let detail = Detail { burned: vec![Burn { grant, credits }], grant: Some(grant), ..Detail::default() };
-            self.push(&command, EntryKind::Expire, (-credits, Credits::ZERO), None, detail);
-        }
     }
 
     fn grant(

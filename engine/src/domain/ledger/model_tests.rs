@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
-mod example;
+pub(super) mod example;
 mod history;
 mod model;
 

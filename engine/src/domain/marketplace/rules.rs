@@ -18,7 +18,8 @@ use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::github::{Action, Purchase};
 use crate::domain::job::{NewJob, Outcome};
-use crate::domain::ledger::{Command, GrantKind, Op};
+use crate::domain::ledger::Command;
+use crate::domain::period_credits::period_grant;
 use crate::plan::Plan;
 
 /// The idempotency key of a period's grant.
@@ -138,8 +139,7 @@ pub fn settle(
     let due = account.next_period(terms.grace_ms).filter(|period| period.due_ms <= now_ms);
     if let (Some(customer), Some(period)) = (customer, due) {
         account.granted_until_ms = Some(period.until_ms);
-        if terms.credits > Credits::ZERO {
-            let op = Op::Grant { kind: GrantKind::Included, amount: terms.credits, expires_at_ms: None };
+        if let Some(op) = period_grant(terms.credits) {
             let reference = format!("github:{}:{}", account.github_account_id, period::day(period.from_ms));
             let key = grant_key(account.github_account_id, period.from_ms);
             let command = Command::internal(op, "marketplace", key).with_reference(reference);

@@ -4,14 +4,14 @@
 
 use super::{Class, Difference, Repair};
 use crate::domain::customer::Customer;
-use crate::domain::webhook::{EventKind, shape};
+use crate::domain::webhook::{EventKind, fields};
 use serde_json::{Value, json};
 
 /// Compares one of Stripe's customers. `linked` is the customer linked to it, `named` the one in its metadata. With
 /// neither, it is unrelated to Bursar.
 pub fn compare(object: &Value, linked: Option<&Customer>, named: Option<&Customer>) -> Option<Difference> {
-    let id = shape::id(&object["id"])?;
-    let name = shape::bursar_customer_id(&shape::metadata_of(object));
+    let id = fields::id(&object["id"])?;
+    let name = fields::bursar_customer_id(&fields::metadata_of(object));
     let difference = |class, ours: String, theirs: &str| Some(Difference::new(class, &id, ours, theirs));
     match (linked, name, named) {
         (Some(linked), Some(name), _) if linked.id.as_str() != name => {

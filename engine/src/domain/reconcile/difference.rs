@@ -2,7 +2,7 @@
 
 use super::Class;
 use crate::domain::webhook::EventKind;
-use crate::domain::webhook::shape::{self, InvoiceShape};
+use crate::domain::webhook::fields::{self, InvoiceFields};
 use crate::ids::CustomerId;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -91,8 +91,8 @@ impl Difference {
 pub fn affected_objects(event: &Value) -> impl Iterator<Item = String> {
     let object = &event["data"]["object"];
     let direct = [&object["id"], &object["charge"], &object["payment_intent"], &object["invoice"]];
-    let direct: Vec<String> = direct.into_iter().filter_map(shape::id).collect();
-    direct.into_iter().chain(InvoiceShape::read(object).subscription_id)
+    let direct: Vec<String> = direct.into_iter().filter_map(fields::id).collect();
+    direct.into_iter().chain(InvoiceFields::read(object).subscription_id)
 }
 
 /// Drops differences in objects that a recent event affects. The event is still on its way, or happened between the

@@ -1,7 +1,7 @@
 //! Events: relevant ones that never arrived.
 
 use super::{Class, Difference, Repair};
-use crate::domain::webhook::{EventKind, shape};
+use crate::domain::webhook::{EventKind, fields};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use std::collections::HashSet;
 /// done.
 pub fn compare(events: &[Value], known: &HashSet<String>) -> Vec<Difference> {
     let missing = |event: &Value| {
-        let id = shape::id(&event["id"]).filter(|id| !known.contains(id))?;
+        let id = fields::id(&event["id"]).filter(|id| !known.contains(id))?;
         let kind = event["type"].as_str().and_then(EventKind::parse)?;
         let difference = Difference::new(Class::EventMissing, &id, "never came", kind.as_str());
         Some(difference.with_repair(Repair::StoreEvent(event.clone())))

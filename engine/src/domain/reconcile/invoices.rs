@@ -2,7 +2,7 @@
 
 use super::{Class, Difference};
 use crate::domain::job::Outcome;
-use crate::domain::webhook::shape::{InvoiceShape, IsPro};
+use crate::domain::webhook::fields::{InvoiceFields, IsPro};
 use crate::domain::webhook::{self, EventKind, Facts};
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ pub const EVENT_KIND: EventKind = EventKind::InvoicePaid;
 /// Compares one of Stripe's invoices with Bursar's records. `granted` holds the invoices with credits in the
 /// ledger.
 pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Difference> {
-    let said = InvoiceShape::read(facts.object);
+    let said = InvoiceFields::read(facts.object);
     let id = said.id.as_deref().filter(|id| !granted.contains(*id))?;
     let money = format!(
         "paid {} {}",

@@ -4,24 +4,24 @@ use super::{Class, Difference};
 use crate::amount::MoneyMinor;
 use crate::domain::operation::{Operation, Request, State};
 use crate::domain::webhook::EventKind;
-use crate::domain::webhook::shape::{ChargeShape, OPERATION_METADATA_KEY, PaymentIntentShape};
+use crate::domain::webhook::fields::{ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::ids::OperationId;
 use serde_json::json;
 
 /// The operation that a charge names and the PaymentIntent that paid it. `None` if the charge took no money or pays
 /// something else (an invoice's charge has no such metadata of its own).
-pub fn named_operation(charge: &ChargeShape) -> Option<(&str, &str)> {
+pub fn named_operation(charge: &ChargeFields) -> Option<(&str, &str)> {
     let name = charge.metadata.get(OPERATION_METADATA_KEY).filter(|_| charge.is_paid && charge.invoice_id.is_none())?;
     Some((name, charge.payment_intent_id.as_deref()?))
 }
 
 /// The operation that a charge names, if the id is valid.
-pub fn operation_id(charge: &ChargeShape) -> Option<OperationId> {
+pub fn operation_id(charge: &ChargeFields) -> Option<OperationId> {
     named_operation(charge).and_then(|(name, _)| OperationId::parse(name).ok())
 }
 
 /// Compares a charge with the operation that it names. `is_granted`: the ledger has the credits of its PaymentIntent.
-pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: bool) -> Option<Difference> {
+pub fn compare(charge: &ChargeFields, operation: Option<&Operation>, is_granted: bool) -> Option<Difference> {
     let (name, intent) = named_operation(charge)?;
     let money = describe_amount(charge.amount, charge.currency.as_deref());
     let found = |class, ours: String| Difference::new(class, intent, ours, format!("paid {money} for {name}"));
@@ -59,7 +59,7 @@ pub fn compare(charge: &ChargeShape, operation: Option<&Operation>, is_granted: 
 
 /// Compares a payment that Stripe's charges do not include. `theirs` is the PaymentIntent, fetched by id. This
 /// never takes credits away: a person must decide which side is right.
-pub fn compare_unlisted(operation: &Operation, theirs: Option<&PaymentIntentShape>) -> Option<Difference> {
+pub fn compare_unlisted(operation: &Operation, theirs: Option<&PaymentIntentFields>) -> Option<Difference> {
     let id = operation.stripe_id.as_deref()?;
     let theirs = match theirs.map(|intent| intent.status.as_deref().unwrap_or("no status")) {
         Some("succeeded") => return None,
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::amount::Credits;
     use crate::domain::operation::UsageCharge;
-    use crate::domain::webhook::shape::Metadata;
+    use crate::domain::webhook::fields::Metadata;
     use crate::ids::CustomerId;
 
     fn operation(state: State, stripe_id: Option<&str>) -> Operation {
@@ -98,8 +98,8 @@ mod tests {
         Operation { state, stripe_id: stripe_id.map(str::to_owned), ..new }
     }
 
-    fn charge(operation: &Operation) -> ChargeShape {
-        ChargeShape {
+    fn charge(operation: &Operation) -> ChargeFields {
+        ChargeFields {
             id: Some("ch_1".to_owned()),
             stripe_customer_id: Some("cus_1".to_owned()),
             payment_intent_id: Some("pi_1".to_owned()),
@@ -107,7 +107,7 @@ mod tests {
             currency: Some("usd".to_owned()),
             is_paid: true,
             metadata: Metadata::from([(OPERATION_METADATA_KEY.to_owned(), operation.id.to_string())]),
-            ..ChargeShape::default()
+            ..ChargeFields::default()
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn another_amount_than_was_asked_for_is_left_to_a_person() {
         let open = operation(State::Processing, None);
-        let other = ChargeShape { amount: Some(MoneyMinor(1)), ..charge(&open) };
+        let other = ChargeFields { amount: Some(MoneyMinor(1)), ..charge(&open) };
         assert_eq!(class(compare(&other, Some(&open), false).as_ref()), Some((Class::PaymentMismatch, false)));
     }
 
@@ -153,9 +153,9 @@ mod tests {
     #[test]
     fn charges_that_took_no_money_or_pay_invoices_or_are_not_ours_are_passed_over() {
         let open = operation(State::Processing, None);
-        let failed = ChargeShape { is_paid: false, ..charge(&open) };
-        let of_invoice = ChargeShape { invoice_id: Some("in_1".to_owned()), ..charge(&open) };
-        let strange = ChargeShape { metadata: Metadata::new(), ..charge(&open) };
+        let failed = ChargeFields { is_paid: false, ..charge(&open) };
+        let of_invoice = ChargeFields { invoice_id: Some("in_1".to_owned()), ..charge(&open) };
+        let strange = ChargeFields { metadata: Metadata::new(), ..charge(&open) };
         for other in [failed, of_invoice, strange] {
             assert_eq!(compare(&other, Some(&open), false), None);
         }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn credits_without_a_payment_are_reported_and_never_taken_away() {
         let settled = operation(State::Succeeded, Some("pi_1"));
-        let intent = |status: &str| PaymentIntentShape { status: Some(status.to_owned()), ..Default::default() };
+        let intent = |status: &str| PaymentIntentFields { status: Some(status.to_owned()), ..Default::default() };
         assert_eq!(compare_unlisted(&settled, Some(&intent("succeeded"))), None);
         for theirs in [None, Some(&intent("canceled"))] {
             assert_eq!(class(compare_unlisted(&settled, theirs).as_ref()), Some((Class::PaymentUnpaid, false)));
@@ -175,7 +175,7 @@ mod tests {
     fn another_currency_than_was_asked_for_is_left_to_a_person() {
         let open = operation(State::Processing, None);
         for currency in [Some("eur".to_owned()), None] {
-            let other = ChargeShape { currency, ..charge(&open) };
+            let other = ChargeFields { currency, ..charge(&open) };
             assert_eq!(class(compare(&other, Some(&open), false).as_ref()), Some((Class::PaymentMismatch, false)));
         }
     }

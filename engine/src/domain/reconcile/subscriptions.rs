@@ -5,7 +5,7 @@ use crate::clock::rfc3339;
 use crate::domain::effect::Effect;
 use crate::domain::job::Outcome;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape::{self, IsPro, SubscriptionShape};
+use crate::domain::webhook::fields::{self, IsPro, SubscriptionFields};
 use crate::domain::webhook::{self, EventKind, Facts};
 use serde_json::Value;
 
@@ -17,9 +17,9 @@ pub const EVENT_KIND: EventKind = EventKind::SubscriptionUpdated;
 /// A Stripe account may serve other business: a subscription of an unknown customer matters only if it is to Pro or
 /// was made by Bursar.
 pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
-    let said = SubscriptionShape::read(facts.object);
+    let said = SubscriptionFields::read(facts.object);
     let id = said.id.as_deref()?;
-    let is_ours = || said.is_pro(facts.pro) == IsPro::Yes || shape::bursar_customer_id(&said.metadata).is_some();
+    let is_ours = || said.is_pro(facts.pro) == IsPro::Yes || fields::bursar_customer_id(&said.metadata).is_some();
     let theirs = describe_theirs(&said);
     let found = |class, ours: String| Some(Difference::new(class, id, ours, theirs.clone()));
     let verdict = webhook::decide(facts);
@@ -60,7 +60,7 @@ fn describe_ours(ours: &Subscription) -> String {
     describe(&ours.status, ours.cancel_at_period_end, ours.current_period_end_ms)
 }
 
-fn describe_theirs(said: &SubscriptionShape) -> String {
+fn describe_theirs(said: &SubscriptionFields) -> String {
     let ends_ms =
         said.current_period_end_ms.or_else(|| said.items.iter().filter_map(|i| i.current_period_end_ms).max());
     describe(said.status.as_deref().unwrap_or("no status"), said.cancel_at_period_end, ends_ms)

@@ -4,8 +4,8 @@
 //! two events apart. Everything else that Stripe documents as null, missing or of changing type
 //! (`request`, `account`, `context`, `pending_webhooks`) is not looked at.
 
+use super::fields::{clean, id, stripe_customer_id};
 use super::kind::EventKind;
-use super::shape::{clean, id, stripe_customer_id};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -1,8 +1,8 @@
 //! One logical invoice and one logical subscription, rendered as each API version would.
 
+use super::fields::ProPrice;
 use super::kind::EventKind;
 use super::rules::Facts;
-use super::shape::ProPrice;
 use crate::amount::Credits;
 use crate::domain::customer::Customer;
 use crate::domain::effect::Verdict;
@@ -37,7 +37,7 @@ impl Version {
     }
 }
 
-/// What an invoice says, in no particular shape.
+/// What an invoice says, independent of an API version.
 #[derive(Debug, Clone)]
 pub(crate) struct InvoiceDoc {
     pub id: &'static str,
@@ -121,7 +121,7 @@ impl InvoiceDoc {
     }
 }
 
-/// What a subscription says, in no particular shape.
+/// What a subscription says, independent of an API version.
 #[derive(Debug, Clone)]
 pub(crate) struct SubscriptionDoc {
     pub id: &'static str,

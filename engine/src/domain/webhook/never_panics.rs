@@ -167,7 +167,7 @@ fn check(object: &Value, knows_row: Option<&str>, plan: Plan) {
             assert!(verdict.effects.is_empty(), "{verdict:?}");
         }
     }
-    let invoice = super::shape::InvoiceShape::read(object);
+    let invoice = super::fields::InvoiceFields::read(object);
     assert!(invoice.failure_in_words().chars().count() < 2_000);
     assert!(!(invoice.lines.is_empty() && invoice.is_pro(&by_id()) == IsPro::No));
 }

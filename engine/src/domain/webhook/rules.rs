@@ -7,7 +7,7 @@
 //!   event types announce it and however often.
 //! * The plan follows the subscriptions: Pro while one of them gives it.
 //! * An ended subscription never comes back.
-//! * Old news changes nothing except credits that were paid for.
+//! * A late event changes nothing, but a payment it reports still brings its credits.
 //!
 //! An object that lacks what a rule needs is never skipped: its event is dead with a reason that begins with a stable
 //! word (`shape_incomplete`, `pro_undecidable`, `customer_…`), which support can search for.
@@ -15,8 +15,8 @@
 mod invoice;
 mod subscription;
 
+use super::fields::{self, InvoiceFields, ProPrice, SubscriptionFields};
 use super::kind::EventKind;
-use super::shape::{self, InvoiceShape, ProPrice, SubscriptionShape};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
@@ -59,6 +59,9 @@ pub struct Lookup {
     pub subscription_id: Option<String>,
 }
 
+/// What a rule returns. `Err` ends it early, also with the normal `Outcome::Done` when there is nothing to do.
+type RuleResult = Result<Verdict, Outcome>;
+
 /// What to look up before [`decide`].
 pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
     let (metadata, subscription_id) = match kind {
@@ -68,14 +71,14 @@ pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
         | EventKind::SubscriptionPaused
         | EventKind::SubscriptionResumed
         | EventKind::SubscriptionTrialWillEnd => {
-            let subscription = SubscriptionShape::read(object);
+            let subscription = SubscriptionFields::read(object);
             (subscription.metadata, subscription.id)
         }
         EventKind::InvoicePaid
         | EventKind::InvoicePaymentSucceeded
         | EventKind::InvoicePaymentFailed
         | EventKind::InvoicePaymentActionRequired => {
-            let invoice = InvoiceShape::read(object);
+            let invoice = InvoiceFields::read(object);
             (invoice.metadata, invoice.subscription_id)
         }
         EventKind::InvoicePaymentPaid
@@ -99,17 +102,17 @@ pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
         | EventKind::DisputeFundsWithdrawn
         | EventKind::DisputeFundsReinstated
         | EventKind::CheckoutCompleted => {
-            let mut metadata = shape::metadata_of(object);
+            let mut metadata = fields::metadata_of(object);
             if let Some(id) = object["client_reference_id"].as_str() {
                 // Of a Checkout session. Source: Stripe, "The Session object".
-                metadata.entry(shape::CUSTOMER_METADATA_KEY.to_owned()).or_insert_with(|| id.to_owned());
+                metadata.entry(fields::CUSTOMER_METADATA_KEY.to_owned()).or_insert_with(|| id.to_owned());
             }
             (metadata, None)
         }
     };
     Lookup {
-        stripe_customer_id: shape::stripe_customer_id(object),
-        bursar_customer_id: shape::bursar_customer_id(&metadata),
+        stripe_customer_id: fields::stripe_customer_id(object),
+        bursar_customer_id: fields::bursar_customer_id(&metadata),
         subscription_id,
     }
 }
@@ -134,7 +137,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
         | EventKind::SubscriptionTrialWillEnd => subscription::updated(facts),
         EventKind::SubscriptionDeleted => subscription::deleted(facts),
         EventKind::CustomerCreated | EventKind::CustomerUpdated => linked(facts),
-        // These need answers from Stripe, so the use case that asks decides them.
+        // These need answers from Stripe: `usecase::handler::stripe` decides them.
         EventKind::InvoicePaymentPaid
         | EventKind::CustomerDeleted
         | EventKind::PaymentIntentSucceeded
@@ -159,12 +162,12 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
 }
 
 /// Links a Stripe customer to our customer that its metadata names, unless they are linked.
-fn linked(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
+fn linked(facts: &Facts<'_>) -> RuleResult {
     if facts.customer.is_none() {
         // Not everything in the Stripe account is ours.
         return Err(Outcome::Done);
     }
-    let owner = facts.owner(shape::stripe_customer_id(facts.object).as_ref())?;
+    let owner = facts.owner(fields::stripe_customer_id(facts.object).as_ref())?;
     Ok(owner.verdict(facts, None, None))
 }
 
@@ -203,7 +206,7 @@ impl<'a> Facts<'a> {
             )));
         }
         let link = match (&customer.stripe_customer_id, stripe_customer_id) {
-            // One that was deleted at Stripe still has its say, but nothing new is made of it.
+            // Events of a former (deleted) Stripe customer still count, but it is not linked again.
             (None, Some(id)) if !is_former => {
                 Some(Effect::StripeLink { customer_id: customer.id.clone(), stripe_customer_id: id.clone() })
             }
@@ -223,8 +226,8 @@ impl<'a> Facts<'a> {
 }
 
 impl Owner<'_> {
-    /// Done, with the changes among these. Pro counts as a change even if the customer has it: what else gives Pro may
-    /// end before this is written.
+    /// The verdict `Done` with those of `row` and `plan` that change something. Pro is written even if the customer has
+    /// it, because its other source of Pro may end before this commits.
     fn verdict(self, facts: &Facts<'_>, row: Option<Subscription>, plan: Option<Plan>) -> Verdict {
         let row = row.filter(|row| facts.stored() != Some(row)).map(Effect::SubscriptionPut);
         let plan = plan.filter(|plan| *plan == Plan::Pro || *plan != self.customer.plan);

@@ -16,7 +16,7 @@ use super::account::AccountWrite;
 use super::{Db, attempt, job, stream};
 use crate::clock::TimeMs;
 use crate::domain::effect::Effect;
-use crate::domain::job::{BLOCKED, JobFinish, Wake};
+use crate::domain::job::{JobFinish, PAUSED_BY_DEAD_JOB, Wake};
 use crate::domain::ledger::Entry;
 use crate::error::Result;
 use accounts::{LeftOut, write_accounts};
@@ -59,7 +59,7 @@ pub enum UnitResult {
 /// or, if the connection broke during COMMIT, that this is unknown: the caller must reload the accounts before its
 /// next decision.
 pub async fn commit_units(db: &Db, units: &[Unit], node: &str, now_ms: TimeMs) -> Result<Vec<UnitResult>> {
-    if db.is_postgres() && !db.is_hasty() && units.iter().all(Unit::is_plain) {
+    if db.is_postgres() && !db.short_lock_wait() && units.iter().all(Unit::is_plain) {
         return plain::commit_plain(db, units).await;
     }
     let mut results = reject_duplicates(units);
@@ -228,6 +228,6 @@ impl<'a> Attempt<'a> {
 }
 
 fn lease(finish: &JobFinish) -> (&str, i64, Option<&str>) {
-    let pause = finish.blocks_stream.then_some(BLOCKED);
+    let pause = finish.pauses_stream.then_some(PAUSED_BY_DEAD_JOB);
     (&finish.stream_key, finish.epoch, pause)
 }

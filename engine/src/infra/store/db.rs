@@ -27,8 +27,8 @@ const IDLE_TEST_MS: u64 = 1_000;
 /// instead of holding its connection forever. It is longer than the deadlock timeout, which ends only one of the
 /// transactions in a deadlock.
 const LOCK_TIMEOUT_MS: &str = "2000";
-/// The same for hasty callers: others would share the wait for a row that is known to be locked.
-const HASTY_LOCK_TIMEOUT_MS: u64 = 100;
+/// The same for rows that are known to be locked: other items would share the wait.
+const SHORT_LOCK_TIMEOUT_MS: u64 = 100;
 
 /// How long a transaction may wait for its next statement before Postgres ends it. Transactions contain no other
 /// calls, so one that waits this long belongs to a host that is gone, and would keep its rows locked until the
@@ -149,7 +149,7 @@ pub struct Db {
     write: DatabaseConnection,
     read: DatabaseConnection,
     connections_max: u32,
-    is_hasty: bool,
+    short_lock_wait: bool,
 }
 
 /// The usage of a pool.
@@ -176,7 +176,7 @@ impl Db {
             let write = Database::connect(sqlite_options(options, 1)).await?;
             let read = Database::connect(sqlite_options(options, SQLITE_READERS_MAX)).await?;
             let ledger = Kept::new(read.clone(), SQLITE_READERS_MAX);
-            return Ok(Self { ledger, write, read, connections_max, is_hasty: false });
+            return Ok(Self { ledger, write, read, connections_max, short_lock_wait: false });
         }
         if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
             return Err(Error::Config(vec!["DATABASE_URL must begin with postgres:// or sqlite://".to_owned()]));
@@ -187,18 +187,18 @@ impl Db {
             write: connect(Lane::Write).await?,
             read: connect(Lane::Read).await?,
             connections_max,
-            is_hasty: false,
+            short_lock_wait: false,
         })
     }
 
-    /// The same database, but with a short wait for locked rows if `is_hasty`.
-    pub fn in_haste(&self, is_hasty: bool) -> Self {
-        Self { is_hasty, ..self.clone() }
+    /// The same database, but with a short wait for locked rows if `short_lock_wait`.
+    pub fn with_short_lock_wait(&self, short_lock_wait: bool) -> Self {
+        Self { short_lock_wait, ..self.clone() }
     }
 
     /// Whether waits for locked rows are short.
-    pub fn is_hasty(&self) -> bool {
-        self.is_hasty
+    pub fn short_lock_wait(&self) -> bool {
+        self.short_lock_wait
     }
 
     /// Connection for reads outside a transaction.
@@ -220,8 +220,8 @@ impl Db {
     pub async fn begin(&self) -> Result<DatabaseTransaction> {
         let tx = self.write.begin().await?;
         // SQLite has no row locks.
-        if self.is_hasty && self.is_postgres() {
-            tx.execute_unprepared(&format!("SET LOCAL lock_timeout = {HASTY_LOCK_TIMEOUT_MS}")).await?;
+        if self.short_lock_wait && self.is_postgres() {
+            tx.execute_unprepared(&format!("SET LOCAL lock_timeout = {SHORT_LOCK_TIMEOUT_MS}")).await?;
         }
         Ok(tx)
     }

@@ -2,7 +2,7 @@
 
 use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
-use crate::domain::job::{BLOCKED, Job, JobState};
+use crate::domain::job::{Job, JobState, PAUSED_BY_DEAD_JOB};
 use crate::error::Result;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -297,7 +297,8 @@ pub(super) async fn stream_unblock(db: &impl ConnectionTrait, dead: &Job) -> Res
                AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key AND j.state = 'dead' \
                AND j.id <> $3 AND j.finished_at_ms > $4)";
     let died_at_ms = dead.finished_at_ms.unwrap_or(0);
-    let values = [dead.stream_key.as_str().into(), BLOCKED.into(), dead.id.as_str().into(), died_at_ms.into()];
+    let values =
+        [dead.stream_key.as_str().into(), PAUSED_BY_DEAD_JOB.into(), dead.id.as_str().into(), died_at_ms.into()];
     execute(db, sql, values).await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::error::StripeError;
 use super::gateway::{Answer, Gateway};
 use crate::amount::MoneyMinor;
-use crate::domain::webhook::shape::{CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY, ROUND_METADATA_KEY};
+use crate::domain::webhook::fields::{CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY, ROUND_METADATA_KEY};
 use serde_json::Value;
 use std::collections::HashMap;
 use stripe_billing::invoice::{ListInvoice, PayInvoice, RetrieveInvoice};

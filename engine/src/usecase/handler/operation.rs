@@ -18,7 +18,7 @@ use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::operation::{Operation, Problem, Request, State, Task};
-use crate::domain::webhook::shape::PaymentIntentShape;
+use crate::domain::webhook::fields::PaymentIntentFields;
 use crate::error::Result;
 use crate::ids::OperationId;
 use crate::infra::store::{customer, operation};
@@ -58,13 +58,13 @@ pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) 
     job
 }
 
-/// The job that looks again and again whether something has changed at Stripe, in a stream of its own:
-/// the customer's events must not wait behind it.
-fn look_job(operation: &Operation, at_ms: TimeMs) -> NewJob {
-    NewJob { stream_key: None, ..job(operation, operation.look_key(), at_ms) }
+/// The job that checks from time to time whether something has changed at Stripe, in its own stream: the customer's
+/// events must not wait behind it.
+fn check_job(operation: &Operation, at_ms: TimeMs) -> NewJob {
+    NewJob { stream_key: None, ..job(operation, operation.check_key(), at_ms) }
 }
 
-/// The job that takes over what a look has found, in its turn among the customer's events.
+/// The job that decides about a change that a check has found, in its turn among the customer's events.
 fn settle_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
     let unique_key = Some(format!("{}:settle:{at_ms}", operation.job_key()));
     NewJob { unique_key, ..operation_job(operation, customer, at_ms) }
@@ -174,9 +174,9 @@ impl Run<'_> {
         Verdict { outcome: Outcome::Cancel { reason: format!("a new round begins: {why}") }, ledger: None, effects }
     }
 
-    /// The key is too old for another call, and Stripe has nothing of the operation: another key takes its
-    /// place, as soon as what was called last must have come to light.
-    fn with_another_key(&self, what: &str) -> Verdict {
+    /// The key is too old for another call, and Stripe has nothing of the operation. A new key takes its place once the
+    /// last call's result would have shown at Stripe; until then the job snoozes.
+    fn new_key_when_safe(&self, what: &str) -> Verdict {
         if self.operation.key_is_stale(self.now_ms) {
             return self.new_round(&format!("the key is too old to be tried again, and {what}"));
         }
@@ -229,7 +229,7 @@ fn given_up(message: &str) -> Problem {
 
 /// A decline in the words of the operation.
 fn declined(decline: &Decline) -> Problem {
-    let intent = PaymentIntentShape::read(&decline.payment_intent);
+    let intent = PaymentIntentFields::read(&decline.payment_intent);
     Problem {
         code: decline.code.clone(),
         message: decline.message.clone(),
@@ -241,7 +241,7 @@ fn declined(decline: &Decline) -> Problem {
 }
 
 /// What the customer's browser needs to finish a payment on session.
-fn authentication(intent: &PaymentIntentShape) -> Problem {
+fn authentication(intent: &PaymentIntentFields) -> Problem {
     Problem {
         code: "authentication_required".to_owned(),
         message: "The bank requires authentication: finish the payment on session with the client secret.".to_owned(),
@@ -253,7 +253,7 @@ fn authentication(intent: &PaymentIntentShape) -> Problem {
 }
 
 /// What the last failure of a PaymentIntent says.
-fn failure(intent: &PaymentIntentShape) -> Problem {
+fn failure(intent: &PaymentIntentFields) -> Problem {
     Problem {
         code: intent.error_code.clone().unwrap_or_else(|| "card_declined".to_owned()),
         message: intent.error_message.clone().unwrap_or_else(|| "The payment was declined.".to_owned()),

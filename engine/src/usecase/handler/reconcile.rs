@@ -22,7 +22,7 @@ use crate::domain::job::Outcome;
 use crate::domain::reconcile::difference::{affected_objects, drop_recent};
 use crate::domain::reconcile::{Difference, Finding, Phase, Reconciliation, Repair, State, Step};
 use crate::domain::webhook::delivery::delivery;
-use crate::domain::webhook::shape;
+use crate::domain::webhook::fields;
 use crate::error::Result;
 use crate::ids::ReconciliationId;
 use crate::infra::store::reconciliation as rows;
@@ -192,7 +192,7 @@ impl<'a> Walk<'a> {
         let until_s = self.now_ms / 1_000 + CLOCK_SLACK_S;
         for _ in 0..TOLD_PAGES_MAX {
             let list = self.deps.stripe.event_list(since_s, until_s, false, after.as_deref()).await?;
-            told.extend(shape::rows(&list).iter().flat_map(affected_objects));
+            told.extend(fields::rows(&list).iter().flat_map(affected_objects));
             after = next_of(&list);
             if after.is_none() {
                 break;
@@ -259,6 +259,6 @@ impl<'a> Walk<'a> {
 
 /// Where the page after a list of Stripe's begins.
 fn next_of(list: &Value) -> Option<String> {
-    let last = shape::rows(list).last().and_then(|row| shape::id(&row["id"]));
+    let last = fields::rows(list).last().and_then(|row| fields::id(&row["id"]));
     last.filter(|_| list["has_more"] == true)
 }

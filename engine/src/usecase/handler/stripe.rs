@@ -98,7 +98,7 @@ impl StripeEvent {
 /// Whether a failed payment is older news than the payment of the same invoice.
 async fn was_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelope: Option<&Envelope>) -> Result<bool> {
     let failed = envelope.filter(|envelope| envelope.kind == Some(EventKind::InvoicePaymentFailed));
-    let invoice = failed.and_then(|envelope| envelope.object.as_ref()).and_then(webhook::shape::id);
+    let invoice = failed.and_then(|envelope| envelope.object.as_ref()).and_then(webhook::fields::id);
     let Some(invoice) = invoice else { return Ok(false) };
     Ok(account::entry_find_by_key(db, &customer.id, &webhook::grant_key(&invoice)).await?.is_some())
 }

@@ -4,7 +4,7 @@ use super::{AccountArgs, Deps, args};
 use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
-use crate::domain::webhook::shape::{self, CUSTOMER_METADATA_KEY};
+use crate::domain::webhook::fields::{self, CUSTOMER_METADATA_KEY};
 use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::infra::store::customer;
@@ -39,7 +39,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         let is_stale = now_ms - claimed.job.created_at_ms >= KEY_TURN_MS;
         if is_stale || claimed.job.attempt > 0 || claimed.job.rescues > 0 {
             let list = deps.stripe.customer_list(&customer.email).await?;
-            let own = shape::rows(&list).iter().find(|row| row["metadata"][CUSTOMER_METADATA_KEY] == id.as_str());
+            let own = fields::rows(&list).iter().find(|row| row["metadata"][CUSTOMER_METADATA_KEY] == id.as_str());
             if let Some(own) = own {
                 return Ok(own.clone());
             }
@@ -59,7 +59,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         }
     };
     Ok(match made.await {
-        Ok(object) => match shape::id(&object["id"]) {
+        Ok(object) => match fields::id(&object["id"]) {
             Some(stripe_customer_id) => Verdict {
                 outcome: Outcome::Done,
                 ledger: None,

@@ -1,4 +1,4 @@
-//! What follows from the present state of a subscription, whoever asked Stripe for it.
+//! Applies the rules of events to a subscription that Stripe answered, for events and operations alike.
 
 use super::Deps;
 use super::operation::count;
@@ -8,21 +8,26 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::operation::State;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape::{self, OPERATION_METADATA_KEY};
+use crate::domain::webhook::fields::{self, OPERATION_METADATA_KEY};
 use crate::domain::webhook::{self, EventKind, Facts};
 use crate::error::Result;
 use crate::ids::OperationId;
 use crate::infra::store::{operation, subscription};
 use serde_json::Value;
 
-/// What follows from a subscription as Stripe has it now, with its latest invoice inside, by the rules
-/// that events go through. So a lost or late event of either is made up for by the next one.
-pub(super) async fn learn(deps: &Deps, customer: Option<Customer>, object: &Value, now_ms: TimeMs) -> Result<Verdict> {
+/// The verdict of the event rules on a subscription as Stripe has it now, with its latest invoice inside. So the next
+/// event makes up for a lost or late one of either.
+pub(super) async fn apply_rules(
+    deps: &Deps,
+    customer: Option<Customer>,
+    object: &Value,
+    now_ms: TimeMs,
+) -> Result<Verdict> {
     let rows = match &customer {
         Some(customer) => subscription::subscription_list(deps.db.read(), &customer.id).await?,
         None => Vec::new(),
     };
-    let stored = shape::id(&object["id"]).and_then(|id| rows.iter().find(|row| row.id == id).cloned());
+    let stored = fields::id(&object["id"]).and_then(|id| rows.iter().find(|row| row.id == id).cloned());
     let facts = |kind, object, subscription| Facts {
         kind,
         object,
@@ -44,7 +49,7 @@ pub(super) async fn learn(deps: &Deps, customer: Option<Customer>, object: &Valu
     if !invoice.is_object() {
         return Ok(verdict);
     }
-    // The invoice alone may not tell that it bills Pro; its subscription does.
+    // The invoice alone may not tell that it bills Pro, so its subscription is given to the rules as well.
     let row: Option<Subscription> = verdict.effects.iter().rev().find_map(|effect| match effect {
         Effect::SubscriptionPut(row) => Some(row.clone()),
         _ => None,
@@ -55,7 +60,7 @@ pub(super) async fn learn(deps: &Deps, customer: Option<Customer>, object: &Valu
         return Ok(verdict);
     }
     if row.or(stored).is_some() {
-        // Of the two the subscription itself knows its status; the invoice only brings credits.
+        // The subscription knows its own status best, so only the credits are taken from the invoice.
         let is_old = |effect: &Effect| matches!(effect, Effect::SubscriptionPut(_) | Effect::PlanSet { .. });
         of_invoice.effects.retain(|effect| !is_old(effect));
     }
@@ -73,7 +78,7 @@ async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: Ti
     let is_open = |state: State| matches!(state, State::Processing | State::RequiresAction);
     let waiting = operation.filter(|operation| operation.customer_id == customer.id && is_open(operation.state));
     Ok(waiting.map(|operation| {
-        let after = operation.succeeded(shape::id(&object["id"]), now_ms);
+        let after = operation.succeeded(fields::id(&object["id"]), now_ms);
         count(&operation, &after);
         Effect::operation(after)
     }))

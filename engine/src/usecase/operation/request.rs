@@ -2,6 +2,7 @@
 
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
+use crate::domain::idempotency::check_same_request;
 use crate::domain::job::Wake;
 use crate::domain::operation::{Operation, Request, State};
 use crate::error::{Error, Refusal, Result};
@@ -43,7 +44,8 @@ pub async fn ask(
         tx.rollback().await?;
         return Err(already_subscribing());
     };
-    if known.request_hash != request_hash || known.request.kind() != new.request.kind() {
+    let is_same_kind = known.request.kind() == new.request.kind();
+    if check_same_request(Some(&known.request_hash), Some(request_hash)).is_err() || !is_same_kind {
         tx.rollback().await?;
         return Err(Refusal::KeyReused.into());
     }
@@ -81,7 +83,7 @@ pub async fn ask(
             if has_job && !job::job_exists(&tx, &known.job_key()).await? {
                 wakes = job::job_insert_many(&tx, &[operation_job(&known, customer, now_ms)], now_ms).await?;
             }
-            for key in [known.job_key(), known.look_key()] {
+            for key in [known.job_key(), known.check_key()] {
                 wakes.extend(job::job_hasten(&tx, &key, now_ms).await?);
             }
             RequestedOperation { operation: known, wakes }

@@ -138,7 +138,7 @@ fn the_balance_as_of_any_moment_is_the_fold_of_the_entries_by_then() {
 }
 
 #[tokio::test]
-async fn a_moment_that_has_not_come_has_no_balance_and_one_before_the_first_entry_has_none_left() {
+async fn a_future_time_is_refused_and_the_balance_before_any_entry_is_zero() {
     let (db, _folder) = begin().await;
     let id = customer(&db).await;
     write(&db, &id, &[(START_MS + 10, grant(5))]).await;
@@ -152,7 +152,7 @@ async fn a_moment_that_has_not_come_has_no_balance_and_one_before_the_first_entr
 }
 
 #[test]
-fn what_a_fast_clock_dates_into_tomorrow_is_of_today() {
+fn entries_dated_tomorrow_by_a_fast_clock_count_for_today() {
     let days_ms = [10 * DAY_MS, 11 * DAY_MS];
     let before = [Standing::default(), Standing { seq: 2, balance: Credits(4), held: Credits(0) }];
     // Six came in and two were spent; then nine came in, five of them dated tomorrow, and three were spent.

@@ -1,5 +1,5 @@
 //! The part of obligation 1 that SQL cannot prove: folding an account's entries with the ledger's rules gives the
-//! stored account, with its open grants and holds.
+//! stored account, with its open grants and holds. `docs/internals/database.md` lists the obligations.
 
 use super::CheckReport;
 use crate::amount::Credits;
@@ -49,7 +49,7 @@ fn describe_wrong_settle(stored: &StoredAccount) -> Option<String> {
     let in_words = |at_ms: Option<TimeMs>| at_ms.map_or_else(|| "never".to_owned(), |at| format!("at {at}"));
     let is_wrong = stored.unreadable.is_none() && found != right;
     let (id, found, right) = (&stored.customer_id, in_words(found), in_words(right));
-    is_wrong.then(|| format!("{id}: must be settled {right} and is due {found}"))
+    is_wrong.then(|| format!("{id}: its next settlement should be {right} but is stored as {found}"))
 }
 
 /// An account while its entries are folded up to its stored version.
@@ -116,17 +116,21 @@ impl Folding {
             (stored.held != folded.held).then(|| format!("held {} instead of {}", stored.held, folded.held)),
             (stored.open.grants != folded.open.grants).then(|| {
                 let (stored, folded) = (&stored.open, &folded.open);
-                let (one, other) = (left_credits(stored), left_credits(folded));
+                let (stored_left, folded_left) = (left_credits(stored), left_credits(folded));
                 format!(
-                    "{} open grants with {one} left instead of {} with {other}",
+                    "{} open grants with {stored_left} left instead of {} with {folded_left}",
                     stored.grants.len(),
                     folded.grants.len()
                 )
             }),
             (stored.open.holds != folded.open.holds).then(|| {
                 let (stored, folded) = (&stored.open, &folded.open);
-                let (one, other) = (reserved_credits(stored), reserved_credits(folded));
-                format!("{} open holds of {one} instead of {} of {other}", stored.holds.len(), folded.holds.len())
+                let (stored_held, folded_held) = (reserved_credits(stored), reserved_credits(folded));
+                format!(
+                    "{} open holds of {stored_held} instead of {} of {folded_held}",
+                    stored.holds.len(),
+                    folded.holds.len()
+                )
             }),
             (stored.open.clawed != folded.open.clawed)
                 .then(|| format!("clawed back {:?} instead of {:?}", clawed(&stored.open), clawed(&folded.open))),
@@ -146,7 +150,6 @@ fn left_credits(open: &Open) -> Credits {
     Credits(open.grants.iter().fold(0, |sum, grant| sum.saturating_add(grant.remaining.0)))
 }
 
-/// Reserved credits of open holds.
 fn reserved_credits(open: &Open) -> Credits {
     Credits(open.holds.iter().fold(0, |sum, hold| sum.saturating_add(hold.amount.0)))
 }
@@ -154,7 +157,7 @@ fn reserved_credits(open: &Open) -> Credits {
 async fn fold_page(db: &Db, page: Vec<StoredAccount>) -> Result<Vec<Folding>> {
     let mut foldings: Vec<Folding> = page.into_iter().map(Folding::new).collect();
     let places: HashMap<CustomerId, usize> =
-        foldings.iter().enumerate().map(|(at, folding)| (folding.stored.customer_id.clone(), at)).collect();
+        foldings.iter().enumerate().map(|(index, folding)| (folding.stored.customer_id.clone(), index)).collect();
     loop {
         let asked = next_round(&foldings);
         if asked.is_empty() {
@@ -162,20 +165,20 @@ async fn fold_page(db: &Db, page: Vec<StoredAccount>) -> Result<Vec<Folding>> {
         }
         let ranges: Vec<EntryRange<'_>> = asked
             .iter()
-            .map(|(at, upto)| EntryRange {
-                customer_id: &foldings[*at].stored.customer_id,
-                after: foldings[*at].folded.version,
+            .map(|(index, upto)| EntryRange {
+                customer_id: &foldings[*index].stored.customer_id,
+                after: foldings[*index].folded.version,
                 upto: *upto,
             })
             .collect();
         for (customer, entry) in check::check_entries(db.read(), &ranges).await? {
-            if let Some(at) = places.get(&customer) {
-                foldings[*at].fold_entry(entry);
+            if let Some(index) = places.get(&customer) {
+                foldings[*index].fold_entry(entry);
             }
         }
-        // An account that did not get its whole range never will.
-        for (at, upto) in asked {
-            let folding = &mut foldings[at];
+        // Entries that the query did not return do not exist, so reading again would not help.
+        for (index, upto) in asked {
+            let folding = &mut foldings[index];
             if folding.stuck.is_none() && folding.folded.version < upto {
                 folding.stuck = Some(format!("there is no entry {}", folding.folded.version + 1));
             }
@@ -187,10 +190,10 @@ async fn fold_page(db: &Db, page: Vec<StoredAccount>) -> Result<Vec<Folding>> {
 fn next_round(foldings: &[Folding]) -> Vec<(usize, i64)> {
     let mut left = ENTRIES_ROUND_MAX;
     let mut asked = Vec::new();
-    for (at, folding) in foldings.iter().enumerate() {
+    for (index, folding) in foldings.iter().enumerate() {
         let count = folding.missing_entries().min(left);
         if count > 0 {
-            asked.push((at, folding.folded.version + count));
+            asked.push((index, folding.folded.version + count));
             left -= count;
         }
     }

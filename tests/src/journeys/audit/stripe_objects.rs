@@ -1,7 +1,7 @@
 //! Stripe's objects in the sandbox.
 
 use super::{number, text};
-use bursar_engine::domain::webhook::shape::{CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY};
+use bursar_engine::domain::webhook::fields::{CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY};
 use bursar_sandbox::Sandbox;
 use serde_json::Value;
 

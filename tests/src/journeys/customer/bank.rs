@@ -3,7 +3,7 @@
 use super::{Customer, Identity, pick};
 use crate::journeys::deployment::STRIPE_KEY;
 use crate::journeys::plan::Action;
-use bursar_engine::domain::webhook::shape::CUSTOMER_METADATA_KEY;
+use bursar_engine::domain::webhook::fields::CUSTOMER_METADATA_KEY;
 use bursar_sandbox::Error;
 use serde_json::Value;
 

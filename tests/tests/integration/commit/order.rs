@@ -4,7 +4,7 @@
 use crate::database::until_waiting;
 use crate::scene::{customer_id, now_ms, sql};
 use bursar_engine::domain::effect::Effect;
-use bursar_engine::domain::job::{BLOCKED, Backoff, JobKind, JobState, NewJob, Outcome, finish};
+use bursar_engine::domain::job::{Backoff, JobKind, JobState, NewJob, Outcome, PAUSED_BY_DEAD_JOB, finish};
 use bursar_engine::domain::operation::{Operation, Request, State};
 use bursar_engine::domain::replay::Action;
 use bursar_engine::ids::ReplayId;
@@ -82,7 +82,11 @@ async fn a_jobs_end_and_a_replayed_dead_job_lock_streams_in_intakes_order() {
         let dead = NewJob { state: JobState::Dead, ..tomorrow("a") };
         insert(app, std::slice::from_ref(&dead)).await.commit().await.unwrap();
         // Only a paused stream is written by the replay.
-        sql(app, &format!("UPDATE streams SET paused_at_ms = 1, paused_reason = '{BLOCKED}' WHERE key = 'a'")).await;
+        sql(
+            app,
+            &format!("UPDATE streams SET paused_at_ms = 1, paused_reason = '{PAUSED_BY_DEAD_JOB}' WHERE key = 'a'"),
+        )
+        .await;
         Effect::JobRequeue { job_id: dead.id }
     })
     .await;

@@ -2,7 +2,7 @@
 
 use super::{insert, settle};
 use crate::scene::{admin_get, admin_post, job, job_in_state, now_ms, sql};
-use bursar_engine::domain::job::{BLOCKED, JobState};
+use bursar_engine::domain::job::{JobState, PAUSED_BY_DEAD_JOB};
 use bursar_engine::ids::{CustomerId, JobId};
 use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, with_app};
@@ -24,7 +24,7 @@ impl Blocked {
         let [dead, next] = jobs.map(|job| job.id);
         job_in_state(app, &dead, JobState::Dead).await;
         let blocked = Self { stream, dead, next };
-        assert_eq!(blocked.paused_reason(app).await, BLOCKED);
+        assert_eq!(blocked.paused_reason(app).await, PAUSED_BY_DEAD_JOB);
         blocked
     }
 
@@ -100,7 +100,7 @@ with_app! {
         }
 
         replay(app, &blocked.dead).await;
-        assert_eq!(blocked.paused_reason(app).await, BLOCKED);
+        assert_eq!(blocked.paused_reason(app).await, PAUSED_BY_DEAD_JOB);
         replay(app, &blocked.next).await;
         for id in [&blocked.dead, &blocked.next] {
             job_in_state(app, id, JobState::Succeeded).await;

@@ -1,8 +1,8 @@
 //! The facts that the engine reads from an object, as far as every API version has them.
 
 use bursar_engine::domain::webhook::ProPrice;
-use bursar_engine::domain::webhook::shape::{
-    ChargeShape, DisputeShape, InvoiceShape, Line, PaymentIntentShape, PaymentMethodShape, SubscriptionShape, id,
+use bursar_engine::domain::webhook::fields::{
+    ChargeFields, DisputeFields, InvoiceFields, Line, PaymentIntentFields, PaymentMethodFields, SubscriptionFields, id,
     stripe_customer_id,
 };
 use serde_json::{Value, json};
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 /// Facts that must be equal in every version.
 pub(super) fn facts(object: &Value, pro: &ProPrice) -> Value {
     let said = match object["object"].as_str().unwrap_or_default() {
-        "invoice" => json!(invoice(&InvoiceShape::read(object), pro)),
-        "subscription" => json!(subscription(&SubscriptionShape::read(object), pro)),
-        "payment_intent" => json!(format!("{:?}", PaymentIntentShape::read(object))),
+        "invoice" => json!(invoice(&InvoiceFields::read(object), pro)),
+        "subscription" => json!(subscription(&SubscriptionFields::read(object), pro)),
+        "payment_intent" => json!(format!("{:?}", PaymentIntentFields::read(object))),
         // Only versions before basil name the invoice that it paid; see `names_its_invoice`.
-        "charge" => json!(format!("{:?}", ChargeShape { invoice_id: None, ..ChargeShape::read(object) })),
-        "dispute" => json!(format!("{:?}", DisputeShape::read(object))),
-        "payment_method" => json!(format!("{:?}", PaymentMethodShape::read(object))),
+        "charge" => json!(format!("{:?}", ChargeFields { invoice_id: None, ..ChargeFields::read(object) })),
+        "dispute" => json!(format!("{:?}", DisputeFields::read(object))),
+        "payment_method" => json!(format!("{:?}", PaymentMethodFields::read(object))),
         "refund" => json!([object["amount"], object["status"], id(&object["charge"]), id(&object["payment_intent"])]),
         "invoice_payment" => json!([object["invoice"], object["payment"], object["status"], object["amount_paid"]]),
         "checkout.session" => json!([
@@ -33,7 +33,7 @@ pub(super) fn facts(object: &Value, pro: &ProPrice) -> Value {
     json!([object["id"], object["object"], stripe_customer_id(object), object["metadata"], said])
 }
 
-fn invoice(invoice: &InvoiceShape, pro: &ProPrice) -> Value {
+fn invoice(invoice: &InvoiceFields, pro: &ProPrice) -> Value {
     let lines: Vec<Value> = invoice.lines.iter().map(line).collect();
     json!([
         invoice.subscription_id,
@@ -68,7 +68,7 @@ fn line(line: &Line) -> Value {
     ])
 }
 
-fn subscription(subscription: &SubscriptionShape, pro: &ProPrice) -> Value {
+fn subscription(subscription: &SubscriptionFields, pro: &ProPrice) -> Value {
     let items: Vec<Value> = subscription.items.iter().map(|item| json!([item.price.ids, item.metadata])).collect();
     json!([
         subscription.status,

@@ -2,7 +2,7 @@
 
 use super::facts::facts;
 use super::scene::{Made, Stripe, id};
-use bursar_engine::domain::webhook::shape::{ChargeShape, InvoiceShape};
+use bursar_engine::domain::webhook::fields::{ChargeFields, InvoiceFields};
 use bursar_engine::domain::webhook::{ProPrice, WANTED};
 use bursar_sandbox::Options;
 use bursar_sandbox::version::Version;
@@ -69,15 +69,15 @@ async fn the_payment_of_an_invoice_is_found_in_every_api_version() {
     let stripe = Stripe::start(Options::default()).await;
     let made = stripe.everything().await;
     let path = format!("/v1/invoices/{}?expand[]=payments", made.invoice);
-    let newest = InvoiceShape::read(&stripe.get(&path, Version::newest()).await);
+    let newest = InvoiceFields::read(&stripe.get(&path, Version::newest()).await);
     assert_eq!(newest.payment_intent_ids.len(), 1);
     for version in Version::all() {
         let path = if version < Version::BASIL { path.split('?').next().unwrap() } else { &path };
-        let invoice = InvoiceShape::read(&stripe.get(path, version).await);
+        let invoice = InvoiceFields::read(&stripe.get(path, version).await);
         assert_eq!(invoice.payment_intent_ids, newest.payment_intent_ids, "{version}");
         if version < Version::BASIL {
             let charge = stripe.get(&format!("/v1/charges/{}", invoice.charge_ids[0]), version).await;
-            assert_eq!(ChargeShape::read(&charge).invoice_id.as_deref(), Some(made.invoice.as_str()), "{version}");
+            assert_eq!(ChargeFields::read(&charge).invoice_id.as_deref(), Some(made.invoice.as_str()), "{version}");
         }
     }
 }

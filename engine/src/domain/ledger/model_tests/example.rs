@@ -6,32 +6,42 @@ use crate::ids::HoldId;
 
 /// An account under test.
 #[derive(Default)]
-struct Bench {
-    account: Account,
-    now_ms: TimeMs,
+pub(in crate::domain::ledger) struct Bench {
+    pub(in crate::domain::ledger) account: Account,
+    pub(in crate::domain::ledger) now_ms: TimeMs,
 }
 
 impl Bench {
-    fn act(&mut self, op: Op) -> Result<Entry, Refusal> {
+    pub(in crate::domain::ledger) fn act(&mut self, op: Op) -> Result<Entry, Refusal> {
         let mut decision = decide(&self.account, &command(op), self.now_ms)?;
         self.account = decision.account;
         Ok(decision.entries.pop().unwrap())
     }
 
-    fn grant(&mut self, kind: GrantKind, amount: i64, expires_at_ms: Option<TimeMs>) -> i64 {
+    pub(in crate::domain::ledger) fn grant(
+        &mut self,
+        kind: GrantKind,
+        amount: i64,
+        expires_at_ms: Option<TimeMs>,
+    ) -> i64 {
         self.act(Op::Grant { kind, amount: Credits(amount), expires_at_ms }).unwrap().seq
     }
 
-    fn debit(&mut self, amount: i64) -> Result<Entry, Refusal> {
+    pub(in crate::domain::ledger) fn debit(&mut self, amount: i64) -> Result<Entry, Refusal> {
         self.act(Op::Debit { amount: Credits(amount) })
     }
 
-    fn hold(&mut self, name: &str, amount: i64, expires_at_ms: TimeMs) -> Result<HoldId, Refusal> {
+    pub(in crate::domain::ledger) fn hold(
+        &mut self,
+        name: &str,
+        amount: i64,
+        expires_at_ms: TimeMs,
+    ) -> Result<HoldId, Refusal> {
         let id = HoldId::trusted(name.to_owned());
         self.act(Op::Hold { id: id.clone(), amount: Credits(amount), expires_at_ms }).map(|_| id)
     }
 
-    fn numbers(&self) -> (i64, i64) {
+    pub(in crate::domain::ledger) fn numbers(&self) -> (i64, i64) {
         (self.account.balance.0, self.account.held.0)
     }
 }
@@ -67,64 +77,6 @@ fn a_capture_of_more_than_the_hold_is_refused() {
     let refused = bench.act(Op::Capture { id, amount: Some(Credits(7)) });
     assert_eq!(refused, Err(Refusal::CaptureExceedsHold { requested: Credits(7), held: Credits(6) }));
     assert_eq!(bench.numbers(), (10, 6));
-}
-
-#[test]
-fn a_hold_whose_time_ran_out_is_released_by_the_next_command_and_cannot_be_captured() {
-    let mut bench = Bench::default();
-    bench.grant(GrantKind::Purchased, 10, None);
-    let id = bench.hold("a", 6, 1_000).unwrap();
-    bench.now_ms = 1_000;
-    assert_eq!(bench.act(Op::Capture { id: id.clone(), amount: None }), Err(Refusal::HoldNotFound(id)));
-    bench.debit(10).unwrap();
-    assert_eq!(bench.numbers(), (0, 0));
-}
-
-#[test]
-fn credits_that_ended_cannot_be_spent() {
-    let mut bench = Bench::default();
-    bench.grant(GrantKind::Included, 10, Some(1_000));
-    bench.grant(GrantKind::Purchased, 3, None);
-    bench.now_ms = 1_000;
-    assert_eq!(bench.debit(4), Err(Refusal::InsufficientCredits { requested: Credits(4), available: Credits(3) }));
-    bench.debit(3).unwrap();
-    assert_eq!(bench.numbers(), (0, 0));
-}
-
-#[test]
-fn held_credits_outlive_their_end_until_the_hold_is_captured() {
-    let mut bench = Bench::default();
-    bench.grant(GrantKind::Included, 10, Some(1_000));
-    let id = bench.hold("a", 6, 5_000).unwrap();
-    bench.now_ms = 2_000;
-    bench.act(Op::Settle).unwrap();
-    assert_eq!(bench.numbers(), (6, 6));
-    let entry = bench.act(Op::Capture { id, amount: None }).unwrap();
-    assert_eq!((entry.amount.0, entry.detail.burned.len()), (-6, 1));
-    assert_eq!(bench.numbers(), (0, 0));
-}
-
-#[test]
-fn held_credits_that_ended_go_when_the_hold_is_released() {
-    let mut bench = Bench::default();
-    bench.grant(GrantKind::Included, 10, Some(1_000));
-    let id = bench.hold("a", 6, 5_000).unwrap();
-    bench.now_ms = 2_000;
-    bench.act(Op::Release { id }).unwrap();
-    bench.act(Op::Settle).unwrap();
-    assert_eq!(bench.numbers(), (0, 0));
-}
-
-/// A hold reserves a number of credits, not particular ones: it rests on those that expire last.
-#[test]
-fn a_hold_does_not_keep_credits_from_ending_while_others_can_carry_it() {
-    let mut bench = Bench::default();
-    bench.grant(GrantKind::Included, 5, Some(1_000));
-    bench.grant(GrantKind::Purchased, 5, None);
-    bench.hold("a", 5, 5_000).unwrap();
-    bench.now_ms = 2_000;
-    bench.act(Op::Settle).unwrap();
-    assert_eq!(bench.numbers(), (5, 5));
 }
 
 #[test]
@@ -219,24 +171,6 @@ fn one_more_open_grant_or_hold_than_the_limit_is_refused() {
     bench.hold("last", 1, 1_000).unwrap();
     let refused = bench.hold("one more", 1, 1_000);
     assert_eq!(refused, Err(Refusal::TooManyOpen { what: "holds", max: HOLDS_OPEN_MAX }));
-}
-
-#[test]
-fn what_support_gives_for_a_while_ends_and_a_look_sees_it_before_anything_is_decided() {
-    let mut bench = Bench { now_ms: 1_000, ..Bench::default() };
-    let adjust = |at_ms| Op::Adjust { amount: Credits(3), reason: "because".to_owned(), expires_at_ms: Some(at_ms) };
-    assert_eq!(bench.act(adjust(1_000)), Err(Refusal::GrantAlreadyOver));
-    bench.act(adjust(2_000)).unwrap();
-    bench.grant(GrantKind::Purchased, 2, None);
-    bench.hold("a", 1, 1_500).unwrap();
-    let seen = |now_ms| {
-        let account = bench.account.settled(now_ms);
-        (account.balance.0, account.held.0, account.open.grants.len(), account.open.holds.len())
-    };
-    assert_eq!(seen(1_499), (5, 1, 2, 1));
-    assert_eq!(seen(1_500), (5, 0, 2, 0));
-    assert_eq!(seen(2_000), (2, 0, 1, 0));
-    assert_eq!(bench.numbers(), (5, 1), "looking changes nothing");
 }
 
 #[test]

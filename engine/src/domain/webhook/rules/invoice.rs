@@ -1,27 +1,26 @@
 //! Invoices: a paid period of Pro brings credits, a failed payment is noted.
 
-use super::{Facts, dead, grant_key, incomplete};
-use crate::amount::{Credits, MoneyMinor};
+use super::{Facts, RuleResult, dead, grant_key, incomplete};
+use crate::amount::MoneyMinor;
 use crate::domain::customer::Customer;
-use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
-use crate::domain::ledger::{Command, GrantKind, Op};
+use crate::domain::ledger::Command;
+use crate::domain::period_credits::{bills_period, period_grant};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape::{InvoiceShape, IsPro};
+use crate::domain::webhook::fields::{InvoiceFields, IsPro};
 use crate::plan::Plan;
 use std::cmp::Ordering;
 
 /// `invoice.paid` and `invoice.payment_succeeded`: Stripe sends both for one payment.
 ///
-/// Only the periods of a subscription bring credits: `billing_reason` subscription_create and
-/// subscription_cycle. An invoice that asks for nothing is done without its customer being known, so
-/// that other business in the same Stripe account does not end as dead letters.
-pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
-    let invoice = InvoiceShape::read(facts.object);
+/// Only the periods of a subscription bring credits ([`bills_period`]). An invoice that asks for nothing is done before
+/// its customer is looked at, so that other business in the same Stripe account does not end as dead letters.
+pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
+    let invoice = InvoiceFields::read(facts.object);
     let missing = |what: &str| incomplete("invoice", invoice.id.as_deref(), what);
     match invoice.billing_reason.as_deref() {
-        Some("subscription_create" | "subscription_cycle") => {}
-        // What very old API versions call every invoice of a subscription, renewal or not.
+        reason if bills_period(reason) => {}
+        // Very old API versions give every invoice of a subscription this reason, renewal or not.
         None | Some("subscription") => return Err(missing("billing_reason")),
         Some(_) => return Err(Outcome::Done),
     }
@@ -39,8 +38,7 @@ pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
     let row = row_after_payment(facts, &invoice, customer);
     let plan = plan_after_payment(facts, row.as_ref(), customer);
     let mut verdict = owner.verdict(facts, row, plan);
-    if facts.pro_credits > Credits::ZERO {
-        let op = Op::Grant { kind: GrantKind::Included, amount: facts.pro_credits, expires_at_ms: None };
+    if let Some(op) = period_grant(facts.pro_credits) {
         let command = Command::internal(op, "stripe", grant_key(&invoice_id)).with_reference(invoice_id);
         verdict.ledger = Some((customer.id.clone(), command));
     }
@@ -48,8 +46,8 @@ pub(super) fn paid(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
 }
 
 /// `invoice.payment_failed`: the subscription is late and support can see why. Nothing is taken.
-pub(super) fn payment_failed(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
-    let invoice = InvoiceShape::read(facts.object);
+pub(super) fn payment_failed(facts: &Facts<'_>) -> RuleResult {
+    let invoice = InvoiceFields::read(facts.object);
     let missing = |what: &str| incomplete("invoice", invoice.id.as_deref(), what);
     let is_first = match invoice.billing_reason.as_deref() {
         Some("subscription_create") => true,
@@ -101,7 +99,7 @@ pub(super) fn payment_failed(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
 ///
 /// What neither tells is dead at once, not retried: the event that would tell is one of the same
 /// Stripe customer, so it waits in the same stream behind this one. A replay after it settles it.
-fn bills_pro(facts: &Facts<'_>, invoice: &InvoiceShape) -> Result<bool, Outcome> {
+fn bills_pro(facts: &Facts<'_>, invoice: &InvoiceFields) -> Result<bool, Outcome> {
     match (invoice.is_pro(facts.pro), facts.stored()) {
         (IsPro::Yes, _) => Ok(true),
         (IsPro::No, _) => Ok(false),
@@ -127,7 +125,7 @@ fn bills_pro(facts: &Facts<'_>, invoice: &InvoiceShape) -> Result<bool, Outcome>
 
 /// The invoice against what is known: does it bill a period before (less), in (equal) or after
 /// (greater) the subscription's current one? Equal if there is no telling.
-fn age(facts: &Facts<'_>, invoice: &InvoiceShape, stored: &Subscription) -> Ordering {
+fn age(facts: &Facts<'_>, invoice: &InvoiceFields, stored: &Subscription) -> Ordering {
     match (invoice.billed_until_ms(facts.pro), stored.current_period_end_ms) {
         (Some(billed), Some(current)) => billed.cmp(&current),
         _ => Ordering::Equal,
@@ -139,7 +137,7 @@ fn age(facts: &Facts<'_>, invoice: &InvoiceShape, stored: &Subscription) -> Orde
 /// A subscription that is not known yet is written from the invoice. Otherwise, if another
 /// subscription's end came in between, the customer would lose the Pro that it has just paid for; and
 /// a late `created (incomplete)` could be taken for news.
-fn row_after_payment(facts: &Facts<'_>, invoice: &InvoiceShape, customer: &Customer) -> Option<Subscription> {
+fn row_after_payment(facts: &Facts<'_>, invoice: &InvoiceFields, customer: &Customer) -> Option<Subscription> {
     let id = invoice.subscription_id.clone()?;
     let Some(stored) = facts.stored() else {
         return Some(unseen(facts, invoice, customer, id));
@@ -182,7 +180,7 @@ fn plan_after_payment(facts: &Facts<'_>, row: Option<&Subscription>, customer: &
 }
 
 /// A subscription to Pro of which nothing is known but a paid invoice.
-fn unseen(facts: &Facts<'_>, invoice: &InvoiceShape, customer: &Customer, id: String) -> Subscription {
+fn unseen(facts: &Facts<'_>, invoice: &InvoiceFields, customer: &Customer, id: String) -> Subscription {
     Subscription {
         id,
         customer_id: customer.id.clone(),

@@ -3,16 +3,16 @@
 //! Statuses and their order: Stripe, "Subscription statuses". A subscription begins as `incomplete`
 //! or further on, never returns to it, and never leaves `canceled` or `incomplete_expired`.
 
-use super::{Facts, Owner, incomplete};
+use super::{Facts, Owner, RuleResult, incomplete};
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape::{IsPro, SubscriptionShape};
+use crate::domain::webhook::fields::{IsPro, SubscriptionFields};
 use crate::plan::Plan;
 
 /// `customer.subscription.created`. It is the first that Stripe has to tell, so whatever is known
 /// already is later: a late `created (incomplete)` must not take Pro away.
-pub(super) fn created(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
+pub(super) fn created(facts: &Facts<'_>) -> RuleResult {
     if facts.stored().is_some() {
         return Err(Outcome::Done);
     }
@@ -20,18 +20,18 @@ pub(super) fn created(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
 }
 
 /// `customer.subscription.updated`.
-pub(super) fn updated(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
+pub(super) fn updated(facts: &Facts<'_>) -> RuleResult {
     changed(facts, false)
 }
 
 /// `customer.subscription.deleted`: it has ended, whatever status the object shows.
-pub(super) fn deleted(facts: &Facts<'_>) -> Result<Verdict, Outcome> {
+pub(super) fn deleted(facts: &Facts<'_>) -> RuleResult {
     changed(facts, true)
 }
 
 /// An end is final. But how it ended may have been taken for something else, if its customer was deleted at
 /// Stripe and that was told before the first payment was.
-fn ended_otherwise(stored: &Subscription, said: Option<&str>) -> Result<Verdict, Outcome> {
+fn ended_otherwise(stored: &Subscription, said: Option<&str>) -> RuleResult {
     match said.filter(|status| Subscription::status_is_final(status) && **status != stored.status) {
         Some(status) => {
             let row = Subscription { status: status.to_owned(), ..stored.clone() };
@@ -41,8 +41,8 @@ fn ended_otherwise(stored: &Subscription, said: Option<&str>) -> Result<Verdict,
     }
 }
 
-fn changed(facts: &Facts<'_>, is_deleted: bool) -> Result<Verdict, Outcome> {
-    let said = SubscriptionShape::read(facts.object);
+fn changed(facts: &Facts<'_>, is_deleted: bool) -> RuleResult {
+    let said = SubscriptionFields::read(facts.object);
     let stored = facts.stored();
     if let Some(stored) = stored.filter(|stored| stored.ended_at_ms.is_some()) {
         return ended_otherwise(stored, said.status.as_deref());

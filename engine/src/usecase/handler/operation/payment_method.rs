@@ -6,7 +6,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::ledger::{Command, GrantKind, Op};
 use crate::domain::operation::{BONUS_KEY, Problem};
 use crate::domain::payment_method::PaymentMethod;
-use crate::domain::webhook::shape::{self, PaymentMethodShape};
+use crate::domain::webhook::fields::{self, PaymentMethodFields};
 use crate::infra::store::{payment_method, subscription};
 use crate::infra::stripe::StripeError;
 use crate::usecase::handler::Failure;
@@ -26,16 +26,16 @@ impl Run<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        let shape = PaymentMethodShape::read(&answer);
+        let fields = PaymentMethodFields::read(&answer);
         // Stripe answers a made-up id such as pm_card_visa with the method that it made of it.
-        let id = shape.id.clone().unwrap_or_else(|| id.to_owned());
+        let id = fields.id.clone().unwrap_or_else(|| id.to_owned());
         let known = payment_method::payment_method_list(self.deps.db.read(), &self.customer.id).await?;
         let is_default = make_default || !known.iter().any(|method| method.is_default && method.id != id);
         if is_default {
             stripe.customer_set_default(self.stripe_customer_id, &id, &self.key("default")).await?;
         }
         let method = PaymentMethod::from_stripe(
-            shape,
+            fields,
             id.clone(),
             &self.customer.id,
             Some(consent_at_ms),
@@ -93,14 +93,14 @@ impl Run<'_> {
         let rows = subscription::subscription_list(self.deps.db.read(), &self.customer.id).await?;
         for row in rows.iter().filter(|row| row.is_pro && row.ended_at_ms.is_none()) {
             let Some(object) = unless_refused(stripe.subscription_retrieve(&row.id).await)? else { continue };
-            let own = shape::id(&object["default_payment_method"]);
+            let own = fields::id(&object["default_payment_method"]);
             if own.is_some_and(|own| own != payment_method_id) {
                 let key = self.key(&format!("follow:{}", row.id));
                 unless_refused(stripe.subscription_set_payment_method(&row.id, payment_method_id, &key).await)?;
             }
             let is_late = matches!(object["status"].as_str(), Some("past_due" | "unpaid"));
             let invoice = &object["latest_invoice"];
-            let open = shape::id(&invoice["id"]).filter(|_| is_late && invoice["status"] == "open");
+            let open = fields::id(&invoice["id"]).filter(|_| is_late && invoice["status"] == "open");
             if let Some(id) = open {
                 unless_refused(stripe.invoice_pay(&id, &self.key(&format!("pay:{id}"))).await)?;
             }

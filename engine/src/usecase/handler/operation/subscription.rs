@@ -1,23 +1,23 @@
-//! Pro: subscribe, cancel, resume. What Stripe answers goes through the same rules as its events.
+//! Pro: subscribe, cancel, resume. Stripe's answers go through the same rules as its events.
 
-use super::{Run, authentication, failure, look_job, settle_job};
+use super::{Run, authentication, check_job, failure, settle_job};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::operation::{Operation, Problem, State, Task};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::shape::{
-    self, InvoiceShape, IsPro, OPERATION_METADATA_KEY, PaymentIntentShape, SubscriptionShape,
+use crate::domain::webhook::fields::{
+    self, InvoiceFields, IsPro, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields,
 };
 use crate::infra::stripe::{Answer, StripeError};
 use crate::usecase::handler::Failure;
-use crate::usecase::handler::subscription::{learn, merge};
+use crate::usecase::handler::subscription::{apply_rules, merge};
 use serde_json::Value;
 
-/// Wait before looking again whether a first payment went through.
+/// Wait before checking a first payment again.
 const FIRST_PAYMENT_WAIT_MS: i64 = 10_000;
-/// The same while the customer is trying on session. Its events tell sooner.
+/// The same while the customer authenticates the payment in the browser. Usually an event reports the result earlier.
 const CUSTOMER_TRIES_WAIT_MS: i64 = 5 * 60_000;
 
 impl Run<'_> {
@@ -26,15 +26,15 @@ impl Run<'_> {
         if let Some(id) = &operation.stripe_id {
             let object = stripe.subscription_retrieve(id).await?;
             return match self.task {
-                Task::Look => self.look(&object).await,
-                Task::CarryOut => self.by_subscription(&object).await,
+                Task::Check => self.check(&object).await,
+                Task::CarryOut => self.verdict_on(&object).await,
             };
         }
-        if let Some(verdict) = self.by_what_there_is().await? {
+        if let Some(verdict) = self.adopt_existing().await? {
             return Ok(verdict);
         }
-        if operation.key_is_spent(self.deps.doubt_ms, self.now_ms) {
-            return Ok(self.with_another_key("there is no subscription"));
+        if operation.key_is_closing(self.deps.doubt_ms, self.now_ms) {
+            return Ok(self.new_key_when_safe("there is no subscription"));
         }
         let Some(price_id) = self.price_id().await? else { return Ok(self.price_missing()) };
         stripe.customer_set_default(self.stripe_customer_id, payment_method_id, &self.key("default")).await?;
@@ -42,14 +42,14 @@ impl Run<'_> {
         let made = stripe.subscription_create(self.stripe_customer_id, &price_id, customer_id, self.mark(), &key).await;
         match made {
             Ok(answer) => {
-                let object = self.unless_old(answer).await?;
-                let mut verdict = self.by_subscription(&object).await?;
+                let object = self.refetch_if_replayed(answer).await?;
+                let mut verdict = self.verdict_on(&object).await?;
                 let (customer_id, id) = (self.customer.id.clone(), payment_method_id.to_owned());
                 verdict.effects.push(Effect::PaymentMethodDefault { customer_id, id });
                 Ok(verdict)
             }
             Err(StripeError::Unknown { is_stored: true, reason: why } | StripeError::KeyReused { message: why }) => {
-                match self.by_what_there_is().await? {
+                match self.adopt_existing().await? {
                     Some(verdict) => Ok(verdict),
                     None => Ok(self.nothing_found(&why)),
                 }
@@ -58,27 +58,27 @@ impl Run<'_> {
         }
     }
 
-    /// What follows if the customer has a subscription at Stripe already: the operation's own, which an
-    /// attempt before this one made without our learning of it, or another one, beside which none is
-    /// made. One that another request of the customer's left unpaid makes room.
-    async fn by_what_there_is(&self) -> Result<Option<Verdict>, Failure> {
+    /// The verdict if the customer already has a subscription at Stripe; `None` if none is in the way. It may be this
+    /// operation's own (an earlier attempt created it and its answer was lost), or another one to Pro (then this
+    /// operation fails). An unpaid one of another request is cancelled first.
+    async fn adopt_existing(&self) -> Result<Option<Verdict>, Failure> {
         let stripe = &self.deps.stripe;
         let page = stripe.subscription_list(Some(self.stripe_customer_id), None).await?;
-        let said = |row: &Value| SubscriptionShape::read(row);
+        let said = |row: &Value| SubscriptionFields::read(row);
         let is_open = |row: &&Value| !said(row).status.as_deref().is_some_and(Subscription::status_is_final);
-        let open: Vec<&Value> = shape::rows(&page).iter().filter(is_open).collect();
+        let open: Vec<&Value> = fields::rows(&page).iter().filter(is_open).collect();
         let maker = |row: &Value| row["metadata"][OPERATION_METADATA_KEY].as_str().map(str::to_owned);
         let own = open.iter().find(|row| maker(row).as_deref() == Some(self.operation.id.as_str()));
-        if let Some(id) = own.and_then(|row| shape::id(&row["id"])) {
+        if let Some(id) = own.and_then(|row| fields::id(&row["id"])) {
             let object = stripe.subscription_retrieve(&id).await?;
-            return Ok(Some(self.by_subscription(&object).await?));
+            return Ok(Some(self.verdict_on(&object).await?));
         }
         for row in open {
-            let Some(id) = shape::id(&row["id"]) else { continue };
+            let Some(id) = fields::id(&row["id"]) else { continue };
             if row["status"] == "incomplete" && maker(row).is_some() {
                 let ended = self.end_now(&id, &format!("replace:{id}")).await?;
                 if first_was_paid(&ended) {
-                    return Ok(Some(merge(self.learn(&ended).await?, self.failed(paid_meanwhile()))));
+                    return Ok(Some(merge(self.apply_rules(&ended).await?, self.failed(paid_meanwhile()))));
                 }
             } else if said(row).is_pro(&self.deps.pro) != IsPro::No {
                 let message = "There is a subscription to Pro already.".to_owned();
@@ -89,10 +89,10 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Under its key a call answers for a day what it answered first: what has become of it since is
-    /// asked for. The attempt before may have ended it.
-    async fn unless_old(&self, answer: Answer) -> Result<Value, Failure> {
-        match shape::id(&answer.body["id"]).filter(|_| answer.is_replay) {
+    /// For a day Stripe answers a repeated idempotency key with the first answer. Such an answer may be old (the
+    /// attempt before may have cancelled the subscription), so the subscription is fetched again.
+    async fn refetch_if_replayed(&self, answer: Answer) -> Result<Value, Failure> {
+        match fields::id(&answer.body["id"]).filter(|_| answer.is_replay) {
             Some(id) => Ok(self.deps.stripe.subscription_retrieve(&id).await?),
             None => Ok(answer.body),
         }
@@ -103,7 +103,7 @@ impl Run<'_> {
             return Ok(Some(id.clone()));
         }
         let prices = self.deps.stripe.price_list(&self.deps.pro.lookup_key).await?;
-        Ok(shape::rows(&prices).first().and_then(|price| shape::id(&price["id"])))
+        Ok(fields::rows(&prices).first().and_then(|price| fields::id(&price["id"])))
     }
 
     fn price_missing(&self) -> Verdict {
@@ -113,40 +113,42 @@ impl Run<'_> {
         Verdict { outcome: Outcome::Dead { reason }, ..self.failed(problem) }
     }
 
-    /// What the subscription that Stripe made means. Its stream is the Stripe customer's, whose events
-    /// must not wait behind it: what is not decided yet is looked at by a job apart.
-    async fn by_subscription(&self, object: &Value) -> Result<Verdict, Failure> {
-        let Some(id) = shape::id(&object["id"]) else {
+    /// The verdict on the created subscription. This job runs in the Stripe customer's stream and must not delay its
+    /// events, so an open payment is checked by a separate job.
+    async fn verdict_on(&self, object: &Value) -> Result<Verdict, Failure> {
+        let Some(id) = fields::id(&object["id"]) else {
             return Ok(Outcome::Dead { reason: "shape_incomplete: a subscription without id".to_owned() }.into());
         };
-        let known = self.learn(object).await?;
-        Ok(match self.standing(object).await? {
-            Standing::Paid => merge(known, self.done(&id, Vec::new())),
-            Standing::Ended => merge(known, self.failed(self.why_it_ended(object).await?)),
-            Standing::WantsCustomer(payment) => {
+        let known = self.apply_rules(object).await?;
+        Ok(match self.first_payment_state(object).await? {
+            FirstPayment::Paid => merge(known, self.done(&id, Vec::new())),
+            FirstPayment::Ended => merge(known, self.failed(self.why_it_ended(object).await?)),
+            FirstPayment::NeedsAuthentication(payment) => {
                 let problem = authentication(&payment);
                 let waiting = self.operation.waits_for_customer(problem, Some(id), self.now_ms);
-                merge(known, self.look_later(waiting, CUSTOMER_TRIES_WAIT_MS))
+                merge(known, self.check_later(waiting, CUSTOMER_TRIES_WAIT_MS))
             }
-            // On session the customer may try as often as it likes; Stripe ends it after 23 hours.
-            Standing::Declined(_) if self.operation.state == State::RequiresAction => {
-                merge(known, self.look_later(self.operation.clone(), CUSTOMER_TRIES_WAIT_MS))
+            // The customer may try again in the browser as often as it likes. After 23 hours Stripe ends the
+            // subscription.
+            FirstPayment::Declined(_) if self.operation.state == State::RequiresAction => {
+                merge(known, self.check_later(self.operation.clone(), CUSTOMER_TRIES_WAIT_MS))
             }
-            Standing::Declined(payment) => {
-                // Else Stripe would keep it open for a day, and a later card would pay for it unasked.
+            FirstPayment::Declined(payment) => {
+                // Otherwise the subscription would stay open for a day, and Stripe would charge a card that is added
+                // later.
                 let ended = self.end_now(&id, "cancel").await?;
-                let known = merge(known, self.learn(&ended).await?);
+                let known = merge(known, self.apply_rules(&ended).await?);
                 let problem = if first_was_paid(&ended) { paid_meanwhile() } else { failure(&payment) };
                 merge(known, self.failed(problem))
             }
-            Standing::Open => {
+            FirstPayment::Open => {
                 let going_on = Operation { stripe_id: Some(id), ..self.operation.clone() };
-                merge(known, self.look_later(going_on, FIRST_PAYMENT_WAIT_MS))
+                merge(known, self.check_later(going_on, FIRST_PAYMENT_WAIT_MS))
             }
         })
     }
 
-    /// A decline, if that is why it was ended before its first payment; else it was not paid in time.
+    /// Why the subscription ended unpaid: the decline of its first payment, else that the payment was not made in time.
     async fn why_it_ended(&self, object: &Value) -> Result<Problem, Failure> {
         let payment = self.first_payment(object).await?;
         let is_decline = |code: &str| code != "authentication_required";
@@ -154,17 +156,17 @@ impl Run<'_> {
         Ok(declined.map_or_else(ended, |payment| failure(&payment)))
     }
 
-    /// Looks whether anything has changed. What that means is for a job in the customer's stream to say,
-    /// so that it is not older than what its events say.
-    async fn look(&self, object: &Value) -> Result<Verdict, Failure> {
+    /// Checks whether the payment has changed. If so, it creates a job in the customer's stream to decide, so that the
+    /// decision is in order with Stripe's events.
+    async fn check(&self, object: &Value) -> Result<Verdict, Failure> {
         let is_waiting = self.operation.state == State::RequiresAction;
-        let wait_ms = match self.standing(object).await? {
-            Standing::WantsCustomer(_) | Standing::Declined(_) if is_waiting => CUSTOMER_TRIES_WAIT_MS,
-            Standing::Open => FIRST_PAYMENT_WAIT_MS.max((self.now_ms - self.operation.round_at_ms) / 4),
+        let wait_ms = match self.first_payment_state(object).await? {
+            FirstPayment::NeedsAuthentication(_) | FirstPayment::Declined(_) if is_waiting => CUSTOMER_TRIES_WAIT_MS,
+            FirstPayment::Open => FIRST_PAYMENT_WAIT_MS.max((self.now_ms - self.operation.round_at_ms) / 4),
             _ => {
                 let settle = settle_job(self.operation, self.customer, self.now_ms);
                 return Ok(Verdict {
-                    // It may come to nothing, and what began to wait then goes on waiting.
+                    // That job may decide nothing (it began another wait), so this one stays and checks again.
                     outcome: Outcome::Snooze { until_ms: self.now_ms + CUSTOMER_TRIES_WAIT_MS },
                     ledger: None,
                     effects: vec![Effect::JobInsert(settle)],
@@ -174,8 +176,8 @@ impl Run<'_> {
         Ok(Outcome::Snooze { until_ms: self.now_ms + wait_ms }.into())
     }
 
-    fn look_later(&self, operation: Operation, wait_ms: TimeMs) -> Verdict {
-        let job = look_job(&operation, self.now_ms + wait_ms);
+    fn check_later(&self, operation: Operation, wait_ms: TimeMs) -> Verdict {
+        let job = check_job(&operation, self.now_ms + wait_ms);
         let effects = vec![Effect::operation(operation), Effect::JobInsert(job)];
         Verdict { outcome: Outcome::Done, ledger: None, effects }
     }
@@ -194,7 +196,7 @@ impl Run<'_> {
                 match now["status"].as_str() {
                     // It has ended already, as was wanted.
                     Some(status) if Subscription::status_is_final(status) => now,
-                    // It has no period yet that it could last for.
+                    // An unpaid one has no period at whose end it could be cancelled: cancel it now.
                     Some("incomplete") => self.end_now(id, "cancel").await?,
                     _ => {
                         let code = "stripe_refused".to_owned();
@@ -204,7 +206,7 @@ impl Run<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(merge(self.learn(&object).await?, self.done(id, Vec::new())))
+        Ok(merge(self.apply_rules(&object).await?, self.done(id, Vec::new())))
     }
 
     /// Takes back an end that is still to come, however it was scheduled, or a pause.
@@ -216,7 +218,7 @@ impl Run<'_> {
                 let message = "The subscription has ended. Subscribe again.".to_owned();
                 let code = "subscription_ended".to_owned();
                 return Ok(merge(
-                    self.learn(&now).await?,
+                    self.apply_rules(&now).await?,
                     self.failed(Problem { code, message, ..Problem::default() }),
                 ));
             }
@@ -227,7 +229,7 @@ impl Run<'_> {
             _ if !now["cancel_at"].is_null() => stripe.subscription_unset_end(id, &self.key("resume")).await?,
             _ => now,
         };
-        Ok(merge(self.learn(&object).await?, self.done(id, Vec::new())))
+        Ok(merge(self.apply_rules(&object).await?, self.done(id, Vec::new())))
     }
 
     /// Ends a subscription at once, or finds that it has ended.
@@ -240,34 +242,34 @@ impl Run<'_> {
         }
     }
 
-    async fn learn(&self, object: &Value) -> Result<Verdict, Failure> {
-        Ok(learn(self.deps, Some(self.customer.clone()), object, self.now_ms).await?)
+    async fn apply_rules(&self, object: &Value) -> Result<Verdict, Failure> {
+        Ok(apply_rules(self.deps, Some(self.customer.clone()), object, self.now_ms).await?)
     }
 
-    /// Where a new subscription stands: its status, and while that is open its first payment's.
-    async fn standing(&self, object: &Value) -> Result<Standing, Failure> {
+    /// The state of a new subscription: from its status or, while that is `incomplete`, from its first payment's.
+    async fn first_payment_state(&self, object: &Value) -> Result<FirstPayment, Failure> {
         Ok(match object["status"].as_str() {
             Some("incomplete") => match self.first_payment(object).await? {
-                Some(payment) if payment.wants_authentication() => Standing::WantsCustomer(payment),
+                Some(payment) if payment.wants_authentication() => FirstPayment::NeedsAuthentication(payment),
                 Some(payment) if payment.status.as_deref() == Some("requires_payment_method") => {
-                    Standing::Declined(payment)
+                    FirstPayment::Declined(payment)
                 }
-                _ => Standing::Open,
+                _ => FirstPayment::Open,
             },
-            Some(status) if Subscription::status_is_final(status) => Standing::Ended,
-            _ => Standing::Paid,
+            Some(status) if Subscription::status_is_final(status) => FirstPayment::Ended,
+            _ => FirstPayment::Paid,
         })
     }
 
-    /// The PaymentIntent of a subscription's latest invoice. Stripe names it by its id only.
-    async fn first_payment(&self, object: &Value) -> Result<Option<PaymentIntentShape>, Failure> {
+    /// The PaymentIntent of a subscription's latest invoice. Stripe may give only its id; then it is fetched.
+    async fn first_payment(&self, object: &Value) -> Result<Option<PaymentIntentFields>, Failure> {
         let invoice = &object["latest_invoice"];
-        let listed = shape::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
+        let listed = fields::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
         let mut all = std::iter::once(&invoice["payment_intent"]).chain(listed);
-        let Some(named) = all.find(|intent| shape::id(intent).is_some()) else { return Ok(None) };
-        let mut intent = match shape::id(named).filter(|_| !named.is_object()) {
-            Some(id) => PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(&id).await?),
-            None => PaymentIntentShape::read(named),
+        let Some(named) = all.find(|intent| fields::id(intent).is_some()) else { return Ok(None) };
+        let mut intent = match fields::id(named).filter(|_| !named.is_object()) {
+            Some(id) => PaymentIntentFields::read(&self.deps.stripe.payment_retrieve(&id).await?),
+            None => PaymentIntentFields::read(named),
         };
         if intent.client_secret.is_none() {
             intent.client_secret = invoice["confirmation_secret"]["client_secret"].as_str().map(str::to_owned);
@@ -276,23 +278,23 @@ impl Run<'_> {
     }
 }
 
-/// Where a new subscription stands.
-enum Standing {
+/// The state of a new subscription and its first payment.
+enum FirstPayment {
     /// It is paid, or needs no payment.
     Paid,
     /// It has ended.
     Ended,
-    /// The bank wants to see the customer.
-    WantsCustomer(PaymentIntentShape),
+    /// The bank requires authentication.
+    NeedsAuthentication(PaymentIntentFields),
     /// The first payment was declined.
-    Declined(PaymentIntentShape),
+    Declined(PaymentIntentFields),
     /// The bank is still working on it.
     Open,
 }
 
-/// Whether the first payment of a subscription was made, in the moment in which it was to end unpaid.
+/// Whether the first payment arrived just before the subscription was cancelled as unpaid.
 fn first_was_paid(object: &Value) -> bool {
-    let invoice = InvoiceShape::read(&object["latest_invoice"]);
+    let invoice = InvoiceFields::read(&object["latest_invoice"]);
     invoice.is_paid == Some(true) && invoice.amount_paid.is_some_and(|amount| amount > MoneyMinor::ZERO)
 }
 

@@ -7,8 +7,8 @@ use crate::domain::job::Outcome;
 use crate::domain::ledger::{Command, Entry, Op};
 use crate::domain::mail::{self, MailSubject, Purchase, Template};
 use crate::domain::operation::{ACTION_TTL_MS, Operation, Problem, Request, State, UsageCharge, payment_key};
-use crate::domain::webhook::shape::{
-    self, OPERATION_METADATA_KEY, PaymentIntentShape, PaymentMethodShape, ROUND_METADATA_KEY,
+use crate::domain::webhook::fields::{
+    self, OPERATION_METADATA_KEY, PaymentIntentFields, PaymentMethodFields, ROUND_METADATA_KEY,
 };
 use crate::error::Result;
 use crate::ids::OperationId;
@@ -52,16 +52,16 @@ impl Run<'_> {
     async fn with_payment(&self, charge: &UsageCharge) -> Result<Verdict, Failure> {
         let (stripe, operation) = (&self.deps.stripe, self.operation);
         if let Some(id) = &operation.stripe_id {
-            let intent = PaymentIntentShape::read(&stripe.payment_retrieve(id).await?);
+            let intent = PaymentIntentFields::read(&stripe.payment_retrieve(id).await?);
             return self.by_intent_or_expire(charge, &intent).await;
         }
-        let key_is_spent = operation.key_is_spent(self.deps.doubt_ms, self.now_ms);
-        if operation.round > 1 || key_is_spent {
+        let key_is_closing = operation.key_is_closing(self.deps.doubt_ms, self.now_ms);
+        if operation.round > 1 || key_is_closing {
             if let Some(intent) = self.find().await? {
                 return self.by_intent_or_expire(charge, &intent).await;
             }
-            if key_is_spent {
-                return Ok(self.with_another_key("there is no payment"));
+            if key_is_closing {
+                return Ok(self.new_key_when_safe("there is no payment"));
             }
         }
         let payment = OffSessionPayment {
@@ -75,16 +75,16 @@ impl Run<'_> {
         };
         match stripe.payment_create(&payment, &self.key("pay")).await {
             Ok(answer) => {
-                let mut intent = PaymentIntentShape::read(&answer.body);
+                let mut intent = PaymentIntentFields::read(&answer.body);
                 if let Some(id) = intent.id.as_ref().filter(|_| answer.is_replay) {
                     // What was answered first; it may have gone on since.
-                    intent = PaymentIntentShape::read(&stripe.payment_retrieve(id).await?);
+                    intent = PaymentIntentFields::read(&stripe.payment_retrieve(id).await?);
                 }
                 Ok(by_intent(operation, charge, &intent, self.now_ms))
             }
             Err(StripeError::Declined(decline)) => Ok(self.failed(declined(&decline))),
             Err(StripeError::AuthenticationRequired(decline)) => {
-                let intent = PaymentIntentShape::read(&decline.payment_intent);
+                let intent = PaymentIntentFields::read(&decline.payment_intent);
                 if intent.id.is_none() {
                     return Ok(self.failed(declined(&decline)));
                 }
@@ -112,7 +112,7 @@ impl Run<'_> {
     /// carried out without our learning of it: that money buys credits. What is not paid is cancelled.
     async fn without_payment(&self, charge: &UsageCharge, paid_at_ms: TimeMs) -> Result<Verdict, Failure> {
         let begun = match &self.operation.stripe_id {
-            Some(id) => Some(PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?)),
+            Some(id) => Some(PaymentIntentFields::read(&self.deps.stripe.payment_retrieve(id).await?)),
             None => self.find().await?,
         };
         if let Some(intent) = begun {
@@ -132,7 +132,7 @@ impl Run<'_> {
     }
 
     fn done_without_payment(&self) -> Verdict {
-        // A payment that it waited for is none of it any more.
+        // Forget the payment that this operation was waiting for.
         let end = Operation { stripe_id: None, ..self.operation.succeeded(None, self.now_ms) };
         Verdict {
             outcome: Outcome::Cancel { reason: "the customer's credits paid for it meanwhile".to_owned() },
@@ -146,7 +146,7 @@ impl Run<'_> {
     async fn refused_method(&self, charge: &UsageCharge, message: String) -> Result<Verdict, Failure> {
         let id = &charge.payment_method_id;
         let owner = match self.deps.stripe.payment_method_retrieve(id).await {
-            Ok(object) => PaymentMethodShape::read(&object).stripe_customer_id,
+            Ok(object) => PaymentMethodFields::read(&object).stripe_customer_id,
             Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => None,
             Err(error) => return Err(error.into()),
         };
@@ -163,7 +163,11 @@ impl Run<'_> {
 
     /// A payment that nobody finishes in time is cancelled, so that nobody can be charged for it later;
     /// so is one at which the customer failed, so that it may try another card.
-    async fn by_intent_or_expire(&self, charge: &UsageCharge, intent: &PaymentIntentShape) -> Result<Verdict, Failure> {
+    async fn by_intent_or_expire(
+        &self,
+        charge: &UsageCharge,
+        intent: &PaymentIntentFields,
+    ) -> Result<Verdict, Failure> {
         let operation = self.operation;
         let is_kept = operation.state == State::RequiresAction;
         let is_over = self.now_ms >= ends_at_ms(operation);
@@ -193,12 +197,12 @@ impl Run<'_> {
 
     /// Cancels a payment. What it is instead, if it was paid or its bank is at it; tried again if it is
     /// neither.
-    async fn cancel_payment(&self, intent: &PaymentIntentShape) -> Result<Option<PaymentIntentShape>, Failure> {
+    async fn cancel_payment(&self, intent: &PaymentIntentFields) -> Result<Option<PaymentIntentFields>, Failure> {
         let Some(id) = &intent.id else { return Ok(Some(intent.clone())) };
         // A key of its own for each attempt: under one key Stripe repeats a refusal for a day.
         let key = self.key(&format!("cancel:{}", self.now_ms));
         let Err(refused) = self.deps.stripe.payment_cancel(id, &key).await else { return Ok(None) };
-        let now = PaymentIntentShape::read(&self.deps.stripe.payment_retrieve(id).await?);
+        let now = PaymentIntentFields::read(&self.deps.stripe.payment_retrieve(id).await?);
         match now.status.as_deref() {
             Some("canceled") => Ok(None),
             Some("succeeded" | "processing") => Ok(Some(now)),
@@ -207,14 +211,14 @@ impl Run<'_> {
     }
 
     /// The operation's own PaymentIntent at Stripe: one that succeeded in any round, else this round's.
-    async fn find(&self) -> Result<Option<PaymentIntentShape>, StripeError> {
+    async fn find(&self) -> Result<Option<PaymentIntentFields>, StripeError> {
         let operation = self.operation;
         let since_s = (operation.created_at_ms - CLOCKS_DIFFER_MS) / 1_000;
-        let mut found: Option<PaymentIntentShape> = None;
+        let mut found: Option<PaymentIntentFields> = None;
         let mut after: Option<String> = None;
         for _ in 0..PAGES_MAX {
             let page = self.deps.stripe.payment_list(Some(self.stripe_customer_id), since_s, after.as_deref()).await?;
-            let intents = shape::rows(&page).iter().map(PaymentIntentShape::read);
+            let intents = fields::rows(&page).iter().map(PaymentIntentFields::read);
             for intent in intents.filter(|intent| is_of(operation, intent)) {
                 if intent.status.as_deref() == Some("succeeded") {
                     return Ok(Some(intent));
@@ -223,7 +227,7 @@ impl Run<'_> {
                     found = Some(intent);
                 }
             }
-            after = shape::rows(&page).last().and_then(|row| shape::id(&row["id"]));
+            after = fields::rows(&page).last().and_then(|row| fields::id(&row["id"]));
             if page["has_more"] != true || after.is_none() {
                 return Ok(found);
             }
@@ -232,16 +236,16 @@ impl Run<'_> {
     }
 }
 
-fn is_of(operation: &Operation, intent: &PaymentIntentShape) -> bool {
+fn is_of(operation: &Operation, intent: &PaymentIntentFields) -> bool {
     intent.metadata.get(OPERATION_METADATA_KEY).is_some_and(|id| id == operation.id.as_str())
 }
 
-fn is_of_round(operation: &Operation, intent: &PaymentIntentShape) -> bool {
+fn is_of_round(operation: &Operation, intent: &PaymentIntentFields) -> bool {
     intent.metadata.get(ROUND_METADATA_KEY).and_then(|round| round.parse().ok()) == Some(operation.round)
 }
 
 /// What the state of a PaymentIntent means for the operation that it pays.
-fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntentShape, now_ms: TimeMs) -> Verdict {
+fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntentFields, now_ms: TimeMs) -> Verdict {
     let failed = |problem| Verdict {
         outcome: Outcome::Done,
         ledger: None,
@@ -273,7 +277,7 @@ fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntent
 fn settled(
     operation: &Operation,
     charge: &UsageCharge,
-    intent: &PaymentIntentShape,
+    intent: &PaymentIntentFields,
     payment_intent_id: &str,
     now_ms: TimeMs,
 ) -> Verdict {
@@ -296,7 +300,7 @@ fn settled(
     }
 }
 
-fn waits(operation: &Operation, intent: &PaymentIntentShape, now_ms: TimeMs) -> Verdict {
+fn waits(operation: &Operation, intent: &PaymentIntentFields, now_ms: TimeMs) -> Verdict {
     let end = operation.waits_for_customer(authentication(intent), intent.id.clone(), now_ms);
     Verdict {
         outcome: Outcome::Snooze { until_ms: look_at_ms(operation, now_ms) },
@@ -388,7 +392,7 @@ pub(in crate::usecase::handler) async fn settle_payment(
     object: &Value,
     now_ms: TimeMs,
 ) -> Result<Option<Verdict>> {
-    let intent = PaymentIntentShape::read(object);
+    let intent = PaymentIntentFields::read(object);
     let Some(id) = intent.metadata.get(OPERATION_METADATA_KEY).and_then(|id| OperationId::parse(id).ok()) else {
         return Ok(None);
     };

@@ -5,7 +5,7 @@ use super::super::stripe::{Known, found};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::reconcile::{customers, events};
 use crate::domain::webhook::delivery::SOURCE_STRIPE;
-use crate::domain::webhook::{self, EventKind, shape};
+use crate::domain::webhook::{self, EventKind, fields};
 use crate::infra::store::reconciliation as rows;
 use crate::usecase::reconcile::WINDOW_MAX_MS;
 
@@ -16,8 +16,8 @@ impl Walk<'_> {
         let since_s = if undelivered { (self.run.created_at_ms - WINDOW_MAX_MS) / 1_000 } else { self.since_s() };
         let stripe = &self.deps.stripe;
         let list = stripe.event_list(since_s, self.until_s(), undelivered, self.run.cursor.as_deref()).await?;
-        let events = shape::rows(&list);
-        let ids: Vec<String> = events.iter().filter_map(|event| shape::id(&event["id"])).collect();
+        let events = fields::rows(&list);
+        let ids: Vec<String> = events.iter().filter_map(|event| fields::id(&event["id"])).collect();
         let known = rows::events_known(self.deps.db.read(), SOURCE_STRIPE, &ids).await?;
         let differences = events::compare(events, &known);
         Ok(Page { checked: events.len(), differences, seen: Vec::new(), cursor: next_of(&list) })
@@ -26,7 +26,7 @@ impl Walk<'_> {
     /// Stripe's customers. Seen are their ids, and ours that they name.
     pub(super) async fn customers(&self) -> Result<Page, Failure> {
         let list = self.deps.stripe.customer_list_page(self.until_s(), self.run.cursor.as_deref()).await?;
-        let objects = shape::rows(&list);
+        let objects = fields::rows(&list);
         let lookups: Vec<_> =
             objects.iter().map(|object| webhook::lookup(object, EventKind::CustomerUpdated)).collect();
         let lookups: Vec<_> = lookups.into_iter().enumerate().collect();

@@ -6,7 +6,7 @@ use super::super::stripe::{Known, found};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::operation::{Operation, payment_key};
 use crate::domain::reconcile::{payments, refunds};
-use crate::domain::webhook::shape::{self, ChargeShape, PaymentIntentShape};
+use crate::domain::webhook::fields::{self, ChargeFields, PaymentIntentFields};
 use crate::domain::webhook::{self, EventKind};
 use crate::ids::{CustomerId, OperationId};
 use crate::infra::store::{account, operation, reconciliation as rows};
@@ -25,7 +25,7 @@ impl Walk<'_> {
     pub(super) async fn payments(&self) -> Result<Page, Failure> {
         let (since_s, until_s) = (self.since_s(), self.until_s());
         let list = self.deps.stripe.charge_list(since_s, until_s, self.run.cursor.as_deref()).await?;
-        let charges: Vec<ChargeShape> = shape::rows(&list).iter().map(ChargeShape::read).collect();
+        let charges: Vec<ChargeFields> = fields::rows(&list).iter().map(ChargeFields::read).collect();
         let ids: HashSet<String> = charges.iter().filter_map(payments::operation_id).map(|id| id.to_string()).collect();
         let ids: Vec<String> = ids.into_iter().collect();
         let operations = operation::operation_find_many(self.deps.db.read(), &ids).await?;
@@ -46,7 +46,7 @@ impl Walk<'_> {
     /// The keys of payments whose credits are in the ledger of the operation's customer.
     async fn payments_granted(
         &self,
-        charges: &[ChargeShape],
+        charges: &[ChargeFields],
         operations: &HashMap<OperationId, Operation>,
     ) -> Result<HashSet<String>, Failure> {
         let named = charges.iter().filter_map(|charge| {
@@ -70,7 +70,7 @@ impl Walk<'_> {
         for operation in &ours {
             let Some(id) = &operation.stripe_id else { continue };
             let theirs = found(self.deps.stripe.payment_retrieve(id).await)?;
-            let theirs = theirs.as_ref().map(PaymentIntentShape::read);
+            let theirs = theirs.as_ref().map(PaymentIntentFields::read);
             differences.extend(payments::compare_unlisted(operation, theirs.as_ref()));
         }
         let cursor = ours.last().map(|operation| operation.id.to_string());
@@ -95,8 +95,8 @@ impl Walk<'_> {
     async fn money_back(&self, list: &Value) -> Result<Page, Failure> {
         let mut ids: HashSet<String> = HashSet::new();
         let mut charges: Vec<Value> = Vec::new();
-        for row in shape::rows(list) {
-            let Some(id) = shape::id(&row["charge"]).filter(|id| ids.insert(id.clone())) else { continue };
+        for row in fields::rows(list) {
+            let Some(id) = fields::id(&row["charge"]).filter(|id| ids.insert(id.clone())) else { continue };
             if row["charge"].is_object() {
                 charges.push(row["charge"].clone());
             } else {
@@ -108,13 +108,15 @@ impl Walk<'_> {
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         let mut differences = Vec::new();
         for (charge, (_, lookup)) in charges.iter().zip(&lookups) {
-            let (Some(customer), Some(id)) = (known.customer(lookup, None), shape::id(&charge["id"])) else { continue };
+            let (Some(customer), Some(id)) = (known.customer(lookup, None), fields::id(&charge["id"])) else {
+                continue;
+            };
             // Credits that were never granted are another difference, which other phases find.
-            let said = ChargeShape::read(charge);
+            let said = ChargeFields::read(charge);
             if let Some(Standing::Granted { clawed_back, target, .. }) = standing(self.deps, &customer, &said).await? {
                 differences.extend(refunds::compare(charge, &id, &customer.id, clawed_back, target));
             }
         }
-        Ok(Page { checked: shape::rows(list).len(), differences, seen: Vec::new(), cursor: next_of(list) })
+        Ok(Page { checked: fields::rows(list).len(), differences, seen: Vec::new(), cursor: next_of(list) })
     }
 }

@@ -5,7 +5,7 @@ use super::super::stripe::{Known, found};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::reconcile::{invoices, subscriptions};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::{self, EventKind, Facts, Lookup, shape};
+use crate::domain::webhook::{self, EventKind, Facts, Lookup, fields};
 use crate::infra::store::{account, reconciliation as rows};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -18,11 +18,11 @@ impl Walk<'_> {
     /// All of Stripe's subscriptions, ended ones too: an end that nobody told of leaves a customer on Pro.
     pub(super) async fn subscriptions(&self) -> Result<Page, Failure> {
         let list = self.deps.stripe.subscription_list(None, self.run.cursor.as_deref()).await?;
-        let objects = shape::rows(&list);
+        let objects = fields::rows(&list);
         let looked = self.look_up(objects, subscriptions::EVENT_KIND).await?;
         let differences = looked.facts(self, objects, subscriptions::EVENT_KIND);
         let differences = differences.iter().filter_map(subscriptions::compare).collect();
-        let seen = objects.iter().filter_map(|object| shape::id(&object["id"])).collect();
+        let seen = objects.iter().filter_map(|object| fields::id(&object["id"])).collect();
         Ok(Page { checked: objects.len(), differences, seen, cursor: next_of(&list) })
     }
 
@@ -44,7 +44,7 @@ impl Walk<'_> {
         let since_s = self.since_s() - INVOICE_OPEN_S;
         let cursor = self.run.cursor.as_deref();
         let list = self.deps.stripe.invoice_list_page(since_s, self.until_s(), cursor).await?;
-        let objects = shape::rows(&list);
+        let objects = fields::rows(&list);
         let looked = self.look_up(objects, invoices::EVENT_KIND).await?;
         let facts = looked.facts(self, objects, invoices::EVENT_KIND);
         let granted = self.granted(&facts).await?;
@@ -54,7 +54,7 @@ impl Walk<'_> {
 
     /// The invoices whose credits are in the ledger.
     async fn granted(&self, facts: &[Facts<'_>]) -> Result<HashSet<String>, Failure> {
-        let named = facts.iter().filter_map(|facts| Some((facts.customer.as_ref()?, shape::id(&facts.object["id"])?)));
+        let named = facts.iter().filter_map(|facts| Some((facts.customer.as_ref()?, fields::id(&facts.object["id"])?)));
         let named: Vec<_> = named.map(|(customer, id)| (&customer.id, webhook::grant_key(&id), id)).collect();
         let pairs: Vec<_> = named.iter().map(|(customer, key, _)| (*customer, key.as_str())).collect();
         if pairs.is_empty() {

@@ -12,7 +12,10 @@ use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
 use crate::domain::ledger::Entry;
 use crate::domain::operation::payment_key;
-use crate::domain::webhook::shape::{self, CUSTOMER_METADATA_KEY, ChargeShape, DisputeShape, OPERATION_METADATA_KEY};
+use crate::domain::period_credits::invoice_brings_credits;
+use crate::domain::webhook::fields::{
+    self, CUSTOMER_METADATA_KEY, ChargeFields, DisputeFields, OPERATION_METADATA_KEY,
+};
 use crate::domain::webhook::{EventKind, grant_key};
 use crate::infra::store::account;
 use crate::usecase::handler::{Deps, Failure};
@@ -40,14 +43,14 @@ pub(in crate::usecase::handler) enum Standing {
 pub(in crate::usecase::handler) async fn standing(
     deps: &Deps,
     customer: &Customer,
-    charge: &ChargeShape,
+    charge: &ChargeFields,
 ) -> Result<Option<Standing>, Failure> {
     let (Some(id), Some(amount)) = (&charge.id, charge.amount) else { return Ok(None) };
     let Some(bought) = bought_with(deps, charge).await? else { return Ok(None) };
     let (mut gone, mut paid) = (amount_gone(deps, charge).await?, amount);
     for other in bought.other_charges.iter().filter(|other| *other != id) {
         let Some(other) = found(deps.stripe.charge_retrieve(other).await)? else { continue };
-        let other = ChargeShape::read(&other);
+        let other = ChargeFields::read(&other);
         gone += amount_gone(deps, &other).await?;
         paid += other.amount.filter(|_| other.is_paid).unwrap_or_default();
     }
@@ -64,7 +67,7 @@ pub(in crate::usecase::handler) async fn standing(
 /// Brings the ledger to what the event's charge says now.
 pub(super) async fn review(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(charge) = charge_of(about).await? else { return Ok(Outcome::Done.into()) };
-    let said = ChargeShape::read(&charge);
+    let said = ChargeFields::read(&charge);
     let Some(id) = &said.id else { return Ok(Outcome::Done.into()) };
     let Some(customer) = about.owner(EventKind::ChargeRefunded, &charge).await? else { return Ok(of_nobody(&said)) };
     let (grant, clawed_back, target) = match standing(about.deps, &customer, &said).await? {
@@ -85,12 +88,12 @@ pub(super) async fn review(about: &EventContext<'_>) -> Result<Verdict, Failure>
 /// Fetches the charge that the event is about.
 async fn charge_of(about: &EventContext<'_>) -> Result<Option<Value>, Failure> {
     let object = about.object;
-    let id = if object["object"] == "charge" { shape::id(&object["id"]) } else { shape::id(&object["charge"]) };
+    let id = if object["object"] == "charge" { fields::id(&object["id"]) } else { fields::id(&object["charge"]) };
     let id = match id {
         Some(id) => Some(id),
-        None => match shape::id(&object["payment_intent"]) {
+        None => match fields::id(&object["payment_intent"]) {
             Some(intent) => found(about.deps.stripe.payment_retrieve(&intent).await)?
-                .and_then(|intent| shape::PaymentIntentShape::read(&intent).charge_id),
+                .and_then(|intent| fields::PaymentIntentFields::read(&intent).charge_id),
             None => None,
         },
     };
@@ -101,17 +104,17 @@ async fn charge_of(about: &EventContext<'_>) -> Result<Option<Value>, Failure> {
 }
 
 /// The part of a charge's money that is refunded or taken by disputes.
-async fn amount_gone(deps: &Deps, charge: &ChargeShape) -> Result<MoneyMinor, Failure> {
+async fn amount_gone(deps: &Deps, charge: &ChargeFields) -> Result<MoneyMinor, Failure> {
     let mut gone = charge.amount_refunded;
     if let Some(id) = charge.id.as_ref().filter(|_| charge.is_disputed) {
         let disputes = deps.stripe.dispute_list(id).await?;
-        gone += shape::rows(&disputes).iter().map(|row| DisputeShape::read(row).amount_gone()).sum::<MoneyMinor>();
+        gone += fields::rows(&disputes).iter().map(|row| DisputeFields::read(row).amount_gone()).sum::<MoneyMinor>();
     }
     Ok(gone)
 }
 
 /// The verdict on a charge of none of our customers: retried if its metadata says that it is ours, else done.
-fn of_nobody(charge: &ChargeShape) -> Verdict {
+fn of_nobody(charge: &ChargeFields) -> Verdict {
     let is_ours = [OPERATION_METADATA_KEY, CUSTOMER_METADATA_KEY].iter().any(|key| charge.metadata.contains_key(*key));
     if !is_ours {
         return Outcome::Done.into();
@@ -129,14 +132,14 @@ struct Bought {
 }
 
 /// Finds what a charge bought; `None` if that brings no credits.
-async fn bought_with(deps: &Deps, charge: &ChargeShape) -> Result<Option<Bought>, Failure> {
+async fn bought_with(deps: &Deps, charge: &ChargeFields) -> Result<Option<Bought>, Failure> {
     let by_operation = charge.metadata.contains_key(OPERATION_METADATA_KEY) && charge.invoice_id.is_none();
     let stripe = &deps.stripe;
     let invoice_id = match (&charge.invoice_id, &charge.payment_intent_id) {
         (Some(id), _) => Some(id.clone()),
         (None, Some(intent)) if !by_operation => {
             let payments = stripe.invoice_payment_list(intent).await?;
-            shape::rows(&payments).iter().find_map(|row| shape::id(&row["invoice"]))
+            fields::rows(&payments).iter().find_map(|row| fields::id(&row["invoice"]))
         }
         _ => None,
     };
@@ -146,18 +149,18 @@ async fn bought_with(deps: &Deps, charge: &ChargeShape) -> Result<Option<Bought>
     };
     // An invoice that never brought credits has none to take back.
     let Some(invoice) = found(stripe.invoice_retrieve(&id).await)? else { return Ok(None) };
-    let is_period = matches!(invoice["billing_reason"].as_str(), Some("subscription_create" | "subscription_cycle"));
-    let is_pro = shape::InvoiceShape::read(&invoice).is_pro(&deps.pro) != shape::IsPro::No;
-    let brought_credits = is_period && is_pro && deps.pro_credits > Credits::ZERO;
+    let said = fields::InvoiceFields::read(&invoice);
+    let may_be_pro = said.is_pro(&deps.pro) != fields::IsPro::No;
+    let brought_credits = invoice_brings_credits(said.billing_reason.as_deref(), may_be_pro, deps.pro_credits);
     Ok(brought_credits.then(|| Bought { key: grant_key(&id), other_charges: charges_of(&invoice) }))
 }
 
 /// The charges that an invoice names as its payments.
 fn charges_of(invoice: &Value) -> Vec<String> {
-    let payments = shape::rows(&invoice["payments"]).iter().map(|row| &row["payment"]);
+    let payments = fields::rows(&invoice["payments"]).iter().map(|row| &row["payment"]);
     payments
         .filter_map(|payment| {
-            shape::id(&payment["charge"]).or_else(|| shape::id(&payment["payment_intent"]["latest_charge"]))
+            fields::id(&payment["charge"]).or_else(|| fields::id(&payment["payment_intent"]["latest_charge"]))
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::{EventKind, shape};
+use crate::domain::webhook::{EventKind, fields};
 use crate::plan::Plan;
 use crate::usecase::handler::{Failure, stripe_customer_job};
 
@@ -13,7 +13,7 @@ use crate::usecase::handler::{Failure, stripe_customer_job};
 /// is no failure: the account may have others.
 pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(customer) = &about.event.customer else { return Ok(Outcome::Done.into()) };
-    let Some(id) = shape::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
+    let Some(id) = fields::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
     let now = found(about.deps.stripe.customer_retrieve(&id).await)?;
     let object = now.as_ref().unwrap_or(about.object);
     let is_gone = object["deleted"] == true || (now.is_none() && about.kind == EventKind::CustomerDeleted);
@@ -24,7 +24,7 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         return Ok(gone(about, customer, id));
     }
     let mut verdict = about.decide(EventKind::CustomerUpdated, object);
-    if let Some(id) = shape::id(&object["invoice_settings"]["default_payment_method"]) {
+    if let Some(id) = fields::id(&object["invoice_settings"]["default_payment_method"]) {
         verdict.effects.push(Effect::PaymentMethodDefault { customer_id: customer.id.clone(), id });
     }
     Ok(verdict)

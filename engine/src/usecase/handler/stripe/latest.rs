@@ -3,14 +3,14 @@
 
 use super::{EventContext, Known, StripeEvent, found, present};
 use crate::domain::effect::Verdict;
-use crate::domain::webhook::{self, EventKind, shape};
+use crate::domain::webhook::{self, EventKind, fields};
 use crate::usecase::handler::Failure;
 
 /// Processes an event that failed before.
 pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let stripe = &about.deps.stripe;
     // Whatever else carries state is asked for at every attempt.
-    let invoice = match shape::id(&about.object["id"]).filter(|_| about.object["object"] == "invoice") {
+    let invoice = match fields::id(&about.object["id"]).filter(|_| about.object["object"] == "invoice") {
         Some(id) => found(stripe.invoice_retrieve(&id).await)?,
         None => None,
     };

@@ -7,7 +7,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::webhook::EventKind;
-use crate::domain::webhook::shape::{self, InvoiceShape, PaymentIntentShape};
+use crate::domain::webhook::fields::{self, InvoiceFields, PaymentIntentFields};
 use serde_json::Value;
 
 /// Adds a mail to the verdict on a failed renewal: the customer has to authenticate the payment, or to pay in another
@@ -23,13 +23,13 @@ pub(super) fn of_failed_payment(about: &EventContext<'_>, invoice: &Value, verdi
 }
 
 fn failed_payment(customer: &Customer, kind: EventKind, invoice: &Value, now_ms: i64) -> Option<Effect> {
-    let said = InvoiceShape::read(invoice);
+    let said = InvoiceFields::read(invoice);
     let id = said.id.clone()?;
-    let intents = shape::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
+    let intents = fields::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
     let wants_customer = kind == EventKind::InvoicePaymentActionRequired
         || std::iter::once(&invoice["payment_intent"])
             .chain(intents)
-            .any(|intent| intent.is_object() && PaymentIntentShape::read(intent).wants_authentication());
+            .any(|intent| intent.is_object() && PaymentIntentFields::read(intent).wants_authentication());
     let template = if wants_customer { Template::ActionRequired } else { Template::PaymentFailed };
     let told = MailSubject {
         subscription: said.subscription_id.clone(),

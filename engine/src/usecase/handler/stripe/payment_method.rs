@@ -5,24 +5,24 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::webhook::EventKind;
-use crate::domain::webhook::shape::{self, PaymentMethodShape};
+use crate::domain::webhook::fields::{self, PaymentMethodFields};
 use crate::infra::store::{customer as customers, payment_method as rows};
 use crate::usecase::handler::Failure;
 
 /// `payment_method.attached`, `.automatically_updated`, `.detached`. One that came in by another way
 /// than ours is shown, and charged only once the customer has consented.
 pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let Some(id) = shape::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
+    let Some(id) = fields::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
     let now = found(about.deps.stripe.payment_method_retrieve(&id).await)?;
     let object = now.as_ref().unwrap_or(about.object);
-    let shape = PaymentMethodShape::read(object);
+    let fields = PaymentMethodFields::read(object);
     let is_detached =
-        shape.stripe_customer_id.is_none() || (now.is_none() && about.kind == EventKind::PaymentMethodDetached);
+        fields.stripe_customer_id.is_none() || (now.is_none() && about.kind == EventKind::PaymentMethodDetached);
     if is_detached {
         return detached(about, id).await;
     }
     let Some(customer) = about.owner(about.kind, object).await? else { return Ok(Outcome::Done.into()) };
-    let method = PaymentMethod::from_stripe(shape, id, &customer.id, None, false, about.now_ms);
+    let method = PaymentMethod::from_stripe(fields, id, &customer.id, None, false, about.now_ms);
     Ok(done(vec![Effect::PaymentMethodPut(method)]))
 }
 

@@ -8,7 +8,7 @@ use super::{EventContext, clawback, customer, found, notice, payment_method};
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
 use crate::domain::webhook::EventKind;
-use crate::domain::webhook::shape::{self, InvoiceShape};
+use crate::domain::webhook::fields::{self, InvoiceFields};
 use crate::usecase::handler::{Failure, operation, subscription};
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 
 async fn paid_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let verdict = about.decide(EventKind::InvoicePaid, about.object);
-    let Some(id) = shape::id(&about.object["id"]).filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
+    let Some(id) = fields::id(&about.object["id"]).filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
     match found(about.deps.stripe.invoice_retrieve(&id).await)? {
         Some(invoice) => by_paid_invoice(about, invoice).await,
         None => Ok(verdict),
@@ -66,19 +66,19 @@ fn lacks_facts(verdict: &Verdict) -> bool {
 /// does.
 async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Verdict, Failure> {
     let verdict = about.decide(EventKind::InvoicePaid, &invoice);
-    let subscription_id = InvoiceShape::read(&invoice).subscription_id;
+    let subscription_id = InvoiceFields::read(&invoice).subscription_id;
     let Some(id) = subscription_id.filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
     let Some(mut object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else { return Ok(verdict) };
     // This invoice is to be judged, not the latest.
     object["latest_invoice"] = invoice;
-    Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
+    Ok(subscription::apply_rules(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
 }
 
 /// Decides a failed payment, which may be old news: the invoice may be paid by now, or its subscription may have
 /// moved on. Otherwise the customer gets a mail that says what to do.
 async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let stripe = &about.deps.stripe;
-    let now = match shape::id(&about.object["id"]) {
+    let now = match fields::id(&about.object["id"]) {
         Some(id) => found(stripe.invoice_retrieve(&id).await)?,
         None => None,
     };
@@ -86,7 +86,7 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         let verdict = about.decide(EventKind::InvoicePaymentFailed, about.object);
         return Ok(notice::of_failed_payment(about, about.object, verdict));
     };
-    let said = InvoiceShape::read(&invoice);
+    let said = InvoiceFields::read(&invoice);
     if said.is_paid == Some(true) {
         return by_paid_invoice(about, invoice).await;
     }
@@ -94,7 +94,7 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         && let Some(object) = found(stripe.subscription_retrieve(&id).await)?
         && matches!(object["status"].as_str(), Some("active" | "trialing" | "canceled" | "incomplete_expired"))
     {
-        return Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?);
+        return Ok(subscription::apply_rules(about.deps, about.event.customer.clone(), &object, about.now_ms).await?);
     }
     let verdict = about.decide(EventKind::InvoicePaymentFailed, &invoice);
     Ok(notice::of_failed_payment(about, &invoice, verdict))
@@ -103,17 +103,17 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 /// Decides `invoice_payment.paid`, which names an invoice and no customer. Only the credits are granted here, under the
 /// invoice's own key: all other changes belong into the Stripe customer's stream.
 async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let Some(id) = shape::id(&about.object["invoice"]) else { return Ok(Outcome::Done.into()) };
+    let Some(id) = fields::id(&about.object["invoice"]) else { return Ok(Outcome::Done.into()) };
     let Some(invoice) = found(about.deps.stripe.invoice_retrieve(&id).await)? else { return Ok(Outcome::Done.into()) };
     let customer = about.owner(EventKind::InvoicePaid, &invoice).await?;
-    let subscription = match InvoiceShape::read(&invoice).subscription_id {
+    let subscription = match InvoiceFields::read(&invoice).subscription_id {
         Some(id) => found(about.deps.stripe.subscription_retrieve(&id).await)?,
         None => None,
     };
     let verdict = match subscription {
         Some(mut object) => {
             object["latest_invoice"] = invoice;
-            subscription::learn(about.deps, customer, &object, about.now_ms).await?
+            subscription::apply_rules(about.deps, customer, &object, about.now_ms).await?
         }
         None => return Ok(Outcome::Done.into()),
     };
@@ -121,19 +121,21 @@ async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 }
 
 async fn changed_subscription(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let id = shape::id(&about.object["id"]);
+    let id = fields::id(&about.object["id"]);
     let now = match &id {
         Some(id) => found(about.deps.stripe.subscription_retrieve(id).await)?,
         None => None,
     };
     match now {
-        Some(object) => Ok(subscription::learn(about.deps, about.event.customer.clone(), &object, about.now_ms).await?),
+        Some(object) => {
+            Ok(subscription::apply_rules(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
+        }
         None => Ok(about.decide(about.kind, about.object)),
     }
 }
 
 async fn payment_intent(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let id = shape::id(&about.object["id"]);
+    let id = fields::id(&about.object["id"]);
     let now = match &id {
         Some(id) => found(about.deps.stripe.payment_retrieve(id).await)?,
         None => None,
@@ -146,7 +148,7 @@ async fn payment_intent(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 /// Decides a completed Checkout session: its subscription is learned like any other. The payment method is announced
 /// by events of its own.
 async fn checkout(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let Some(id) = shape::id(&about.object["subscription"]) else {
+    let Some(id) = fields::id(&about.object["subscription"]) else {
         return Ok(about.decide(EventKind::CustomerUpdated, about.object));
     };
     let Some(object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else {
@@ -156,5 +158,5 @@ async fn checkout(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         Some(customer) => Some(customer.clone()),
         None => about.owner(EventKind::SubscriptionUpdated, &object).await?,
     };
-    Ok(subscription::learn(about.deps, customer, &object, about.now_ms).await?)
+    Ok(subscription::apply_rules(about.deps, customer, &object, about.now_ms).await?)
 }

@@ -163,15 +163,19 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "takes 0 and frees 4 of hold",
         "UPDATE ledger_entries SET held_delta = -4 WHERE kind = 'release'",
     ),
-    (fold::SETTLE_NAME, "must be settled at 60000 and is due never", "UPDATE accounts SET next_settle_at_ms = NULL"),
     (
         fold::SETTLE_NAME,
-        "must be settled at 60000 and is due at 60001",
+        "its next settlement should be at 60000 but is stored as never",
+        "UPDATE accounts SET next_settle_at_ms = NULL",
+    ),
+    (
+        fold::SETTLE_NAME,
+        "its next settlement should be at 60000 but is stored as at 60001",
         "UPDATE accounts SET next_settle_at_ms = next_settle_at_ms + 1",
     ),
     (
         fold::SETTLE_NAME,
-        "must be settled never and is due at 7",
+        "its next settlement should be never but is stored as at 7",
         "UPDATE accounts SET next_settle_at_ms = 7 WHERE version = 1",
     ),
     (

@@ -31,7 +31,7 @@ fn state(verdict: &Verdict) -> Option<State> {
 }
 
 fn verdict(intent: Value) -> Verdict {
-    by_intent(&operation(), &charge(), &PaymentIntentShape::read(&intent), 2_000)
+    by_intent(&operation(), &charge(), &PaymentIntentFields::read(&intent), 2_000)
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn only_the_round_that_asks_takes_an_unfinished_payment_for_its_own() {
     let first = operation();
     let made = |round: &str| {
         let metadata = json!({"bursar_operation_id": first.id.as_str(), "bursar_round": round});
-        PaymentIntentShape::read(&json!({"id": "pi_1", "metadata": metadata}))
+        PaymentIntentFields::read(&json!({"id": "pi_1", "metadata": metadata}))
     };
     let second = first.failed(Problem::default(), 2_000).next_round(first.request.clone(), 3_000);
     assert!(is_of(&second, &made("1")) && !is_of_round(&second, &made("1")));

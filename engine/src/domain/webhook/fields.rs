@@ -1,13 +1,12 @@
-//! Where a fact is found in Stripe's objects, in every API version at once.
+//! The fields of Stripe's objects that the rules use, read in every API version.
 //!
-//! An event is rendered in the API version of its endpoint, and fields moved from version to
-//! version. The readers look in every place a fact was ever kept, whatever `api_version` says, and
-//! say `None` where there is nothing: what that means is for the rules to decide. They never fail
-//! and never panic.
+//! An event is rendered in the API version of its endpoint, and fields moved from version to version. The readers look
+//! in every place that ever held a field, whatever `api_version` says, and return `None` where there is nothing; the
+//! rules decide what that means. They never fail and never panic.
 //!
-//! * [`InvoiceShape`], [`Line`]: invoices and their lines.
-//! * [`SubscriptionShape`], [`Item`]: subscriptions and their items.
-//! * [`PaymentIntentShape`], [`ChargeShape`], [`DisputeShape`], [`PaymentMethodShape`]: payments.
+//! * [`InvoiceFields`], [`Line`]: invoices and their lines.
+//! * [`SubscriptionFields`], [`Item`]: subscriptions and their items.
+//! * [`PaymentIntentFields`], [`ChargeFields`], [`DisputeFields`], [`PaymentMethodFields`]: payments.
 //! * [`Price`], [`ProPrice`], [`IsPro`]: which price is Pro's.
 
 mod invoice;
@@ -15,10 +14,10 @@ mod payment;
 mod price;
 mod subscription;
 
-pub use invoice::{InvoiceShape, Line};
-pub use payment::{ChargeShape, DisputeShape, PaymentIntentShape, PaymentMethodShape, rows};
+pub use invoice::{InvoiceFields, Line};
+pub use payment::{ChargeFields, DisputeFields, PaymentIntentFields, PaymentMethodFields};
 pub use price::{IsPro, Price, ProPrice};
-pub use subscription::{Item, SubscriptionShape};
+pub use subscription::{Item, SubscriptionFields};
 
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
@@ -63,8 +62,8 @@ pub fn id(value: &Value) -> Option<String> {
     is_sound.then(|| text.to_owned())
 }
 
-/// A word such as a status or a code.
-fn word(value: &Value) -> Option<String> {
+/// A short text such as a status or a code.
+fn short_text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(|text| clean(text, ID_LEN_MAX))
 }
 
@@ -83,8 +82,8 @@ fn time_ms(value: &Value) -> Option<TimeMs> {
     value.as_i64().map(|seconds| seconds.saturating_mul(1_000))
 }
 
-/// The entries of a list, given as Stripe's list object or as a bare array.
-fn entries(value: &Value) -> &[Value] {
+/// The rows of a list, given as Stripe's list object or as a bare array.
+pub fn rows(value: &Value) -> &[Value] {
     value["data"].as_array().or_else(|| value.as_array()).map_or(&[], Vec::as_slice)
 }
 

@@ -1,13 +1,13 @@
 //! Subscriptions and their items.
 
 use super::price::{IsPro, Price, ProPrice, says_pro};
-use super::{Metadata, entries, id, metadata_of, stripe_customer_id, time_ms, word};
+use super::{Metadata, id, metadata_of, rows, short_text, stripe_customer_id, time_ms};
 use crate::clock::TimeMs;
 use serde_json::Value;
 
-/// What is said of a subscription.
+/// The fields of a Stripe subscription that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SubscriptionShape {
+pub struct SubscriptionFields {
     /// Its id.
     pub id: Option<String>,
     /// Its Stripe customer.
@@ -16,7 +16,7 @@ pub struct SubscriptionShape {
     pub status: Option<String>,
     /// Its metadata.
     pub metadata: Metadata,
-    /// Whether it is said to end with the period.
+    /// Whether Stripe is to end it with the period.
     pub cancel_at_period_end: bool,
     /// When it is to end. Flexible billing schedules the end here and leaves
     /// `cancel_at_period_end` false.
@@ -35,7 +35,7 @@ pub struct SubscriptionShape {
     pub has_more_items: bool,
 }
 
-/// What is said of one item of a subscription.
+/// The fields of one of its items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Item {
     /// Its price.
@@ -46,10 +46,10 @@ pub struct Item {
     pub current_period_end_ms: Option<TimeMs>,
 }
 
-impl SubscriptionShape {
+impl SubscriptionFields {
     /// Reads a subscription in any API version.
     pub fn read(object: &Value) -> Self {
-        let mut items: Vec<Item> = entries(&object["items"]).iter().map(Item::read).collect();
+        let mut items: Vec<Item> = rows(&object["items"]).iter().map(Item::read).collect();
         // Old versions repeat the price of a subscription's only item at its top.
         let own = Price::read(object);
         if items.is_empty() && own != Price::default() {
@@ -58,7 +58,7 @@ impl SubscriptionShape {
         Self {
             id: id(&object["id"]),
             stripe_customer_id: stripe_customer_id(object),
-            status: word(&object["status"]),
+            status: short_text(&object["status"]),
             metadata: metadata_of(object),
             cancel_at_period_end: object["cancel_at_period_end"] == true,
             cancel_at_ms: time_ms(&object["cancel_at"]),
@@ -92,7 +92,7 @@ impl SubscriptionShape {
             .or_else(|| self.items.iter().filter_map(|item| item.current_period_end_ms).max())
     }
 
-    /// Whether it ends with the period, said in either way.
+    /// Whether it is scheduled to end by the end of the period: `cancel_at_period_end`, or `cancel_at` within it.
     pub fn ends_with_period(&self, pro: &ProPrice) -> bool {
         let scheduled = self.cancel_at_ms.is_some_and(|at| self.period_end_ms(pro).is_none_or(|end| at <= end));
         self.cancel_at_period_end || scheduled

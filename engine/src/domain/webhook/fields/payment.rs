@@ -1,15 +1,15 @@
 //! Payments: PaymentIntents, charges, refunds, disputes, payment methods.
 
-use super::{Metadata, clean, entries, id, metadata_of, money, stripe_customer_id, word};
+use super::{Metadata, clean, id, metadata_of, money, rows, short_text, stripe_customer_id};
 use crate::amount::MoneyMinor;
 use serde_json::Value;
 
 /// The longest text kept of Stripe's explanation, in characters.
 const MESSAGE_LEN_MAX: usize = 500;
 
-/// What is said of a PaymentIntent.
+/// The fields of a PaymentIntent that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PaymentIntentShape {
+pub struct PaymentIntentFields {
     /// Its id.
     pub id: Option<String>,
     /// Its Stripe customer.
@@ -40,26 +40,26 @@ pub struct PaymentIntentShape {
     pub error_message: Option<String>,
 }
 
-impl PaymentIntentShape {
+impl PaymentIntentFields {
     /// Reads a PaymentIntent in any API version.
     pub fn read(object: &Value) -> Self {
         let error = &object["last_payment_error"];
-        let charges = entries(&object["charges"]);
+        let charges = rows(&object["charges"]);
         Self {
             id: id(&object["id"]),
             stripe_customer_id: stripe_customer_id(object),
-            status: word(&object["status"]),
+            status: short_text(&object["status"]),
             amount: money(&object["amount"]),
             amount_received: money(&object["amount_received"]),
-            currency: word(&object["currency"]),
+            currency: short_text(&object["currency"]),
             metadata: metadata_of(object),
-            client_secret: word(&object["client_secret"]),
+            client_secret: short_text(&object["client_secret"]),
             payment_method_id: id(&object["payment_method"]).or_else(|| id(&error["payment_method"])),
             // `charges` was a list inside before 2022-11-15.
             charge_id: id(&object["latest_charge"]).or_else(|| charges.first().and_then(|charge| id(&charge["id"]))),
-            error_code: word(&error["code"]),
-            decline_code: word(&error["decline_code"]),
-            advice_code: word(&error["advice_code"]),
+            error_code: short_text(&error["code"]),
+            decline_code: short_text(&error["decline_code"]),
+            advice_code: short_text(&error["advice_code"]),
             error_message: error["message"].as_str().map(|text| clean(text, MESSAGE_LEN_MAX)),
         }
     }
@@ -74,9 +74,9 @@ impl PaymentIntentShape {
     }
 }
 
-/// What is said of a charge.
+/// The fields of a charge that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ChargeShape {
+pub struct ChargeFields {
     /// Its id.
     pub id: Option<String>,
     /// Its Stripe customer.
@@ -99,7 +99,7 @@ pub struct ChargeShape {
     pub metadata: Metadata,
 }
 
-impl ChargeShape {
+impl ChargeFields {
     /// Reads a charge in any API version.
     pub fn read(object: &Value) -> Self {
         Self {
@@ -108,7 +108,7 @@ impl ChargeShape {
             payment_intent_id: id(&object["payment_intent"]),
             invoice_id: id(&object["invoice"]),
             amount: money(&object["amount"]),
-            currency: word(&object["currency"]),
+            currency: short_text(&object["currency"]),
             amount_refunded: money(&object["amount_refunded"]).unwrap_or_default(),
             is_disputed: object["disputed"] == true || !object["dispute"].is_null(),
             is_paid: object["paid"] == true || object["status"] == "succeeded",
@@ -117,9 +117,9 @@ impl ChargeShape {
     }
 }
 
-/// What is said of a dispute.
+/// The fields of a dispute that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DisputeShape {
+pub struct DisputeFields {
     /// Its id.
     pub id: Option<String>,
     /// The charge.
@@ -132,7 +132,7 @@ pub struct DisputeShape {
     pub moved: Option<MoneyMinor>,
 }
 
-impl DisputeShape {
+impl DisputeFields {
     /// Reads a dispute in any API version.
     pub fn read(object: &Value) -> Self {
         let moved = object["balance_transactions"]
@@ -142,7 +142,7 @@ impl DisputeShape {
             id: id(&object["id"]),
             charge_id: id(&object["charge"]),
             amount: money(&object["amount"]).unwrap_or_default(),
-            status: word(&object["status"]),
+            status: short_text(&object["status"]),
             moved,
         }
     }
@@ -162,9 +162,9 @@ impl DisputeShape {
     }
 }
 
-/// What is said of a payment method.
+/// The fields of a payment method that the rules use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PaymentMethodShape {
+pub struct PaymentMethodFields {
     /// Its id.
     pub id: Option<String>,
     /// The Stripe customer that it is attached to.
@@ -181,26 +181,21 @@ pub struct PaymentMethodShape {
     pub exp_year: Option<i64>,
 }
 
-impl PaymentMethodShape {
+impl PaymentMethodFields {
     /// Reads a payment method in any API version.
     pub fn read(object: &Value) -> Self {
-        let kind = word(&object["type"]);
+        let kind = short_text(&object["type"]);
         let details = kind.as_deref().map_or(&Value::Null, |kind| &object[kind]);
         Self {
             id: id(&object["id"]),
             stripe_customer_id: id(&object["customer"]),
-            brand: word(&details["brand"]),
-            last4: word(&details["last4"]),
+            brand: short_text(&details["brand"]),
+            last4: short_text(&details["last4"]),
             exp_month: details["exp_month"].as_i64(),
             exp_year: details["exp_year"].as_i64(),
             kind,
         }
     }
-}
-
-/// The rows of a list that Stripe answered.
-pub fn rows(list: &Value) -> &[Value] {
-    entries(list)
 }
 
 #[cfg(test)]
@@ -210,8 +205,8 @@ mod tests {
 
     #[test]
     fn a_charge_is_found_in_a_payment_intent_of_any_version() {
-        let new = PaymentIntentShape::read(&json!({"id": "pi_1", "latest_charge": "ch_1"}));
-        let old = PaymentIntentShape::read(&json!({"id": "pi_1", "charges": {"data": [{"id": "ch_1"}]}}));
+        let new = PaymentIntentFields::read(&json!({"id": "pi_1", "latest_charge": "ch_1"}));
+        let old = PaymentIntentFields::read(&json!({"id": "pi_1", "charges": {"data": [{"id": "ch_1"}]}}));
         assert_eq!(new.charge_id.as_deref(), Some("ch_1"));
         assert_eq!(old.charge_id, new.charge_id);
     }
@@ -219,7 +214,7 @@ mod tests {
     #[test]
     fn an_off_session_payment_that_needs_authentication_is_told_from_a_decline() {
         let error = |code: &str| {
-            PaymentIntentShape::read(
+            PaymentIntentFields::read(
                 &json!({"status": "requires_payment_method", "last_payment_error": {"code": code}}),
             )
         };
@@ -230,7 +225,7 @@ mod tests {
     #[test]
     fn the_money_of_a_dispute_is_gone_while_withdrawn_and_when_lost_and_back_when_won() {
         let gone = |status: &str, moved: Value| {
-            DisputeShape::read(&json!({"amount": 2900, "status": status, "balance_transactions": moved}))
+            DisputeFields::read(&json!({"amount": 2900, "status": status, "balance_transactions": moved}))
                 .amount_gone()
                 .0
         };
@@ -246,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_card_shows_its_brand_and_its_end() {
-        let read = PaymentMethodShape::read(
+        let read = PaymentMethodFields::read(
             &json!({"id": "pm_1", "type": "card", "card": {"brand": "visa", "last4": "4242", "exp_month": 1, "exp_year": 2031}}),
         );
         assert_eq!(

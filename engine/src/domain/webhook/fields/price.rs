@@ -1,6 +1,6 @@
 //! Prices, and which of them is Pro's.
 
-use super::{Metadata, add_metadata, id, push_new, word};
+use super::{Metadata, add_metadata, id, push_new, short_text};
 use crate::config::StripeConfig;
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ pub enum IsPro {
     Unknown,
 }
 
-/// What is said of the price of an invoice line or a subscription item.
+/// The fields of the price of an invoice line or a subscription item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Price {
     /// Its ids; more than one only where price and plan differ.
@@ -67,7 +67,7 @@ impl Price {
         let mut price = Self::default();
         for place in [&holder["price"], &details["price"], &holder["plan"]] {
             push_new(&mut price.ids, id(place));
-            price.lookup_key = price.lookup_key.or_else(|| word(&place["lookup_key"]));
+            price.lookup_key = price.lookup_key.or_else(|| short_text(&place["lookup_key"]));
             price.product_id = price.product_id.or_else(|| id(&place["product"]));
             add_metadata(&mut price.metadata, &place["metadata"]);
             // A plan never has a lookup key, even where its price has one.

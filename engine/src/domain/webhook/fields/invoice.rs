@@ -2,7 +2,7 @@
 
 use super::price::{IsPro, Price, ProPrice, says_pro};
 use super::{
-    Metadata, add_metadata, clean, entries, id, metadata_of, money, push_new, stripe_customer_id, time_ms, word,
+    Metadata, add_metadata, clean, id, metadata_of, money, push_new, rows, short_text, stripe_customer_id, time_ms,
 };
 use crate::amount::MoneyMinor;
 use crate::clock::{TimeMs, rfc3339};
@@ -11,9 +11,9 @@ use serde_json::Value;
 /// The longest text kept of Stripe's own explanation of a failure, in characters.
 const MESSAGE_LEN_MAX: usize = 500;
 
-/// What is said of an invoice. Amounts are minor units.
+/// The fields of a Stripe invoice that the rules use. Amounts are minor units.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InvoiceShape {
+pub struct InvoiceFields {
     /// Its id.
     pub id: Option<String>,
     /// Its Stripe customer.
@@ -53,7 +53,7 @@ pub struct InvoiceShape {
     pub failure: Option<String>,
 }
 
-/// What is said of one line of an invoice.
+/// The fields of one of its lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Line {
     /// Its price.
@@ -74,11 +74,11 @@ pub struct Line {
     pub period_end_ms: Option<TimeMs>,
 }
 
-impl InvoiceShape {
+impl InvoiceFields {
     /// Reads an invoice in any API version.
     pub fn read(object: &Value) -> Self {
         let details = [&object["parent"]["subscription_details"], &object["subscription_details"]];
-        let lines: Vec<Line> = entries(&object["lines"]).iter().map(Line::read).collect();
+        let lines: Vec<Line> = rows(&object["lines"]).iter().map(Line::read).collect();
         let mut metadata = Metadata::new();
         let mut is_tagged_pro = false;
         for place in [object, details[0], details[1], &object["subscription"]] {
@@ -88,7 +88,7 @@ impl InvoiceShape {
         for (key, value) in lines.iter().flat_map(|line| &line.metadata) {
             metadata.entry(key.clone()).or_insert_with(|| value.clone());
         }
-        let status = word(&object["status"]);
+        let status = short_text(&object["status"]);
         let (payment_intent_ids, charge_ids) = payment_ids(object);
         Self {
             id: id(&object["id"]),
@@ -98,9 +98,9 @@ impl InvoiceShape {
                 .or_else(|| lines.iter().find_map(|line| line.subscription_id.clone())),
             metadata,
             is_tagged_pro,
-            billing_reason: word(&object["billing_reason"]),
+            billing_reason: short_text(&object["billing_reason"]),
             amount_paid: money(&object["amount_paid"]),
-            currency: word(&object["currency"]),
+            currency: short_text(&object["currency"]),
             is_paid: status.map(|status| status == "paid").or_else(|| object["paid"].as_bool()),
             payment_intent_ids,
             charge_ids,
@@ -202,7 +202,7 @@ fn payment_ids(object: &Value) -> (Vec<String>, Vec<String>) {
 }
 
 fn payments(object: &Value) -> impl Iterator<Item = &Value> {
-    std::iter::once(object).chain(entries(&object["payments"]).iter().map(|payment| &payment["payment"]))
+    std::iter::once(object).chain(rows(&object["payments"]).iter().map(|payment| &payment["payment"]))
 }
 
 /// The first explanation that is there: of an expanded PaymentIntent, of an expanded charge, of the
@@ -220,7 +220,7 @@ fn failure(object: &Value) -> Option<String> {
 
 fn explanation(message: &Value, codes: &[&Value]) -> Option<String> {
     let message = message.as_str().map(|text| clean(text, MESSAGE_LEN_MAX)).filter(|text| !text.is_empty());
-    let code = codes.iter().find_map(|code| word(code));
+    let code = codes.iter().find_map(|code| short_text(code));
     match (message, code) {
         (Some(message), Some(code)) => Some(format!("{message} ({code})")),
         (message, code) => message.or(code),

@@ -39,7 +39,7 @@ fn metadata_names_a_customer_only_by_an_identifier_of_ours() {
 fn every_version_of_one_invoice_reads_the_same() {
     let doc = InvoiceDoc { subscription_metadata: json!({"plan": "pro"}), ..InvoiceDoc::default() };
     for version in Version::ALL {
-        let invoice = InvoiceShape::read(&doc.render(version));
+        let invoice = InvoiceFields::read(&doc.render(version));
         assert_eq!(invoice.id.as_deref(), Some("in_1"), "{version:?}");
         assert_eq!(invoice.stripe_customer_id.as_deref(), Some(CUS), "{version:?}");
         assert_eq!(invoice.subscription_id.as_deref(), Some(SUB), "{version:?}");
@@ -60,7 +60,7 @@ fn every_version_of_one_invoice_reads_the_same() {
 fn every_version_of_one_subscription_reads_the_same() {
     let doc = SubscriptionDoc { ends_with_period: true, ..SubscriptionDoc::default() };
     for version in Version::ALL {
-        let said = SubscriptionShape::read(&doc.render(version));
+        let said = SubscriptionFields::read(&doc.render(version));
         assert_eq!(said.id.as_deref(), Some(SUB), "{version:?}");
         assert_eq!(said.stripe_customer_id.as_deref(), Some(CUS), "{version:?}");
         assert_eq!(said.status.as_deref(), Some("active"), "{version:?}");
@@ -84,7 +84,7 @@ fn the_subscription_of_an_invoice_is_found_in_every_place() {
         json!({"lines": {"data": [{"parent": {"invoice_item_details": {"subscription": SUB}}}]}}),
     ];
     for place in places {
-        assert_eq!(InvoiceShape::read(&place).subscription_id.as_deref(), Some(SUB), "{place}");
+        assert_eq!(InvoiceFields::read(&place).subscription_id.as_deref(), Some(SUB), "{place}");
     }
 }
 
@@ -99,13 +99,13 @@ fn metadata_of_an_invoice_is_found_in_every_place_and_its_own_wins() {
         json!({"metadata": {"k": "v"}, "parent": {"subscription_details": {"metadata": {"k": "w"}}}}),
     ];
     for place in places {
-        assert_eq!(InvoiceShape::read(&place).metadata.get("k").map(String::as_str), Some("v"), "{place}");
+        assert_eq!(InvoiceFields::read(&place).metadata.get("k").map(String::as_str), Some("v"), "{place}");
     }
 }
 
 #[test]
 fn an_invoice_is_paid_by_its_status_and_only_without_one_by_the_old_flag() {
-    let is_paid = |object: Value| InvoiceShape::read(&object).is_paid;
+    let is_paid = |object: Value| InvoiceFields::read(&object).is_paid;
     assert_eq!(is_paid(json!({"status": "paid"})), Some(true));
     assert_eq!(is_paid(json!({"status": "open", "paid": true})), Some(false));
     assert_eq!(is_paid(json!({"paid": true})), Some(true));
@@ -121,7 +121,7 @@ fn a_proration_is_recognised_in_every_place() {
     ] {
         let mut line = flagged.clone();
         line["price"] = json!(PRICE);
-        let invoice = InvoiceShape::read(&json!({"lines": {"data": [line]}}));
+        let invoice = InvoiceFields::read(&json!({"lines": {"data": [line]}}));
         assert!(invoice.lines[0].is_proration, "{flagged}");
         assert_eq!(invoice.is_pro(&by_id()), IsPro::No, "{flagged}");
     }
@@ -134,7 +134,7 @@ fn only_a_line_that_bills_a_period_with_money_makes_an_invoice_pros() {
         for (key, value) in extra.as_object().expect("an object") {
             line[key.as_str()] = value.clone();
         }
-        InvoiceShape::read(&json!({"metadata": {"plan": "pro"}, "lines": {"data": [line]}})).is_pro(&by_id())
+        InvoiceFields::read(&json!({"metadata": {"plan": "pro"}, "lines": {"data": [line]}})).is_pro(&by_id())
     };
     assert_eq!(with(json!({})), IsPro::Yes);
     assert_eq!(with(json!({"amount": 0})), IsPro::No, "a trial");
@@ -146,7 +146,7 @@ fn only_a_line_that_bills_a_period_with_money_makes_an_invoice_pros() {
 #[test]
 fn lines_that_the_event_does_not_carry_leave_it_unknown() {
     let other = json!({"price": {"id": "price_9", "object": "price", "lookup_key": null}});
-    let read = |lines: Value| InvoiceShape::read(&json!({"lines": lines})).is_pro(&by_id());
+    let read = |lines: Value| InvoiceFields::read(&json!({"lines": lines})).is_pro(&by_id());
     assert_eq!(read(json!({"data": [other], "has_more": false})), IsPro::No);
     assert_eq!(read(json!({"data": [other], "has_more": true})), IsPro::Unknown);
     assert_eq!(read(json!({"data": []})), IsPro::Unknown);
@@ -166,16 +166,16 @@ fn the_reason_of_a_failure_is_found_in_every_place() {
         (json!({"last_finalization_error": {"code": "tax_location"}}), "tax_location"),
     ];
     for (place, told) in places {
-        assert_eq!(InvoiceShape::read(&place).failure.as_deref(), Some(told), "{place}");
+        assert_eq!(InvoiceFields::read(&place).failure.as_deref(), Some(told), "{place}");
     }
     let long = json!({"last_finalization_error": {"message": "x\u{0}".repeat(9_000)}});
-    assert_eq!(InvoiceShape::read(&long).failure.map(|text| text.len()), Some(500));
+    assert_eq!(InvoiceFields::read(&long).failure.map(|text| text.len()), Some(500));
 }
 
 #[test]
 fn a_failure_in_words_says_which_attempt_it_was_and_what_comes_next() {
     let object = json!({"payment_intent": "pi_1", "attempt_count": 2, "next_payment_attempt": 1_750_000_000});
-    let words = InvoiceShape::read(&object).failure_in_words();
+    let words = InvoiceFields::read(&object).failure_in_words();
     assert_eq!(words, "the payment failed; attempt 2; Stripe tries again at 2025-06-15T15:06:40.000Z");
 }
 
@@ -185,14 +185,14 @@ fn the_period_of_a_subscription_with_items_of_several_intervals_is_that_of_pro()
         {"price": {"id": "price_yearly", "object": "price"}, "current_period_end": 900},
         {"price": {"id": PRICE, "object": "price"}, "current_period_end": 100},
     ]}});
-    assert_eq!(SubscriptionShape::read(&object).period_end_ms(&by_id()), Some(100_000));
+    assert_eq!(SubscriptionFields::read(&object).period_end_ms(&by_id()), Some(100_000));
 }
 
 #[test]
 fn an_end_scheduled_beyond_the_period_is_not_one_with_the_period() {
     let with = |cancel_at: i64| {
         let object = json!({"cancel_at_period_end": false, "cancel_at": cancel_at, "current_period_end": 100});
-        SubscriptionShape::read(&object).ends_with_period(&by_id())
+        SubscriptionFields::read(&object).ends_with_period(&by_id())
     };
     assert!(with(100));
     assert!(!with(101));
@@ -201,7 +201,7 @@ fn an_end_scheduled_beyond_the_period_is_not_one_with_the_period() {
 #[test]
 fn a_subscription_that_only_has_the_old_plan_at_its_top_is_read() {
     let object = json!({"plan": {"id": PRICE, "object": "plan"}, "current_period_end": 100});
-    assert_eq!(SubscriptionShape::read(&object).is_pro(&by_id()), IsPro::Yes);
+    assert_eq!(SubscriptionFields::read(&object).is_pro(&by_id()), IsPro::Yes);
 }
 
 #[test]
@@ -209,5 +209,5 @@ fn an_item_may_say_by_itself_that_it_is_pro() {
     let object = json!({"items": {"data": [
         {"price": {"id": "price_other", "lookup_key": "other", "object": "price"}, "metadata": {"plan": "pro"}},
     ]}});
-    assert_eq!(SubscriptionShape::read(&object).is_pro(&by_id()), IsPro::Yes);
+    assert_eq!(SubscriptionFields::read(&object).is_pro(&by_id()), IsPro::Yes);
 }
