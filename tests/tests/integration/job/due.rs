@@ -4,12 +4,12 @@ use super::{HOUR_MS, insert, settle};
 use crate::scene::{job, now_ms, sql};
 use bursar_engine::domain::job::{JobState, NewJob};
 use bursar_engine::infra::store::job::{DuePosition, job_due, job_due_expired};
-use bursar_tests::{both, wait};
+use bursar_tests::{wait, with_app};
 
 /// Due jobs of a paused stream: more than two sweeps look at.
 const BLOCKED_JOBS: i64 = 10_500;
 
-both! {
+with_app! {
     async fn due_jobs_are_read_in_parts_of_a_fixed_size(app: &TestApp) {
         let customer = app.onboard().await;
         let due_ms = now_ms() + HOUR_MS;
