@@ -51,14 +51,14 @@ type Reply<W> = Box<dyn FnOnce(Answered<W>) + Send>;
 /// Bounds of a batcher.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Most items in one batch.
+    /// Maximum number of items in one batch.
     pub(crate) batch_max: usize,
     /// Batches under way at once.
     pub(crate) concurrency: usize,
     /// Waiting items needed to start a second batch beside the first. Fewer wait for the first to end, because two
     /// small batches cost twice as much as one.
     pub(crate) second_batch_min: usize,
-    /// Most items waiting or under way; more are refused.
+    /// Maximum number of items waiting or under way; more are refused.
     pub(crate) waiting_max: usize,
 }
 

@@ -9,7 +9,7 @@ use bursar_engine::infra::store::api_key::{self, Found};
 use bursar_engine::{Error, Result};
 use std::collections::HashMap;
 
-/// Most keys looked up at once.
+/// Maximum number of keys looked up at once.
 const BATCH_MAX: usize = 256;
 /// Look-ups under way at once.
 const CONCURRENCY: usize = 2;

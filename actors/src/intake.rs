@@ -10,13 +10,13 @@ use bursar_engine::usecase::intake::{event_source_label, event_type_label, take_
 use bursar_engine::{Error, Result, metric};
 use std::sync::Arc;
 
-/// Most deliveries in one transaction.
+/// Maximum number of deliveries in one transaction.
 const BATCH_MAX: usize = 128;
 /// Transactions under way at once. (SQLite runs one at a time.)
 const CONCURRENCY: usize = 2;
 /// Waiting deliveries needed to start a second transaction beside the first.
 const SECOND_BATCH_MIN: usize = 32;
-/// Most waiting deliveries. Further ones are refused and must be sent again.
+/// Maximum number of waiting deliveries. Further ones are refused and must be sent again.
 const WAITING_MAX: usize = 2_048;
 
 struct EventWriter {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Most restarts within [`RESTART_WINDOW`]; after more the process ends.
+/// Maximum number of restarts within [`RESTART_WINDOW`]; after more the process ends.
 const RESTARTS_MAX: usize = 10;
 /// The window in which restarts are counted.
 const RESTART_WINDOW: Duration = Duration::from_secs(60);

@@ -28,7 +28,7 @@ use tokio::sync::{RwLock, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Most waiting claims; more than the streams that can be alive.
+/// Maximum number of waiting claims; more than the streams that can be alive.
 const CLAIMS_WAITING_MAX: usize = 16_384;
 
 /// How long the release of leases may take at shutdown.

@@ -57,7 +57,7 @@ pub const BATCH_ITEMS: &str = "bursar_batch_items";
 pub const BATCH_SECONDS: &str = "bursar_batch_duration_seconds";
 /// Database connections in use.
 pub const POOL_IN_USE: &str = "bursar_db_pool_in_use";
-/// Most database connections.
+/// Maximum number of database connections.
 pub const POOL_MAX: &str = "bursar_db_pool_max";
 /// How far the machine's clock is ahead of the database's, in seconds; 0 on SQLite.
 pub const CLOCK_OFFSET_SECONDS: &str = "bursar_clock_offset_seconds";

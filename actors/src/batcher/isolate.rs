@@ -15,7 +15,7 @@ use tokio::time::Instant;
 const ISOLATE_MAX: Duration = Duration::from_secs(3);
 /// How long a key is suspect, unless an item with it succeeds earlier.
 const SUSPECT_FOR: Duration = Duration::from_secs(60);
-/// Most suspects. Further keys are not remembered.
+/// Maximum number of suspects. Further keys are not remembered.
 const SUSPECTS_MAX: usize = 1_000;
 
 /// Keys of accounts and streams because of which batches failed recently.

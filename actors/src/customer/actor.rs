@@ -20,8 +20,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-/// Most decisions of one command. It is decided again if another node has written the account or the outcome of a
-/// commit is unknown.
+/// Maximum number of decisions of one command. It is decided again if another node has written the account or the
+/// outcome of a commit is unknown.
 const TRIES_MAX: u8 = 8;
 
 pub(crate) struct CustomerArguments {

@@ -7,7 +7,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::{Db, account};
 use std::collections::HashMap;
 
-/// Most accounts loaded at once.
+/// Maximum number of accounts loaded at once.
 const BATCH_MAX: usize = 256;
 /// Loads under way at once.
 const CONCURRENCY: usize = 2;

@@ -9,7 +9,7 @@ use bursar_engine::usecase::handler::Claimed;
 use bursar_engine::usecase::work;
 use std::collections::HashMap;
 
-/// Most streams claimed at once.
+/// Maximum number of streams claimed at once.
 const BATCH_MAX: usize = 128;
 /// Claims under way at once.
 const CONCURRENCY: usize = 2;

@@ -9,7 +9,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, Supervi
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Most streams alive at once, to limit memory. The sweeper wakes further streams later.
+/// Maximum number of streams alive at once, to limit memory. The sweeper wakes further streams later.
 const STREAMS_MAX: usize = 10_000;
 
 pub(crate) struct Router {

@@ -24,11 +24,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Most accounts read at once.
+/// Maximum number of accounts read at once.
 const PAGE_MAX: u64 = 500;
 /// Accounts settled at once. Enough for large batches of commits.
 const CONCURRENCY: usize = 64;
-/// Most accounts with remembered failures. Further ones are retried in every sweep.
+/// Maximum number of accounts with remembered failures. Further ones are retried in every sweep.
 const FAILING_MAX: usize = 10_000;
 /// The wait after the first failure. It doubles with each further one.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);

@@ -24,9 +24,9 @@ pub struct AmqpConfig {
     pub tiers_ms: Vec<i64>,
     /// Unacknowledged messages that one work queue hands out.
     pub prefetch: u16,
-    /// Most messages of a work queue.
+    /// Maximum number of messages of a work queue.
     pub queue_len_max: i64,
-    /// Most publications that wait for a confirmation.
+    /// Maximum number of publications that wait for a confirmation.
     pub confirms_max: usize,
 }
 

@@ -14,13 +14,13 @@ use std::ops::RangeInclusive;
 pub(super) const PLACES_MAX: usize = 1_000_000;
 /// The longest timeout or interval: a day.
 pub(super) const TIME_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Most tries of one call to Stripe.
+/// Maximum number of tries of one call to Stripe.
 const TRIES_MAX: u32 = 20;
-/// Most calls a second to Stripe or its stand-in.
+/// Maximum number of calls a second to Stripe or its stand-in.
 const RATE_MAX: u32 = 10_000;
 /// The longest hold: a year.
 const HOLD_MAX_S: i64 = 365 * 24 * 60 * 60;
-/// Most connections to one SMTP server.
+/// Maximum number of connections to one SMTP server.
 const SMTP_CONNECTIONS_MAX: usize = 1_000;
 
 impl Config {

@@ -12,7 +12,7 @@ const CONNECTIONS_MAX: u32 = 10_000;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// Most connections to Postgres from this process.
+    /// Maximum number of connections to Postgres from this process.
     pub connections_max: u32,
     /// How long a caller waits for a connection.
     pub acquire_timeout_ms: u64,

@@ -24,11 +24,11 @@ pub struct HttpConfig {
     pub body_max_bytes: usize,
     /// Largest body of a webhook, in bytes.
     pub webhook_body_max_bytes: usize,
-    /// Most bytes of webhook bodies being read, in all; their senders are not authenticated yet.
+    /// Maximum bytes of webhook bodies being read, in all; their senders are not authenticated yet.
     pub webhook_bodies_max_bytes: usize,
     /// The part of that reserved for webhooks of up to 256 KiB each.
     pub webhook_bodies_small_bytes: usize,
-    /// Most bytes of answers above 16 KiB waiting for their clients, in all.
+    /// Maximum bytes of answers above 16 KiB waiting for their clients, in all.
     pub answers_max_bytes: usize,
     /// The longest duration of a request.
     pub timeout_ms: u64,
@@ -36,9 +36,9 @@ pub struct HttpConfig {
     pub body_timeout_ms: u64,
     /// How long a client may read nothing of its answer before the connection is closed.
     pub answer_timeout_ms: u64,
-    /// Most concurrent requests; webhooks are counted separately.
+    /// Maximum number of concurrent requests; webhooks are counted separately.
     pub requests_max: usize,
-    /// Most concurrent connections; more wait until one ends.
+    /// Maximum number of concurrent connections; more wait until one ends.
     pub connections_max: usize,
     /// How long a connection may be idle before it is closed.
     pub idle_timeout_ms: u64,

@@ -17,7 +17,7 @@ const RETENTION_DAYS: RangeInclusive<i64> = 30..=36_500;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobsConfig {
-    /// Most concurrent jobs in this process.
+    /// Maximum number of concurrent jobs in this process.
     pub workers_max: usize,
     /// Duration of a lease; it is renewed after a third of it.
     pub lease_ms: i64,

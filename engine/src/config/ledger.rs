@@ -12,11 +12,11 @@ const MEMORY_MAX_KIB: usize = 1 << 30;
 pub struct LedgerConfig {
     /// Ledger writers on Postgres; SQLite always has one.
     pub writers: usize,
-    /// Most accounts in one transaction.
+    /// Maximum number of accounts in one transaction.
     pub batch_max: usize,
-    /// Most commands waiting for one customer.
+    /// Maximum number of commands waiting for one customer.
     pub customer_queue_max: usize,
-    /// Most commands under way in this process.
+    /// Maximum number of commands under way in this process.
     pub commands_max: usize,
     /// Memory for customer actors in this process, in KiB; above it, idle ones stop early. An actor takes about 8
     /// KiB.

@@ -14,7 +14,7 @@ const WRITES_BURST_MIN: u32 = 10;
 pub struct LimitsConfig {
     /// Units of writes a customer gains each second; 0 for no limit.
     pub writes_per_second: u32,
-    /// Most units that a customer can save up.
+    /// Maximum number of units that a customer can save up.
     pub writes_burst: u32,
     /// API keys that a customer may create or rotate a minute; 0 for no limit.
     pub keys_per_minute: u32,

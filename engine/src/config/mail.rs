@@ -23,7 +23,7 @@ pub struct MailConfig {
     pub billing_url: String,
     /// The longest duration of one SMTP command.
     pub timeout_ms: u64,
-    /// Most connections to the SMTP server from this process.
+    /// Maximum number of connections to the SMTP server from this process.
     pub connections_max: usize,
 }
 

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 pub const PREFIX: &str = "bsk_";
 /// Characters of a raw key that are stored, to recognise it by.
 const HINT_LEN: usize = 8;
-/// Most valid keys of a customer at one time.
+/// Maximum number of valid keys of a customer at one time.
 pub const API_KEYS_MAX: i64 = 20;
 
 /// A key as stored.

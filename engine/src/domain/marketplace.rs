@@ -23,8 +23,8 @@ use crate::plan::Plan;
 use period::{PaidSpan, Period};
 use serde::{Deserialize, Serialize};
 
-/// Most changes stored for an account. The oldest are deleted; an account that is not linked yet loses their
-/// months.
+/// Maximum number of changes stored for an account. The oldest are deleted; an account that is not linked yet loses
+/// their months.
 const NEWS_MAX: usize = 100;
 
 /// The state of a purchase.

@@ -34,7 +34,7 @@ use crate::ids::{CustomerId, JobId, ReconciliationId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Most findings that one run stores for a class; further differences are only counted.
+/// Maximum number of findings that one run stores for a class; further differences are only counted.
 pub const FINDINGS_PER_CLASS_MAX: i64 = 200;
 
 /// The state of a run.

@@ -18,7 +18,7 @@ pub struct Replay {
     pub filter: JobFilter,
     /// Whether it is a dry run, which changes nothing.
     pub dry_run: bool,
-    /// Most jobs started a second.
+    /// Maximum number of jobs started a second.
     pub rate_per_second: i64,
     /// The reason, in words.
     pub reason: String,

@@ -12,7 +12,7 @@ use crate::ids::ReplayId;
 use crate::infra::store::{Db, audit, job, replay};
 use serde_json::json;
 
-/// Most jobs of one replay.
+/// Maximum number of jobs of one replay.
 pub const REPLAY_JOBS_MAX: u64 = 10_000;
 
 /// The request for a new replay.
@@ -22,7 +22,7 @@ pub struct NewReplay {
     pub filter: JobFilter,
     /// Whether it is a dry run.
     pub dry_run: bool,
-    /// Most jobs started a second, 1 to [`RATE_MAX`].
+    /// Maximum number of jobs started a second, 1 to [`RATE_MAX`].
     pub rate_per_second: i64,
     /// The reason, in words.
     pub reason: String,

@@ -6,9 +6,9 @@ use crate::clock::TimeMs;
 use crate::ids::HoldId;
 use serde::{Deserialize, Serialize};
 
-/// Most open grants of an account; another one is refused.
+/// Maximum number of open grants of an account; another one is refused.
 pub const GRANTS_OPEN_MAX: usize = 1_000;
-/// Most open holds of an account; another one is refused.
+/// Maximum number of open holds of an account; another one is refused.
 pub const HOLDS_OPEN_MAX: usize = 1_000;
 
 /// A grant with credits left.

@@ -22,7 +22,7 @@ use crate::domain::github::Action;
 use std::collections::{BTreeMap, BTreeSet};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// Most changes of one day that are permuted: 720 orders. A day with more is unclear.
+/// Maximum number of changes of one day that are permuted: 720 orders. A day with more is unclear.
 const DAY_NEWS_MAX: usize = 6;
 
 /// Changes in the order in which they happened.

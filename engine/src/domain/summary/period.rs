@@ -4,7 +4,7 @@ use crate::clock::TimeMs;
 use crate::domain::subscription::Subscription;
 use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveTime, Utc};
 
-/// Most months between the present and Stripe's last reported end of a period: 100 years.
+/// Maximum number of months between the present and Stripe's last reported end of a period: 100 years.
 const MONTHS_MAX: u32 = 1_200;
 
 /// The kind of a period.

@@ -55,7 +55,7 @@ pub const NODE: &str = "bursar";
 pub struct DbOptions {
     /// `postgres://…` or `sqlite://…`.
     pub url: String,
-    /// Most connections to Postgres.
+    /// Maximum number of connections to Postgres.
     pub connections_max: u32,
     /// How long a caller waits for a connection.
     pub acquire_timeout_ms: u64,
@@ -159,7 +159,7 @@ pub struct PoolUsage {
     pub lane: Lane,
     /// Connections in use.
     pub in_use: u32,
-    /// Most connections.
+    /// Maximum number of connections.
     pub max: u32,
 }
 

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 const COLUMNS: &str = "id, customer_id, kind, brand, last4, exp_month, exp_year, is_default, consent_at_ms, \
                        attached_at_ms, detached_at_ms";
-/// Most payment methods listed; of more, only the latest are.
+/// Maximum number of payment methods listed; of more, only the latest are.
 pub const PAYMENT_METHODS_MAX: i64 = 100;
 
 fn read(row: &QueryResult) -> Result<PaymentMethod> {

@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 pub(super) const COLUMNS: &str = "id, customer_id, status, is_pro, cancel_at_period_end, current_period_end_ms, \
                        past_due_since_ms, past_due_reason, ended_at_ms";
-/// Most subscriptions listed; of more, only the latest are.
+/// Maximum number of subscriptions listed; of more, only the latest are.
 const SUBSCRIPTIONS_MAX: i64 = 100;
 
 pub(super) fn read(row: &QueryResult) -> Result<Subscription> {

@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
-/// Most combinations of kind, source and grant kind. The engine defines a few dozen.
+/// Maximum number of combinations of kind, source and grant kind. The engine defines a few dozen.
 const FLOWS_MAX: i64 = 200;
-/// Most currencies that a customer was charged in.
+/// Maximum number of currencies that a customer was charged in.
 const CURRENCIES_MAX: i64 = 200;
-/// Most days in one answer.
+/// Maximum number of days in one answer.
 const DAYS_MAX: i64 = 400;
 
 /// The condition of the index `ledger_entries_flows`, in the same words: all changes of a balance except usage.
