@@ -17,6 +17,7 @@ mod onboarding;
 mod read;
 mod secret;
 mod stripe;
+mod url;
 
 pub use amqp::AmqpConfig;
 pub use credits::CreditsConfig;
