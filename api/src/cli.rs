@@ -152,6 +152,16 @@ pub enum Role {
     Worker,
 }
 
+impl From<Role> for bursar_actors::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::All => Self::All,
+            Role::Api => Self::Api,
+            Role::Worker => Self::Worker,
+        }
+    }
+}
+
 /// Arguments of `migrate`.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
@@ -204,7 +214,11 @@ pub struct ConfigArgs {
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum ConfigCommand {
     /// Print its problems, one per line.
-    Check,
+    Check {
+        /// The part of the server that will run with it.
+        #[arg(long, value_enum, default_value_t = Role::All)]
+        role: Role,
+    },
 }
 
 /// The client and the output format of a command.

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
-use bursar::cli::{Cli, Command, ConfigCommand, Role, ServeArgs, output};
+use bursar::cli::{Cli, Command, ConfigCommand, ServeArgs, output};
 use bursar::database::connect_command;
 use bursar::{cli, migrate, routes, sandbox, serve};
 use bursar_engine::Error;
@@ -38,12 +38,7 @@ fn main() -> ExitCode {
 async fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Serve(ServeArgs { role, demo, config }) => {
-            let role = match role {
-                Role::All => bursar_actors::Role::All,
-                Role::Api => bursar_actors::Role::Api,
-                Role::Worker => bursar_actors::Role::Worker,
-            };
-            serve::run(load(config.config.as_deref())?, role, *demo).await?;
+            serve::run(load(config.config.as_deref())?, (*role).into(), *demo).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Migrate(arguments) => {
@@ -55,8 +50,9 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(arguments) => match arguments.command {
-            ConfigCommand::Check => {
+            ConfigCommand::Check { role } => {
                 let config = load(arguments.config.config.as_deref())?;
+                serve::check_role(&config, role.into())?;
                 sandbox::check(&config)?;
                 config.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
                 output::print("the configuration is valid")?;

@@ -1,5 +1,7 @@
 //! The real program's commands: output and exit codes.
 
+mod config;
+
 use crate::node::{environment, program};
 use crate::scene::{invoice_paid, stream_of, stripe_customer, with_backend};
 use bursar_engine::config::Config;
