@@ -91,7 +91,7 @@ with_backend! {
         let to_onboard = Migrator::migrations().iter().filter(|migration| migration.name() >= "m0008").count();
         let asked = run(&program.launch, &["migrate", "down", "--steps", &to_onboard.to_string()]).await;
         assert_eq!(asked.code, Some(2), "{asked:?}");
-        for lost in ["column api_keys.request_hash, which 0 rows use", "table marketplace_accounts with 0 rows"] {
+        for lost in ["column api_keys.request_hash, in use by 0 rows", "table marketplace_accounts with 0 rows"] {
             assert!(asked.err.contains(lost), "{lost}: {asked:?}");
         }
     }
