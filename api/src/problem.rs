@@ -6,7 +6,7 @@ pub mod code;
 
 use crate::throttle::Throttle;
 use bursar_engine::Error;
-use bursar_engine::amount::UNITS_MAX;
+use bursar_engine::amount::{Credits, UNITS_MAX};
 use bursar_engine::domain::operation::{Operation, State};
 use bursar_engine::error::Refusal;
 use bursar_engine::infra::stripe::StripeError;
@@ -286,8 +286,7 @@ impl From<Error> for ApiError {
 fn refused(refusal: &Refusal) -> ApiError {
     match refusal {
         Refusal::InsufficientCredits { available, requested } => {
-            let detail = format!("Credits needed: {requested}, available: {available}. Add billing to continue.");
-            ApiError::of(Problem { available: Some(available.0), ..Problem::new(402, "insufficient_credits", detail) })
+            insufficient(*available, *requested, "Add billing to continue.")
         }
         Refusal::InvalidAmount => {
             ApiError::bad_request("invalid_units", format!("units must be a whole number from 1 to {UNITS_MAX}."))
@@ -303,6 +302,21 @@ fn refused(refusal: &Refusal) -> ApiError {
             "This Idempotency-Key was used before for a different request. Use a new key.",
         ),
         Refusal::NothingToDo => ApiError::new(409, "nothing_to_do", refusal.to_string()),
+    }
+}
+
+fn insufficient(available: Credits, requested: Credits, advice: &str) -> ApiError {
+    let detail = format!("Credits needed: {requested}, available: {available}. {advice}");
+    ApiError::of(Problem { available: Some(available.0), ..Problem::new(402, "insufficient_credits", detail) })
+}
+
+/// Converts an error of a route whose advice differs where credits are missing.
+pub fn advised(error: Error, advice: &str) -> ApiError {
+    match error {
+        Error::Refused(Refusal::InsufficientCredits { available, requested }) => {
+            insufficient(available, requested, advice)
+        }
+        error => error.into(),
     }
 }
 
