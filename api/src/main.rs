@@ -36,22 +36,21 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode> {
+    let file = cli.config.as_deref();
     match &cli.command {
-        Command::Serve(ServeArgs { role, demo, config }) => {
-            serve::run(load(config.config.as_deref())?, (*role).into(), *demo).await?;
+        Command::Serve(ServeArgs { role, demo }) => {
+            serve::run(load(file)?, (*role).into(), *demo).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Migrate(arguments) => {
-            migrate::run(&load(arguments.config.config.as_deref())?, cli.json, arguments).await
-        }
-        Command::Verify(file) => verify_database(cli, &load(file.config.as_deref())?).await,
+        Command::Migrate(arguments) => migrate::run(&load(file)?, cli.json, arguments).await,
+        Command::Verify => verify_database(cli, &load(file)?).await,
         Command::Openapi => {
             output::print(routes::openapi_document().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Check { role } => {
-                let config = load(arguments.config.config.as_deref())?;
+                let config = load(file)?;
                 serve::check_role(&config, role.into())?;
                 sandbox::check(&config)?;
                 config.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
