@@ -227,11 +227,11 @@ impl Session {
 /// # Errors
 /// [`error::Error`] if the server is the cause.
 pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let session = || Client::new(&cli.connection).map(|client| Session { client, json: cli.json });
+    let session = || Client::new(cli).map(|client| Session { client, json: cli.json });
     match &cli.command {
         Command::Completions { shell } => completions(*shell),
-        Command::Stripe(command) => stripe::run(&cli.connection, cli.json, command).await,
-        Command::Github(command) => github::run(&cli.connection, cli.json, command).await,
+        Command::Stripe(command) => stripe::run(cli, command).await,
+        Command::Github(command) => github::run(cli, command).await,
         Command::Customers(command) => customer::run(&session()?, command).await,
         Command::Events(command) => event::run(&session()?, command).await,
         Command::Jobs(command) => job::run(&session()?, command).await,
@@ -279,7 +279,7 @@ mod tests {
     fn global_options_may_follow_the_command() {
         let cli = Cli::try_parse_from(["bursar", "jobs", "list", "--json", "--url", "http://h:1"]).expect("valid");
         assert!(cli.json);
-        assert_eq!(cli.connection.url, "http://h:1");
+        assert_eq!(cli.connection.url.as_deref(), Some("http://h:1"));
     }
 
     #[test]

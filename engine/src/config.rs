@@ -135,6 +135,20 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(Error::Config(problems)) }
     }
 
+    /// As [`load`](Self::load), for a client of a server. Settings that cannot be read take their defaults, and none
+    /// is checked: most are not the client's.
+    ///
+    /// # Errors
+    /// `Config` if the file cannot be read at all.
+    pub fn load_for_client(file: Option<&Path>) -> Result<Self> {
+        let wrong = |problem| Error::Config(vec![problem]);
+        let file = ConfigFile::read(file).map_err(wrong)?;
+        if let Some(file) = &file {
+            file.settings().map_err(wrong)?;
+        }
+        Ok(Self::read(file.as_ref()).0)
+    }
+
     /// Reads the file and the environment; returns the settings that can be read, with all problems.
     fn read(file: Option<&ConfigFile>) -> (Self, Vec<String>) {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
