@@ -176,7 +176,11 @@ async fn a_missing_database_is_reported_in_one_sentence_without_its_password() {
     );
     // No command creates a missing database.
     let nowhere = config.data_dir.join("bursar.db");
-    let sentence_of_none = format!("error: there is no database {}: run `bursar migrate up`", nowhere.display());
+    let sentence_of_none = format!(
+        "error: there is no database {}: name the server's data folder with BURSAR_DATA_DIR or its file with --config, \
+         or make a new and empty database with `bursar migrate up`",
+        nowhere.display()
+    );
     for words in [&["verify"][..], &["migrate", "status"]] {
         let ran = run(&program.launch, words).await;
         assert_eq!((ran.code, ran.err.trim_end()), (Some(1), sentence_of_none.as_str()), "{words:?}: {ran:?}");
