@@ -46,6 +46,8 @@ with_app! {
                 let body = (method != "GET").then(|| json!({ "reason": "x", "amount": 5 }));
                 let none = app.request(&method, &path, &[("x-api-key", &customer.api_key)], body.as_ref()).await;
                 assert_eq!((none.status, none.code()), (401, "missing_credentials"), "{method} {path}: {}", none.body);
+                let detail = none.body["detail"].as_str().unwrap();
+                assert!(detail.ends_with("in the header Authorization: Bearer."), "{method} {path}: {detail}");
                 for header in wrong.iter().copied().chain([longer.as_str(), shorter.as_str()]) {
                     let headers = [("Authorization", header), ("Idempotency-Key", "key")];
                     let answer = app.request(&method, &path, &headers, body.as_ref()).await;
