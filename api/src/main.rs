@@ -49,17 +49,35 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(arguments) => match arguments.command {
-            ConfigCommand::Check { role } => {
-                let config = load(file)?;
-                serve::check_role(&config, role.into())?;
-                sandbox::check(&config)?;
-                config.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
-                output::print("the configuration is valid")?;
-                Ok(ExitCode::SUCCESS)
-            }
+            ConfigCommand::Check { role } => check_config(cli, role.into()),
         },
         _ => cli::run(cli).await,
     }
+}
+
+/// Prints whether the configuration is valid, with its warnings. As JSON, it prints the problems too.
+fn check_config(cli: &Cli, role: bursar_actors::Role) -> Result<ExitCode> {
+    let checked = load(cli.config.as_deref()).and_then(|config| {
+        serve::check_role(&config, role)?;
+        sandbox::check(&config)?;
+        Ok(config.warnings())
+    });
+    if cli.json {
+        let (warnings, problems) = match checked {
+            Ok(warnings) => (warnings, Vec::new()),
+            Err(error) => match error.downcast::<Error>()? {
+                Error::Config(problems) => (Vec::new(), problems),
+                error => return Err(error.into()),
+            },
+        };
+        let is_valid = problems.is_empty();
+        let answer = serde_json::json!({ "valid": is_valid, "problems": problems, "warnings": warnings });
+        output::print(&serde_json::to_string_pretty(&answer)?)?;
+        return Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    checked?.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    output::print("the configuration is valid")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Loads the configuration and checks the log filter.

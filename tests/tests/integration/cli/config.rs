@@ -3,6 +3,7 @@
 use super::{Ran, run};
 use crate::node::program;
 use bursar_tests::chaos::node::Launch;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
@@ -76,6 +77,17 @@ async fn a_wrong_type_names_its_variable_and_the_form() {
         assert!(said.contains(sentence), "{sentence}: {said}");
     }
     assert!(!said.contains("4711"), "{said}");
+}
+
+#[tokio::test]
+async fn the_check_prints_json_on_request() {
+    for (variables, code) in [(&[][..], 0), (&[("BURSAR_CREDITS__SIGNUP", "five")], 1)] {
+        let (ran, _folder) = run_with("", variables, &["--json", "config", "check"]).await;
+        let printed: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!((ran.code, &printed["valid"]), (Some(code), &Value::from(code == 0)), "{ran:?}");
+        assert_eq!(printed["problems"].as_array().unwrap().len(), usize::from(code == 1), "{ran:?}");
+        assert!(printed["warnings"].is_array(), "{ran:?}");
+    }
 }
 
 #[tokio::test]
