@@ -363,7 +363,11 @@ pub fn from_framework(error: &poem::Error, asked: Asked) -> Response {
     } else if error.is::<ContentTypeError>() {
         ApiError::new(415, "unsupported_media_type", "The body must be application/json.")
     } else if error.is::<AuthorizationError>() && asked.is_admin {
-        ApiError::new(401, "missing_credentials", "This route needs an admin token in the header Authorization: Bearer.")
+        ApiError::new(
+            401,
+            "missing_credentials",
+            "This route needs an admin token in the header Authorization: Bearer.",
+        )
     } else if error.is::<AuthorizationError>() {
         documented("missing_credentials")
     } else {

@@ -156,7 +156,9 @@ fn secret(
     };
     found.with_context(|| {
         let path = path.display();
-        format!("{missing}, or name the server's data folder with BURSAR_DATA_DIR or its file with --config ({path} {why})")
+        format!(
+            "{missing}, or name the server's data folder with BURSAR_DATA_DIR or its file with --config ({path} {why})"
+        )
     })
 }
 

@@ -1,11 +1,11 @@
 //! `bursar stripe`: compares with Stripe, and sends test events as Stripe.
 
-use super::{Cli, Session};
 use super::client::Client;
 use super::connection::{STRIPE_SECRET, Secret, webhook_secret};
 use super::output;
 use super::reconcile::{self, ReconcileArgs, ReconciliationCommand};
 use super::send::SendOptions;
+use super::{Cli, Session};
 use bursar_engine::clock::Clock;
 use bursar_engine::domain::webhook::{self, WANTED};
 use clap::{Args, Subcommand};

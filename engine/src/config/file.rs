@@ -25,9 +25,7 @@ impl ConfigFile {
         let name = path.display().to_string();
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Some(Self { name, text })),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(format!("there is no configuration file {name}"))
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(format!("there is no configuration file {name}")),
             Err(error) => Err(format!("the configuration file {name} cannot be read: {error}")),
         }
     }

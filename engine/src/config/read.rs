@@ -138,7 +138,9 @@ mod tests {
     fn read_file(text: &str) -> (Config, Vec<String>) {
         let file = ConfigFile::of("bursar.toml", text);
         match file.settings() {
-            Ok(text) => read(&Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(text)), Some(&file)),
+            Ok(text) => {
+                read(&Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(text)), Some(&file))
+            }
             Err(problem) => (Config::default(), vec![problem]),
         }
     }

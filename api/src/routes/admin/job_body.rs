@@ -195,8 +195,7 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
                 0 => "without an attempt".to_owned(),
                 attempts => format!("after {}", counted(attempts, "attempt")),
             };
-            let advice =
-                if is_final(last) { "A replay would end the same way." } else { "Replay it to try again." };
+            let advice = if is_final(last) { "A replay would end the same way." } else { "Replay it to try again." };
             format!("It was given up {how}: {last}. {advice}")
         }
         JobState::Running => {

@@ -18,7 +18,8 @@ pub fn compare(
     if clawed_back == target {
         return None;
     }
-    let (ours, theirs) = (format!("{} taken back", counted(clawed_back.0, "credit")), format!("money for {target} is gone"));
+    let (ours, theirs) =
+        (format!("{} taken back", counted(clawed_back.0, "credit")), format!("money for {target} is gone"));
     let found = Difference::new(Class::RefundNotApplied, charge_id, ours, theirs);
     Some(found.for_customer(customer).repaired_by_event(EventKind::ChargeRefunded, charge))
 }
