@@ -61,6 +61,9 @@ pub struct Cli {
     /// Print JSON, one document, instead of tables.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Configuration file; by default `bursar.toml` in the current folder, if it exists.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The server of the client commands.
     #[command(flatten)]
     pub connection: Connection,
@@ -77,7 +80,7 @@ pub enum Command {
     /// Apply or revert migrations of the database.
     Migrate(MigrateArgs),
     /// Prove on the live database that the books balance and nothing was lost.
-    Verify(ConfigFile),
+    Verify,
     /// Print the OpenAPI document.
     Openapi,
     /// Check the configuration.
@@ -119,14 +122,6 @@ pub enum Command {
     Audit(audit::AuditCommand),
 }
 
-/// The configuration file.
-#[derive(Debug, Clone, Args)]
-pub struct ConfigFile {
-    /// Configuration file; by default `bursar.toml` in the current folder, if it exists.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -136,9 +131,6 @@ pub struct ServeArgs {
     /// Create a demo customer, and print its API key and the admin token.
     #[arg(long)]
     pub demo: bool,
-    /// The configuration.
-    #[command(flatten)]
-    pub config: ConfigFile,
 }
 
 /// A part of the server.
@@ -152,12 +144,19 @@ pub enum Role {
     Worker,
 }
 
+impl From<Role> for bursar_actors::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::All => Self::All,
+            Role::Api => Self::Api,
+            Role::Worker => Self::Worker,
+        }
+    }
+}
+
 /// Arguments of `migrate`.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
-    /// The configuration.
-    #[command(flatten)]
-    pub config: ConfigFile,
     /// What to do.
     #[command(subcommand)]
     pub command: MigrateCommand,
@@ -192,9 +191,6 @@ pub struct DownArgs {
 /// Arguments of `config`.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// The configuration.
-    #[command(flatten)]
-    pub config: ConfigFile,
     /// What to do.
     #[command(subcommand)]
     pub command: ConfigCommand,
@@ -204,7 +200,11 @@ pub struct ConfigArgs {
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum ConfigCommand {
     /// Print its problems, one per line.
-    Check,
+    Check {
+        /// The part of the server that will run with it.
+        #[arg(long, value_enum, default_value_t = Role::All)]
+        role: Role,
+    },
 }
 
 /// The client and the output format of a command.
@@ -227,22 +227,22 @@ impl Session {
 /// # Errors
 /// [`error::Error`] if the server is the cause.
 pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let session = || Client::new(&cli.connection).map(|client| Session { client, json: cli.json });
+    let session = || Client::new(cli).map(|client| Session { client, json: cli.json });
     match &cli.command {
         Command::Completions { shell } => completions(*shell),
-        Command::Stripe(command) => stripe::run(&cli.connection, cli.json, command).await,
-        Command::Github(command) => github::run(&cli.connection, cli.json, command).await,
+        Command::Stripe(command) => stripe::run(cli, command).await,
+        Command::Github(command) => github::run(cli, command).await,
         Command::Customers(command) => customer::run(&session()?, command).await,
         Command::Events(command) => event::run(&session()?, command).await,
         Command::Jobs(command) => job::run(&session()?, command).await,
         // A preview needs no server.
-        Command::Mail(mail::MailCommand::Preview(args)) => mail::preview(cli.json, args),
+        Command::Mail(mail::MailCommand::Preview(args)) => mail::preview(cli.json, cli.config.as_deref(), args),
         Command::Mail(command) => mail::run(&session()?, command).await,
         Command::Marketplace(command) => marketplace::run(&session()?, command).await,
         Command::Streams(command) => stream::run(&session()?, command).await,
         Command::Replays(command) => replay::run(&session()?, command).await,
         Command::Audit(command) => audit::run(&session()?, command).await,
-        Command::Serve(_) | Command::Migrate(_) | Command::Verify(_) | Command::Openapi | Command::Config(_) => {
+        Command::Serve(_) | Command::Migrate(_) | Command::Verify | Command::Openapi | Command::Config(_) => {
             anyhow::bail!("not a client command")
         }
     }
@@ -279,7 +279,22 @@ mod tests {
     fn global_options_may_follow_the_command() {
         let cli = Cli::try_parse_from(["bursar", "jobs", "list", "--json", "--url", "http://h:1"]).expect("valid");
         assert!(cli.json);
-        assert_eq!(cli.connection.url, "http://h:1");
+        assert_eq!(cli.connection.url.as_deref(), Some("http://h:1"));
+    }
+
+    #[test]
+    fn the_configuration_file_may_be_named_anywhere() {
+        for words in [
+            &["bursar", "--config", "f", "config", "check"][..],
+            &["bursar", "config", "--config", "f", "check"],
+            &["bursar", "config", "check", "--config", "f"],
+            &["bursar", "migrate", "status", "--config", "f"],
+            &["bursar", "mail", "preview", "welcome", "--config", "f"],
+            &["bursar", "customers", "list", "--config", "f"],
+        ] {
+            let cli = Cli::try_parse_from(words).expect("valid");
+            assert_eq!(cli.config, Some(PathBuf::from("f")), "{words:?}");
+        }
     }
 
     #[test]

@@ -27,7 +27,11 @@ pub(crate) async fn connect_node(config: &Config) -> Result<Db> {
 /// As [`connect`].
 pub async fn connect_command(config: &Config, name: &str) -> Result<Db> {
     if let Some(file) = config.sqlite_file().filter(|file| !file.exists()) {
-        bail!("there is no database {}: run `bursar migrate up`", file.display());
+        bail!(
+            "there is no database {}: name the server's data folder with BURSAR_DATA_DIR or its file with --config, or \
+             make a new and empty database with `bursar migrate up`",
+            file.display()
+        );
     }
     connect_within(config, 0, name).await
 }

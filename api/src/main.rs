@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
-use bursar::cli::{Cli, Command, ConfigCommand, Role, ServeArgs, output};
+use bursar::cli::{Cli, Command, ConfigCommand, ServeArgs, output};
 use bursar::database::connect_command;
 use bursar::{cli, migrate, routes, sandbox, serve};
 use bursar_engine::Error;
@@ -36,35 +36,48 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode> {
+    let file = cli.config.as_deref();
     match &cli.command {
-        Command::Serve(ServeArgs { role, demo, config }) => {
-            let role = match role {
-                Role::All => bursar_actors::Role::All,
-                Role::Api => bursar_actors::Role::Api,
-                Role::Worker => bursar_actors::Role::Worker,
-            };
-            serve::run(load(config.config.as_deref())?, role, *demo).await?;
+        Command::Serve(ServeArgs { role, demo }) => {
+            serve::run(load(file)?, (*role).into(), *demo).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Migrate(arguments) => {
-            migrate::run(&load(arguments.config.config.as_deref())?, cli.json, arguments).await
-        }
-        Command::Verify(file) => verify_database(cli, &load(file.config.as_deref())?).await,
+        Command::Migrate(arguments) => migrate::run(&load(file)?, cli.json, arguments).await,
+        Command::Verify => verify_database(cli, &load(file)?).await,
         Command::Openapi => {
             output::print(routes::openapi_document().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(arguments) => match arguments.command {
-            ConfigCommand::Check => {
-                let config = load(arguments.config.config.as_deref())?;
-                sandbox::check(&config)?;
-                config.warnings().iter().for_each(|warning| output::note(&format!("warning: {warning}")));
-                output::print("the configuration is valid")?;
-                Ok(ExitCode::SUCCESS)
-            }
+            ConfigCommand::Check { role } => check_config(cli, role.into()),
         },
         _ => cli::run(cli).await,
     }
+}
+
+/// Prints whether the configuration is valid, with its warnings. As JSON, it prints the problems too.
+fn check_config(cli: &Cli, role: bursar_actors::Role) -> Result<ExitCode> {
+    let checked = load(cli.config.as_deref()).and_then(|config| {
+        serve::check_role(&config, role)?;
+        sandbox::check(&config)?;
+        Ok(config.warnings())
+    });
+    if cli.json {
+        let (warnings, problems) = match checked {
+            Ok(warnings) => (warnings, Vec::new()),
+            Err(error) => match error.downcast::<Error>()? {
+                Error::Config(problems) => (Vec::new(), problems),
+                error => return Err(error.into()),
+            },
+        };
+        let is_valid = problems.is_empty();
+        let answer = serde_json::json!({ "valid": is_valid, "problems": problems, "warnings": warnings });
+        output::print(&serde_json::to_string_pretty(&answer)?)?;
+        return Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    checked?.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    output::print("the configuration is valid")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Loads the configuration and checks the log filter.

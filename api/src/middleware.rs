@@ -1,7 +1,7 @@
 //! The middleware of every request: limits, a deadline, metrics, problem documents.
 
 use crate::app::App;
-use crate::problem::{self, ApiError};
+use crate::problem::{self, ApiError, Asked};
 use crate::routes::webhook::{self, Sender};
 use crate::unread_answers::UnreadAnswerLimit;
 use crate::webhook_bodies::{BodyMemory, WebhookBodies};
@@ -101,6 +101,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             let detail = "The URL contains a NUL character.";
             return problem::respond(ApiError::bad_request("invalid_parameter", detail));
         }
+        let asked = Asked::new(&request);
         let answer = async {
             match Class::of(&request) {
                 Class::Webhook(sender) => self.webhook(sender, request).await,
@@ -112,7 +113,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
             Ok(Err(error)) => {
-                let response = problem::from_framework(&error);
+                let response = problem::from_framework(&error, asked);
                 if response.status() == StatusCode::PAYLOAD_TOO_LARGE { close_after(response) } else { response }
             }
             Err(_) => problem::respond(timed_out()),

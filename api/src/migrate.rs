@@ -7,6 +7,7 @@ use crate::data_folder::lock_folder;
 use crate::database::connect_command;
 use anyhow::{Context, Result, bail};
 use bursar_engine::config::Config;
+use bursar_engine::count::counted;
 use bursar_engine::domain::schema::Schema;
 use bursar_engine::infra::store::schema::{
     NodeLeases, schema_columns, schema_count, schema_database, schema_leases, schema_sessions, schema_versions,
@@ -189,10 +190,10 @@ impl fmt::Display for Loss {
         }
         write!(f, " It drops these, which only a backup can restore:")?;
         for (table, rows) in &self.tables {
-            write!(f, "\n  table {table} with {rows} rows")?;
+            write!(f, "\n  table {table} with {}", counted(*rows, "row"))?;
         }
         for (column, rows) in &self.columns {
-            write!(f, "\n  column {column}, which {rows} rows use")?;
+            write!(f, "\n  column {column}, in use by {}", counted(*rows, "row"))?;
         }
         Ok(())
     }

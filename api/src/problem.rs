@@ -6,12 +6,12 @@ pub mod code;
 
 use crate::throttle::Throttle;
 use bursar_engine::Error;
-use bursar_engine::amount::UNITS_MAX;
+use bursar_engine::amount::{Credits, UNITS_MAX};
 use bursar_engine::domain::operation::{Operation, State};
 use bursar_engine::error::Refusal;
 use bursar_engine::infra::stripe::StripeError;
 use poem::http::{HeaderValue, StatusCode, header};
-use poem::{IntoResponse, Response};
+use poem::{IntoResponse, Request, Response};
 use poem_openapi::error::{AuthorizationError, ContentTypeError, ParseParamError, ParseRequestPayloadError};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object};
@@ -286,8 +286,7 @@ impl From<Error> for ApiError {
 fn refused(refusal: &Refusal) -> ApiError {
     match refusal {
         Refusal::InsufficientCredits { available, requested } => {
-            let detail = format!("Credits needed: {requested}, available: {available}. Add billing to continue.");
-            ApiError::of(Problem { available: Some(available.0), ..Problem::new(402, "insufficient_credits", detail) })
+            insufficient(*available, *requested, "Add billing to continue.")
         }
         Refusal::InvalidAmount => {
             ApiError::bad_request("invalid_units", format!("units must be a whole number from 1 to {UNITS_MAX}."))
@@ -306,14 +305,54 @@ fn refused(refusal: &Refusal) -> ApiError {
     }
 }
 
+fn insufficient(available: Credits, requested: Credits, advice: &str) -> ApiError {
+    let detail = format!("Credits needed: {requested}, available: {available}. {advice}");
+    ApiError::of(Problem { available: Some(available.0), ..Problem::new(402, "insufficient_credits", detail) })
+}
+
+/// Converts an error of a route whose advice differs where credits are missing.
+pub fn advised(error: Error, advice: &str) -> ApiError {
+    match error {
+        Error::Refused(Refusal::InsufficientCredits { available, requested }) => {
+            insufficient(available, requested, advice)
+        }
+        error => error.into(),
+    }
+}
+
+/// Facts of a request that the framework's errors leave out.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    is_admin: bool,
+    has_idempotency_key: bool,
+}
+
+impl Asked {
+    /// The facts of a request.
+    pub fn new(request: &Request) -> Self {
+        Self {
+            is_admin: request.uri().path().starts_with("/admin/"),
+            has_idempotency_key: request.headers().contains_key("Idempotency-Key"),
+        }
+    }
+}
+
+/// A problem with the documented text of its code.
+fn documented(name: &'static str) -> ApiError {
+    ApiError::with_code(name, code::find(name).map_or("", |code| code.detail))
+}
+
 /// Converts an error of the framework, raised before a route was reached.
-pub fn from_framework(error: &poem::Error) -> Response {
+pub fn from_framework(error: &poem::Error, asked: Asked) -> Response {
     let status = error.status();
     let detail = error.to_string();
     let problem = if error.is::<ParseRequestPayloadError>() {
         ApiError::bad_request("invalid_body", detail)
     } else if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
-        if parameter.name == "Idempotency-Key" {
+        if parameter.name == "Idempotency-Key" && asked.has_idempotency_key {
+            // The framework ignores a header that is not ASCII.
+            documented("invalid_idempotency_key")
+        } else if parameter.name == "Idempotency-Key" {
             ApiError::bad_request(
                 "missing_idempotency_key",
                 "This request needs the header Idempotency-Key, so that repeating it does nothing twice.",
@@ -323,8 +362,14 @@ pub fn from_framework(error: &poem::Error) -> Response {
         }
     } else if error.is::<ContentTypeError>() {
         ApiError::new(415, "unsupported_media_type", "The body must be application/json.")
+    } else if error.is::<AuthorizationError>() && asked.is_admin {
+        ApiError::new(
+            401,
+            "missing_credentials",
+            "This route needs an admin token in the header Authorization: Bearer.",
+        )
     } else if error.is::<AuthorizationError>() {
-        ApiError::new(401, "missing_credentials", "This route needs credentials; see the documentation at /docs.")
+        documented("missing_credentials")
     } else {
         match status {
             StatusCode::NOT_FOUND => ApiError::new(404, "not_found", "There is no such route."),

@@ -6,6 +6,7 @@ use crate::data_folder::lock_folder;
 use crate::{endpoint, sandbox, server};
 use anyhow::{Context, Result};
 use bursar_actors::Role;
+use bursar_engine::Error;
 use bursar_engine::clock::{self, Clock};
 use bursar_engine::config::Config;
 use bursar_engine::domain::customer::Source;
@@ -36,9 +37,24 @@ pub struct Running {
     server: JoinHandle<()>,
 }
 
+/// Checks that the database can be shared if the role is a part of the server.
+///
+/// # Errors
+/// The database is SQLite, which serves one process.
+pub fn check_role(config: &Config, role: Role) -> bursar_engine::Result<()> {
+    if role == Role::All || config.is_postgres() {
+        return Ok(());
+    }
+    Err(Error::Config(vec![
+        "--role api and --role worker need Postgres (DATABASE_URL): SQLite serves one process, which has --role all"
+            .to_owned(),
+    ]))
+}
+
 /// Starts the application and serves HTTP. A worker answers `/health` and `/metrics` only, because
 /// operators watch it too.
 pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> {
+    check_role(&config, role)?;
     sandbox::check(&config)?;
     // Lock the folder before binding the port: a second process with the same folder then reports the folder, not the
     // port.

@@ -6,6 +6,7 @@ mod check;
 mod credits;
 mod database;
 mod environment;
+mod file;
 mod http;
 mod jobs;
 mod ledger;
@@ -16,6 +17,7 @@ mod onboarding;
 mod read;
 mod secret;
 mod stripe;
+mod url;
 
 pub use amqp::AmqpConfig;
 pub use credits::CreditsConfig;
@@ -36,6 +38,7 @@ pub use stripe::{Reach, StripeConfig};
 use crate::error::{Error, Result};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use file::ConfigFile;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -119,18 +122,10 @@ impl Config {
     /// # Errors
     /// `Config` with every problem.
     pub fn load(file: Option<&Path>) -> Result<Self> {
-        let mut figment = Figment::from(Serialized::defaults(Self::default()));
-        figment = match file {
-            Some(path) => figment.merge(Toml::file_exact(path)),
-            None => figment.merge(Toml::file("bursar.toml")),
+        let (mut config, mut problems) = match ConfigFile::read(file) {
+            Ok(file) => Self::read(file.as_ref()),
+            Err(problem) => (Self::default(), vec![problem]),
         };
-        figment = figment.merge(Env::prefixed("BURSAR_").split("__").filter(|key| key.as_str().contains('.')));
-        for (variable, field) in environment::OWN_NAMES {
-            if let Ok(value) = std::env::var(variable) {
-                figment = figment.merge(Serialized::default(field, value));
-            }
-        }
-        let (mut config, mut problems) = read::read(&figment);
         for unknown in environment::find_unknown(std::env::vars_os()) {
             match unknown.meant {
                 Some(meant) => problems.push(format!("{} is not a setting: use {meant}", unknown.name)),
@@ -138,6 +133,37 @@ impl Config {
             }
         }
         if problems.is_empty() { Ok(config) } else { Err(Error::Config(problems)) }
+    }
+
+    /// As [`load`](Self::load), for a client of a server. Settings that cannot be read take their defaults, and none
+    /// is checked: most are not the client's.
+    ///
+    /// # Errors
+    /// `Config` if the file cannot be read at all.
+    pub fn load_for_client(file: Option<&Path>) -> Result<Self> {
+        let wrong = |problem| Error::Config(vec![problem]);
+        let file = ConfigFile::read(file).map_err(wrong)?;
+        if let Some(file) = &file {
+            file.settings().map_err(wrong)?;
+        }
+        Ok(Self::read(file.as_ref()).0)
+    }
+
+    /// Reads the file and the environment; returns the settings that can be read, with all problems.
+    fn read(file: Option<&ConfigFile>) -> (Self, Vec<String>) {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        match file.map(ConfigFile::settings) {
+            Some(Ok(text)) => figment = figment.merge(Toml::string(text)),
+            Some(Err(problem)) => return (Self::default(), vec![problem]),
+            None => {}
+        }
+        figment = figment.merge(Env::prefixed("BURSAR_").split("__").filter(|key| key.as_str().contains('.')));
+        for (variable, field) in environment::OWN_NAMES {
+            if let Ok(value) = std::env::var(variable) {
+                figment = figment.merge(Serialized::default(field, value));
+            }
+        }
+        read::read(&figment, file)
     }
 
     /// Whether the database is Postgres.
@@ -204,6 +230,11 @@ impl Config {
         warnings.extend(self.unknown_variables.iter().map(ignored));
         warnings
     }
+}
+
+/// The section and the name of a setting.
+fn split_path(key: &str) -> (Option<&str>, &str) {
+    key.split_once('.').map_or((None, key), |(section, name)| (Some(section), name))
 }
 
 /// Splits a comma-separated list of secrets.

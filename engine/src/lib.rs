@@ -8,11 +8,12 @@
 //! | [`usecase`] | what happens: one file for each use case |
 //! | [`infra`] | the outside: database, broker, Stripe, SMTP |
 //! | [`domain`] | what is true: nouns and rules, pure |
-//! | [`error`], [`ids`], [`clock`], [`config`], [`metric`], [`plan`], [`name`], [`amount`] | the ground: basics for all wings |
+//! | [`error`], [`ids`], [`clock`], [`config`], [`metric`], [`plan`], [`name`], [`count`], [`amount`] | the ground: basics for all wings |
 
 pub mod amount;
 pub mod clock;
 pub mod config;
+pub mod count;
 pub mod domain;
 pub mod error;
 pub mod ids;

@@ -1,6 +1,7 @@
 //! The HTTP client of a server.
 
-use super::connection::{Connection, Secret};
+use super::Cli;
+use super::connection::Secret;
 use super::error::Error;
 use anyhow::Context;
 use reqwest::{Method, StatusCode};
@@ -39,16 +40,17 @@ impl Client {
     ///
     /// # Errors
     /// The URL is wrong, or there is no token.
-    pub fn new(connection: &Connection) -> anyhow::Result<Self> {
-        Ok(Self { token: Some(connection.admin_token()?), ..Self::anonymous(connection)? })
+    pub fn new(cli: &Cli) -> anyhow::Result<Self> {
+        let token = cli.connection.admin_token(cli.config.as_deref())?;
+        Ok(Self { token: Some(token), ..Self::anonymous(cli)? })
     }
 
     /// Creates a client without a token.
     ///
     /// # Errors
     /// The URL is wrong.
-    pub fn anonymous(connection: &Connection) -> anyhow::Result<Self> {
-        let base = connection.base()?;
+    pub fn anonymous(cli: &Cli) -> anyhow::Result<Self> {
+        let base = cli.connection.base(cli.config.as_deref())?;
         // A redirect would lose the body of a POST, and would send the token to another server.
         let mut http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())

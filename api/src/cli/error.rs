@@ -99,7 +99,10 @@ impl fmt::Display for Error {
             Self::Problem { status, detail, code } => {
                 write!(f, "{detail} ({code})")?;
                 if *status == StatusCode::UNAUTHORIZED {
-                    write!(f, "\nThe admin token comes from --token, BURSAR_ADMIN_TOKEN or the data folder.")?;
+                    write!(
+                        f,
+                        "\nThe admin token comes from --token, BURSAR_ADMIN_TOKEN, the configuration or the data folder."
+                    )?;
                 }
                 Ok(())
             }

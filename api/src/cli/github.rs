@@ -1,6 +1,7 @@
 //! `bursar github`: sends test events as GitHub.
 
-use super::connection::{Connection, GITHUB_SECRET, Secret, webhook_secret};
+use super::Cli;
+use super::connection::{GITHUB_SECRET, Secret, webhook_secret};
 use super::send::SendOptions;
 use bursar_engine::domain::github;
 use clap::{Args, Subcommand};
@@ -40,9 +41,9 @@ pub struct SendArgs {
 ///
 /// # Errors
 /// See [`super::error::Error`]; or there is no secret, or the file cannot be read.
-pub async fn run(connection: &Connection, json: bool, command: &GithubCommand) -> anyhow::Result<ExitCode> {
+pub async fn run(cli: &Cli, command: &GithubCommand) -> anyhow::Result<ExitCode> {
     let GithubCommand::Send(args) = command;
-    let secret = webhook_secret(args.secret.as_ref(), GITHUB_SECRET)?;
+    let secret = webhook_secret(args.secret.as_ref(), cli.config.as_deref(), GITHUB_SECRET)?;
     let delivery = args.delivery.clone().unwrap_or_else(github::new_delivery_id);
     let sign = |body: &[u8]| {
         vec![
@@ -53,5 +54,5 @@ pub async fn run(connection: &Connection, json: bool, command: &GithubCommand) -
             ("X-Hub-Signature-256", github::sign(secret.reveal(), body)),
         ]
     };
-    args.options.run(connection, json, PATH, sign).await
+    args.options.run(cli, PATH, sign).await
 }

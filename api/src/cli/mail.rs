@@ -4,11 +4,12 @@ use super::client::admin_path;
 use super::customer::new_idempotency_key;
 use super::list::{self, Paging};
 use super::table::{Column, Listing};
-use super::{ConfigFile, Session, output, view};
+use super::{Session, output, view};
 use bursar_engine::config::Config;
 use bursar_engine::domain::mail::{Branding, Params, Template, render};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::process::ExitCode;
 
 const MAILS: &[Column] = &[
@@ -90,9 +91,6 @@ pub struct PreviewArgs {
     /// Print subject and text, the default.
     #[arg(long)]
     pub text: bool,
-    /// The configuration, with the names of product and unit and the prices.
-    #[command(flatten)]
-    pub config: ConfigFile,
 }
 
 /// Makes the command's requests and prints the answers.
@@ -115,7 +113,7 @@ pub async fn run(session: &Session, command: &MailCommand) -> anyhow::Result<Exi
             let answer = session.client.post_with_key(&path, &json!({ "reason": reason }), Some(&key)).await?;
             session.show(&answer, render_mail)
         }
-        MailCommand::Preview(args) => preview(session.json, args),
+        MailCommand::Preview(_) => anyhow::bail!("a preview needs no server"),
     }
 }
 
@@ -123,8 +121,8 @@ pub async fn run(session: &Session, command: &MailCommand) -> anyhow::Result<Exi
 ///
 /// # Errors
 /// The configuration is wrong, or the output cannot be written.
-pub fn preview(is_json: bool, args: &PreviewArgs) -> anyhow::Result<ExitCode> {
-    let config = Config::load(args.config.config.as_deref())?;
+pub fn preview(is_json: bool, file: Option<&Path>, args: &PreviewArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::load(file)?;
     let template = Template::parse(&args.template).ok_or_else(|| super::usage("there is no such mail"))?;
     let mail = render(template, &Params::preview(template, &config.credits), &Branding::new(&config))?;
     let text = if is_json {

@@ -219,6 +219,7 @@ async fn show_run(
     let result = match (run["state"].as_str(), run["drift"].as_i64(), run["left"].as_i64()) {
         (Some("done"), Some(0), _) => "There are no differences.".to_owned(),
         (Some("done"), Some(drift), Some(0)) => format!("{drift} differed; all repairs were started."),
+        (Some("done"), Some(drift), Some(1)) => format!("{drift} differed; 1 is left."),
         (Some("done"), Some(drift), Some(left)) => format!("{drift} differed; {left} are left."),
         (state, ..) => format!("The reconciliation is {}.", state.unwrap_or("in an unknown state")),
     };

@@ -4,6 +4,7 @@ use super::job::JOBS;
 use super::list::Page;
 use super::table::{Column, Listing, Table};
 use super::{output, view};
+use bursar_engine::count::counted;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -73,7 +74,12 @@ fn summary(result: &Value) -> String {
     let texts = [&result["outcome"], &result["reason"], &ledger["refused"]];
     let mut parts: Vec<String> = texts.iter().filter_map(|text| text.as_str()).map(str::to_owned).collect();
     if !ledger["already"].is_null() {
-        parts.push(format!("{} credits were booked before", view::short(&ledger["already"])));
+        let booked = match ledger["already"].as_i64() {
+            Some(1) => "1 credit was".to_owned(),
+            Some(credits) => format!("{} were", counted(credits, "credit")),
+            None => format!("{} credits were", view::short(&ledger["already"])),
+        };
+        parts.push(format!("{booked} booked before"));
     }
     if let Some(customer) = ledger["customer_id"].as_str() {
         parts.push(format!("balance of {customer} would be {}", view::short(&ledger["balance_after"])));

@@ -1,8 +1,7 @@
 //! Sending test webhooks, for the Stripe and GitHub commands.
 
 use super::client::Client;
-use super::connection::Connection;
-use super::{Session, output};
+use super::{Cli, Session, output};
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
@@ -32,12 +31,11 @@ impl SendOptions {
     /// See [`super::error::Error`]; or the file cannot be read.
     pub async fn run(
         &self,
-        connection: &Connection,
-        json: bool,
+        cli: &Cli,
         path: &str,
         sign: impl Fn(&[u8]) -> Vec<(&'static str, String)>,
     ) -> anyhow::Result<ExitCode> {
-        let session = Session { client: Client::anonymous(connection)?, json };
+        let session = Session { client: Client::anonymous(cli)?, json: cli.json };
         let body = read(&self.file)?;
         let mut answers: Vec<Value> = Vec::new();
         let mut accepted = true;
@@ -51,14 +49,14 @@ impl SendOptions {
             }
             let answer = session.client.post_bytes(path, sent, &headers).await?;
             accepted &= answer.status.is_success();
-            if json {
+            if cli.json {
                 let body = serde_json::from_str(&answer.body).unwrap_or(Value::String(answer.body));
                 answers.push(json!({ "status": answer.status.as_u16(), "body": body }));
             } else {
                 output::print(format!("{}  {}", answer.status, output::sanitize(answer.body.trim())).trim_end())?;
             }
         }
-        if json {
+        if cli.json {
             session.show(&json!({ "answers": answers }), |_| String::new())?;
         }
         Ok(if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,11 +1,11 @@
 //! `bursar stripe`: compares with Stripe, and sends test events as Stripe.
 
-use super::Session;
 use super::client::Client;
-use super::connection::{Connection, STRIPE_SECRET, Secret, webhook_secret};
+use super::connection::{STRIPE_SECRET, Secret, webhook_secret};
 use super::output;
 use super::reconcile::{self, ReconcileArgs, ReconciliationCommand};
 use super::send::SendOptions;
+use super::{Cli, Session};
 use bursar_engine::clock::Clock;
 use bursar_engine::domain::webhook::{self, WANTED};
 use clap::{Args, Subcommand};
@@ -58,19 +58,16 @@ pub struct SendArgs {
 ///
 /// # Errors
 /// See [`super::error::Error`]; or there is no secret, or the file cannot be read.
-pub async fn run(connection: &Connection, json: bool, command: &StripeCommand) -> anyhow::Result<ExitCode> {
+pub async fn run(cli: &Cli, command: &StripeCommand) -> anyhow::Result<ExitCode> {
+    let session = || Client::new(cli).map(|client| Session { client, json: cli.json });
     match command {
-        StripeCommand::Send(args) => send(connection, json, args).await,
+        StripeCommand::Send(args) => send(cli, args).await,
         StripeCommand::Events(args) => {
-            output::print(&events(json, args)?)?;
+            output::print(&events(cli.json, args)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        StripeCommand::Reconcile(args) => {
-            reconcile::reconcile(&Session { client: Client::new(connection)?, json }, args).await
-        }
-        StripeCommand::Reconciliations(command) => {
-            reconcile::run(&Session { client: Client::new(connection)?, json }, command).await
-        }
+        StripeCommand::Reconcile(args) => reconcile::reconcile(&session()?, args).await,
+        StripeCommand::Reconciliations(command) => reconcile::run(&session()?, command).await,
     }
 }
 
@@ -84,8 +81,8 @@ fn events(json: bool, args: &EventsArgs) -> anyhow::Result<String> {
     Ok(if json { serde_json::to_string_pretty(WANTED)? } else { WANTED.join("\n") })
 }
 
-async fn send(connection: &Connection, json: bool, args: &SendArgs) -> anyhow::Result<ExitCode> {
-    let secret = webhook_secret(args.secret.as_ref(), STRIPE_SECRET)?;
+async fn send(cli: &Cli, args: &SendArgs) -> anyhow::Result<ExitCode> {
+    let secret = webhook_secret(args.secret.as_ref(), cli.config.as_deref(), STRIPE_SECRET)?;
     let sign = |body: &[u8]| {
         let timestamp_s = args.timestamp.unwrap_or_else(|| Clock::System.now_ms() / 1_000);
         vec![
@@ -94,7 +91,7 @@ async fn send(connection: &Connection, json: bool, args: &SendArgs) -> anyhow::R
             ("Stripe-Signature", webhook::sign(secret.reveal(), body, timestamp_s)),
         ]
     };
-    args.options.run(connection, json, PATH, sign).await
+    args.options.run(cli, PATH, sign).await
 }
 
 #[cfg(test)]

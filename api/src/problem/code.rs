@@ -72,7 +72,7 @@ pub const CODES: &[Code] = &[
     code(400, "signature_stale", "the signature is too old"),
     code(401, "invalid_api_key", "The API key is unknown or revoked."),
     code(401, "invalid_token", "The admin token is not valid."),
-    code(401, "missing_credentials", "This route needs credentials; see the documentation at /docs."),
+    code(401, "missing_credentials", "This route needs an API key in the header x-api-key."),
     code(402, "authentication_required", "The bank requires authentication: finish the payment on session."),
     code(
         402,

@@ -8,7 +8,7 @@ use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
-use crate::problem::ApiError;
+use crate::problem::{ApiError, advised};
 use crate::sample;
 use crate::write_limit::{HOLD_COST, WriteCost, metadata_cost};
 use bursar_engine::amount::Credits;
@@ -48,6 +48,9 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     ),
     OperationDoc::new("release_hold", &["busy", "hold_closed", "hold_not_found"]),
 ];
+
+/// What to do where a hold finds too few credits.
+const ADVICE: &str = "A hold uses existing credits only; a usage request charges the customer's card for missing ones.";
 
 /// Credits to reserve.
 #[derive(Debug, Object)]
@@ -212,7 +215,7 @@ impl HoldApi {
             Ok(applied) => applied,
             Err(error) => {
                 cost.settle(&error);
-                return Err(error.into());
+                return Err(advised(error, ADVICE));
             }
         };
         if applied.replayed {

@@ -2,7 +2,8 @@
 
 use super::Config;
 use super::mail::problems;
-use super::secret::key_is_live;
+use super::secret::{is_placeholder, key_is_live};
+use super::url::{broker_problem, database_problem, may_be_http};
 use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, UNITS_MAX};
 use crate::error::{Error, Result};
 use crate::name::check_name;
@@ -56,14 +57,7 @@ impl Config {
             self.listen.parse::<SocketAddr>().is_ok(),
             "listen (BURSAR_LISTEN) must be an address such as 127.0.0.1:8080",
         );
-        need(
-            has_scheme(&self.database_url, &["postgres://", "postgresql://", "sqlite:"]),
-            "database_url (DATABASE_URL) must begin with postgres:// or sqlite://",
-        );
-        need(
-            has_scheme(&self.amqp_url, &["amqp://", "amqps://"]),
-            "amqp_url (AMQP_URL) must begin with amqp:// or amqps://",
-        );
+        self.check_urls(need);
         need(
             !self.is_postgres() || !self.admin_token.is_empty(),
             "admin_token (BURSAR_ADMIN_TOKEN) must be set when DATABASE_URL is Postgres",
@@ -72,6 +66,30 @@ impl Config {
             !self.is_postgres() || !self.secret_key.is_empty(),
             "secret_key (BURSAR_SECRET_KEY) must be set when DATABASE_URL is Postgres",
         );
+    }
+
+    fn check_urls(&self, need: &mut impl FnMut(bool, &str)) {
+        type Problem = fn(&str) -> Option<String>;
+        let urls: [(_, _, &[&str], _, Problem); 2] = [
+            (
+                "database_url (DATABASE_URL)",
+                &self.database_url,
+                &["postgres://", "postgresql://", "sqlite:"],
+                "postgres:// or sqlite://",
+                database_problem,
+            ),
+            ("amqp_url (AMQP_URL)", &self.amqp_url, &["amqp://", "amqps://"], "amqp:// or amqps://", broker_problem),
+        ];
+        for (name, url, schemes, begin, problem) in urls {
+            if !has_scheme(url, schemes) {
+                need(false, &format!("{name} must begin with {begin}"));
+            } else if !url.is_empty()
+                && !is_placeholder(url)
+                && let Some(problem) = problem(url)
+            {
+                need(false, &format!("{name} cannot be used: {problem}"));
+            }
+        }
     }
 
     fn check_stripe(&self, need: &mut impl FnMut(bool, &str)) {
@@ -87,8 +105,8 @@ impl Config {
              (STRIPE_SECRET_KEY) is a test key: use keys and secrets of one mode",
         );
         need(
-            has_scheme(&self.stripe.api_base, &["https://", "http://"]),
-            "stripe.api_base (STRIPE_API_BASE) must begin with https:// or http://",
+            may_be_http(&self.stripe.api_base),
+            "stripe.api_base (STRIPE_API_BASE) must be a URL that begins with https:// or http://",
         );
         need(
             self.stripe.timeout_ms >= 100
@@ -133,8 +151,8 @@ impl Config {
             "credits.unit_plural must have at most 200 printable characters",
         );
         need(
-            has_scheme(&self.mail.billing_url, &["https://", "http://"]),
-            "mail.billing_url must begin with https:// or http://",
+            may_be_http(&self.mail.billing_url),
+            "mail.billing_url must be a URL that begins with https:// or http://",
         );
         let timeout_max_ms = if self.jobs.is_timeout_sound() { self.jobs.timeout_ms / 5 } else { TIME_MAX_MS };
         need(

@@ -1,6 +1,7 @@
 //! Settings: amounts, prices and holds.
 
 use crate::amount::{Credits, MoneyMinor};
+use crate::count::plural;
 use serde::{Deserialize, Serialize};
 
 /// Amounts, prices and holds.
@@ -37,8 +38,7 @@ impl CreditsConfig {
         if !self.unit_plural.is_empty() {
             return self.unit_plural.clone();
         }
-        let ends_in_sibilant = ["s", "x", "z", "ch", "sh"].iter().any(|ending| self.unit.ends_with(ending));
-        format!("{}{}", self.unit, if ends_in_sibilant { "es" } else { "s" })
+        plural(&self.unit)
     }
 }
 

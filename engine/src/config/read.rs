@@ -1,43 +1,44 @@
 //! Reads the settings and collects every mistake in them.
 
-use super::Config;
+use super::file::ConfigFile;
+use super::{Config, split_path};
 use crate::error::Error;
+use figment::error::Kind;
 use figment::providers::Serialized;
 use figment::value::{Dict, Tag, Value};
 use figment::{Figment, Provider};
+use serde_json::Value as Json;
 
 /// One given setting, with its section.
 struct Field {
-    name: String,
+    /// Its name, after that of its section and a dot.
+    key: String,
     tag: Tag,
     dict: Dict,
 }
 
 /// Reads and checks the settings; returns them with all problems. An unreadable field takes its default, and checks
 /// of that default are not reported.
-pub(super) fn read(figment: &Figment) -> (Config, Vec<String>) {
-    let first = match figment.extract() {
-        Ok(config) => {
-            let problems = problems_of(&config);
-            return (config, problems);
-        }
-        Err(error) => error,
-    };
+pub(super) fn read(figment: &Figment, file: Option<&ConfigFile>) -> (Config, Vec<String>) {
+    if let Ok(config) = figment.extract() {
+        let problems = problems_of(&config);
+        return (config, problems);
+    }
     // Extraction stops at the first mistake. As every field has a default, each can be read by itself.
     let (mut sound, mut problems, mut unread) = (Figment::new(), Vec::new(), Vec::new());
     for field in fields(figment) {
-        match problem_of(figment, &field) {
+        match problem_of(figment, file, &field) {
             None => sound = sound.merge(Serialized::defaults(field.dict)),
             Some(problem) => {
                 problems.push(problem);
-                unread.push(field.name);
+                unread.push(split_path(&field.key).1.to_owned());
             }
         }
     }
     // An unknown section is one mistake, however many fields it has.
     problems.dedup();
     if problems.is_empty() {
-        problems.push(first.to_string());
+        problems.push("the configuration cannot be read".to_owned());
     }
     let config: Config = sound.extract().unwrap_or_default();
     let was_read = |problem: &String| !unread.iter().any(|name| problem.contains(name));
@@ -58,22 +59,71 @@ fn fields(figment: &Figment) -> Vec<Field> {
     for (name, value) in figment.data().unwrap_or_default().into_values().flatten() {
         match value {
             Value::Dict(of_section, section) => fields.extend(section.into_iter().map(|(field, value)| {
-                let tag = value.tag();
-                let section = Value::Dict(of_section, Dict::from([(field.clone(), value)]));
-                Field { name: field, tag, dict: Dict::from([(name.clone(), section)]) }
+                let (key, tag) = (format!("{name}.{field}"), value.tag());
+                let section = Value::Dict(of_section, Dict::from([(field, value)]));
+                Field { key, tag, dict: Dict::from([(name.clone(), section)]) }
             })),
-            value => fields.push(Field { name: name.clone(), tag: value.tag(), dict: Dict::from([(name, value)]) }),
+            value => fields.push(Field { key: name.clone(), tag: value.tag(), dict: Dict::from([(name, value)]) }),
         }
     }
     fields
 }
 
-/// Why a field cannot be read.
-fn problem_of(figment: &Figment, field: &Field) -> Option<String> {
-    let mut error = Value::Dict(field.tag, field.dict.clone()).deserialize::<Config>().err()?;
-    error.profile = Some(figment.profile().clone());
-    error.metadata = figment.get_metadata(field.tag).cloned();
-    Some(error.to_string())
+/// Why a field cannot be read. The value is not shown: it may be a secret.
+fn problem_of(figment: &Figment, file: Option<&ConfigFile>, field: &Field) -> Option<String> {
+    let error = Value::Dict(field.tag, field.dict.clone()).deserialize::<Config>().err()?;
+    let is_variable = figment.get_metadata(field.tag).is_some_and(|source| source.name.contains("environment"));
+    let (section, _) = split_path(&field.key);
+    let unknown = match &error.kind {
+        Kind::UnknownField(name, _) => Some(section.filter(|section| section == name).unwrap_or(&field.key)),
+        _ => None,
+    };
+    let key = if is_variable {
+        format!("BURSAR_{}", field.key.replace('.', "__").to_uppercase())
+    } else {
+        let key = unknown.unwrap_or(&field.key);
+        file.map_or_else(|| key.to_owned(), |file| format!("{}: {key}", file.place_of(key)))
+    };
+    Some(match unknown {
+        Some(_) => format!("{key} is not a setting"),
+        None => format!("{key} must be {}", expected(&field.key, &error.kind, is_variable)),
+    })
+}
+
+/// The form of a setting's values.
+fn expected(key: &str, kind: &Kind, is_variable: bool) -> String {
+    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+    let (section, name) = split_path(key);
+    let default = section.map_or(&defaults, |section| &defaults[section]).get(name);
+    let quoted = |form: &str| if is_variable { format!("'{form}'") } else { form.to_owned() };
+    match default {
+        Some(Json::Array(values)) => {
+            let form = match (values.is_empty(), name) {
+                (false, _) => Json::from(values.clone()).to_string(),
+                (true, "trusted_proxies") => r#"["10.0.0.0/8"]"#.to_owned(),
+                (true, _) => r#"["example.com"]"#.to_owned(),
+            };
+            format!("a list such as {}", quoted(&form))
+        }
+        Some(Json::Bool(_)) => "true or false".to_owned(),
+        Some(Json::Number(_)) => match kind {
+            Kind::InvalidType(_, form) | Kind::InvalidValue(_, form) => whole_number(form),
+            _ => whole_number(""),
+        },
+        Some(Json::Object(_)) => format!("a section, [{name}]"),
+        _ if is_variable => format!("text, in two pairs of quotes if it could be a number: {}", quoted("\"…\"")),
+        _ => "text in quotes".to_owned(),
+    }
+}
+
+/// Describes the whole numbers of a type.
+fn whole_number(kind: &str) -> String {
+    match kind {
+        "u16" => format!("a whole number from 0 to {}", u16::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "u64" | "usize" => "a whole number, not negative".to_owned(),
+        _ => "a whole number".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +136,13 @@ mod tests {
     const WITHOUT_DEFAULT: [&str; 1] = ["pro_price_id"];
 
     fn read_file(text: &str) -> (Config, Vec<String>) {
-        read(&Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(text)))
+        let file = ConfigFile::of("bursar.toml", text);
+        match file.settings() {
+            Ok(text) => {
+                read(&Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(text)), Some(&file))
+            }
+            Err(problem) => (Config::default(), vec![problem]),
+        }
     }
 
     #[test]
@@ -113,6 +169,33 @@ mod tests {
         for name in ["http.connections_max", "amqp.prefetch", "jobs.retention_days"] {
             assert!(problems.iter().any(|problem| problem.contains(name)), "{name}: {problems:#?}");
         }
+    }
+
+    #[test]
+    fn a_wrong_type_is_placed_and_described_and_its_value_is_not_shown() {
+        let said = |text: &str| {
+            let (_, problems) = read_file(text);
+            assert!(problems.len() == 1 && !problems[0].contains("12345"), "{problems:#?}");
+            problems.concat()
+        };
+        assert_eq!(
+            said("admin_token = 123456789012345678\n"),
+            "bursar.toml, line 1, column 15: admin_token must be text in quotes"
+        );
+        assert_eq!(
+            said("[jobs]\nworkers_max = '12345'\n"),
+            "bursar.toml, line 2, column 15: jobs.workers_max must be a whole number, not negative"
+        );
+        assert_eq!(
+            said("[http]\ntrusted_proxies = '12345'\n"),
+            r#"bursar.toml, line 2, column 19: http.trusted_proxies must be a list such as ["10.0.0.0/8"]"#
+        );
+        assert!(said("mail = 12345\n").ends_with("mail must be a section, [mail]"));
+        assert!(said("[stripe]\nsandbox = 12345\n").ends_with("stripe.sandbox must be true or false"));
+        assert!(said("[stripe]\nsecret_key = 12345\n").ends_with("stripe.secret_key must be text in quotes"));
+        assert!(said("[stripe]\npro_price_id = 12345\n").ends_with("stripe.pro_price_id must be text in quotes"));
+        assert!(said("[amqp]\ntiers_ms = ['12345']\n").contains("amqp.tiers_ms must be a list such as [5000,"));
+        assert!(said("[strype]\na = 12345\n").ends_with("line 1, column 1: strype is not a setting"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor};
 use crate::config::CreditsConfig;
+use crate::count::counted;
 use crate::domain::customer::Customer;
 use crate::domain::operation::UsageCharge;
 use crate::domain::payment_method::PaymentMethod;
@@ -45,7 +46,7 @@ pub fn usage_charge(
         amount_minor,
         currency: config.currency.to_lowercase(),
         payment_method_id: method.id.clone(),
-        description: format!("{credits} {} credit{}", config.unit, if credits == Credits(1) { "" } else { "s" }),
+        description: counted(credits.0, &format!("{} credit", config.unit)),
         reference: None,
         metadata: None,
     })

@@ -2,6 +2,7 @@
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::config::CreditsConfig;
+use crate::count::counted;
 use crate::domain::customer::Customer;
 use crate::plan::Plan;
 
@@ -62,8 +63,8 @@ pub fn warning(customer: &Customer, available: Credits, config: &CreditsConfig) 
 /// The message for an account whose credits were clawed back after they were spent.
 pub fn credits_owed(available: Credits) -> String {
     format!(
-        "The account owes {} credits for payments that were refunded or disputed. Contact support to settle this.",
-        -available.min(Credits::ZERO)
+        "The account owes {} for payments that were refunded or disputed. Contact support to settle this.",
+        counted((-available.min(Credits::ZERO)).0, "credit")
     )
 }
 

@@ -1,13 +1,14 @@
 //! Reasons for which an account refuses a command.
 
 use crate::amount::{Credits, UNITS_MAX};
+use crate::count::counted;
 use crate::ids::HoldId;
 
 /// The reason for which an account refuses a command. A refusal changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Too few credits are available.
-    #[error("{requested} credits were requested and {available} are available")]
+    #[error("credits requested: {requested}, available: {available}")]
     InsufficientCredits {
         /// Credits requested.
         requested: Credits,
@@ -21,7 +22,7 @@ pub enum Refusal {
     #[error("there is no open hold {0}")]
     HoldNotFound(HoldId),
     /// The capture is larger than the hold.
-    #[error("the hold reserves {held} credits, fewer than the {requested} to capture")]
+    #[error("the hold reserves {}, fewer than the {requested} to capture", counted(held.0, "credit"))]
     CaptureExceedsHold {
         /// Credits to capture.
         requested: Credits,

@@ -15,6 +15,9 @@ use serde_json::json;
 /// Maximum number of jobs of one replay.
 pub const REPLAY_JOBS_MAX: u64 = 10_000;
 
+/// The longest reason, in characters.
+const REASON_LEN_MAX: usize = 500;
+
 /// The request for a new replay.
 #[derive(Debug, Clone)]
 pub struct NewReplay {
@@ -42,8 +45,9 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
     if !(1..=RATE_MAX).contains(&new.rate_per_second) {
         return Err(Error::invalid("invalid_rate", format!("rate_per_second must be from 1 to {RATE_MAX}")));
     }
-    if new.reason.trim().is_empty() || new.reason.len() > 500 {
-        return Err(Error::invalid("invalid_reason", "a replay needs a reason of 1 to 500 characters"));
+    if new.reason.trim().is_empty() || new.reason.chars().count() > REASON_LEN_MAX {
+        let message = format!("a replay needs a reason of 1 to {REASON_LEN_MAX} characters");
+        return Err(Error::invalid("invalid_reason", message));
     }
     let tx = db.begin().await?;
     if let Some((id, request_hash)) = replay::replay_id_by_key(&tx, &new.idempotency_key).await? {

@@ -46,6 +46,8 @@ with_app! {
                 let body = (method != "GET").then(|| json!({ "reason": "x", "amount": 5 }));
                 let none = app.request(&method, &path, &[("x-api-key", &customer.api_key)], body.as_ref()).await;
                 assert_eq!((none.status, none.code()), (401, "missing_credentials"), "{method} {path}: {}", none.body);
+                let detail = none.body["detail"].as_str().unwrap();
+                assert!(detail.ends_with("in the header Authorization: Bearer."), "{method} {path}: {detail}");
                 for header in wrong.iter().copied().chain([longer.as_str(), shorter.as_str()]) {
                     let headers = [("Authorization", header), ("Idempotency-Key", "key")];
                     let answer = app.request(&method, &path, &headers, body.as_ref()).await;
@@ -185,6 +187,8 @@ with_app! {
         assert_eq!(taken["credit_balance"], 0);
         let below = adjust(app, &customer.id, "c", &json!({ "amount": -1, "reason": "too much" })).await;
         below.expect_problem(402, "insufficient_credits");
+        let detail = "Credits needed: 1, available: 0. An adjustment takes at most the available credits.";
+        assert_eq!(below.body["detail"], detail);
         assert_eq!(app.balance(&customer).await, 0);
         assert_eq!(audit_lines(app, "customer.adjust").await, 2, "what was refused was not done");
         app.verify().await;
@@ -223,6 +227,10 @@ with_app! {
         for (body, code) in cases {
             let answer = adjust(app, &customer.id, &unique(), &body).await;
             assert_eq!((answer.status, answer.code()), (400, code), "{body} was answered {}", answer.body);
+            if code == "invalid_units" {
+                let detail = "amount must be a whole number from -1000000 to 1000000, and not 0.";
+                assert_eq!(answer.body["detail"], detail, "{body}");
+            }
         }
         let body = json!({ "amount": 1, "reason": "x" });
         adjust(app, &customer.id, "", &body).await.expect_problem(400, "missing_idempotency_key");

@@ -1,5 +1,7 @@
 //! The real program's commands: output and exit codes.
 
+mod config;
+
 use crate::node::{environment, program};
 use crate::scene::{invoice_paid, stream_of, stripe_customer, with_backend};
 use bursar_engine::config::Config;
@@ -178,6 +180,36 @@ with_app! {
         for name in ["ledger.commands_max", "credits.currency", "requests_max", "use DATABASE_URL", "BURSAR_LOG"] {
             assert!(wrong.err.to_lowercase().contains(&name.to_lowercase()), "{wrong:?}");
         }
+    }
+
+    async fn a_client_command_reads_the_configuration_file(app: &TestApp) {
+        let program = Program::of(&app.config, &app.base);
+        let mut launch = program.launch.clone();
+        for name in ["BURSAR_URL", "BURSAR_ADMIN_TOKEN", "BURSAR_DATA_DIR", "STRIPE_WEBHOOK_SECRET"] {
+            launch.environment.remove(name);
+        }
+        let missing = run(&launch, &["customers", "list"]).await;
+        assert_eq!(missing.code, Some(1), "{missing:?}");
+        assert!(missing.err.contains("BURSAR_DATA_DIR"), "{missing:?}");
+        assert!(missing.err.contains("./bursar-data/secrets.json does not exist"), "{missing:?}");
+
+        let secrets = serde_json::json!({
+            "admin_token": app.config.admin_token,
+            "webhook_secret": app.config.webhook_secrets()[0],
+        });
+        let data = launch.folder.join("data");
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(data.join("secrets.json"), secrets.to_string()).unwrap();
+        let listen = app.base.trim_start_matches("http://");
+        let file = format!("listen = '{listen}'\ndata_dir = '{}'\n", data.display());
+        std::fs::write(launch.folder.join("other.toml"), &file).unwrap();
+        for words in [&["customers", "list"][..], &["stripe", "send", EVENT]] {
+            let ran = run(&launch, &[words, &["--config", "other.toml"]].concat()).await;
+            assert_eq!(ran.code, Some(0), "{words:?}: {ran:?}");
+        }
+        std::fs::rename(launch.folder.join("other.toml"), launch.folder.join("bursar.toml")).unwrap();
+        let ran = run(&launch, &["customers", "list"]).await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
     }
 
     async fn a_failed_command_prints_the_reason_and_sets_the_exit_code(app: &TestApp) {

@@ -91,7 +91,7 @@ with_backend! {
         let to_onboard = Migrator::migrations().iter().filter(|migration| migration.name() >= "m0008").count();
         let asked = run(&program.launch, &["migrate", "down", "--steps", &to_onboard.to_string()]).await;
         assert_eq!(asked.code, Some(2), "{asked:?}");
-        for lost in ["column api_keys.request_hash, which 0 rows use", "table marketplace_accounts with 0 rows"] {
+        for lost in ["column api_keys.request_hash, in use by 0 rows", "table marketplace_accounts with 0 rows"] {
             assert!(asked.err.contains(lost), "{lost}: {asked:?}");
         }
     }
@@ -176,7 +176,11 @@ async fn a_missing_database_is_reported_in_one_sentence_without_its_password() {
     );
     // No command creates a missing database.
     let nowhere = config.data_dir.join("bursar.db");
-    let sentence_of_none = format!("error: there is no database {}: run `bursar migrate up`", nowhere.display());
+    let sentence_of_none = format!(
+        "error: there is no database {}: name the server's data folder with BURSAR_DATA_DIR or its file with --config, \
+         or make a new and empty database with `bursar migrate up`",
+        nowhere.display()
+    );
     for words in [&["verify"][..], &["migrate", "status"]] {
         let ran = run(&program.launch, words).await;
         assert_eq!((ran.code, ran.err.trim_end()), (Some(1), sentence_of_none.as_str()), "{words:?}: {ran:?}");

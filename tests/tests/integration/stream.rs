@@ -167,7 +167,8 @@ with_backend! {
         let why = async |id: &str| admin_get(&app, &format!("/admin/v1/jobs/{id}")).await["why"].as_str().unwrap().to_owned();
         let tried_again = format!("It is tried again at {}: customer_unknown", detail["head"]["run_at"].as_str().unwrap());
         assert!(why(head.as_str()).await.starts_with(&tried_again), "{}", why(head.as_str()).await);
-        let waits = format!("It waits for {head} before it in its stream, which is available.");
+        let run_at = detail["head"]["run_at"].as_str().unwrap();
+        let waits = format!("It waits for {head} before it in its stream, which is scheduled for {run_at}.");
         assert_eq!(why(second.as_str()).await, waits);
 
         admin_post(&app, &path(&stream, "/pause"), "waiting for the bank").await.expect(200);

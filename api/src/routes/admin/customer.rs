@@ -4,7 +4,7 @@ use super::reason::check_reason;
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::OperationDoc;
-use crate::problem::ApiError;
+use crate::problem::{ApiError, advised};
 use crate::routes::bodies::{CustomerBody, Transaction, TransactionPage};
 use crate::routes::page::{PageQuery, page};
 use crate::routes::path_id::PathId;
@@ -14,7 +14,7 @@ use crate::routes::{Tag, input};
 use crate::sample;
 use bursar_actors::Request;
 use bursar_engine::Error;
-use bursar_engine::amount::Credits;
+use bursar_engine::amount::{Credits, UNITS_MAX};
 use bursar_engine::clock::{TimeMs, parse_rfc3339, rfc3339};
 use bursar_engine::domain::audit::Audit;
 use bursar_engine::domain::effect::Effect;
@@ -150,6 +150,14 @@ impl Example for AdjustedBody {
     }
 }
 
+fn check_amount(amount: i64) -> Result<(), ApiError> {
+    if amount == 0 || !(-UNITS_MAX.0..=UNITS_MAX.0).contains(&amount) {
+        let detail = format!("amount must be a whole number from -{UNITS_MAX} to {UNITS_MAX}, and not 0.");
+        return Err(ApiError::bad_request("invalid_units", detail));
+    }
+    Ok(())
+}
+
 /// Parses the time when given credits expire. The ledger checks that it is in the future, so that a repeated request
 /// gets its first answer.
 fn check_expiry(text: &str, amount: i64) -> Result<TimeMs, ApiError> {
@@ -268,6 +276,7 @@ impl AdminCustomerApi {
         let request_hash = Some(input::request_hash("adjust", &body.0));
         let Json(AdjustRequest { amount, reason, expires_at }) = body;
         let reason = check_reason(&reason)?;
+        check_amount(amount)?;
         let expires_at_ms = expires_at.map(|text| check_expiry(&text.0, amount)).transpose()?;
         let mut details = serde_json::json!({ "amount": amount, "reason": reason });
         if let Some(at_ms) = expires_at_ms {
@@ -284,7 +293,8 @@ impl AdminCustomerApi {
             metadata: None,
         };
         let request = Request { command, finish: None, effects: vec![Effect::Audit(audit)] };
-        let applied = app.runtime.customers.apply(&id, request).await?;
+        let applied = app.runtime.customers.apply(&id, request).await;
+        let applied = applied.map_err(|error| advised(error, "An adjustment takes at most the available credits."))?;
         Ok(Json(AdjustedBody {
             transaction: Transaction::new(&id, &applied.entry),
             credit_balance: applied.entry.balance_after.0,

@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::sample;
 use bursar_engine::Result;
 use bursar_engine::clock::rfc3339;
+use bursar_engine::count::counted;
 use bursar_engine::domain::job::{Job, JobKind, JobState};
 use bursar_engine::infra::store::attempt::Attempt;
 use bursar_engine::infra::store::job::job_head;
@@ -13,6 +14,9 @@ use poem_openapi::{Enum, Object};
 
 /// Maximum number of attempts shown of one job.
 pub(super) const ATTEMPTS_SHOWN_MAX: u64 = 100;
+
+/// Reasons of dead events that no replay changes; docs/errors.md explains them.
+const FINAL_REASONS: [&str; 2] = ["unreadable", "wrong_mode"];
 
 /// The state of a job.
 #[derive(Debug, Clone, Copy, Enum)]
@@ -186,7 +190,14 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
     match job.state {
         JobState::Succeeded => "It is done.".to_owned(),
         JobState::Cancelled => format!("It was cancelled: {last}."),
-        JobState::Dead => format!("It was given up after {} attempts: {last}. Replay it to try again.", job.attempt),
+        JobState::Dead => {
+            let how = match job.attempt {
+                0 => "without an attempt".to_owned(),
+                attempts => format!("after {}", counted(attempts, "attempt")),
+            };
+            let advice = if is_final(last) { "A replay would end the same way." } else { "Replay it to try again." };
+            format!("It was given up {how}: {last}. {advice}")
+        }
         JobState::Running => {
             let node = stream.and_then(|stream| stream.owner.as_deref()).unwrap_or("an unknown node");
             format!("It is being worked on by {node}.")
@@ -197,7 +208,13 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
             }
             match head {
                 Some(head) if head.id != job.id => {
-                    format!("It waits for {} before it in its stream, which is {}.", head.id, head.state.as_str())
+                    let state = match head.state {
+                        JobState::Available if head.run_at_ms > now_ms => {
+                            format!("scheduled for {}", rfc3339(head.run_at_ms))
+                        }
+                        state => state.as_str().to_owned(),
+                    };
+                    format!("It waits for {} before it in its stream, which is {state}.", head.id)
                 }
                 _ if JobKind::parse(&job.kind).is_none() => {
                     let at = rfc3339(job.run_at_ms);
@@ -211,6 +228,11 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
             }
         }
     }
+}
+
+/// Whether a replay ends for the same reason, which lies in the event itself.
+fn is_final(reason: &str) -> bool {
+    FINAL_REASONS.contains(&reason.split(':').next().unwrap_or_default())
 }
 
 /// The result of [`why`] for the examples' job.

@@ -2,6 +2,7 @@
 
 use super::{Backoff, Job, JobKind, JobState, Outcome, Policy, REASON_LEN_MAX, RESCUES_MAX, Wake};
 use crate::clock::TimeMs;
+use crate::count::counted;
 use crate::ids::JobId;
 
 /// Reason for the pause of a stream after the death of a job it depends on.
@@ -68,7 +69,7 @@ pub fn finish(attempt: &Attempt<'_>, outcome: Outcome, backoff: Backoff, now_ms:
     let kind = JobKind::parse(&job.kind);
     let backoff = Backoff { max_ms: backoff.max_ms.min(kind.map_or(i64::MAX, JobKind::backoff_max_ms)), ..backoff };
     let outcome = if job.rescues > RESCUES_MAX && !matches!(outcome, Outcome::Done | Outcome::Cancel { .. }) {
-        Outcome::Dead { reason: format!("its node died {} times while it ran", job.rescues) }
+        Outcome::Dead { reason: format!("its node died {} while it ran", counted(job.rescues, "time")) }
     } else {
         outcome
     };
@@ -80,7 +81,7 @@ pub fn finish(attempt: &Attempt<'_>, outcome: Outcome, backoff: Backoff, now_ms:
         Outcome::Retry { reason } if attempt >= job.attempts_max => (
             JobState::Dead,
             "dead",
-            Some(format!("gave up after {attempt} attempts: {reason}")),
+            Some(format!("gave up after {}: {reason}", counted(attempt, "attempt"))),
             attempt,
             job.run_at_ms,
         ),

@@ -2,6 +2,7 @@
 
 use super::{Class, Difference};
 use crate::amount::Credits;
+use crate::count::counted;
 use crate::domain::webhook::EventKind;
 use crate::ids::CustomerId;
 use serde_json::Value;
@@ -17,7 +18,8 @@ pub fn compare(
     if clawed_back == target {
         return None;
     }
-    let (ours, theirs) = (format!("{clawed_back} credits taken back"), format!("money for {target} is gone"));
+    let (ours, theirs) =
+        (format!("{} taken back", counted(clawed_back.0, "credit")), format!("money for {target} is gone"));
     let found = Difference::new(Class::RefundNotApplied, charge_id, ours, theirs);
     Some(found.for_customer(customer).repaired_by_event(EventKind::ChargeRefunded, charge))
 }

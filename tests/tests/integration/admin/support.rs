@@ -101,6 +101,12 @@ with_app! {
         assert_eq!(audit_lines(app, "replay.create").await, 2);
     }
 
+    async fn the_reason_of_a_replay_has_up_to_500_characters(app: &TestApp) {
+        let body = |length| json!({ "filter": {}, "dry_run": true, "reason": "é".repeat(length) });
+        app.admin("POST", "/admin/v1/replays", Some(&body(500))).await.expect(201);
+        app.admin("POST", "/admin/v1/replays", Some(&body(501))).await.expect_problem(400, "invalid_reason");
+    }
+
     async fn the_audit_log_is_listed_latest_first_by_target_and_in_pages(app: &TestApp) {
         let customer = app.onboard().await;
         let stripe_customer = format!("cus_{}", unique());

@@ -147,7 +147,7 @@ with_app! {
         post(app, &empty, body.to_string()).await.expect_problem(400, "invalid_idempotency_key");
         let foreign =
             [("x-api-key", key), ("Idempotency-Key", b"schl\xc3\xbcssel"), ("Content-Type", b"application/json")];
-        assert_eq!(post(app, &foreign, body.to_string()).await.status, 400);
+        post(app, &foreign, body.to_string()).await.expect_problem(400, "invalid_idempotency_key");
         assert_eq!(state(app, &customer).await, before);
         spend_body(app, &customer, &"x".repeat(255), &body).await.expect(200);
     }
@@ -164,6 +164,7 @@ with_app! {
         let body = json!({ "units": 1 });
         let answer = app.request("POST", "/api/v1/usage", &[("Idempotency-Key", "key")], Some(&body)).await;
         answer.expect_problem(401, "missing_credentials");
+        assert_eq!(answer.body["detail"], "This route needs an API key in the header x-api-key.");
         let upper = customer.api_key.to_uppercase();
         let cut = &customer.api_key[..customer.api_key.len() - 1];
         let long = "x".repeat(1_000);

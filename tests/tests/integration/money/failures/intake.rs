@@ -87,6 +87,9 @@ with_shop! {
         shop.app.deliver(&event).await.expect(200);
         let found = shop.app.event(stripe::id(&event)).await;
         assert!(found["event"]["last_error"].as_str().is_some_and(|why| why.starts_with("wrong_mode")), "{found}");
+        let why = found["why"].as_str().unwrap();
+        assert!(why.starts_with("It was given up without an attempt: wrong_mode"), "{why}");
+        assert!(why.ends_with("A replay would end the same way."), "{why}");
         let dead = events(&shop.app, "state=dead").await;
         assert_eq!(dead[0]["external_id"], event["id"]);
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
