@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Most overdue jobs announced in one sweep.
+/// Maximum number of overdue jobs announced in one sweep.
 const SWEEP_MAX: u64 = 1_000;
 /// With a broker: how long after an announcement a job is announced again. Long enough not to repeat a whole backlog,
 /// short enough for jobs of streams that were still leased to a killed node.
