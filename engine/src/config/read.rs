@@ -31,7 +31,7 @@ pub(super) fn read(figment: &Figment, file: Option<&ConfigFile>) -> (Config, Vec
             None => sound = sound.merge(Serialized::defaults(field.dict)),
             Some(problem) => {
                 problems.push(problem);
-                unread.push(split_path(&field.key).1.to_owned());
+                unread.push(field.key);
             }
         }
     }
@@ -41,7 +41,7 @@ pub(super) fn read(figment: &Figment, file: Option<&ConfigFile>) -> (Config, Vec
         problems.push("the configuration cannot be read".to_owned());
     }
     let config: Config = sound.extract().unwrap_or_default();
-    let was_read = |problem: &String| !unread.iter().any(|name| problem.contains(name));
+    let was_read = |problem: &String| !unread.iter().any(|key| concerns(problem, key));
     problems.extend(problems_of(&config).into_iter().filter(was_read));
     (config, problems)
 }
@@ -52,6 +52,15 @@ fn problems_of(config: &Config) -> Vec<String> {
         Err(Error::Config(problems)) => problems,
         Err(error) => vec![error.to_string()],
     }
+}
+
+/// Whether a problem names a setting: by its whole key, or without the section after a setting of the same section.
+fn concerns(problem: &str, key: &str) -> bool {
+    let (section, name) = split_path(key);
+    let is_of_section = section.is_some_and(|section| problem.starts_with(&format!("{section}.")));
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    let mut words = problem.split(|c| !is_part(c)).map(|word| word.trim_end_matches('.'));
+    words.any(|word| word == key || (is_of_section && word == name))
 }
 
 fn fields(figment: &Figment) -> Vec<Field> {
@@ -196,6 +205,15 @@ mod tests {
         assert!(said("[stripe]\npro_price_id = 12345\n").ends_with("stripe.pro_price_id must be text in quotes"));
         assert!(said("[amqp]\ntiers_ms = ['12345']\n").contains("amqp.tiers_ms must be a list such as [5000,"));
         assert!(said("[strype]\na = 12345\n").ends_with("line 1, column 1: strype is not a setting"));
+    }
+
+    #[test]
+    fn an_unreadable_setting_hides_no_problem_of_another_with_a_similar_name() {
+        let (_, problems) = read_file("[http]\ntimeout_ms = 'x'\nbody_timeout_ms = 1\n[jobs]\ntimeout_ms = 1\n");
+        let names = |key: &str| problems.iter().any(|problem| problem.contains(key));
+        assert!(names("http.timeout_ms") && names("http.body_timeout_ms") && names("jobs.timeout_ms"), "{problems:#?}");
+        assert!(concerns("http.idle_timeout_ms must be greater than timeout_ms, so that", "http.timeout_ms"));
+        assert!(!concerns("jobs.timeout_ms must be at least 1000", "http.timeout_ms"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct MailFacts {
 ///
 /// | mail | dropped once |
 /// |---|---|
-/// | `welcome` | never |
+/// | `welcome` | never here; its handler cancels it once its API key is deleted |
 /// | `followup_day_1` | the customer spent a credit, or left the trial |
 /// | `followup_day_3` | it has no credits left, or left the trial |
 /// | `followup_day_5`, `7`, `14` | it has a payment method, or left the trial |
