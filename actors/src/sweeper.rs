@@ -1,5 +1,6 @@
 //! The sweeper: announces overdue jobs, settles due accounts, renews leases, sets gauges.
 
+mod due;
 mod settle;
 
 use crate::customer::Customers;
@@ -15,6 +16,7 @@ use bursar_engine::ids::JobId;
 use bursar_engine::infra::broker::{Broker, Health};
 use bursar_engine::infra::store::{Db, account, job, reconciliation, stream};
 use bursar_engine::{Result, metric};
+use due::{Found, Progress};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use settle::{FailedAccounts, SettleDeps};
 use std::collections::HashMap;
@@ -22,8 +24,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Maximum number of overdue jobs announced in one sweep.
-const SWEEP_MAX: u64 = 1_000;
 /// With a broker: how long after an announcement a job is announced again. Long enough not to repeat a whole backlog,
 /// short enough for jobs of streams that were still leased to a killed node.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ struct Sweeper {
 
 enum SweeperMsg {
     Sweep,
-    Swept(HashMap<JobId, Instant>),
+    Swept(Option<Sweeps>),
     Settle,
     Settled(FailedAccounts),
     Renew,
@@ -61,8 +61,8 @@ enum SweeperMsg {
 }
 
 struct SweeperState {
-    /// Jobs announced recently through the broker. `None` while a sweep is under way.
-    announced: Option<HashMap<JobId, Instant>>,
+    /// What the sweep before left for the next one. `None` while a sweep is under way.
+    sweeps: Option<Sweeps>,
     /// Accounts that could not be settled. `None` while accounts are being settled.
     failed: Option<FailedAccounts>,
     /// Whether a renewal of leases is under way.
@@ -83,7 +83,7 @@ impl Actor for Sweeper {
             myself.send_interval(renew_interval(self.deps.jobs.lease_ms), || SweeperMsg::Renew);
         }
         Ok(SweeperState {
-            announced: Some(HashMap::new()),
+            sweeps: Some(Sweeps::default()),
             failed: Some(FailedAccounts::default()),
             is_renewing: false,
         })
@@ -99,11 +99,11 @@ impl Actor for Sweeper {
         match message {
             SweeperMsg::Sweep => {
                 // Skip the tick while the previous sweep is under way.
-                let Some(announced) = state.announced.take() else { return Ok(()) };
-                let reply = GuaranteedReply::new(myself, SweeperMsg::Swept(HashMap::new()));
-                tokio::spawn(async move { reply.send(SweeperMsg::Swept(sweep(&deps, announced).await)) });
+                let Some(sweeps) = state.sweeps.take() else { return Ok(()) };
+                let reply = GuaranteedReply::new(myself, SweeperMsg::Swept(None));
+                tokio::spawn(async move { reply.send(SweeperMsg::Swept(Some(sweep(&deps, sweeps).await))) });
             }
-            SweeperMsg::Swept(announced) => state.announced = Some(announced),
+            SweeperMsg::Swept(sweeps) => state.sweeps = Some(sweeps.unwrap_or_default()),
             SweeperMsg::Settle => {
                 let Some(failed) = state.failed.take() else { return Ok(()) };
                 let reply = GuaranteedReply::new(myself, SweeperMsg::Settled(FailedAccounts::default()));
@@ -138,20 +138,36 @@ impl Actor for Sweeper {
     }
 }
 
-async fn sweep(deps: &SweeperDeps, mut announced: HashMap<JobId, Instant>) -> HashMap<JobId, Instant> {
+/// What one sweep leaves for the next.
+#[derive(Default)]
+struct Sweeps {
+    /// Where the sweeps are in the due jobs.
+    progress: Progress,
+    /// Jobs announced recently through the broker.
+    announced: HashMap<JobId, Instant>,
+    /// Whether the last one failed. Only the first failure of several is logged as a warning.
+    has_failed: bool,
+}
+
+async fn sweep(deps: &SweeperDeps, mut sweeps: Sweeps) -> Sweeps {
     let now_ms = deps.clock.now_ms();
     let brokered = deps.dispatcher.is_brokered();
     let grace_ms = if brokered { deps.jobs.sweep_grace_ms } else { 0 };
-    let due = match within(ANSWER_MAX, job::job_due(deps.db.write(), now_ms - grace_ms, now_ms, SWEEP_MAX)).await {
-        Ok(due) => due,
-        Err(error) => {
-            tracing::debug!(error = %error.chain(), "a sweep failed");
-            return announced;
+    let mut found = Found::default();
+    let swept = within(ANSWER_MAX, sweeps.progress.sweep(&deps.db, now_ms - grace_ms, now_ms, &mut found)).await;
+    if let Err(error) = &swept {
+        if sweeps.has_failed {
+            tracing::debug!(error = %error.chain(), "a sweep for due jobs failed again");
+        } else {
+            tracing::warn!(error = %error.chain(), "a sweep for due jobs failed; jobs that nobody announced start late");
         }
-    };
+    }
+    sweeps.has_failed = swept.is_err();
+    let announced = &mut sweeps.announced;
     let now = Instant::now();
     announced.retain(|_, at| now.duration_since(*at) < AGAIN_AFTER);
-    let missed: Vec<_> = due.into_iter().filter(|wake| !brokered || !announced.contains_key(&wake.job_id)).collect();
+    let missed: Vec<_> =
+        found.into_wakes().into_iter().filter(|wake| !brokered || !announced.contains_key(&wake.job_id)).collect();
     if !missed.is_empty() {
         metrics::counter!(metric::SWEEPER_WOKEN).increment(missed.len() as u64);
         if brokered {
@@ -159,7 +175,7 @@ async fn sweep(deps: &SweeperDeps, mut announced: HashMap<JobId, Instant>) -> Ha
         }
         deps.dispatcher.announce(missed);
     }
-    announced
+    sweeps
 }
 
 #[allow(clippy::cast_precision_loss)]

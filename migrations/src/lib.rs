@@ -30,6 +30,7 @@ mod m0018_next_settle;
 mod m0019_marketplace_news;
 mod m0020_settle_jobs;
 mod m0021_due_index;
+mod m0022_due_order;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -58,6 +59,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0019_marketplace_news::Migration),
             Box::new(m0020_settle_jobs::Migration),
             Box::new(m0021_due_index::Migration),
+            Box::new(m0022_due_order::Migration),
         ]
     }
 }

@@ -1,6 +1,7 @@
 //! Jobs: created once, kept over a stop, dead with a reason, deleted in the end.
 
 mod blocked;
+mod due;
 mod head;
 mod lease;
 mod unused;

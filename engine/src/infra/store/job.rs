@@ -1,5 +1,9 @@
 //! Rows of `jobs`.
 
+mod due;
+
+pub use due::{DuePart, DuePosition, job_due, job_due_expired};
+
 use super::stream::{Advance, Leased, stream_advance_many, stream_drop_new, stream_drop_unused, stream_unblock};
 use super::{Kind, Rows, execute, get, query_all, query_one};
 use crate::clock::TimeMs;
@@ -348,34 +352,6 @@ pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) ->
         })
     })
     .transpose()
-}
-
-/// The heads of unleased streams that are due before `due_before_ms`: the embedded dispatcher runs them, and the
-/// sweeper republishes them.
-pub async fn job_due(
-    db: &impl ConnectionTrait,
-    due_before_ms: TimeMs,
-    now_ms: TimeMs,
-    limit: u64,
-) -> Result<Vec<Wake>> {
-    let sql = "SELECT j.id AS id, j.stream_key AS stream_key, j.attempt AS attempt, j.run_at_ms AS run_at_ms \
-               FROM jobs j JOIN streams s ON s.key = j.stream_key \
-               WHERE j.state IN ('available', 'running') AND j.run_at_ms <= $1 \
-               AND s.paused_at_ms IS NULL AND (s.owner IS NULL OR s.lease_until_ms < $2) \
-               AND j.id = (SELECT h.id FROM jobs h WHERE h.stream_key = j.stream_key \
-               AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) \
-               ORDER BY j.run_at_ms LIMIT $3";
-    let rows = query_all(db, sql, [due_before_ms.into(), now_ms.into(), limit.cast_signed().into()]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Wake {
-                stream_key: get(row, "stream_key")?,
-                job_id: JobId::trusted(get(row, "id")?),
-                attempt: get(row, "attempt")?,
-                run_at_ms: get(row, "run_at_ms")?,
-            })
-        })
-        .collect()
 }
 
 /// The highest number of jobs counted for one kind and state.
