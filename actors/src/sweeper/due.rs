@@ -7,7 +7,7 @@ use bursar_engine::domain::job::Wake;
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::store::job::{DuePosition, job_due, job_due_expired};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -19,8 +19,6 @@ const EXPIRED_MAX: u64 = 1_000;
 const OVERLAP_MS: TimeMs = 5_000;
 /// Maximum number of looks at jobs that became due since the last sweep.
 const RECENT_LOOKS_MAX: usize = 4;
-/// Maximum number of parts that every sweep looks at again because some of their jobs could run.
-const WARM_MAX: usize = 64;
 /// A sweep begins no further look once it found so many jobs …
 const FOUND_MAX: usize = 5_000;
 /// … or after this time. At least one part is looked at in every sweep.
@@ -28,16 +26,13 @@ const BUDGET: Duration = Duration::from_millis(250);
 
 /// Where the sweeps of a process are in the due jobs.
 ///
-/// If all due jobs fit into one part, a sweep looks at that part. Otherwise the sweeps go through all due jobs part by
-/// part, and begin again at the end. Meanwhile every sweep also looks at what a whole pass would find too late: jobs that
-/// became due since the last sweep, heads of expired leases, and parts in which jobs could run, because the process may
-/// have been too busy to run them all.
+/// The sweeps go through all due jobs, each as far as its budget reaches, and begin again at the end. Few due jobs need
+/// one look. When a pass takes many sweeps, each of them first looks at what the pass would find late: streams whose
+/// lease expired, and jobs that became due since the last sweep.
 #[derive(Default)]
 pub(super) struct Progress {
     /// Where the pass is.
     pass: DuePosition,
-    /// Parts in which jobs could run.
-    warm: VecDeque<DuePosition>,
     /// Up to where the jobs that became due were looked at.
     recent: Option<DuePosition>,
 }
@@ -71,58 +66,22 @@ impl Progress {
     ) -> Result<()> {
         let began = Instant::now();
         let look = async |after: &DuePosition| job_due(db.write(), after, due_before_ms, now_ms, PART).await;
-        let latest = DuePosition { run_at_ms: due_before_ms - OVERLAP_MS, id: String::new() };
-        let part = look(&self.pass).await?;
-        let is_all = self.pass == DuePosition::default() && part.next.is_none();
-        self.remember(&part.wakes);
-        found.add(part.wakes);
-        self.pass = part.next.unwrap_or_default();
-        if is_all {
-            self.recent = Some(latest);
-            self.warm.clear();
-            return Ok(());
-        }
         found.add(job_due_expired(db.write(), due_before_ms, now_ms, EXPIRED_MAX).await?);
-        let mut recent = self.recent.take().unwrap_or_else(|| latest.clone());
         for _ in 0..RECENT_LOOKS_MAX {
-            let part = look(&recent).await?;
-            self.remember(&part.wakes);
+            let Some(recent) = &self.recent else { break };
+            let part = look(recent).await?;
             found.add(part.wakes);
-            let Some(next) = part.next else {
-                recent = latest;
-                break;
-            };
-            recent = next;
+            self.recent = part.next;
         }
-        self.recent = Some(recent);
-        let is_enough = |found: &Found| found.0.len() >= FOUND_MAX || began.elapsed() >= BUDGET;
-        for _ in 0..self.warm.len() {
-            if is_enough(found) {
-                return Ok(());
-            }
-            let Some(after) = self.warm.pop_front() else { break };
-            let part = look(&after).await?;
-            self.remember(&part.wakes);
-            found.add(part.wakes);
-        }
-        while !is_enough(found) {
+        self.recent.get_or_insert(DuePosition { run_at_ms: due_before_ms - OVERLAP_MS, id: String::new() });
+        loop {
             let part = look(&self.pass).await?;
-            self.remember(&part.wakes);
             found.add(part.wakes);
             self.pass = part.next.unwrap_or_default();
-            if self.pass == DuePosition::default() {
-                break;
+            let is_end = self.pass == DuePosition::default();
+            if is_end || found.0.len() >= FOUND_MAX || began.elapsed() >= BUDGET {
+                return Ok(());
             }
-        }
-        Ok(())
-    }
-
-    /// Keeps the position of a part in which jobs can run: before the first of them.
-    fn remember(&mut self, wakes: &[Wake]) {
-        let Some(first) = wakes.first() else { return };
-        let before = DuePosition { run_at_ms: first.run_at_ms, id: String::new() };
-        if self.warm.len() < WARM_MAX && !self.warm.contains(&before) {
-            self.warm.push_back(before);
         }
     }
 }
