@@ -100,8 +100,8 @@ impl Runtime {
             work::rescue_all(&db).await?;
         }
         let runs_jobs = role != Role::Api;
-        let mut parts = Parts::new(&config, &db, &clock, &node, runs_jobs);
         let draining = CancellationToken::new();
+        let mut parts = Parts::new(&config, &db, &clock, &node, runs_jobs, &draining);
         let workers = Arc::new(Semaphore::new(config.jobs.workers_max));
         let handlers = Deps {
             db: db.clone(),
@@ -193,7 +193,14 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(config: &Config, db: &Db, clock: &Clock, node: &str, runs_jobs: bool) -> Self {
+    fn new(
+        config: &Config,
+        db: &Db,
+        clock: &Clock,
+        node: &str,
+        runs_jobs: bool,
+        draining: &CancellationToken,
+    ) -> Self {
         let mut tasks = Vec::new();
         let streams = runs_jobs.then(StreamWaker::new);
         let broker = (!config.amqp_url.is_empty()).then(|| {
@@ -224,6 +231,7 @@ impl Parts {
             leases: leases.clone(),
             jobs: config.jobs.clone(),
             runs_jobs,
+            draining: draining.clone(),
         };
         let timekeeper =
             TimekeeperDeps { db: db.clone(), clock: clock.clone(), offset_max_ms: config.database.clock_offset_max_ms };

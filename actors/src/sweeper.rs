@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// With a broker: how long after an announcement a job is announced again. Long enough not to repeat a whole backlog,
 /// short enough for jobs of streams that were still leased to a killed node.
@@ -40,6 +41,8 @@ pub(crate) struct SweeperDeps {
     pub(crate) jobs: JobsConfig,
     /// Whether this process runs jobs. If not, it only sets the gauges.
     pub(crate) runs_jobs: bool,
+    /// Whether the process stops.
+    pub draining: CancellationToken,
 }
 
 pub(crate) fn child(deps: Arc<SweeperDeps>) -> Child {
@@ -156,8 +159,9 @@ async fn sweep(deps: &SweeperDeps, mut sweeps: Sweeps) -> Sweeps {
     let mut found = Found::default();
     let swept = within(ANSWER_MAX, sweeps.progress.sweep(&deps.db, now_ms - grace_ms, now_ms, &mut found)).await;
     if let Err(error) = &swept {
-        if sweeps.has_failed {
-            tracing::debug!(error = %error.chain(), "a sweep for due jobs failed again");
+        // A node that stops closes its connections under the last sweep.
+        if sweeps.has_failed || deps.draining.is_cancelled() {
+            tracing::debug!(error = %error.chain(), "a sweep for due jobs failed");
         } else {
             tracing::warn!(error = %error.chain(), "a sweep for due jobs failed; jobs that nobody announced start late");
         }

@@ -65,8 +65,10 @@ impl Progress {
         found: &mut Found,
     ) -> Result<()> {
         let began = Instant::now();
-        let look = async |after: &DuePosition| job_due(db.write(), after, due_before_ms, now_ms, PART).await;
-        found.add(job_due_expired(db.write(), due_before_ms, now_ms, EXPIRED_MAX).await?);
+        // On SQLite, writers must not wait for this.
+        let lane = if db.is_postgres() { db.write() } else { db.read() };
+        let look = async |after: &DuePosition| job_due(lane, after, due_before_ms, now_ms, PART).await;
+        found.add(job_due_expired(lane, due_before_ms, now_ms, EXPIRED_MAX).await?);
         for _ in 0..RECENT_LOOKS_MAX {
             let Some(recent) = &self.recent else { break };
             let part = look(recent).await?;

@@ -264,16 +264,22 @@ pub async fn stream_renew_many(db: &impl ConnectionTrait, leases: &[(String, i64
     Ok(db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?.rows_affected())
 }
 
+/// Owner of a stream whose node stopped in the middle of its jobs. Its lease counts as expired, so that the next sweep of
+/// any node finds it.
+const NODE_STOPPED: &str = "";
+
 /// Releases the leases of a node under any epoch, and raises the epochs so that results under them are rejected;
 /// returns the streams. `None` means all nodes: only valid where no other process can be alive. A locked row is
 /// skipped: its attempt is being committed, or is stuck and its lease will expire.
 pub async fn stream_release_owned(db: &impl ConnectionTrait, node: Option<&str>) -> Result<Vec<String>> {
     let skip = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE OF s SKIP LOCKED" } else { "" };
     let sql = format!(
-        "UPDATE streams SET owner = NULL, lease_until_ms = 0, epoch = epoch + 1 WHERE key IN \
+        "UPDATE streams SET owner = CASE WHEN EXISTS (SELECT 1 FROM jobs h WHERE h.stream_key = streams.key \
+         AND h.state IN ('available', 'running')) THEN $2 END, lease_until_ms = 0, epoch = epoch + 1 WHERE key IN \
          (SELECT s.key FROM streams s WHERE s.owner IS NOT NULL AND ($1 = '' OR s.owner = $1) {skip}) RETURNING key"
     );
-    query_all(db, &sql, [node.unwrap_or_default().into()]).await?.iter().map(|row| get(row, "key")).collect()
+    let values = [node.unwrap_or_default().into(), NODE_STOPPED.into()];
+    query_all(db, &sql, values).await?.iter().map(|row| get(row, "key")).collect()
 }
 
 /// Pauses a stream: a running job continues, no other begins. False if there is no such stream or it is already

@@ -3,6 +3,7 @@
 use super::{HOUR_MS, insert, settle};
 use crate::scene::{job, now_ms, sql};
 use bursar_engine::domain::job::{JobState, NewJob};
+use bursar_engine::usecase::work;
 use bursar_engine::infra::store::job::{DuePosition, job_due, job_due_expired};
 use bursar_tests::{wait, with_app};
 
@@ -46,6 +47,21 @@ with_app! {
         let found = job_due_expired(app.app.db.write(), now_ms, now_ms, 100).await.unwrap();
         assert_eq!(found.into_iter().map(|wake| wake.job_id).collect::<Vec<_>>(), ids[..1]);
         sql(app, "UPDATE streams SET owner = NULL, lease_until_ms = 0 WHERE owner = 'dead'").await;
+    }
+
+    async fn a_stream_whose_node_stopped_is_found_like_one_whose_lease_expired(app: &TestApp) {
+        let customer = app.onboard().await;
+        let due_ms = now_ms() + HOUR_MS;
+        let jobs: Vec<_> = ["waits", "done"].iter().map(|key| settle(&customer, Some(key), due_ms)).collect();
+        let ids = insert(app, &jobs).await;
+        sql(app, "UPDATE streams SET owner = 'leaving', lease_until_ms = 9000000000000 WHERE key IN ('waits', 'done')").await;
+        sql(app, "UPDATE jobs SET state = 'succeeded', finished_at_ms = 5 WHERE stream_key = 'done'").await;
+        work::release_node(&app.app.db, "leaving").await.unwrap();
+        let now_ms = due_ms + HOUR_MS;
+        let found = job_due_expired(app.app.db.write(), now_ms, now_ms, 100).await.unwrap();
+        assert_eq!(found.into_iter().map(|wake| wake.job_id).collect::<Vec<_>>(), ids[..1]);
+        let owners = "SELECT COUNT(*) AS n FROM streams WHERE key = 'done' AND owner IS NULL";
+        assert_eq!(count(app, owners).await, 1, "a stream without jobs is nobody's");
     }
 
     async fn jobs_that_cannot_run_hide_no_others(app: &TestApp) {
