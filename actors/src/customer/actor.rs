@@ -342,7 +342,8 @@ impl CustomerState {
                     match used.filter(|_| pending.key().is_some()) {
                         Some(entry) => pending.answer_replay(entry.clone()),
                         None => {
-                            // The purchase is still granted, even if its units have been paid already.
+                            // The debit was made before under its own key: drop it from the purchase, which still grants its
+                            // credits.
                             let used = entries.iter().filter_map(|entry| entry.idempotency_key.as_deref());
                             for key in used {
                                 pending.request.command.drop_spend(key);
@@ -376,8 +377,8 @@ impl CustomerState {
     }
 
     /// Handles a batch that was not committed because of one of its commands. A single command fails with the error.
-    /// Several are decided again one by one, so that only the faulty one fails. If the account's row is locked, all
-    /// fail.
+    /// Several are decided again one by one, so that only the faulty one fails. If the error is retryable, such as a
+    /// locked row, every command of the batch would meet it again, so all fail.
     fn on_refused_by_database(&mut self, batch: Batch, error: &Arc<Error>) {
         let mut rest = Batch { decided: Vec::new(), ..batch };
         if !error.is_retryable() && batch.decided.len() > 1 {
