@@ -1,7 +1,7 @@
 //! The actor of one customer.
 
 use super::CustomerDeps;
-use super::footprint::Share;
+use super::footprint::MemoryShare;
 use super::message::{CustomerMsg, RouterMsg};
 use super::pending::Pending;
 use super::races::Races;
@@ -77,7 +77,7 @@ pub(crate) struct CustomerState {
     singles: usize,
     /// Messages that the router has forwarded to this actor.
     received: u64,
-    share: Share,
+    memory_share: MemoryShare,
 }
 
 pub(crate) struct CustomerActor;
@@ -93,9 +93,9 @@ impl Actor for CustomerActor {
         arguments: CustomerArguments,
     ) -> Result<CustomerState, ActorProcessingErr> {
         let CustomerArguments { id, deps, router, account } = arguments;
-        let mut share = deps.footprint.add_actor();
+        let mut memory_share = deps.footprint.add_actor();
         if let Some(account) = &account {
-            share.set_account(account);
+            memory_share.set_account(account);
         }
         Ok(CustomerState {
             id,
@@ -109,7 +109,7 @@ impl Actor for CustomerActor {
             races: Races::default(),
             singles: 0,
             received: 0,
-            share,
+            memory_share,
         })
     }
 
@@ -245,7 +245,7 @@ impl CustomerState {
                 } else {
                     unconfirmed.into_iter().rev().for_each(|(pending, _)| self.waiting.push_front(pending));
                 }
-                self.share.set_account(&account);
+                self.memory_share.set_account(&account);
                 self.account = Some(account);
                 self.is_fresh = true;
             }
@@ -393,7 +393,7 @@ impl CustomerState {
     }
 
     fn answer(&mut self, batch: Batch) {
-        self.share.set_account(&batch.account);
+        self.memory_share.set_account(&batch.account);
         self.account = Some(batch.account);
         for (pending, entry) in batch.decided {
             pending.answer_committed(entry);
