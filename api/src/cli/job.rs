@@ -46,6 +46,8 @@ pub const JOB_KEYS: &[&str] = &[
 ];
 /// The states of jobs.
 pub const JOB_STATES: [&str; 6] = ["scheduled", "available", "running", "succeeded", "cancelled", "dead"];
+/// The states of jobs that can be replayed.
+pub const ENDED_STATES: [&str; 3] = ["succeeded", "cancelled", "dead"];
 
 /// Jobs: everything that is deferred, retried or ordered.
 #[derive(Debug, Subcommand)]

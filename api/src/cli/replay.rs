@@ -2,7 +2,7 @@
 
 use super::client::admin_path;
 use super::customer::new_idempotency_key;
-use super::job::JOB_STATES;
+use super::job::ENDED_STATES;
 use super::list::{self, Paging};
 use super::replay_view::{dry_run_report, items_table, preview, render};
 use super::table::Column;
@@ -87,7 +87,7 @@ pub enum ReplayCommand {
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     /// Jobs in this state.
-    #[arg(long, default_value = "dead", value_parser = [JOB_STATES[3], JOB_STATES[4], JOB_STATES[5]])]
+    #[arg(long, default_value = "dead", value_parser = ENDED_STATES)]
     pub state: String,
     /// Of this kind only, such as `stripe.event`.
     #[arg(long)]
