@@ -19,14 +19,14 @@ pub const RATE_DEFAULT: i64 = 50;
 const RATE_MAX: i64 = 1_000;
 
 const REPLAYS: &[Column] = &[
-    Column::keep("id"),
-    Column::keep("state"),
+    Column::fixed("id"),
+    Column::fixed("state"),
     Column::number("done"),
     Column::number("total"),
-    Column::keep("dry_run"),
-    Column::wrap("created_at"),
-    Column::wrap("created_by").optional(),
-    Column::wrap("reason").optional(),
+    Column::fixed("dry_run"),
+    Column::wrapped("created_at"),
+    Column::wrapped("created_by").optional(),
+    Column::wrapped("reason").optional(),
 ];
 
 /// The parser of `--rate`.

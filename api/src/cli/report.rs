@@ -12,20 +12,20 @@ const USAGE_KEYS: &[&str] =
 const BALANCE_KEYS: &[&str] = &["at", "balance", "held", "available", "transaction_id"];
 const TOTALS: [&str; 5] = ["granted", "spent", "expired", "clawed_back", "removed"];
 const FLOWS: &[Column] = &[
-    Column::keep("kind"),
-    Column::keep("source"),
-    Column::keep("grant_kind"),
+    Column::fixed("kind"),
+    Column::fixed("source"),
+    Column::fixed("grant_kind"),
     Column::number("credits"),
     Column::number("credits_in_period"),
 ];
 const CHARGED: &[Column] = &[
-    Column::keep("currency"),
+    Column::fixed("currency"),
     Column::number("amount"),
     Column::number("charges"),
     Column::number("amount_in_period"),
     Column::number("charges_in_period"),
 ];
-const DAYS: &[Column] = &[Column::keep("date"), Column::number("credits")];
+const DAYS: &[Column] = &[Column::fixed("date"), Column::number("credits")];
 
 /// Options of the CSV export.
 #[derive(Debug, Clone, Args)]
