@@ -205,7 +205,7 @@ async fn show_run(
     let page = list::fetch(&session.client, &path, &[], paging).await?;
     if session.json {
         answer["findings"] = page.to_json();
-        return session.show(answer, |_| String::new());
+        return output::print_json(answer);
     }
     let run = view::part(answer, "reconciliation");
     if in_full || run["state"] != "done" {

@@ -235,7 +235,7 @@ async fn show(session: &Session, id: &str, items: Option<&Paging>) -> anyhow::Re
     let page = list::fetch(&session.client, &admin_path(&["replays", id, "items"])?, &[], paging).await?;
     if session.json {
         answer["items"] = page.to_json();
-        return session.show(&answer, |_| String::new());
+        return output::print_json(&answer);
     }
     output::print(&format!("{}\n", render(view::part(&answer, "replay"))))?;
     list::print(&page, &items_table(&page.data))?;
