@@ -74,7 +74,7 @@ fn webhooks(account: &StripeAccount, max: usize, in_flight: &HashSet<String>) ->
     account.due_deliveries(max, in_flight).into_iter().map(|delivery| webhook(account, delivery)).collect()
 }
 
-/// Builds a delivery's request. If its endpoint was deleted it has no URL, and fails.
+/// Builds a delivery's request. If the endpoint was deleted the URL is empty, so that sending it fails.
 fn webhook(account: &StripeAccount, delivery: Delivery) -> WebhookRequest {
     let endpoint = account.copy(&delivery.endpoint);
     let wanted = account.policy.api_version.as_deref().or_else(|| endpoint.opt("api_version"));

@@ -49,7 +49,9 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
         fields.insert("items".to_owned(), items);
     }
     let ends_trial = form.text("trial_end") == Some("now") && before.text("status") == "trialing";
-    if let (Some(end), false) = (form.text("trial_end").filter(|text| *text != "now"), ends_trial) {
+    if let Some(end) = form.text("trial_end").filter(|text| *text != "now")
+        && !ends_trial
+    {
         let end: i64 = end.parse().map_err(|_| {
             ApiError::invalid("parameter_invalid_integer", Some("trial_end"), "Invalid integer: trial_end")
         })?;

@@ -35,6 +35,7 @@ pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     if invoice.text("status") == "open" {
         failure = first_payment(account, &invoice, &behavior)?;
     }
+    // Until then, no event of the subscription is emitted.
     account.change(&id, json!({ "_is_told": true }));
     account.emit("customer.subscription.created", &id)?;
     account.warn_of_trial_end(&id)?;
@@ -48,10 +49,10 @@ pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     }
 }
 
-/// Tries to pay. Returns the error after which the subscription is incomplete.
+/// Tries to pay. Returns the error that left the subscription incomplete, if any.
 ///
-/// Without an invoice, an off-session PaymentIntent that requires authentication is declined. The one of a first
-/// invoice waits for the customer.
+/// An off-session payment that requires authentication is normally declined; that of a first invoice waits for the
+/// customer instead.
 fn first_payment(account: &mut StripeAccount, invoice: &Value, behavior: &str) -> Result<Option<ApiError>, ApiError> {
     if invoice.text("collection_method") == "send_invoice" {
         return Ok(None);
