@@ -142,7 +142,7 @@ pub(super) fn end_fields(
             set("canceled_at", Value::Null);
             set("cancellation_details", none);
         }
-        None if form.is_unset("cancel_at") => {
+        None if form.unsets("cancel_at") => {
             set("cancel_at", Value::Null);
             set("canceled_at", Value::Null);
             set("cancellation_details", none);
@@ -247,7 +247,7 @@ fn invoice_changes(account: &mut StripeAccount, id: &str, behavior: Option<&str>
     }
     match account.pay_invoice(invoice.id(), None, Attempt::default())? {
         PaymentResult::Declined(mut error) if behavior == Some("error_if_incomplete") => {
-            error.keeps_changes = false;
+            error.commits_changes = false;
             Err(error)
         }
         _ => Ok(()),

@@ -2,7 +2,7 @@
 
 use super::item;
 use crate::account::StripeAccount;
-use crate::billing::{NewInvoice, no_method};
+use crate::billing::{NewInvoice, no_payment_method};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
@@ -41,7 +41,7 @@ pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     account.warn_of_trial_end(&id)?;
     match failure {
         Some(mut error) if behavior == "error_if_incomplete" => {
-            error.keeps_changes = false;
+            error.commits_changes = false;
             error.details.remove("payment_intent");
             Err(error)
         }
@@ -66,7 +66,7 @@ fn first_payment(account: &mut StripeAccount, invoice: &Value, behavior: &str) -
         return Ok(None);
     }
     if payer.is_none() {
-        return Err(no_method());
+        return Err(no_payment_method());
     }
     Ok(match account.pay_invoice(invoice.id(), payer, Attempt::default())? {
         PaymentResult::Succeeded => None,
