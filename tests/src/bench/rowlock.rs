@@ -6,7 +6,7 @@ use super::{Attempt, memory_mib, run_callers, seed};
 use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
-/// Measures it with the same tables, unique key and durability as Bursar.
+/// Measures debits that lock the account's row, on Bursar's tables with its unique key and durability.
 pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     let connections = u32::try_from(scenario.callers)?;
     let db = seed::open(scenario, connections, 0).await?;
