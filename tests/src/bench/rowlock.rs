@@ -2,7 +2,7 @@
 
 use super::plan::Scenario;
 use super::report::Measurement;
-use super::{Attempt, memory_mib, run_callers, seed};
+use super::{Attempt, memory_mib, run_callers, seed, spread};
 use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
@@ -16,7 +16,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measurement> {
         move |caller: usize, n: u64| {
             let db = db.clone();
             async move {
-                let customer = seed::customer_id((n * 7_919 + caller as u64 * 104_729) % customers);
+                let customer = seed::customer_id(spread(caller, n, customers));
                 debit(&db, customer.as_str(), &format!("api:{caller}-{n}")).await?;
                 Ok(Attempt::Done)
             }
