@@ -209,7 +209,7 @@ async fn show_run(
     }
     let run = view::part(answer, "reconciliation");
     if in_full || run["state"] != "done" {
-        output::print(&format!("{}\n", Listing::of(run, RUN_KEYS).render(output::width())))?;
+        output::print(&format!("{}\n", Listing::of(&view::flat_fields(run), RUN_KEYS).render(output::width())))?;
     }
     output::print(&Table::of(CLASSES, view::items(run, "classes")).render(output::width()))?;
     if !page.data.is_empty() {

@@ -4,7 +4,7 @@ use super::client::admin_path;
 use super::table::{Column, Listing, Table};
 use super::{Session, output, usage, view};
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::process::ExitCode;
 
 const USAGE_KEYS: &[&str] =
@@ -61,9 +61,7 @@ pub async fn copy_csv(session: &Session, id: &str, args: &CsvArgs) -> anyhow::Re
 pub fn render_usage(answer: &Value) -> String {
     let width = output::width();
     // Nested values are rendered below.
-    let fields = answer.as_object().into_iter().flatten().filter(|(_, value)| !value.is_array() && !value.is_object());
-    let plain: Map<String, Value> = fields.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let mut listing = Listing::of(&Value::Object(plain), USAGE_KEYS);
+    let mut listing = Listing::of(&view::flat_fields(answer), USAGE_KEYS);
     if let Some(words) = answer["subscription"]["message"].as_str() {
         listing.line("subscription", words.to_owned());
     }
