@@ -291,10 +291,10 @@ mod tests {
     fn an_operation_whose_customer_never_gets_one_at_stripe_waits_and_then_ends() {
         let request = Request::PaymentMethodDetach { payment_method_id: "pm_1".to_owned() };
         let operation = Operation::new(&CustomerId::new(), request, "k".to_owned(), "h".to_owned(), 1_000);
-        let after = |ms: i64| wait_for_customer(&operation, 1_000 + ms);
-        assert!(matches!(after(0).outcome, Outcome::Snooze { .. }));
-        assert!(matches!(after(CUSTOMER_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
-        let end = after(KEY_GOOD_FOR_MS);
+        let verdict_after = |ms: i64| wait_for_customer(&operation, 1_000 + ms);
+        assert!(matches!(verdict_after(0).outcome, Outcome::Snooze { .. }));
+        assert!(matches!(verdict_after(CUSTOMER_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
+        let end = verdict_after(KEY_GOOD_FOR_MS);
         assert!(matches!(end.outcome, Outcome::Dead { .. }), "support sees it");
         let Some(Effect::OperationPut(ended)) = end.effects.first() else { panic!("{end:?}") };
         assert_eq!(ended.state, State::Failed);
