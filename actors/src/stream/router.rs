@@ -54,10 +54,10 @@ impl Actor for Router {
             StreamRouterMsg::Wake(key, message) => {
                 if !state.actors.contains_key(&key) {
                     if self.deps.draining.is_cancelled() {
-                        message.into_iter().for_each(Delivered::leave);
+                        message.into_iter().for_each(Delivered::leave_unacknowledged);
                         return Ok(());
                     }
-                    // The dropped message is acknowledged, unlike one that is left: the sweeper finds the job.
+                    // The dropped message is acknowledged, unlike above: the sweeper finds the job.
                     if state.actors.len() >= STREAMS_MAX {
                         return Ok(());
                     }
