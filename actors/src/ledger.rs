@@ -104,7 +104,7 @@ impl Ledger {
     /// Commits a unit together with others and announces the jobs that it creates.
     ///
     /// # Errors
-    /// Database errors. After every error except `Busy` and item faults the unit may have been committed.
+    /// Database errors. The unit may have been committed, unless the error is `Busy` or [`Error::is_item_fault`].
     pub async fn commit(&self, unit: Unit) -> Result<UnitResult, Arc<Error>> {
         self.batcher(&unit).submit(unit).await
     }
@@ -118,7 +118,7 @@ impl Ledger {
     /// account.
     ///
     /// # Errors
-    /// `Timeout`; the database's, also if another node holds the lock for too long. Nothing was done.
+    /// `Timeout`, or a database error, such as when another node holds the lock too long. In both cases nothing was changed.
     pub(crate) async fn lock(&self, customer: &CustomerId) -> Result<Option<LockedWithPermit>> {
         within(COMMIT_MAX, async {
             let permit = self.locks.clone().acquire_owned().await.map_err(|_| Error::Busy("the ledger"))?;

@@ -79,6 +79,7 @@ pub(crate) enum RootMsg {
 
 pub(crate) struct RootState {
     children: Vec<Child>,
+    /// The index of each actor's child.
     alive: HashMap<ActorId, usize>,
     restarts: VecDeque<Instant>,
     stopping: CancellationToken,
@@ -105,8 +106,8 @@ impl Actor for Root {
     ) -> Result<RootState, ActorProcessingErr> {
         let RootArguments { children, stopping, fatal } = arguments;
         let mut alive = HashMap::new();
-        for (at, child) in children.iter().enumerate() {
-            alive.insert((child.spawn)(myself.get_cell())?.get_id(), at);
+        for (index, child) in children.iter().enumerate() {
+            alive.insert((child.spawn)(myself.get_cell())?.get_id(), index);
         }
         Ok(RootState { children, alive, restarts: VecDeque::new(), stopping, fatal })
     }
@@ -114,15 +115,15 @@ impl Actor for Root {
     async fn handle(
         &self,
         myself: ActorRef<RootMsg>,
-        RootMsg::Restart(at): RootMsg,
+        RootMsg::Restart(index): RootMsg,
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
-        match (state.children[at].spawn)(myself.get_cell()) {
+        match (state.children[index].spawn)(myself.get_cell()) {
             Ok(cell) => {
-                state.alive.insert(cell.get_id(), at);
+                state.alive.insert(cell.get_id(), index);
             }
             Err(error) => {
-                tracing::error!(actor = state.children[at].name, %error, "an actor could not be restarted");
+                tracing::error!(actor = state.children[index].name, %error, "an actor could not be restarted");
                 state.fatal.cancel();
             }
         }
@@ -140,11 +141,11 @@ impl Actor for Root {
             SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, reason.unwrap_or_default()),
             _ => return Ok(()),
         };
-        let Some(at) = state.alive.remove(&cell.get_id()) else { return Ok(()) };
+        let Some(index) = state.alive.remove(&cell.get_id()) else { return Ok(()) };
         if state.stopping.is_cancelled() {
             return Ok(());
         }
-        let name = state.children[at].name;
+        let name = state.children[index].name;
         tracing::error!(actor = name, reason, "an actor ended and is restarted");
         metrics::counter!(metric::ACTORS_RESTARTED, "actor" => name).increment(1);
         let now = Instant::now();
@@ -158,7 +159,7 @@ impl Actor for Root {
             return Ok(());
         }
         let doublings = u32::try_from(state.restarts.len().saturating_sub(1)).unwrap_or(0);
-        myself.send_after(RESTART_WAIT * 2_u32.pow(doublings), move || RootMsg::Restart(at));
+        myself.send_after(RESTART_WAIT * 2_u32.pow(doublings), move || RootMsg::Restart(index));
         Ok(())
     }
 }

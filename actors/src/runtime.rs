@@ -115,7 +115,7 @@ impl Runtime {
             doubt_ms: config.stripe.doubt_ms,
             mail: Mailer::new(&config)?,
             livemode: config.stripe.livemode,
-            reconcile_grace_ms: config.stripe.reconcile_reach().grace_ms,
+            reconcile_grace_ms: config.stripe.reconcile_window().grace_ms,
             retention_days: config.jobs.retention_days,
             is_dry_run: false,
         };
@@ -193,14 +193,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(
-        config: &Config,
-        db: &Db,
-        clock: &Clock,
-        node: &str,
-        runs_jobs: bool,
-        draining: &CancellationToken,
-    ) -> Self {
+    fn new(config: &Config, db: &Db, clock: &Clock, node: &str, runs_jobs: bool, draining: &CancellationToken) -> Self {
         let mut tasks = Vec::new();
         let streams = runs_jobs.then(StreamWaker::new);
         let broker = (!config.amqp_url.is_empty()).then(|| {
@@ -269,7 +262,7 @@ impl Parts {
             dispatcher: self.dispatcher.clone(),
             // Without a Stripe key there is nothing to compare with.
             reconcile_hour: Some(config.stripe.reconcile_hour).filter(|hour| *hour >= 0 && config.has_stripe()),
-            reconcile_reach: config.stripe.reconcile_reach(),
+            reconcile_window: config.stripe.reconcile_window(),
         };
         self.children.extend([stream::child(streams, Arc::new(deps)), scheduler::child(Arc::new(scheduler))]);
     }

@@ -5,7 +5,7 @@ use crate::deadline::{COMMIT_MAX, within};
 use crate::dispatch::Dispatcher;
 use crate::root::{Child, Slot};
 use bursar_engine::clock::{Clock, TimeMs};
-use bursar_engine::config::Reach;
+use bursar_engine::config::ReconcileWindow;
 use bursar_engine::domain::job::{JobKind, NewJob};
 use bursar_engine::infra::store::{Db, job};
 use bursar_engine::usecase::reconcile::{self, NewReconciliation};
@@ -25,7 +25,7 @@ pub(crate) struct SchedulerDeps {
     pub(crate) dispatcher: Dispatcher,
     /// The hour of the day (UTC) from which the nightly comparison with Stripe is due; `None` for never.
     pub(crate) reconcile_hour: Option<i64>,
-    pub(crate) reconcile_reach: Reach,
+    pub(crate) reconcile_window: ReconcileWindow,
 }
 
 pub(crate) fn child(deps: Arc<SchedulerDeps>) -> Child {
@@ -85,7 +85,7 @@ async fn begin_reconciliation(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()
         request_key: format!("nightly:{night}"),
         request_hash: String::new(),
     };
-    match reconcile::begin(&deps.db, new, deps.reconcile_reach, now_ms).await {
+    match reconcile::begin(&deps.db, new, deps.reconcile_window, now_ms).await {
         Ok(begun) => deps.dispatcher.announce(begun.wakes),
         // A run that staff started is under way; tonight's run is created after it.
         Err(Error::Conflict { code: "reconciliation_running", .. }) => {}

@@ -25,8 +25,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// With a broker: how long after an announcement a job is announced again. Long enough not to repeat a whole backlog,
-/// short enough for jobs of streams that were still leased to a killed node.
+/// With a broker: wait before the same job is announced again. Shorter, and a backlog would be published over and over;
+/// longer, and a job whose stream was leased to a killed node would wait too long.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often the gauges are set.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);

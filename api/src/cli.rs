@@ -216,8 +216,10 @@ pub struct Session {
 impl Session {
     /// Prints an answer, as JSON if requested, otherwise as `render` formats it.
     fn show(&self, answer: &Value, render: impl FnOnce(&Value) -> String) -> anyhow::Result<ExitCode> {
-        let text = if self.json { serde_json::to_string_pretty(answer)? } else { render(answer) };
-        output::print(&text)?;
+        if self.json {
+            return output::print_json(answer);
+        }
+        output::print(&render(answer))?;
         Ok(ExitCode::SUCCESS)
     }
 }

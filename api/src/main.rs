@@ -111,7 +111,7 @@ async fn verify_database(cli: &Cli, config: &Config) -> Result<ExitCode> {
     } else {
         let columns = [
             Column::number("obligation"),
-            Column::wrap("what is proven"),
+            Column::wrapped("what is proven"),
             Column::number("checked"),
             Column::number("violations"),
         ];

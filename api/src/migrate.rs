@@ -213,7 +213,7 @@ async fn show(db: &Db, json: bool) -> Result<()> {
             rows.iter().map(|(name, state)| serde_json::json!({ "name": name, "state": state })).collect();
         output::print(&serde_json::to_string_pretty(&rows)?)?;
     } else {
-        let mut table = Table::new(&[Column::keep("migration"), Column::keep("state")]);
+        let mut table = Table::new(&[Column::fixed("migration"), Column::fixed("state")]);
         for (name, state) in rows {
             table.row([name, state.to_owned()]);
         }

@@ -68,24 +68,24 @@ pub async fn export(
     }
     let permit = EXPORTS.try_acquire().map_err(|_| Error::Busy("exports"))?;
     let db = app.db.clone();
-    let before = async |at_ms: TimeMs| {
-        let stood = summary::standing_list(db.read(), customer, &[at_ms - 1]).await?;
-        stood.first().map(|standing| standing.seq).ok_or(Error::NotFound("customer"))
+    let last_seq_before = async |at_ms: TimeMs| {
+        let standings = summary::standing_list(db.read(), customer, &[at_ms - 1]).await?;
+        standings.first().map(|standing| standing.seq).ok_or(Error::NotFound("customer"))
     };
     let found = account::account_find(db.read(), customer).await?.ok_or(Error::NotFound("customer"))?;
     let after = match from_ms {
-        Some(from_ms) => before(from_ms).await?,
+        Some(from_ms) => last_seq_before(from_ms).await?,
         None => 0,
     };
     let upto = match to_ms {
-        Some(to_ms) => before(to_ms).await?,
+        Some(to_ms) => last_seq_before(to_ms).await?,
         None => found.version,
     };
     let mut range = EntryRange { customer: customer.clone(), after, upto };
     let first = next_page(&db, &mut range, true).await?.unwrap_or_default();
-    let (pages, waiting) = mpsc::channel(PAGES_WAITING_MAX);
-    tokio::spawn(send_pages(db, range, first, pages, permit));
-    Ok(Body::from_bytes_stream(futures_util::stream::unfold(Some(waiting), next_bytes)))
+    let (sender, receiver) = mpsc::channel(PAGES_WAITING_MAX);
+    tokio::spawn(send_pages(db, range, first, sender, permit));
+    Ok(Body::from_bytes_stream(futures_util::stream::unfold(Some(receiver), next_bytes)))
 }
 
 /// A message to the reader.
@@ -99,13 +99,13 @@ async fn send_pages(
     db: Db,
     mut range: EntryRange,
     first: Vec<u8>,
-    pages: mpsc::Sender<Page>,
+    sender: mpsc::Sender<Page>,
     _permit: SemaphorePermit<'static>,
 ) {
     let mut page = Page::Rows(first);
     loop {
         let is_last = matches!(page, Page::End);
-        let sent = pages.send_timeout(page, Duration::from_millis(READER_WAIT_MS)).await;
+        let sent = sender.send_timeout(page, Duration::from_millis(READER_WAIT_MS)).await;
         if is_last || sent.is_err() {
             return;
         }
@@ -120,12 +120,13 @@ async fn send_pages(
     }
 }
 
-type Waiting = Option<mpsc::Receiver<Page>>;
+/// `None` once the export was aborted.
+type Receiver = Option<mpsc::Receiver<Page>>;
 
-async fn next_bytes(waiting: Waiting) -> Option<(io::Result<Vec<u8>>, Waiting)> {
-    let mut pages = waiting?;
-    match pages.recv().await {
-        Some(Page::Rows(rows)) => Some((Ok(rows), Some(pages))),
+async fn next_bytes(receiver: Receiver) -> Option<(io::Result<Vec<u8>>, Receiver)> {
+    let mut receiver = receiver?;
+    match receiver.recv().await {
+        Some(Page::Rows(rows)) => Some((Ok(rows), Some(receiver))),
         Some(Page::End) => None,
         None => Some((Err(io::Error::other("the export was aborted")), None)),
     }

@@ -38,8 +38,13 @@ struct Share {
 struct State {
     bytes: usize,
     last_id: u64,
-    /// Incomplete bodies, oldest first: their bytes, and the notification of their eviction.
-    incomplete: BTreeMap<u64, (usize, Arc<Notify>)>,
+    /// Incomplete bodies, oldest first.
+    incomplete: BTreeMap<u64, Incomplete>,
+}
+
+struct Incomplete {
+    bytes: usize,
+    eviction: Arc<Notify>,
 }
 
 impl Share {
@@ -61,12 +66,13 @@ impl Share {
     /// Adds bytes to a body, evicting older ones if needed. Returns whether there is room.
     fn add(&self, id: u64, bytes: usize, eviction: &Arc<Notify>) -> bool {
         let mut state = self.state();
-        state.incomplete.entry(id).or_insert_with(|| (0, eviction.clone())).0 += bytes;
+        state.incomplete.entry(id).or_insert_with(|| Incomplete { bytes: 0, eviction: eviction.clone() }).bytes +=
+            bytes;
         state.bytes += bytes;
         while state.bytes > self.bytes_max {
-            let Some((oldest, (freed, notify))) = state.incomplete.pop_first() else { return false };
-            state.bytes -= freed;
-            notify.notify_one();
+            let Some((oldest, evicted)) = state.incomplete.pop_first() else { return false };
+            state.bytes -= evicted.bytes;
+            evicted.eviction.notify_one();
             if oldest == id {
                 return false;
             }
@@ -77,7 +83,7 @@ impl Share {
     /// Removes an incomplete body. Returns its bytes, or `None` if it was evicted.
     fn end(&self, id: u64) -> Option<usize> {
         let mut state = self.state();
-        let (bytes, _) = state.incomplete.remove(&id)?;
+        let Incomplete { bytes, .. } = state.incomplete.remove(&id)?;
         state.bytes -= bytes;
         Some(bytes)
     }

@@ -75,7 +75,7 @@ impl WriteLimit {
         Ok(WriteCost(Some((*rate, bucket, cost))))
     }
 
-    /// Gives the cost of an earlier write back, which turned out to cost credits.
+    /// Gives back the cost of an earlier write that turned out to cost credits.
     pub async fn give_back(&self, customer: &CustomerId, cost: u32) {
         if let Some((rate, buckets)) = &self.limited
             && let Some(bucket) = buckets.get(customer).await

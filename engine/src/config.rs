@@ -33,7 +33,7 @@ pub use marketplace::MarketplaceConfig;
 pub use onboarding::{OnboardingConfig, PER_IP_PER_MINUTE_MAX};
 pub use secret::key_is_live;
 pub(crate) use secret::{SEAL_KEY_LEN, seal_keys};
-pub use stripe::{Reach, StripeConfig};
+pub use stripe::{ReconcileWindow, StripeConfig};
 
 use crate::error::{Error, Result};
 use figment::Figment;

@@ -153,10 +153,11 @@ impl App {
     }
 
     /// Records the result of a delivery attempt.
-    pub(crate) fn record_delivery(&self, delivery: &str, is_taken: bool) {
+    pub(crate) fn record_delivery(&self, delivery: &str, is_accepted: bool) {
         let scaled = |after_s: &i64| (*after_s as f64 * self.options.retry_scale) as i64;
         let retries: Vec<i64> = self.options.retry_after_s.iter().map(scaled).collect();
-        let result = self.transact(Cause::default(), |account| account.record_delivery(delivery, is_taken, &retries));
+        let result =
+            self.transact(Cause::default(), |account| account.record_delivery(delivery, is_accepted, &retries));
         if let Err(error) = result {
             tracing::error!(error = %error.message, "the result of a delivery could not be stored");
         }
@@ -207,7 +208,7 @@ impl State {
 
     /// Ends a transaction: commits its changes, or rolls them back.
     pub(crate) fn finish<T>(&mut self, result: Result<T, ApiError>) -> Result<T, ApiError> {
-        if matches!(&result, Err(error) if !error.keeps_changes) {
+        if matches!(&result, Err(error) if !error.commits_changes) {
             self.account.store.rollback();
             return result;
         }

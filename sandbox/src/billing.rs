@@ -179,7 +179,7 @@ impl StripeAccount {
         let intent = invoice.text("_payment_intent").to_owned();
         let paid = match method.or_else(|| self.payer(&invoice)) {
             Some(method) => pay(self, &intent, &method, attempt)?,
-            None => PaymentResult::Declined(no_method()),
+            None => PaymentResult::Declined(no_payment_method()),
         };
         self.update_invoice_of(&intent, &paid)?;
         Ok(paid)
@@ -261,7 +261,7 @@ impl StripeAccount {
 }
 
 /// The error for a payment without a payment method.
-pub(crate) fn no_method() -> ApiError {
+pub(crate) fn no_payment_method() -> ApiError {
     let message = "This customer has no attached payment source or default payment method. Please consider adding a \
                    default payment method.";
     ApiError::refused("resource_missing", message)

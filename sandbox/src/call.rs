@@ -3,7 +3,7 @@
 use crate::account::{Cause, StripeAccount};
 use crate::app::{App, State};
 use crate::clock::real_ms;
-use crate::deliver::courier::shape;
+use crate::deliver::courier::render_event;
 use crate::error::ApiError;
 use crate::expand::expand;
 use crate::fault::Fault;
@@ -215,7 +215,7 @@ fn perform(state: &mut State, call: &Incoming, admitted: &Admitted) -> Result<Va
 fn finish_call(state: &mut State, admitted: &Admitted, result: Result<Value, ApiError>) -> Answer {
     let keeps = match &result {
         Ok(_) => true,
-        Err(error) => error.keeps_changes,
+        Err(error) => error.commits_changes,
     };
     if !keeps {
         state.account.store.rollback();
@@ -241,9 +241,13 @@ fn shape_answer(account: &StripeAccount, body: &mut Value, version: Version) {
     let account_version = Version::parse(&account.api_version).unwrap_or_default();
     let is_list = body.text("object") == "list";
     if body.text("object") == "event" {
-        shape(account, body, account_version);
+        render_event(account, body, account_version);
     } else if is_list && body["data"][0].text("object") == "event" {
-        body["data"].as_array_mut().into_iter().flatten().for_each(|event| shape(account, event, account_version));
+        body["data"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .for_each(|event| render_event(account, event, account_version));
     } else {
         legacy_fields::add(account, body, version);
         render(body, version);

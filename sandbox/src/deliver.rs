@@ -161,13 +161,18 @@ impl StripeAccount {
     }
 
     /// Records the result of an attempt. `retry_after_s` has the delays before each retry, in sandbox seconds.
-    pub(crate) fn record_delivery(&mut self, id: &str, is_taken: bool, retry_after_s: &[i64]) -> Result<(), ApiError> {
+    pub(crate) fn record_delivery(
+        &mut self,
+        id: &str,
+        is_accepted: bool,
+        retry_after_s: &[i64],
+    ) -> Result<(), ApiError> {
         let Some(mut delivery) = self.get(id).and_then(read) else { return Ok(()) };
         if delivery.state != DeliveryState::Waiting {
             return Ok(());
         }
         delivery.tries += 1;
-        if is_taken {
+        if is_accepted {
             delivery.copies = delivery.copies.saturating_sub(1);
             if delivery.copies == 0 {
                 delivery.state = DeliveryState::Delivered;

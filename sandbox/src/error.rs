@@ -47,7 +47,7 @@ pub(crate) struct ApiError {
     /// Whether execution had begun, so that the answer is stored under the idempotency key.
     pub(crate) is_stored: bool,
     /// Whether changes made before the error are committed, as with a declined payment.
-    pub(crate) keeps_changes: bool,
+    pub(crate) commits_changes: bool,
 }
 
 impl ApiError {
@@ -60,7 +60,7 @@ impl ApiError {
             param: None,
             details: Map::new(),
             is_stored: true,
-            keeps_changes: false,
+            commits_changes: false,
         }
     }
 
@@ -144,7 +144,7 @@ impl ApiError {
     /// A declined payment. Changes made before it are committed.
     pub(crate) fn card(code: &str, message: &str) -> Self {
         let mut error = Self::new(402, "card_error", Some(code), message);
-        error.keeps_changes = true;
+        error.commits_changes = true;
         error
     }
 

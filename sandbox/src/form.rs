@@ -44,7 +44,7 @@ impl Form {
 
     /// All parameters as JSON. Numbered ones become lists.
     pub(crate) fn to_json(&self) -> Value {
-        listed(&Value::Object(self.0.clone()), false)
+        with_lists(&Value::Object(self.0.clone()), false)
     }
 
     /// The top-level names.
@@ -81,8 +81,8 @@ impl Form {
         self.at(path).is_some()
     }
 
-    /// Whether it is present and empty, which unsets a field.
-    pub(crate) fn is_unset(&self, path: &str) -> bool {
+    /// Whether it unsets a field: it is present and empty.
+    pub(crate) fn unsets(&self, path: &str) -> bool {
         self.at(path).is_some_and(|value| value == "")
     }
 
@@ -160,7 +160,7 @@ impl Form {
 
     /// The same for the metadata of a part.
     pub(crate) fn metadata_at(&self, path: &str, before: &Value) -> Result<Value, ApiError> {
-        if self.is_unset(path) {
+        if self.unsets(path) {
             return Ok(Value::Object(Map::new()));
         }
         let mut metadata = before.as_object().cloned().unwrap_or_default();
@@ -223,12 +223,13 @@ fn put(map: &mut Map<String, Value>, path: &[String], value: String) {
     }
 }
 
-fn listed(value: &Value, is_metadata: bool) -> Value {
+/// Turns objects whose keys are all numbers into lists, except for metadata.
+fn with_lists(value: &Value, is_metadata: bool) -> Value {
     let Some(map) = value.as_object() else { return value.clone() };
     let mut numbered: Vec<(usize, Value)> = Vec::new();
     let mut named = Map::new();
     for (name, value) in map {
-        let below = listed(value, name == "metadata");
+        let below = with_lists(value, name == "metadata");
         match name.parse() {
             Ok(number) if !is_metadata => numbered.push((number, below.clone())),
             _ => {}

@@ -78,6 +78,11 @@ pub enum Attempt {
     Refused,
 }
 
+/// The number of the customer of a caller's operation, below `customers`. Primes spread the operations over customers.
+pub fn spread(caller: usize, n: u64, customers: u64) -> u64 {
+    (n * 7_919 + caller as u64 * 104_729) % customers
+}
+
 /// Runs callers that each make one operation after another until the time is up. `operation` gets the caller's number
 /// and a running number. Returns the latencies and the elapsed seconds.
 pub async fn run_callers<F, Fut>(callers: usize, seconds: u64, operation: F) -> Result<(Histogram<u64>, f64)>

@@ -73,28 +73,40 @@ impl Journey {
 /// Called when a step of a journey begins.
 pub type Observer<'a> = &'a dyn Fn(Journey, &str);
 
-/// Runs journeys, up to `jobs_max` of them concurrently.
+/// Runs journeys, up to `concurrent_max` of them concurrently.
 ///
 /// # Errors
-/// If the server does not answer, or takes real money and `is_safe` is not set.
-pub async fn run(target: Target, journeys: &[Journey], jobs_max: usize, observer: Observer<'_>) -> Result<Report> {
+/// If the server does not answer, or takes real money although not `only_safe_steps` are asked for.
+pub async fn run(
+    target: Target,
+    journeys: &[Journey],
+    concurrent_max: usize,
+    observer: Observer<'_>,
+) -> Result<Report> {
     // Fails only if another provider is installed, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let began = Instant::now();
     let stripe = stripe_mode(&target).await?;
-    if stripe == StripeMode::Live && !target.is_safe {
+    if stripe == StripeMode::Live && !target.only_safe_steps {
         bail!("Stripe is in live mode there, and real cards would be charged: add --safe");
     }
     let settings = RunSettings::new(target, stripe);
-    let walks = journeys.iter().map(|journey| walk(*journey, &settings, observer));
+    let walks = journeys.iter().map(|journey| run_journey(*journey, &settings, observer));
     let mut outcomes: Vec<Outcome> =
-        futures_util::stream::iter(walks).buffer_unordered(jobs_max.max(1)).collect().await;
+        futures_util::stream::iter(walks).buffer_unordered(concurrent_max.max(1)).collect().await;
     outcomes.sort_by_key(|outcome| outcome.journey);
     let url = settings.mask.hide(&settings.target.url);
-    Ok(Report { url, run: settings.run, is_safe: settings.target.is_safe, stripe, outcomes, took: began.elapsed() })
+    Ok(Report {
+        url,
+        run: settings.run,
+        only_safe_steps: settings.target.only_safe_steps,
+        stripe,
+        outcomes,
+        took: began.elapsed(),
+    })
 }
 
-async fn walk(journey: Journey, settings: &RunSettings, observer: Observer<'_>) -> Outcome {
+async fn run_journey(journey: Journey, settings: &RunSettings, observer: Observer<'_>) -> Outcome {
     let mut walk = Walk::new(journey, settings, observer);
     let result = match journey {
         Journey::Signup => signup::run(&mut walk).await,

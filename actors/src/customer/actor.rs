@@ -1,7 +1,7 @@
 //! The actor of one customer.
 
 use super::CustomerDeps;
-use super::footprint::Share;
+use super::footprint::MemoryShare;
 use super::message::{CustomerMsg, RouterMsg};
 use super::pending::Pending;
 use super::races::Races;
@@ -77,7 +77,7 @@ pub(crate) struct CustomerState {
     singles: usize,
     /// Messages that the router has forwarded to this actor.
     received: u64,
-    share: Share,
+    memory_share: MemoryShare,
 }
 
 pub(crate) struct CustomerActor;
@@ -93,9 +93,9 @@ impl Actor for CustomerActor {
         arguments: CustomerArguments,
     ) -> Result<CustomerState, ActorProcessingErr> {
         let CustomerArguments { id, deps, router, account } = arguments;
-        let mut share = deps.footprint.add_actor();
+        let mut memory_share = deps.footprint.add_actor();
         if let Some(account) = &account {
-            share.set_account(account);
+            memory_share.set_account(account);
         }
         Ok(CustomerState {
             id,
@@ -109,7 +109,7 @@ impl Actor for CustomerActor {
             races: Races::default(),
             singles: 0,
             received: 0,
-            share,
+            memory_share,
         })
     }
 
@@ -245,7 +245,7 @@ impl CustomerState {
                 } else {
                     unconfirmed.into_iter().rev().for_each(|(pending, _)| self.waiting.push_front(pending));
                 }
-                self.share.set_account(&account);
+                self.memory_share.set_account(&account);
                 self.account = Some(account);
                 self.is_fresh = true;
             }
@@ -342,7 +342,8 @@ impl CustomerState {
                     match used.filter(|_| pending.key().is_some()) {
                         Some(entry) => pending.answer_replay(entry.clone()),
                         None => {
-                            // The purchase is still granted, even if its units have been paid already.
+                            // The debit was made before under its own key: drop it from the purchase, which still grants its
+                            // credits.
                             let used = entries.iter().filter_map(|entry| entry.idempotency_key.as_deref());
                             for key in used {
                                 pending.request.command.drop_spend(key);
@@ -376,8 +377,8 @@ impl CustomerState {
     }
 
     /// Handles a batch that was not committed because of one of its commands. A single command fails with the error.
-    /// Several are decided again one by one, so that only the faulty one fails. If the account's row is locked, all
-    /// fail.
+    /// Several are decided again one by one, so that only the faulty one fails. If the error is retryable, such as a
+    /// locked row, every command of the batch would meet it again, so all fail.
     fn on_refused_by_database(&mut self, batch: Batch, error: &Arc<Error>) {
         let mut rest = Batch { decided: Vec::new(), ..batch };
         if !error.is_retryable() && batch.decided.len() > 1 {
@@ -392,7 +393,7 @@ impl CustomerState {
     }
 
     fn answer(&mut self, batch: Batch) {
-        self.share.set_account(&batch.account);
+        self.memory_share.set_account(&batch.account);
         self.account = Some(batch.account);
         for (pending, entry) in batch.decided {
             pending.answer_committed(entry);

@@ -22,20 +22,20 @@ impl Footprint {
     }
 
     /// Counts a new actor, until its share is dropped.
-    pub(crate) fn add_actor(&self) -> Share {
+    pub(crate) fn add_actor(&self) -> MemoryShare {
         self.0.fetch_add(ACTOR_BYTES, Ordering::Relaxed);
-        Share { all: self.clone(), bytes: ACTOR_BYTES }
+        MemoryShare { all: self.clone(), bytes: ACTOR_BYTES }
     }
 }
 
 /// One actor's part of the [`Footprint`].
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct MemoryShare {
     all: Footprint,
     bytes: usize,
 }
 
-impl Share {
+impl MemoryShare {
     /// Replaces the counted size of the actor's account.
     pub(crate) fn set_account(&mut self, account: &Account) {
         let bytes = ACTOR_BYTES + account.heap_bytes();
@@ -44,7 +44,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for MemoryShare {
     fn drop(&mut self) {
         self.all.0.fetch_sub(self.bytes, Ordering::Relaxed);
     }

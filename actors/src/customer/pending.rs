@@ -49,7 +49,7 @@ impl Pending {
         if let Op::Purchase { amount, .. } = self.request.command.op
             && entry.kind != EntryKind::Grant
         {
-            // The entry is the debit that the purchase paid for.
+            // The entry is the debit that follows the purchase's grant, so the granted credits are counted here.
             let source = source_label(&self.request.command.source);
             metrics::counter!(metric::CREDITS_GRANTED, "source" => source).increment(amount.0.unsigned_abs());
         }

@@ -110,7 +110,7 @@ impl StreamState {
         self.has_run = round == Round::Ran;
         let messages = std::mem::take(&mut self.under_way);
         if round == Round::Stopping {
-            messages.into_iter().for_each(Delivered::leave);
+            messages.into_iter().for_each(Delivered::leave_unacknowledged);
             return;
         }
         if messages.is_empty() {

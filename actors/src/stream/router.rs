@@ -16,9 +16,15 @@ pub(crate) struct Router {
     pub(super) deps: Arc<StreamDeps>,
 }
 
+struct Spawned {
+    actor: ActorRef<StreamMsg>,
+    /// Messages forwarded to it.
+    forwarded: u64,
+}
+
 #[derive(Default)]
 pub(crate) struct RouterState {
-    actors: HashMap<String, (ActorRef<StreamMsg>, u64)>,
+    actors: HashMap<String, Spawned>,
     by_actor: HashMap<ActorId, String>,
 }
 
@@ -48,9 +54,10 @@ impl Actor for Router {
             StreamRouterMsg::Wake(key, message) => {
                 if !state.actors.contains_key(&key) {
                     if self.deps.draining.is_cancelled() {
-                        message.into_iter().for_each(Delivered::leave);
+                        message.into_iter().for_each(Delivered::leave_unacknowledged);
                         return Ok(());
                     }
+                    // The dropped message is acknowledged, unlike above: the sweeper finds the job.
                     if state.actors.len() >= STREAMS_MAX {
                         return Ok(());
                     }
@@ -60,18 +67,18 @@ impl Actor for Router {
                         ActorRuntime::spawn_linked_instant(None, StreamActor, arguments, myself.get_cell())?;
                     metrics::counter!(metric::ACTORS_SPAWNED, "actor" => "stream").increment(1);
                     state.by_actor.insert(actor.get_id(), key.clone());
-                    state.actors.insert(key.clone(), (actor, 0));
+                    state.actors.insert(key.clone(), Spawned { actor, forwarded: 0 });
                     state.set_gauge();
                 }
-                if let Some((actor, forwarded)) = state.actors.get_mut(&key) {
-                    *forwarded += 1;
+                if let Some(spawned) = state.actors.get_mut(&key) {
+                    spawned.forwarded += 1;
                     // An actor that has just failed loses the message; the sweeper finds the job.
-                    let _ = actor.send_message(StreamMsg::Wake(message));
+                    let _ = spawned.actor.send_message(StreamMsg::Wake(message));
                 }
             }
             StreamRouterMsg::Idle(key, received) => {
-                if state.actors.get(&key).is_some_and(|(_, forwarded)| *forwarded == received)
-                    && let Some((actor, _)) = state.actors.remove(&key)
+                if state.actors.get(&key).is_some_and(|spawned| spawned.forwarded == received)
+                    && let Some(Spawned { actor, .. }) = state.actors.remove(&key)
                 {
                     state.by_actor.remove(&actor.get_id());
                     actor.stop(None);

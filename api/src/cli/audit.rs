@@ -8,11 +8,11 @@ use clap::Subcommand;
 use std::process::ExitCode;
 
 const LINES: &[Column] = &[
-    Column::wrap("at"),
-    Column::wrap("actor"),
-    Column::keep("action"),
-    Column::keep("target"),
-    Column::wrap("details").optional(),
+    Column::wrapped("at"),
+    Column::wrapped("actor"),
+    Column::fixed("action"),
+    Column::fixed("target"),
+    Column::wrapped("details").optional(),
 ];
 
 /// The audit log.

@@ -12,41 +12,45 @@ use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
 
 const CUSTOMERS: &[Column] = &[
-    Column::keep("id"),
-    Column::wrap("email"),
-    Column::keep("plan"),
-    Column::wrap("name").optional(),
-    Column::wrap("created_at"),
+    Column::fixed("id"),
+    Column::wrapped("email"),
+    Column::fixed("plan"),
+    Column::wrapped("name").optional(),
+    Column::wrapped("created_at"),
 ];
 const TRANSACTIONS: &[Column] = &[
-    Column::wrap("created_at"),
-    Column::keep("kind"),
+    Column::wrapped("created_at"),
+    Column::fixed("kind"),
     Column::number("amount"),
     Column::number("balance_after"),
-    Column::wrap("source"),
-    Column::wrap("reference"),
-    Column::keep("id").optional(),
+    Column::wrapped("source"),
+    Column::wrapped("reference"),
+    Column::fixed("id").optional(),
 ];
-const TIMELINE: &[Column] = &[Column::wrap("at"), Column::wrap("what"), Column::wrap("details")];
-const GRANTS: &[Column] =
-    &[Column::keep("kind"), Column::number("remaining"), Column::wrap("expires_at"), Column::keep("transaction_id")];
-const HOLDS: &[Column] = &[Column::keep("id"), Column::number("amount"), Column::wrap("expires_at")];
+const TIMELINE: &[Column] = &[Column::wrapped("at"), Column::wrapped("what"), Column::wrapped("details")];
+const GRANTS: &[Column] = &[
+    Column::fixed("kind"),
+    Column::number("remaining"),
+    Column::wrapped("expires_at"),
+    Column::fixed("transaction_id"),
+];
+const HOLDS: &[Column] = &[Column::fixed("id"), Column::number("amount"), Column::wrapped("expires_at")];
 const SUBSCRIPTIONS: &[Column] = &[
-    Column::wrap("id"),
-    Column::keep("status"),
-    Column::keep("is_pro"),
-    Column::wrap("current_period_end"),
-    Column::wrap("cancel_at_period_end"),
-    Column::wrap("past_due_since"),
-    Column::wrap("past_due_reason").optional(),
-    Column::wrap("ended_at").optional(),
+    Column::wrapped("id"),
+    Column::fixed("status"),
+    Column::fixed("is_pro"),
+    Column::wrapped("current_period_end"),
+    Column::wrapped("cancel_at_period_end"),
+    Column::wrapped("past_due_since"),
+    Column::wrapped("past_due_reason").optional(),
+    Column::wrapped("ended_at").optional(),
 ];
 const KEYS: &[Column] = &[
-    Column::keep("id"),
-    Column::wrap("name"),
-    Column::keep("hint"),
-    Column::wrap("created_at"),
-    Column::wrap("revoked_at"),
+    Column::fixed("id"),
+    Column::wrapped("name"),
+    Column::fixed("hint"),
+    Column::wrapped("created_at"),
+    Column::wrapped("revoked_at"),
 ];
 const KEY_KEYS: &[&str] = &["id", "name", "hint", "created_at"];
 const CUSTOMER_KEYS: &[&str] =

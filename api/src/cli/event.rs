@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 
 const EVENTS: &[Column] = &[
-    Column::keep("id"),
-    Column::wrap("type"),
-    Column::keep("state"),
+    Column::fixed("id"),
+    Column::wrapped("type"),
+    Column::fixed("state"),
     Column::number("attempts"),
-    Column::wrap("received_at"),
-    Column::keep("source").optional(),
-    Column::wrap("stream").optional(),
-    Column::wrap("last_error").optional(),
+    Column::wrapped("received_at"),
+    Column::fixed("source").optional(),
+    Column::wrapped("stream").optional(),
+    Column::wrapped("last_error").optional(),
 ];
 const EVENT_KEYS: &[&str] = &[
     "id",

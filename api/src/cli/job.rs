@@ -10,21 +10,21 @@ use std::process::ExitCode;
 
 /// Columns of a list of jobs.
 pub const JOBS: &[Column] = &[
-    Column::keep("id"),
-    Column::wrap("kind"),
-    Column::keep("state"),
+    Column::fixed("id"),
+    Column::wrapped("kind"),
+    Column::fixed("state"),
     Column::number("attempt"),
-    Column::wrap("run_at"),
-    Column::wrap("stream").optional(),
-    Column::wrap("last_error").optional(),
+    Column::wrapped("run_at"),
+    Column::wrapped("stream").optional(),
+    Column::wrapped("last_error").optional(),
 ];
 const ATTEMPTS: &[Column] = &[
     Column::number("attempt"),
-    Column::keep("outcome"),
-    Column::wrap("started_at"),
+    Column::fixed("outcome"),
+    Column::wrapped("started_at"),
     Column::number("duration_ms"),
-    Column::wrap("reason"),
-    Column::wrap("node").optional(),
+    Column::wrapped("reason"),
+    Column::wrapped("node").optional(),
     Column::number("epoch").optional(),
 ];
 /// Keys of a job, in the order shown.
@@ -46,6 +46,8 @@ pub const JOB_KEYS: &[&str] = &[
 ];
 /// The states of jobs.
 pub const JOB_STATES: [&str; 6] = ["scheduled", "available", "running", "succeeded", "cancelled", "dead"];
+/// The states of jobs that can be replayed.
+pub const ENDED_STATES: [&str; 3] = ["succeeded", "cancelled", "dead"];
 
 /// Jobs: everything that is deferred, retried or ordered.
 #[derive(Debug, Subcommand)]

@@ -105,7 +105,7 @@ pub async fn show(
 ) -> anyhow::Result<ExitCode> {
     let page = fetch(&session.client, path, query, paging).await?;
     if session.json {
-        return session.show(&page.to_json(), |_| String::new());
+        return output::print_json(&page.to_json());
     }
     print(&page, &page.to_table(columns))?;
     Ok(ExitCode::SUCCESS)

@@ -13,14 +13,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 const MAILS: &[Column] = &[
-    Column::keep("id"),
-    Column::keep("template"),
-    Column::keep("state"),
-    Column::wrap("due_at"),
-    Column::wrap("recipient"),
-    Column::wrap("subject").optional(),
-    Column::wrap("last_error").optional(),
-    Column::keep("customer_id").optional(),
+    Column::fixed("id"),
+    Column::fixed("template"),
+    Column::fixed("state"),
+    Column::wrapped("due_at"),
+    Column::wrapped("recipient"),
+    Column::wrapped("subject").optional(),
+    Column::wrapped("last_error").optional(),
+    Column::fixed("customer_id").optional(),
 ];
 const MAIL_KEYS: &[&str] = &[
     "id",

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 
 const ACCOUNTS: &[Column] = &[
-    Column::keep("github_account_id"),
-    Column::wrap("login"),
-    Column::keep("state"),
-    Column::wrap("effective_at"),
-    Column::keep("customer_id"),
-    Column::wrap("next_billing_at").optional(),
+    Column::fixed("github_account_id"),
+    Column::wrapped("login"),
+    Column::fixed("state"),
+    Column::wrapped("effective_at"),
+    Column::fixed("customer_id"),
+    Column::wrapped("next_billing_at").optional(),
 ];
 const ACCOUNT_KEYS: &[&str] = &[
     "github_account_id",

@@ -4,6 +4,7 @@
 //! standard error, so that results can be piped.
 
 use super::PROGRAM;
+use serde_json::Value;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::process::{Command, ExitCode, Stdio};
@@ -24,6 +25,15 @@ pub fn print(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// Prints an answer as JSON.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn print_json(answer: &Value) -> anyhow::Result<ExitCode> {
+    print(&serde_json::to_string_pretty(answer)?)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints a chunk of a result unchanged. Returns false if the pipe is closed.

@@ -22,15 +22,15 @@ const SHOWN_MAX: u64 = 20;
 const HOURS_MAX: i64 = 30 * 24;
 
 const RUNS: &[Column] = &[
-    Column::keep("id"),
-    Column::keep("state"),
-    Column::keep("repair").optional(),
+    Column::fixed("id"),
+    Column::fixed("state"),
+    Column::fixed("repair").optional(),
     Column::number("checked"),
     Column::number("drift"),
     Column::number("repaired"),
     Column::number("left"),
-    Column::wrap("created_at"),
-    Column::wrap("requested_by").optional(),
+    Column::wrapped("created_at"),
+    Column::wrapped("requested_by").optional(),
 ];
 const RUN_KEYS: &[&str] = &[
     "id",
@@ -50,7 +50,7 @@ const RUN_KEYS: &[&str] = &[
     "finished_at",
 ];
 const CLASSES: &[Column] = &[
-    Column::keep("class"),
+    Column::fixed("class"),
     Column::number("checked"),
     Column::number("drift"),
     Column::number("repaired"),
@@ -58,12 +58,12 @@ const CLASSES: &[Column] = &[
 ];
 const FINDINGS: &[Column] = &[
     Column::number("n"),
-    Column::keep("class"),
-    Column::wrap("object_id"),
-    Column::wrap("customer_id").optional(),
-    Column::wrap("ours"),
-    Column::wrap("theirs"),
-    Column::keep("repaired"),
+    Column::fixed("class"),
+    Column::wrapped("object_id"),
+    Column::wrapped("customer_id").optional(),
+    Column::wrapped("ours"),
+    Column::wrapped("theirs"),
+    Column::fixed("repaired"),
 ];
 
 /// Arguments of `stripe reconcile`.
@@ -205,11 +205,11 @@ async fn show_run(
     let page = list::fetch(&session.client, &path, &[], paging).await?;
     if session.json {
         answer["findings"] = page.to_json();
-        return session.show(answer, |_| String::new());
+        return output::print_json(answer);
     }
     let run = view::part(answer, "reconciliation");
     if in_full || run["state"] != "done" {
-        output::print(&format!("{}\n", Listing::of(run, RUN_KEYS).render(output::width())))?;
+        output::print(&format!("{}\n", Listing::of(&view::flat_fields(run), RUN_KEYS).render(output::width())))?;
     }
     output::print(&Table::of(CLASSES, view::items(run, "classes")).render(output::width()))?;
     if !page.data.is_empty() {

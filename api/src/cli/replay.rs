@@ -2,7 +2,7 @@
 
 use super::client::admin_path;
 use super::customer::new_idempotency_key;
-use super::job::JOB_STATES;
+use super::job::ENDED_STATES;
 use super::list::{self, Paging};
 use super::replay_view::{dry_run_report, items_table, preview, render};
 use super::table::Column;
@@ -19,14 +19,14 @@ pub const RATE_DEFAULT: i64 = 50;
 const RATE_MAX: i64 = 1_000;
 
 const REPLAYS: &[Column] = &[
-    Column::keep("id"),
-    Column::keep("state"),
+    Column::fixed("id"),
+    Column::fixed("state"),
     Column::number("done"),
     Column::number("total"),
-    Column::keep("dry_run"),
-    Column::wrap("created_at"),
-    Column::wrap("created_by").optional(),
-    Column::wrap("reason").optional(),
+    Column::fixed("dry_run"),
+    Column::wrapped("created_at"),
+    Column::wrapped("created_by").optional(),
+    Column::wrapped("reason").optional(),
 ];
 
 /// The parser of `--rate`.
@@ -87,7 +87,7 @@ pub enum ReplayCommand {
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     /// Jobs in this state.
-    #[arg(long, default_value = "dead", value_parser = [JOB_STATES[3], JOB_STATES[4], JOB_STATES[5]])]
+    #[arg(long, default_value = "dead", value_parser = ENDED_STATES)]
     pub state: String,
     /// Of this kind only, such as `stripe.event`.
     #[arg(long)]
@@ -235,7 +235,7 @@ async fn show(session: &Session, id: &str, items: Option<&Paging>) -> anyhow::Re
     let page = list::fetch(&session.client, &admin_path(&["replays", id, "items"])?, &[], paging).await?;
     if session.json {
         answer["items"] = page.to_json();
-        return session.show(&answer, |_| String::new());
+        return output::print_json(&answer);
     }
     output::print(&format!("{}\n", render(view::part(&answer, "replay"))))?;
     list::print(&page, &items_table(&page.data))?;

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 
 const ITEMS: &[Column] = &[
     Column::number("n"),
-    Column::keep("job_id"),
-    Column::keep("state"),
+    Column::fixed("job_id"),
+    Column::fixed("state"),
     Column::number("credits"),
-    Column::wrap("result"),
+    Column::wrapped("result"),
 ];
 const REPLAY_KEYS: &[&str] = &[
     "id",

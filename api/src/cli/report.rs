@@ -4,7 +4,7 @@ use super::client::admin_path;
 use super::table::{Column, Listing, Table};
 use super::{Session, output, usage, view};
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::process::ExitCode;
 
 const USAGE_KEYS: &[&str] =
@@ -12,20 +12,20 @@ const USAGE_KEYS: &[&str] =
 const BALANCE_KEYS: &[&str] = &["at", "balance", "held", "available", "transaction_id"];
 const TOTALS: [&str; 5] = ["granted", "spent", "expired", "clawed_back", "removed"];
 const FLOWS: &[Column] = &[
-    Column::keep("kind"),
-    Column::keep("source"),
-    Column::keep("grant_kind"),
+    Column::fixed("kind"),
+    Column::fixed("source"),
+    Column::fixed("grant_kind"),
     Column::number("credits"),
     Column::number("credits_in_period"),
 ];
 const CHARGED: &[Column] = &[
-    Column::keep("currency"),
+    Column::fixed("currency"),
     Column::number("amount"),
     Column::number("charges"),
     Column::number("amount_in_period"),
     Column::number("charges_in_period"),
 ];
-const DAYS: &[Column] = &[Column::keep("date"), Column::number("credits")];
+const DAYS: &[Column] = &[Column::fixed("date"), Column::number("credits")];
 
 /// Options of the CSV export.
 #[derive(Debug, Clone, Args)]
@@ -61,9 +61,7 @@ pub async fn copy_csv(session: &Session, id: &str, args: &CsvArgs) -> anyhow::Re
 pub fn render_usage(answer: &Value) -> String {
     let width = output::width();
     // Nested values are rendered below.
-    let fields = answer.as_object().into_iter().flatten().filter(|(_, value)| !value.is_array() && !value.is_object());
-    let plain: Map<String, Value> = fields.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let mut listing = Listing::of(&Value::Object(plain), USAGE_KEYS);
+    let mut listing = Listing::of(&view::flat_fields(answer), USAGE_KEYS);
     if let Some(words) = answer["subscription"]["message"].as_str() {
         listing.line("subscription", words.to_owned());
     }

@@ -57,7 +57,7 @@ impl SendOptions {
             }
         }
         if cli.json {
-            session.show(&json!({ "answers": answers }), |_| String::new())?;
+            output::print_json(&json!({ "answers": answers }))?;
         }
         Ok(if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

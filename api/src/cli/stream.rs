@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 
 const STREAMS: &[Column] = &[
-    Column::keep("key"),
+    Column::fixed("key"),
     Column::number("unfinished"),
     Column::number("last_seq"),
-    Column::wrap("paused_at"),
-    Column::wrap("paused_reason"),
-    Column::wrap("owner").optional(),
-    Column::wrap("lease_until").optional(),
+    Column::wrapped("paused_at"),
+    Column::wrapped("paused_reason"),
+    Column::wrapped("owner").optional(),
+    Column::wrapped("lease_until").optional(),
 ];
 const STREAM_KEYS: &[&str] =
     &["key", "unfinished", "last_seq", "paused_at", "paused_reason", "owner", "epoch", "lease_until"];

@@ -24,18 +24,18 @@ pub struct Column {
 
 impl Column {
     /// A column that is never wrapped: identifiers, states.
-    pub const fn keep(key: &'static str) -> Self {
+    pub const fn fixed(key: &'static str) -> Self {
         Self { key, is_wrapped: false, is_number: false, is_optional: false }
     }
 
     /// A column of numbers: never wrapped, aligned on the right.
     pub const fn number(key: &'static str) -> Self {
-        Self { is_number: true, ..Self::keep(key) }
+        Self { is_number: true, ..Self::fixed(key) }
     }
 
     /// A column that is wrapped if necessary, and truncated after three lines.
-    pub const fn wrap(key: &'static str) -> Self {
-        Self { is_wrapped: true, ..Self::keep(key) }
+    pub const fn wrapped(key: &'static str) -> Self {
+        Self { is_wrapped: true, ..Self::fixed(key) }
     }
 
     /// Makes the column optional: it is left out if the table is too wide, the last such column first.
@@ -232,11 +232,11 @@ mod tests {
     use serde_json::json;
 
     const COLUMNS: &[Column] = &[
-        Column::keep("id"),
-        Column::wrap("type"),
+        Column::fixed("id"),
+        Column::wrapped("type"),
         Column::number("balance_after"),
-        Column::wrap("last_error").optional(),
-        Column::wrap("received_at"),
+        Column::wrapped("last_error").optional(),
+        Column::wrapped("received_at"),
     ];
 
     fn table() -> Table {
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn wide_characters_are_measured_as_they_are_shown() {
-        let mut table = Table::new(&[Column::wrap("name"), Column::keep("plan")]);
+        let mut table = Table::new(&[Column::wrapped("name"), Column::fixed("plan")]);
         table.row(["山田太郎", "pro"]).row(["x", "trial"]);
         assert_eq!(table.render(Some(80)), "NAME      PLAN\n山田太郎  pro\nx         trial");
     }

@@ -25,6 +25,13 @@ pub fn full(value: &Value) -> String {
     }
 }
 
+/// The fields of an object whose values are neither lists nor objects.
+pub fn flat_fields(object: &Value) -> Value {
+    let fields = object.as_object().into_iter().flatten();
+    let flat = fields.filter(|(_, value)| !value.is_array() && !value.is_object());
+    Value::Object(flat.map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
 /// The part of an answer under this key, or all of it if there is none.
 pub fn part<'a>(answer: &'a Value, key: &str) -> &'a Value {
     answer.get(key).unwrap_or(answer)

@@ -162,7 +162,7 @@ struct PeriodBody {
 struct FlowBody {
     /// `grant`, `adjust`, `claw_back` or `expire`.
     kind: String,
-    /// Who caused them: `signup`, `stripe`, `purchase`, `support`, `system` …
+    /// Who or what caused them: one of the sources of a transaction.
     source: String,
     /// The kind of grants: `promotional`, `adjustment`, `included` or `purchased`.
     grant_kind: Option<String>,

@@ -1,6 +1,6 @@
 //! Settings: RabbitMQ.
 
-use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
+use super::check::{CAPACITY_MAX, TIME_MAX_MS, need_within};
 use serde::{Deserialize, Serialize};
 
 /// The longest prefix, in bytes: RabbitMQ's names have at most 255.
@@ -62,6 +62,6 @@ impl AmqpConfig {
         );
         need_within(need, "amqp.prefetch", self.prefetch, 1..=u16::MAX);
         need_within(need, "amqp.queue_len_max", self.queue_len_max, 1..=QUEUE_LEN_MAX);
-        need_within(need, "amqp.confirms_max", self.confirms_max, 1..=PLACES_MAX);
+        need_within(need, "amqp.confirms_max", self.confirms_max, 1..=CAPACITY_MAX);
     }
 }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 /// The largest capacity of a queue or semaphore.
-pub(super) const PLACES_MAX: usize = 1_000_000;
+pub(super) const CAPACITY_MAX: usize = 1_000_000;
 /// The longest timeout or interval: a day.
 pub(super) const TIME_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Maximum number of tries of one call to Stripe.
@@ -119,7 +119,7 @@ impl Config {
         need_within(need, "stripe.tries_max", self.stripe.tries_max, 1..=TRIES_MAX);
         need_within(need, "stripe.rate_per_s", self.stripe.rate_per_s, 0..=RATE_MAX);
         need(
-            !self.http.is_timeout_sound() || self.stripe.wait_ms < self.http.timeout_ms,
+            !self.http.is_timeout_in_range() || self.stripe.wait_ms < self.http.timeout_ms,
             "stripe.wait_ms must be less than http.timeout_ms, so that a request is answered in time",
         );
         need_within(need, "stripe.doubt_ms", self.stripe.doubt_ms, 100..=TIME_MAX_MS.cast_signed());
@@ -154,7 +154,7 @@ impl Config {
             may_be_http(&self.mail.billing_url),
             "mail.billing_url must be a URL that begins with https:// or http://",
         );
-        let timeout_max_ms = if self.jobs.is_timeout_sound() { self.jobs.timeout_ms / 5 } else { TIME_MAX_MS };
+        let timeout_max_ms = if self.jobs.is_timeout_in_range() { self.jobs.timeout_ms / 5 } else { TIME_MAX_MS };
         need(
             (100..=timeout_max_ms).contains(&self.mail.timeout_ms),
             "mail.timeout_ms must be from 100 to a fifth of jobs.timeout_ms",

@@ -1,6 +1,6 @@
 //! Settings: limits of HTTP.
 
-use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
+use super::check::{CAPACITY_MAX, TIME_MAX_MS, need_within};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -58,7 +58,7 @@ impl HttpConfig {
     }
 
     /// Whether `timeout_ms` is in its range; other limits are compared with it.
-    pub(super) fn is_timeout_sound(&self) -> bool {
+    pub(super) fn is_timeout_in_range(&self) -> bool {
         TIMEOUT_MS.contains(&self.timeout_ms)
     }
 
@@ -66,7 +66,7 @@ impl HttpConfig {
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         self.check_bytes(need);
         self.check_times(need);
-        need_within(need, "http.requests_max", self.requests_max, 1..=PLACES_MAX);
+        need_within(need, "http.requests_max", self.requests_max, 1..=CAPACITY_MAX);
         need(
             self.connections_max > self.requests_max,
             "http.connections_max must be greater than requests_max, so that health is answered under load",

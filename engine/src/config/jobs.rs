@@ -1,6 +1,6 @@
 //! Settings: jobs and streams.
 
-use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
+use super::check::{CAPACITY_MAX, TIME_MAX_MS, need_within};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -10,7 +10,7 @@ const TIMEOUT_MS: RangeInclusive<u64> = 1_000..=TIME_MAX_MS;
 const BACKOFF_FACTOR_MAX: i64 = 1_000;
 /// The highest `backoff_max_ms`: 30 days.
 const BACKOFF_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
-/// The range of `retention_days`: from the time for which Stripe lists events to 100 years.
+/// The range of `retention_days`: 30 days (how long Stripe lists events) to 100 years.
 const RETENTION_DAYS: RangeInclusive<i64> = 30..=36_500;
 
 /// Jobs and streams.
@@ -40,14 +40,14 @@ pub struct JobsConfig {
 
 impl JobsConfig {
     /// Whether `timeout_ms` is in its range; other limits are compared with it.
-    pub(super) fn is_timeout_sound(&self) -> bool {
+    pub(super) fn is_timeout_in_range(&self) -> bool {
         TIMEOUT_MS.contains(&self.timeout_ms)
     }
 
     /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         let time_max_ms = TIME_MAX_MS.cast_signed();
-        need_within(need, "jobs.workers_max", self.workers_max, 1..=PLACES_MAX);
+        need_within(need, "jobs.workers_max", self.workers_max, 1..=CAPACITY_MAX);
         need_within(need, "jobs.lease_ms", self.lease_ms, 1_000..=time_max_ms);
         need_within(need, "jobs.timeout_ms", self.timeout_ms, TIMEOUT_MS);
         need_within(need, "jobs.backoff_base_ms", self.backoff_base_ms, 1..=time_max_ms);

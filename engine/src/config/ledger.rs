@@ -1,6 +1,6 @@
 //! Settings: customer actors and ledger writers.
 
-use super::check::{PLACES_MAX, TIME_MAX_MS, need_within};
+use super::check::{CAPACITY_MAX, TIME_MAX_MS, need_within};
 use serde::{Deserialize, Serialize};
 
 /// The highest memory limit, in KiB: a TiB.
@@ -50,8 +50,8 @@ impl LedgerConfig {
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
         need_within(need, "ledger.writers", self.writers, 1..=16);
         need_within(need, "ledger.batch_max", self.batch_max, 1..=2_000);
-        need_within(need, "ledger.customer_queue_max", self.customer_queue_max, 1..=PLACES_MAX);
-        need_within(need, "ledger.commands_max", self.commands_max, 1..=PLACES_MAX);
+        need_within(need, "ledger.customer_queue_max", self.customer_queue_max, 1..=CAPACITY_MAX);
+        need_within(need, "ledger.commands_max", self.commands_max, 1..=CAPACITY_MAX);
         need_within(need, "ledger.customers_memory_kib", self.customers_memory_kib, 1..=MEMORY_MAX_KIB);
         need_within(need, "ledger.accounts_memory_kib", self.accounts_memory_kib, 1..=MEMORY_MAX_KIB);
         need_within(need, "ledger.idle_ms", self.idle_ms, 1..=TIME_MAX_MS);

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 /// One given setting, with its section.
 struct Field {
-    /// Its name, after that of its section and a dot.
+    /// `section.name`, or `name` outside of sections.
     key: String,
     tag: Tag,
     dict: Dict,
@@ -25,10 +25,10 @@ pub(super) fn read(figment: &Figment, file: Option<&ConfigFile>) -> (Config, Vec
         return (config, problems);
     }
     // Extraction stops at the first mistake. As every field has a default, each can be read by itself.
-    let (mut sound, mut problems, mut unread) = (Figment::new(), Vec::new(), Vec::new());
+    let (mut readable, mut problems, mut unread) = (Figment::new(), Vec::new(), Vec::new());
     for field in fields(figment) {
         match problem_of(figment, file, &field) {
-            None => sound = sound.merge(Serialized::defaults(field.dict)),
+            None => readable = readable.merge(Serialized::defaults(field.dict)),
             Some(problem) => {
                 problems.push(problem);
                 unread.push(field.key);
@@ -40,7 +40,7 @@ pub(super) fn read(figment: &Figment, file: Option<&ConfigFile>) -> (Config, Vec
     if problems.is_empty() {
         problems.push("the configuration cannot be read".to_owned());
     }
-    let config: Config = sound.extract().unwrap_or_default();
+    let config: Config = readable.extract().unwrap_or_default();
     let was_read = |problem: &String| !unread.iter().any(|key| concerns(problem, key));
     problems.extend(problems_of(&config).into_iter().filter(was_read));
     (config, problems)
@@ -67,9 +67,9 @@ fn fields(figment: &Figment) -> Vec<Field> {
     let mut fields = Vec::new();
     for (name, value) in figment.data().unwrap_or_default().into_values().flatten() {
         match value {
-            Value::Dict(of_section, section) => fields.extend(section.into_iter().map(|(field, value)| {
+            Value::Dict(section_tag, section) => fields.extend(section.into_iter().map(|(field, value)| {
                 let (key, tag) = (format!("{name}.{field}"), value.tag());
-                let section = Value::Dict(of_section, Dict::from([(field, value)]));
+                let section = Value::Dict(section_tag, Dict::from([(field, value)]));
                 Field { key, tag, dict: Dict::from([(name.clone(), section)]) }
             })),
             value => fields.push(Field { key: name.clone(), tag: value.tag(), dict: Dict::from([(name, value)]) }),

@@ -49,7 +49,7 @@ pub struct StripeConfig {
 
 /// The window of reconciliations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reach {
+pub struct ReconcileWindow {
     /// The window of the first run.
     pub first_ms: i64,
     /// Younger objects and events are left to their webhooks.
@@ -58,8 +58,11 @@ pub struct Reach {
 
 impl StripeConfig {
     /// The window of reconciliations.
-    pub fn reconcile_reach(&self) -> Reach {
-        Reach { first_ms: self.reconcile_days * 24 * 60 * 60 * 1_000, grace_ms: self.reconcile_grace_s * 1_000 }
+    pub fn reconcile_window(&self) -> ReconcileWindow {
+        ReconcileWindow {
+            first_ms: self.reconcile_days * 24 * 60 * 60 * 1_000,
+            grace_ms: self.reconcile_grace_s * 1_000,
+        }
     }
 }
 

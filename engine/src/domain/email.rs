@@ -17,7 +17,8 @@ use email_address::{EmailAddress, Options};
 pub const EMAIL_LEN_MAX: usize = 254;
 
 /// Gmail's domains, which share their mailboxes (Gmail's help: "Dots don't matter in Gmail addresses").
-const GMAIL: [&str; 2] = ["gmail.com", "googlemail.com"];
+const GMAIL_DOMAINS: [&str; 2] = [GMAIL, "googlemail.com"];
+const GMAIL: &str = "gmail.com";
 
 /// A valid e-mail address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +69,8 @@ impl Email {
         let (local, domain) = self.parts();
         // An address that begins with + has no tag, since nothing would be left.
         let name = local.split('+').next().filter(|name| !name.is_empty()).unwrap_or(local);
-        if GMAIL.contains(&domain) {
-            return format!("{}@{}", name.replace('.', ""), GMAIL[0]);
+        if GMAIL_DOMAINS.contains(&domain) {
+            return format!("{}@{}", name.replace('.', ""), GMAIL);
         }
         format!("{name}@{domain}")
     }

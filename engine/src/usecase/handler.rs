@@ -33,25 +33,25 @@ use tokio::time::Instant;
 
 /// Jobs deleted by one run of the retention.
 const RETENTION_BATCH: u64 = 1_000;
-/// Streams looked through in one transaction …
+/// Streams checked in one transaction.
 const SWEEP_BATCH: u64 = 1_000;
-/// … and so often in one run of the retention.
+/// Maximum number of such transactions in one run of the retention.
 const SWEEP_BATCHES_MAX: usize = 20;
-/// While there is more to delete, the retention rests between two runs for as many times as long as a run took …
+/// The rest after a run that leaves more to delete, as a multiple of the run's duration.
 const DELETING_REST: u32 = 4;
-/// … and while it only looks through streams. Nobody waits for that, and it costs everybody else at most a fiftieth of
-/// a connection's time.
+/// The rest after a run that only checked streams, as a multiple of the run's duration. Nobody waits for that, so it may
+/// take at most a fiftieth of a connection's time.
 const SWEEPING_REST: u32 = 50;
-/// The shortest rest.
+/// The shortest rest of the retention.
 const RETENTION_REST_MIN_MS: i64 = 100;
-/// A rate limit is forgotten this long after its last window, so that clocks that differ do no harm.
+/// How long the rows of a rate limit are kept after its last window, in case nodes' clocks differ.
 const RATE_LIMIT_SLACK_MS: i64 = 60 * 60 * 1_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// A job of a kind that no node has known for this long is dead.
+/// How long a job whose kind this version does not know waits before it is dead.
 const UNKNOWN_FOR_MS: i64 = 7 * DAY_MS;
-/// The shortest wait between two looks at such a job.
+/// The shortest wait between two checks of such a job.
 const UNKNOWN_WAIT_MIN_MS: i64 = 60 * 1_000;
-/// The longest.
+/// The longest wait between two checks of such a job.
 const UNKNOWN_WAIT_MAX_MS: i64 = 60 * 60 * 1_000;
 
 /// What handlers work with.
@@ -59,31 +59,31 @@ const UNKNOWN_WAIT_MAX_MS: i64 = 60 * 60 * 1_000;
 pub struct Deps {
     /// The database.
     pub db: Db,
-    /// This process.
+    /// The name of this process.
     pub node: String,
     /// What makes a price Pro's.
     pub pro: ProPrice,
     /// Credits for every paid period of Pro.
     pub pro_credits: Credits,
-    /// Numbers of the business.
+    /// Settings for credits.
     pub credits: CreditsConfig,
-    /// What the plans of GitHub Marketplace are.
+    /// Settings for GitHub Marketplace.
     pub marketplace: MarketplaceConfig,
-    /// The way to Stripe.
+    /// The client of Stripe.
     pub stripe: Gateway,
-    /// How long whoever asks for an operation waits for its end before it is told to poll.
+    /// How long a request waits for its operation's end before it is answered with a hint to poll.
     pub answer_wait_ms: i64,
-    /// How long a call that failed at Stripe may still turn out to have been carried out.
+    /// How long after a failed call to Stripe its effects may still show up.
     pub doubt_ms: i64,
-    /// What mail is made and sent with.
+    /// Composes and sends mails.
     pub mail: Mailer,
     /// Whether events of live mode are expected.
     pub livemode: bool,
-    /// What Stripe made or told of within this time, a reconciliation leaves to its event.
+    /// A reconciliation leaves younger objects and events to their webhooks.
     pub reconcile_grace_ms: i64,
     /// How long ended jobs are kept.
     pub retention_days: i64,
-    /// A handler is only tried: it changes nothing at Stripe either.
+    /// Whether a handler only tries a job, so that it must change nothing at Stripe.
     pub is_dry_run: bool,
 }
 
@@ -96,7 +96,7 @@ pub struct Claimed {
     pub epoch: i64,
     /// When the work began.
     pub started_at_ms: TimeMs,
-    /// The event's bytes, if the job processes one; of a Stripe event until `gather` has read them.
+    /// The event's bytes, if the job processes one. `gather` takes those of a Stripe event.
     pub payload: Option<Vec<u8>>,
     /// The type under which that event is stored.
     pub event_type: Option<String>,
@@ -113,9 +113,9 @@ impl Claimed {
 
 /// Why a handler cannot go on.
 enum Failure {
-    /// Stripe could not be asked, or refused.
+    /// A call to Stripe failed or was refused.
     Stripe(StripeError),
-    /// Our side.
+    /// An error of ours, such as no database.
     Engine(Error),
 }
 
@@ -140,7 +140,7 @@ struct AccountArgs {
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 struct RetentionArgs {
-    /// The streams up to this one are looked through.
+    /// The last stream that was checked.
     streams_upto: String,
 }
 
@@ -168,7 +168,7 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
         Some(JobKind::MarketplaceSettle) => marketplace::settle(deps, claimed, now_ms).await,
         Some(JobKind::StripeCustomer) => stripe_customer::run(deps, claimed, now_ms).await,
         Some(JobKind::StripeReconcile) => Box::pin(reconcile::run(deps, claimed, now_ms)).await,
-        // Nodes of the release before m0018 make them; now the sweep settles what is due.
+        // Only nodes of the release before m0018 create such jobs; today the sweep settles due accounts.
         Some(JobKind::AccountSettle) => {
             let customer_id = CustomerId::trusted(args::<AccountArgs>(claimed)?.customer);
             let ledger = Some((customer_id, Command::settle()));
@@ -184,23 +184,23 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
     }
 }
 
-/// A kind of another version: during a rolling deploy nodes of both work, and one of the other will
-/// come by. The wait is as long as it has waited already, within bounds: a deploy costs it no more than the
-/// same time again, and one that is nobody's does not fill the table of attempts.
+/// Snoozes a job whose kind only another version knows: during a rolling deploy, a node of that version will claim it.
+/// The wait is the job's age, within bounds. So a deploy at most doubles the job's delay, and a job that no node knows
+/// does not fill the table of attempts.
 fn unknown_kind(job: &Job, now_ms: TimeMs) -> Outcome {
-    static TOLD: Once = Once::new();
+    static WARNED: Once = Once::new();
     let age_ms = now_ms - job.created_at_ms;
     if age_ms >= UNKNOWN_FOR_MS {
         return Outcome::Dead { reason: format!("this version knows no job of kind {}", job.kind) };
     }
-    TOLD.call_once(|| {
+    WARNED.call_once(|| {
         let (id, kind) = (&job.id, &job.kind);
         tracing::warn!(job.id = %id, kind, "this version does not know a kind of job; such jobs wait for one that does");
     });
     Outcome::Snooze { until_ms: now_ms + age_ms.clamp(UNKNOWN_WAIT_MIN_MS, UNKNOWN_WAIT_MAX_MS) }
 }
 
-/// What else changes when a job dies, however it came to that.
+/// The further changes when a job dies, whatever the reason.
 pub fn after_death(claimed: &Claimed) -> Vec<Effect> {
     match (JobKind::parse(&claimed.job.kind), args::<ReplayArgs>(claimed)) {
         (Some(JobKind::ReplayRun), Ok(ReplayArgs { replay })) => vec![replay::after_death(ReplayId::trusted(replay))],
@@ -208,7 +208,7 @@ pub fn after_death(claimed: &Claimed) -> Vec<Effect> {
     }
 }
 
-/// When a run of the retention that began at `now_ms` and took so long is followed by the next one.
+/// Snoozes the retention until its next run: after the run that began at `now_ms`, and a rest of `times` its duration.
 fn after_rest(took: Duration, times: u32, now_ms: TimeMs) -> Outcome {
     let both_ms = i64::try_from(took.saturating_mul(times + 1).as_millis()).unwrap_or(i64::MAX);
     Outcome::Snooze { until_ms: now_ms.saturating_add(both_ms.max(RETENTION_REST_MIN_MS)) }
@@ -229,8 +229,7 @@ async fn retention(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ver
     sweep_streams(deps, claimed, now_ms).await
 }
 
-/// Looks through the streams for those that are not used any more, a part at a time: where it is, is kept in the
-/// job's arguments.
+/// Deletes streams that are no longer used, some in each run. The job's arguments have the last stream that was checked.
 async fn sweep_streams(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let mut args: RetentionArgs = args(claimed)?;
     let began = Instant::now();
@@ -277,11 +276,11 @@ mod tests {
     #[test]
     fn the_retention_rests_in_proportion_to_the_work_it_did() {
         let next = |ms: u64, times: u32| after_rest(Duration::from_millis(ms), times, 1_000);
-        let at = |until_ms: i64| Outcome::Snooze { until_ms };
-        assert_eq!(next(80, SWEEPING_REST), at(1_000 + 80 * 51));
-        assert_eq!(next(60, DELETING_REST), at(1_000 + 60 * 5));
-        assert_eq!(next(0, SWEEPING_REST), at(1_000 + RETENTION_REST_MIN_MS));
-        assert_eq!(after_rest(Duration::MAX, SWEEPING_REST, 1_000), at(i64::MAX));
+        let snooze_until = |until_ms: i64| Outcome::Snooze { until_ms };
+        assert_eq!(next(80, SWEEPING_REST), snooze_until(1_000 + 80 * 51));
+        assert_eq!(next(60, DELETING_REST), snooze_until(1_000 + 60 * 5));
+        assert_eq!(next(0, SWEEPING_REST), snooze_until(1_000 + RETENTION_REST_MIN_MS));
+        assert_eq!(after_rest(Duration::MAX, SWEEPING_REST, 1_000), snooze_until(i64::MAX));
     }
 
     #[test]
@@ -290,7 +289,7 @@ mod tests {
         let waits = |age_ms: i64, for_ms: i64| {
             assert_eq!(looked_at(age_ms), Outcome::Snooze { until_ms: 5 + age_ms + for_ms }, "{age_ms}");
         };
-        // A clock behind the one that made it, at once, a while later, much later.
+        // Checked by a clock that is behind, at once, a while later, much later.
         waits(-1_000, UNKNOWN_WAIT_MIN_MS);
         waits(0, UNKNOWN_WAIT_MIN_MS);
         waits(10 * UNKNOWN_WAIT_MIN_MS, 10 * UNKNOWN_WAIT_MIN_MS);

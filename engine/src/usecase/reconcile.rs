@@ -1,7 +1,7 @@
 //! Requests a reconciliation with Stripe: its window, and its record with its job.
 
 use crate::clock::TimeMs;
-use crate::config::Reach;
+use crate::config::ReconcileWindow;
 use crate::domain::audit::Audit;
 use crate::domain::idempotency::check_same_request;
 use crate::domain::job::{JobKind, NewJob, Wake};
@@ -49,7 +49,7 @@ pub struct BegunRun {
 ///
 /// # Errors
 /// `invalid_window`; `reconciliation_running` while another one is under way; [`Refusal::KeyReused`].
-pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs) -> Result<BegunRun> {
+pub async fn begin(db: &Db, new: NewReconciliation, window: ReconcileWindow, now_ms: TimeMs) -> Result<BegunRun> {
     if new.window_ms.is_some_and(|window_ms| !(1..=WINDOW_MAX_MS).contains(&window_ms)) {
         return Err(Error::invalid("invalid_window", "a reconciliation looks back at most 30 days"));
     }
@@ -61,7 +61,7 @@ pub async fn begin(db: &Db, new: NewReconciliation, reach: Reach, now_ms: TimeMs
         return repeat_begun(run, &new.request_hash);
     }
     let before = rows::reconciliation_last_whole(&tx).await?.as_ref().map(PreviousRun::of);
-    let (run, work) = plan_run(new, before, reach, now_ms);
+    let (run, work) = plan_run(new, before, window, now_ms);
     if !rows::reconciliation_insert(&tx, &run).await? {
         tx.rollback().await?;
         // The same request may have arrived twice at once, and the other one was first.
@@ -117,11 +117,11 @@ fn repeat_begun(run: Reconciliation, request_hash: &str) -> Result<BegunRun> {
 fn plan_run(
     new: NewReconciliation,
     before: Option<PreviousRun>,
-    reach: Reach,
+    window: ReconcileWindow,
     now_ms: TimeMs,
 ) -> (Reconciliation, NewJob) {
-    let due_since_ms = window_since_ms(None, before, reach.first_ms, now_ms);
-    let since_ms = window_since_ms(new.window_ms, before, reach.first_ms, now_ms);
+    let due_since_ms = window_since_ms(None, before, window.first_ms, now_ms);
+    let since_ms = window_since_ms(new.window_ms, before, window.first_ms, now_ms);
     let id = ReconciliationId::new();
     let mut work = NewJob::new(JobKind::StripeReconcile, json!({ "reconciliation": id.as_str() }).to_string(), now_ms);
     work.stream_key = Some(STREAM.to_owned());
@@ -130,7 +130,7 @@ fn plan_run(
         state: State::Running,
         repair: new.repair,
         since_ms,
-        until_ms: now_ms - reach.grace_ms,
+        until_ms: now_ms - window.grace_ms,
         moves_next_start: since_ms <= due_since_ms,
         phase: Phase::ALL[0],
         cursor: None,
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn no_grace_is_so_long_that_two_runs_leave_a_gap() {
-        let reach = Reach { first_ms: 3 * DAY_MS, grace_ms: DAY_MS };
+        let window = ReconcileWindow { first_ms: 3 * DAY_MS, grace_ms: DAY_MS };
         let asked = || NewReconciliation {
             window_ms: None,
             repair: true,
@@ -172,8 +172,8 @@ mod tests {
             request_key: String::new(),
             request_hash: String::new(),
         };
-        let (first, _) = plan_run(asked(), None, reach, 50 * DAY_MS);
-        let (second, _) = plan_run(asked(), Some(PreviousRun::of(&first)), reach, 51 * DAY_MS);
+        let (first, _) = plan_run(asked(), None, window, 50 * DAY_MS);
+        let (second, _) = plan_run(asked(), Some(PreviousRun::of(&first)), window, 51 * DAY_MS);
         assert!(second.since_ms < first.until_ms, "{} {}", second.since_ms, first.until_ms);
         assert!(second.moves_next_start);
     }

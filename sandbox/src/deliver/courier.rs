@@ -58,11 +58,11 @@ pub(crate) async fn run(app: Arc<App>, client: reqwest::Client) {
             () = app.changed() => None,
             () = tokio::time::sleep(LOOK_EVERY) => None,
         };
-        if let Some((delivery, is_taken)) = ended {
+        if let Some((delivery, is_accepted)) = ended {
             in_flight.remove(&delivery.id);
             // Blocks, because it flushes the journal to disk.
             let app = app.clone();
-            let recorded = tokio::task::spawn_blocking(move || app.record_delivery(&delivery.id, is_taken)).await;
+            let recorded = tokio::task::spawn_blocking(move || app.record_delivery(&delivery.id, is_accepted)).await;
             if recorded.is_err() {
                 tracing::error!("the result of a delivery could not be recorded");
             }
@@ -74,19 +74,19 @@ fn webhooks(account: &StripeAccount, max: usize, in_flight: &HashSet<String>) ->
     account.due_deliveries(max, in_flight).into_iter().map(|delivery| webhook(account, delivery)).collect()
 }
 
-/// Builds a delivery's request. If its endpoint was deleted it has no URL, and fails.
+/// Builds a delivery's request. If the endpoint was deleted the URL is empty, so that sending it fails.
 fn webhook(account: &StripeAccount, delivery: Delivery) -> WebhookRequest {
     let endpoint = account.copy(&delivery.endpoint);
     let wanted = account.policy.api_version.as_deref().or_else(|| endpoint.opt("api_version"));
     let version = Version::parse(wanted.unwrap_or(&account.api_version)).unwrap_or_default();
     let mut event = account.copy(&delivery.event);
-    shape(account, &mut event, version);
+    render_event(account, &mut event, version);
     let body = serde_json::to_string_pretty(&event).unwrap_or_default();
     WebhookRequest { delivery, url: endpoint.text("url").to_owned(), secret: endpoint.text("secret").to_owned(), body }
 }
 
 /// Renders an event in a version.
-pub(crate) fn shape(account: &StripeAccount, event: &mut Value, version: Version) {
+pub(crate) fn render_event(account: &StripeAccount, event: &mut Value, version: Version) {
     if event.text("object") == "event" {
         legacy_fields::add(account, event, version);
         render(event, version);
@@ -101,12 +101,12 @@ async fn send(client: reqwest::Client, webhook: WebhookRequest) -> (Delivery, bo
         .header("Content-Type", "application/json; charset=utf-8")
         .header("Stripe-Signature", signature)
         .body(webhook.body);
-    let is_taken = match request.send().await {
+    let is_accepted = match request.send().await {
         Ok(answer) => answer.status().is_success(),
         Err(error) => {
             tracing::debug!(error = %error, "a webhook could not be delivered");
             false
         }
     };
-    (webhook.delivery, is_taken)
+    (webhook.delivery, is_accepted)
 }

@@ -3,7 +3,7 @@
 use super::payment_method::usable;
 use super::{invoice_item, payment_intent};
 use crate::account::StripeAccount;
-use crate::billing::{NewInvoice, no_method};
+use crate::billing::{NewInvoice, no_payment_method};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
@@ -162,7 +162,7 @@ pub(crate) fn pay(account: &mut StripeAccount, call: &Call) -> Result<Value, Api
     let named = form.text("payment_method").or_else(|| form.text("source"));
     let method = named.map(|method| usable(account, method, Some("payment_method"))).transpose()?;
     if method.is_none() && account.payer(&invoice).is_none() {
-        return Err(no_method());
+        return Err(no_payment_method());
     }
     let attempt = Attempt { is_off_session: form.flag("off_session")?.unwrap_or(false), is_authenticated: false };
     match account.pay_invoice(&id, method, attempt)? {

@@ -31,7 +31,7 @@ pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, 
         .ok_or_else(|| ApiError::no_such("token", token, Some("card[token]")))?,
         (None, Some(number)) => TestCard::of_number(number).ok_or_else(|| {
             let mut error = ApiError::card("incorrect_number", "Your card number is incorrect.").with_param("number");
-            error.keeps_changes = false;
+            error.commits_changes = false;
             error
         })?,
         (None, None) => return Err(ApiError::missing("card")),
@@ -128,7 +128,7 @@ pub(crate) fn attach_to(account: &mut StripeAccount, id: &str, customer: &str, p
     }
     card_of(&method)?.attach().map_err(|decline| {
         let mut error = decline.error();
-        error.keeps_changes = false;
+        error.commits_changes = false;
         error
     })?;
     account.change(method.id(), json!({ "customer": customer }));

@@ -59,7 +59,7 @@ pub(crate) fn add(account: &mut StripeAccount, customer: &str, token: &str) -> R
     let card = card.ok_or_else(|| ApiError::no_such("token", token, Some("source")))?;
     card.attach().map_err(|decline| {
         let mut error = decline.error();
-        error.keeps_changes = false;
+        error.commits_changes = false;
         error
     })?;
     let mut fields = shape(card);

@@ -2,7 +2,7 @@
 
 use super::plan::Scenario;
 use super::report::Measurement;
-use super::{Attempt, Latencies, memory_mib, run_callers, seed};
+use super::{Attempt, Latencies, memory_mib, run_callers, seed, spread};
 use crate::app::SECRET_KEY;
 use anyhow::Result;
 use bursar_actors::{Role, Runtime, RuntimeOptions};
@@ -47,7 +47,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measurement> {
         move |caller: usize, n: u64| {
             let runtime = runtime.clone();
             async move {
-                let customer = seed::customer_id((n * 7_919 + caller as u64 * 104_729) % customers);
+                let customer = seed::customer_id(spread(caller, n, customers));
                 runtime.customers.apply(&customer, debit(format!("api:{caller}-{n}"))).await?;
                 Ok(Attempt::Done)
             }

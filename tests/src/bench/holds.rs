@@ -3,7 +3,7 @@
 use super::plan::Scenario;
 use super::report::Measurement;
 use super::server::Server;
-use super::{Attempt, http, run_callers, seed};
+use super::{Attempt, http, run_callers, seed, spread};
 use anyhow::{Context, Result};
 
 /// Measures callers that hold a credit and capture it.
@@ -16,7 +16,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     let (client, url) = (reqwest::Client::new(), format!("{}/api/v1/holds", server.base));
     let keys = scenario.customers.min(http::KEYS_MAX);
     let operation = move |caller: usize, n: u64| {
-        let api_key = seed::api_key((n * 7_919 + caller as u64 * 104_729) % keys);
+        let api_key = seed::api_key(spread(caller, n, keys));
         let (client, url) = (client.clone(), url.clone());
         async move {
             let post = |url: String, key: String, body: &'static str| {

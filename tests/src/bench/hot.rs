@@ -3,7 +3,7 @@
 use super::plan::{OTHER_CUSTOMERS, Scenario};
 use super::report::{Measurement, OtherTraffic};
 use super::server::Server;
-use super::{Attempt, http, quantile_ms, run_callers, seed};
+use super::{Attempt, http, quantile_ms, run_callers, seed, spread};
 use anyhow::{Context, Result};
 use bursar_engine::amount::Credits;
 use bursar_engine::infra::store::Db;
@@ -44,7 +44,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     let debit_others = {
         let others = others.clone();
         move |caller: usize, n: u64| {
-            let customer = 1 + (n * 7_919 + caller as u64 * 104_729) % OTHER_CUSTOMERS;
+            let customer = 1 + spread(caller, n, OTHER_CUSTOMERS);
             others.clone().debit(customer, caller, n)
         }
     };

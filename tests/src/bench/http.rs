@@ -3,7 +3,7 @@
 use super::plan::{Scenario, Workload};
 use super::report::Measurement;
 use super::server::Server;
-use super::{Attempt, run_callers, seed};
+use super::{Attempt, run_callers, seed, spread};
 use anyhow::Result;
 use reqwest::{Client, RequestBuilder, Response};
 
@@ -24,7 +24,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     let keys = scenario.customers.min(KEYS_MAX);
     let url = format!("{}/api/v1/usage", server.base);
     let operation = move |caller: usize, n: u64| {
-        let customer = (n * 7_919 + caller as u64 * 104_729) % keys;
+        let customer = spread(caller, n, keys);
         let request = debit(&client, &url, customer, &format!("{caller}-{n}"));
         async move {
             expect_success(request.send().await?).await?;

@@ -2,11 +2,11 @@
 
 use super::plan::Scenario;
 use super::report::Measurement;
-use super::{Attempt, memory_mib, run_callers, seed};
+use super::{Attempt, memory_mib, run_callers, seed, spread};
 use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
-/// Measures it with the same tables, unique key and durability as Bursar.
+/// Measures debits that lock the account's row, on Bursar's tables with its unique key and durability.
 pub async fn run(scenario: &Scenario) -> Result<Measurement> {
     let connections = u32::try_from(scenario.callers)?;
     let db = seed::open(scenario, connections, 0).await?;
@@ -16,7 +16,7 @@ pub async fn run(scenario: &Scenario) -> Result<Measurement> {
         move |caller: usize, n: u64| {
             let db = db.clone();
             async move {
-                let customer = seed::customer_id((n * 7_919 + caller as u64 * 104_729) % customers);
+                let customer = seed::customer_id(spread(caller, n, customers));
                 debit(&db, customer.as_str(), &format!("api:{caller}-{n}")).await?;
                 Ok(Attempt::Done)
             }

@@ -87,7 +87,7 @@ impl Arguments {
     /// The options that apply to any server.
     fn with_options(&self, target: Target) -> Target {
         Target {
-            is_safe: self.safe,
+            only_safe_steps: self.safe,
             email_domain: self.email_domain.clone(),
             marketplace_plan: self.marketplace_plan.clone(),
             numbers: self.numbers,
@@ -153,7 +153,7 @@ fn print_report(arguments: &Arguments, report: &Report) -> Result<bool> {
         std::fs::write(path, junit::xml(report)?).with_context(|| format!("{} cannot be written", path.display()))?;
         say(&format!("JUnit: {}", path.display()));
     }
-    if !report.is_safe || arguments.email_domain.is_some() {
+    if !report.only_safe_steps || arguments.email_domain.is_some() {
         let domain = arguments.email_domain.as_deref().unwrap_or(EMAIL_DOMAIN);
         say(&format!("customers of this run: e2e-{}-…@{domain}", report.run));
     }

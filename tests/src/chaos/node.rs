@@ -162,7 +162,8 @@ impl Node {
         Ok(())
     }
 
-    /// Sends SIGTERM. The process must exit successfully within the limit; returns how long it took.
+    /// Sends SIGTERM and returns how long the process took to exit. The inner error says that it failed, or took longer
+    /// than the limit.
     pub async fn terminate(&self, slot: &mut Slot) -> Result<Result<Duration, String>> {
         let Some(mut running) = slot.running.take() else { return Ok(Ok(Duration::ZERO)) };
         let asked = Instant::now();

@@ -102,7 +102,7 @@ impl Report {
         let more = self.discrepancies.len().saturating_sub(SHOWN_MAX);
         let more = (more > 0).then(|| format!("and {more} more; --json FILE has them all"));
         let kept = self.kept.as_ref().map(|path| format!("logs and data are kept in {}", path.display()));
-        let again = format!(
+        let command = format!(
             "again: chaos --seconds {} --nodes {} --skewed {} --seed {} --backend {}",
             self.seconds,
             self.nodes,
@@ -110,6 +110,6 @@ impl Report {
             self.seed,
             self.backend
         );
-        shown.chain(more).chain(kept).chain([again]).collect()
+        shown.chain(more).chain(kept).chain([command]).collect()
     }
 }

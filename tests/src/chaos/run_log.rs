@@ -60,8 +60,8 @@ impl RunLog {
         let now = Instant::now();
         let began = self.began();
         self.state().lines.push((now, what.to_owned()));
-        let at_s = offset_ms(now, began).div_euclid(100);
-        let text = format!("{} {:>4}.{} s  {what}", self.label, at_s.div_euclid(10), at_s.rem_euclid(10));
+        let at_tenths = offset_ms(now, began).div_euclid(100);
+        let text = format!("{} {:>4}.{} s  {what}", self.label, at_tenths.div_euclid(10), at_tenths.rem_euclid(10));
         self.bar.suspend(|| println!("{text}"));
     }
 

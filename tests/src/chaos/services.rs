@@ -21,9 +21,16 @@ pub struct Services {
     pub database_url: String,
     /// URL of the broker.
     pub amqp_url: String,
-    outages: Mutex<Vec<(Instant, Option<Instant>)>>,
+    outages: Mutex<Vec<Outage>>,
     /// Dropped last, so that the files go after the servers.
     _scratch: ScratchDir,
+}
+
+/// A time when Postgres was down.
+struct Outage {
+    began: Instant,
+    /// `None` while it is down.
+    ended: Option<Instant>,
 }
 
 impl Services {
@@ -47,12 +54,12 @@ impl Services {
 
     /// Crashes Postgres and starts it again after a while.
     pub async fn postgres_restart(&self, down: Duration) -> Result<()> {
-        self.outages().push((Instant::now(), None));
+        self.outages().push(Outage { began: Instant::now(), ended: None });
         run_blocking(&self.postgres, Postgres::kill).await?;
         tokio::time::sleep(down).await;
         run_blocking(&self.postgres, Postgres::start_again).await?;
-        if let Some((_, end)) = self.outages().last_mut() {
-            *end = Some(Instant::now());
+        if let Some(outage) = self.outages().last_mut() {
+            outage.ended = Some(Instant::now());
         }
         Ok(())
     }
@@ -76,7 +83,7 @@ impl Services {
 
     /// Whether Postgres was down at some time between these two.
     pub fn postgres_was_down(&self, from: Instant, to: Instant) -> bool {
-        self.outages().iter().any(|(began, ended)| *began <= to && ended.is_none_or(|ended| ended >= from))
+        self.outages().iter().any(|outage| outage.began <= to && outage.ended.is_none_or(|ended| ended >= from))
     }
 
     /// Copies the servers' logs and a dump of the database into a folder, to investigate a failed run.
@@ -92,7 +99,7 @@ impl Services {
         Ok(())
     }
 
-    fn outages(&self) -> MutexGuard<'_, Vec<(Instant, Option<Instant>)>> {
+    fn outages(&self) -> MutexGuard<'_, Vec<Outage>> {
         self.outages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -34,7 +34,7 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
     }
     let target = &walk.settings.target;
     let secret = match target.github_secret.as_deref() {
-        _ if target.is_safe => Err("makes a purchase: not with --safe"),
+        _ if target.only_safe_steps => Err("makes a purchase: not with --safe"),
         None => Err("signs as GitHub: needs --github-secret"),
         Some(secret) => Ok(secret),
     };

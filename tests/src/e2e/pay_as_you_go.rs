@@ -27,7 +27,7 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
 impl Walk<'_> {
     /// Why test cards cannot be charged; `None` if they can.
     pub fn why_not_charge(&self) -> Option<String> {
-        if self.settings.target.is_safe {
+        if self.settings.target.only_safe_steps {
             return Some("charges a card: not with --safe".to_owned());
         }
         self.settings.stripe.why_not_charge().map(|reason| format!("charges a test card: {reason}"))

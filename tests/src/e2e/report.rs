@@ -89,7 +89,7 @@ pub struct Report {
     /// The run's unique part of addresses and ids.
     pub run: String,
     /// Whether it was the safe subset for production.
-    pub is_safe: bool,
+    pub only_safe_steps: bool,
     /// Which Stripe the server uses.
     pub stripe: StripeMode,
     /// The journeys.
@@ -125,7 +125,7 @@ impl Report {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        let safe = if self.is_safe { ", safe subset" } else { "" };
+        let safe = if self.only_safe_steps { ", safe subset" } else { "" };
         let head = format!("{}, Stripe: {}{safe}, run {}", self.url, self.stripe.as_str(), self.run);
         format!("{head}, {:.1} s\n{}", self.took.as_secs_f64(), table.trim_fmt())
     }
@@ -206,7 +206,7 @@ pub(super) mod tests {
         Report {
             url: "http://127.0.0.1:8080".to_owned(),
             run: "0badcafe".to_owned(),
-            is_safe: false,
+            only_safe_steps: false,
             stripe: StripeMode::Sandbox,
             outcomes: vec![outcome],
             took: Duration::from_secs(2),

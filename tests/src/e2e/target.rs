@@ -19,7 +19,7 @@ pub struct Target {
     /// The address of the server's Stripe sandbox.
     pub sandbox_url: Option<String>,
     /// Only what is safe in production: no charges and no staff requests.
-    pub is_safe: bool,
+    pub only_safe_steps: bool,
     /// Domain of the customers' email addresses.
     pub email_domain: Option<String>,
     /// Name of the GitHub Marketplace plan that is Pro.
@@ -39,7 +39,7 @@ impl Target {
             stripe_webhook_secret: None,
             github_secret: None,
             sandbox_url: None,
-            is_safe: false,
+            only_safe_steps: false,
             email_domain: None,
             marketplace_plan: "Pro".to_owned(),
             numbers: Numbers::default(),

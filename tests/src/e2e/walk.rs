@@ -109,6 +109,6 @@ impl<'a> Walk<'a> {
     /// The admin token, or why staff requests are skipped.
     pub fn admin_token(&self) -> Result<&'a str, &'static str> {
         let token = self.settings.target.admin_token.as_deref();
-        token.filter(|_| !self.settings.target.is_safe).ok_or("needs --admin-token")
+        token.filter(|_| !self.settings.target.only_safe_steps).ok_or("needs --admin-token")
     }
 }

@@ -26,7 +26,7 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
     let unique = walk.unique();
     let target = &walk.settings.target;
     let secret = match target.stripe_webhook_secret.as_deref() {
-        _ if target.is_safe => Err("makes a subscription: not with --safe"),
+        _ if target.only_safe_steps => Err("makes a subscription: not with --safe"),
         _ if walk.settings.stripe == StripeMode::Unknown => Err("GET /health does not say whether Stripe is live"),
         None => Err("signs as Stripe: needs --stripe-webhook-secret"),
         Some(secret) => Ok(secret),

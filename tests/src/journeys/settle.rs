@@ -128,8 +128,8 @@ impl EndOfDay<'_> {
             self.counts.add("reconciliation", "differences found", found["drift"].as_u64().unwrap_or(0));
             problems.extend(self.settle().await?);
         } else {
-            let again = self.stripe.redeliver(None)?;
-            self.counts.add("webhooks", "lost, sent again", again as u64);
+            let redelivered = self.stripe.redeliver(None)?;
+            self.counts.add("webhooks", "lost, sent again", redelivered as u64);
             problems.extend(self.settle().await?);
         }
         self.replay_dead_jobs().await?;

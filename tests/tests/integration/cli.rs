@@ -47,7 +47,7 @@ impl Program {
     }
 
     /// Runs a command that succeeds; returns its output, which is empty only if it says "Nothing found."
-    async fn well(&self, words: &[&str]) -> String {
+    pub(crate) async fn well(&self, words: &[&str]) -> String {
         let ran = run(&self.launch, words).await;
         assert_eq!(ran.code, Some(0), "{words:?}: {ran:?}");
         assert!(!ran.out.trim().is_empty() || ran.err.contains("Nothing found."), "{words:?}: {ran:?}");

@@ -79,7 +79,7 @@ with_backend! {
 
     async fn the_safe_subset_creates_no_customer_and_reports_what_it_skips(backend: Backend) {
         let (app, stripe) = shop(backend).await;
-        let report = walk(Target { is_safe: true, ..target(&app, &stripe) }, &Journey::ALL).await;
+        let report = walk(Target { only_safe_steps: true, ..target(&app, &stripe) }, &Journey::ALL).await;
         assert!(report.is_good(), "{}", report.failures().join("\n"));
         let skips = report.skips();
         assert!(skips.iter().any(|line| line.contains("signup") && line.contains("--email-domain")), "{skips:?}");
@@ -94,7 +94,7 @@ with_backend! {
     async fn with_a_domain_the_safe_subset_signs_one_customer_up_and_charges_nobody(backend: Backend) {
         let (app, stripe) = shop(backend).await;
         let domain = Some("e2e.example.com".to_owned());
-        let safe = Target { is_safe: true, email_domain: domain, ..target(&app, &stripe) };
+        let safe = Target { only_safe_steps: true, email_domain: domain, ..target(&app, &stripe) };
         let report = walk(safe, &Journey::ALL).await;
         assert!(report.is_good(), "{}", report.failures().join("\n"));
         let customers = app.admin("GET", "/admin/v1/customers", None).await.expect(200);

@@ -236,12 +236,12 @@ async fn a_result_committed_after_its_runner_timed_out_counts() {
     wait::until("the runner has given up waiting", || async { (now_ms() > begun + 300).then_some(()) }).await;
     block.rollback().await.unwrap();
     app.event_in_state(stripe::id(&event), "processed").await;
-    let told = async || {
+    let counted = async || {
         let ended = metric(&app, JOB_ATTEMPTS, "kind=\"stripe.event\"");
         let fenced = metric(&app, JOB_FENCED, "");
         (ended + fenced > 0.0).then_some((ended, fenced))
     };
-    assert_eq!(wait::until("the runner has heard of it", told).await, (1.0, 0.0));
+    assert_eq!(wait::until("the attempt is counted", counted).await, (1.0, 0.0));
     assert_eq!(job_of(&app, &event).await.attempt, 1);
     assert_eq!(app.balance(&customer).await, SIGNUP + PERIOD);
     app.verify().await;

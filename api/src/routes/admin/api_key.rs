@@ -93,7 +93,7 @@ impl AdminApiKeyApi {
         body: Json<AdminApiKeyRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
         let id = id.0.parsed()?;
-        // The prefix keeps it apart from the customer's own keys.
+        // The prefix keeps it apart from idempotency keys that the customer itself uses.
         let idempotency_key = format!("admin:{}", input::idempotency_key(&idempotency_key.0)?);
         let hash = input::request_hash("admin_create_api_key", &body.0);
         let request = KeyRequest { idempotency_key: &idempotency_key, hash: &hash };

@@ -15,7 +15,7 @@ use poem_openapi::{Enum, Object};
 /// Maximum number of attempts shown of one job.
 pub(super) const ATTEMPTS_SHOWN_MAX: u64 = 100;
 
-/// Reasons of dead events that no replay changes; docs/errors.md explains them.
+/// Reasons that lie in the event itself, so that a replay would end the same way; docs/errors.md explains them.
 const FINAL_REASONS: [&str; 2] = ["unreadable", "wrong_mode"];
 
 /// The state of a job.
@@ -230,7 +230,7 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
     }
 }
 
-/// Whether a replay ends for the same reason, which lies in the event itself.
+/// Whether a replay would end the same way.
 fn is_final(reason: &str) -> bool {
     FINAL_REASONS.contains(&reason.split(':').next().unwrap_or_default())
 }

@@ -218,7 +218,7 @@ impl AdminMailApi {
 
     /// Send a mail again
     ///
-    /// A mail that was sent or stored is sent again unchanged, as a new mail, which is the answer. A mail that
+    /// A mail that was sent or stored is sent again unchanged, as a new mail. The answer is that new mail. A mail that
     /// failed is tried again. The welcome mail cannot be sent again once it was sent or stored, because its API key
     /// is not kept.
     #[oai(path = "/admin/v1/mails/:id/resend", method = "post", operation_id = "admin_resend_mail", tag = "Tag::Admin")]

@@ -30,9 +30,9 @@ pub struct JobFinish {
     pub stream_key: String,
     /// The epoch of the lease under which the job ran.
     pub epoch: i64,
-    /// The attempt that ends.
+    /// Number of the attempt that ends.
     pub attempt: i64,
-    /// Attempts used up after it.
+    /// Attempts counted once this one has ended; a snooze is not counted.
     pub attempt_after: i64,
     /// The job's new state.
     pub state: JobState,

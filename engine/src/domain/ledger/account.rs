@@ -106,8 +106,8 @@ impl Account {
     }
 
     /// The grants that `credits` would be burned from, starting with those that are `first`. Credits beyond all
-    /// grants are debt and appear in no row.
-    pub fn plan_burn(&self, credits: Credits, first: impl Fn(&OpenGrant) -> bool) -> Vec<Burn> {
+    /// grants are debt and part of no burn.
+    pub fn plan_burn_starting_with(&self, credits: Credits, first: impl Fn(&OpenGrant) -> bool) -> Vec<Burn> {
         let mut left = credits;
         let mut plan = Vec::new();
         let chosen = self.open.grants.iter().filter(|grant| first(grant));

@@ -13,7 +13,7 @@ use crate::ids::HoldId;
 pub struct Decision {
     /// The resulting account.
     pub account: Account,
-    /// Entries to append, in order: first the settled ones, last the command's own.
+    /// Entries to append, in order: first those of expired holds and grants, last the command's own.
     pub entries: Vec<Entry>,
 }
 
@@ -119,9 +119,10 @@ impl Draft {
         Ok(())
     }
 
-    /// Spends valid credits before expired ones. Expired credits exist only where a hold needs them, and a purchase
-    /// made after settling must not spend them: the hold would then rest on bought credits, and the expired ones
-    /// would have had a value.
+    /// Spends valid credits before expired ones. After settling, expired credits remain only under an open hold. A
+    /// debit must not spend them: it would leave the hold to be paid from bought credits, so expired credits would
+    /// have been worth something after all. A purchase is the case in question, because its debit follows its grant
+    /// without settling.
     fn debit(
         &mut self,
         command: &Command,
@@ -131,7 +132,7 @@ impl Draft {
     ) -> Result<(), Refusal> {
         check_amount(amount)?;
         self.check_available(amount)?;
-        let burned = self.account.plan_burn(amount, |grant| !grant.has_expired(self.now_ms));
+        let burned = self.account.plan_burn_starting_with(amount, |grant| !grant.has_expired(self.now_ms));
         self.push(command, kind, (-amount, Credits::ZERO), None, Detail { burned, reason, ..Detail::default() });
         Ok(())
     }
@@ -162,7 +163,7 @@ impl Draft {
         if amount > held {
             return Err(Refusal::CaptureExceedsHold { requested: amount, held });
         }
-        let burned = self.account.plan_burn(amount, |_| true);
+        let burned = self.account.plan_burn_starting_with(amount, |_| true);
         let detail = Detail { burned, ..Detail::default() };
         self.push(command, EntryKind::Capture, (-amount, -held), Some(id), detail);
         Ok(())
@@ -212,7 +213,7 @@ impl Draft {
         if amount <= Credits::ZERO {
             return Err(Refusal::NothingToDo);
         }
-        let burned = self.account.plan_burn(amount, |open| open.seq == grant);
+        let burned = self.account.plan_burn_starting_with(amount, |open| open.seq == grant);
         let detail = Detail { burned, grant: Some(grant), ..Detail::default() };
         self.push(command, EntryKind::ClawBack, (-amount, Credits::ZERO), None, detail);
         Ok(())

@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn after_every_entry_open_grants_make_the_balance_and_open_holds_what_is_held(
+    fn after_every_entry_open_grants_add_up_to_the_balance_and_open_holds_to_what_is_held(
         moves in histories(),
         floor in -5..3_i64,
     ) {
@@ -128,16 +128,17 @@ proptest! {
         for (grant, total) in &history.account.open.clawed {
             let entries = history.entries.iter().filter(|entry| entry.kind == EntryKind::ClawBack);
             let own = entries.filter(|entry| entry.detail.grant == Some(*grant));
-            let again = history.entries.iter().filter(|entry| entry.kind == EntryKind::Grant);
-            let again: Credits = again.filter(|entry| entry.detail.grant == Some(*grant)).map(|entry| entry.amount).sum();
-            let taken = own.map(|entry| -entry.amount).sum::<Credits>() - again;
+            let grants = history.entries.iter().filter(|entry| entry.kind == EntryKind::Grant);
+            let reinstated = grants.filter(|entry| entry.detail.grant == Some(*grant));
+            let reinstated: Credits = reinstated.map(|entry| entry.amount).sum();
+            let taken = own.map(|entry| -entry.amount).sum::<Credits>() - reinstated;
             prop_assert_eq!(taken, *total);
             prop_assert!((Credits(1)..=history.granted(*grant)).contains(&taken));
         }
         for step in &history.steps {
             if let (Op::ClawBack { .. }, Ok(decision)) = (&step.command.op, &step.result) {
-                let again = decide(&decision.account, &step.command, step.now_ms);
-                prop_assert_eq!(again, Err(Refusal::NothingToDo));
+                let repeated = decide(&decision.account, &step.command, step.now_ms);
+                prop_assert_eq!(repeated, Err(Refusal::NothingToDo));
             }
         }
     }
@@ -159,7 +160,7 @@ proptest! {
                 continue;
             }
             let mut order = before.open.grants.clone();
-            // Expired credits back holds; only the end of a hold spends them before others.
+            // Expired credits only back holds: a capture burns them in the usual order, everything else burns them last.
             let is_last = |grant: &OpenGrant| entry.kind != EntryKind::Capture && grant.has_expired(entry.created_at_ms);
             order.sort_by_key(|grant| {
                 (is_last(grant), grant.expires_at_ms.is_none(), grant.expires_at_ms, grant.kind, grant.seq)
@@ -194,17 +195,17 @@ proptest! {
             if !matches!(entry.kind, EntryKind::Debit | EntryKind::Adjust | EntryKind::Hold) {
                 continue;
             }
-            let ended = |grant: &&OpenGrant| grant.expires_at_ms.is_some_and(|at| at <= entry.created_at_ms);
-            let ended: Vec<i64> = before.open.grants.iter().filter(ended).map(|grant| grant.seq).collect();
-            prop_assert!(entry.detail.burned.iter().all(|burn| !ended.contains(&burn.grant)));
-            // A purchase is spent at once: the credits that a hold needed before are still there.
+            let has_expired = |grant: &&OpenGrant| grant.expires_at_ms.is_some_and(|at| at <= entry.created_at_ms);
+            let expired: Vec<i64> = before.open.grants.iter().filter(has_expired).map(|grant| grant.seq).collect();
+            prop_assert!(entry.detail.burned.iter().all(|burn| !expired.contains(&burn.grant)));
+            // The debit of a purchase follows its grant without settling, so credits that expired under a hold remain.
             let is_of_a_purchase = entry.idempotency_key.as_ref().is_some_and(|key| key.starts_with("spend:"));
-            prop_assert!(is_of_a_purchase || ended.is_empty());
+            prop_assert!(is_of_a_purchase || expired.is_empty());
         }
     }
 
     #[test]
-    fn credits_of_a_purchase_that_are_not_spent_free_ended_ones_from_their_hold(
+    fn a_hold_rests_on_bought_credits_that_are_left_before_expired_ones(
         moves in histories_without_claw_backs(),
         floor in 0..3_i64,
     ) {
@@ -214,8 +215,8 @@ proptest! {
                 Ok(settled) => settled.account,
                 Err(_) => decision.account.clone(),
             };
-            let ended = settled.open.grants.iter().filter(|grant| grant.has_expired(step.now_ms));
-            prop_assert!(ended.count() == 0 || settled.available() <= Credits::ZERO);
+            let expired = settled.open.grants.iter().filter(|grant| grant.has_expired(step.now_ms));
+            prop_assert!(expired.count() == 0 || settled.available() <= Credits::ZERO);
         }
     }
 

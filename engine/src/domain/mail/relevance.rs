@@ -142,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn low_credits_are_told_only_while_they_are_low() {
-        let told = |balance| {
+    fn a_mail_about_low_credits_is_relevant_only_while_they_are_low() {
+        let is_relevant = |balance| {
             let facts = MailFacts { balance: Credits(balance), ..trial() };
             check_relevance(Template::LowCredit, &facts, 0).is_ok()
         };
-        assert!(told(1) && told(0) && told(-3));
-        assert!(!told(2));
+        assert!(is_relevant(1) && is_relevant(0) && is_relevant(-3));
+        assert!(!is_relevant(2));
     }
 
     #[test]

@@ -122,7 +122,7 @@ mod tests {
         Account { balance: Credits(balance), ..Account::default() }
     }
 
-    fn told(customer: &Customer, account: &Account, pro: Option<&Subscription>) -> Vec<(&'static str, String)> {
+    fn warned(customer: &Customer, account: &Account, pro: Option<&Subscription>) -> Vec<(&'static str, String)> {
         let warnings = warnings(customer, account, pro, &CreditsConfig::default(), NOW_MS);
         warnings.into_iter().map(|warning| (warning.code, warning.message)).collect()
     }
@@ -133,28 +133,28 @@ mod tests {
 
     #[test]
     fn with_credits_to_spare_and_nothing_due_there_is_nothing_to_tell() {
-        assert_eq!(told(&customer(Plan::Trial, false), &account(2), None), []);
-        assert_eq!(told(&customer(Plan::Pro, true), &account(60), Some(&pro())), []);
+        assert_eq!(warned(&customer(Plan::Trial, false), &account(2), None), []);
+        assert_eq!(warned(&customer(Plan::Pro, true), &account(60), Some(&pro())), []);
     }
 
     #[test]
     fn low_credits_are_told_with_the_next_price_of_the_plan_or_with_what_to_do() {
         let trial = customer(Plan::Trial, false);
         let low = "You have 1 fix credit left. Add billing to continue.";
-        assert_eq!(told(&trial, &account(1), None), [("low_credits", low.to_owned())]);
+        assert_eq!(warned(&trial, &account(1), None), [("low_credits", low.to_owned())]);
         let none = "You have no fix credits left. Add billing to continue.";
-        assert_eq!(told(&trial, &account(0), None), [("no_credits", none.to_owned())]);
+        assert_eq!(warned(&trial, &account(0), None), [("no_credits", none.to_owned())]);
         let priced = "You have 1 fix credit left. The next fix after that costs $15.00.";
-        assert_eq!(told(&customer(Plan::Pro, true), &account(1), Some(&pro())), [("low_credits", priced.to_owned())]);
+        assert_eq!(warned(&customer(Plan::Pro, true), &account(1), Some(&pro())), [("low_credits", priced.to_owned())]);
         let priced = "You have no fix credits left. The next fix costs $29.00.";
-        assert_eq!(told(&customer(Plan::PayAsYouGo, true), &account(0), None), [("no_credits", priced.to_owned())]);
-        assert_eq!(told(&trial, &account(-2), None)[0].0, "credits_owed");
+        assert_eq!(warned(&customer(Plan::PayAsYouGo, true), &account(0), None), [("no_credits", priced.to_owned())]);
+        assert_eq!(warned(&trial, &account(-2), None)[0].0, "credits_owed");
     }
 
     #[test]
     fn what_holds_reserve_is_not_left() {
         let held = Account { held: Credits(4), ..account(5) };
-        assert_eq!(told(&customer(Plan::Trial, false), &held, None)[0].0, "low_credits");
+        assert_eq!(warned(&customer(Plan::Trial, false), &held, None)[0].0, "low_credits");
     }
 
     #[test]
@@ -167,8 +167,8 @@ mod tests {
         };
         let expected = "A payment for Pro is missing since 2026-11-30 (Your card was declined). You keep your credits \
                         and get new ones once it is paid. Pay the open invoice, or add another payment method.";
-        let told = told(&customer(Plan::Pro, true), &account(9), Some(&late));
-        assert_eq!(told, [("payment_past_due", expected.to_owned())]);
+        let warned = warned(&customer(Plan::Pro, true), &account(9), Some(&late));
+        assert_eq!(warned, [("payment_past_due", expected.to_owned())]);
     }
 
     #[test]
@@ -176,10 +176,10 @@ mod tests {
         let ends = Subscription { cancel_at_period_end: true, ..pro() };
         let words = "Pro lasts until 2026-12-20 and is not renewed.";
         let without_card = customer(Plan::Pro, false);
-        assert_eq!(told(&without_card, &account(9), Some(&ends)), [("subscription_ends", words.to_owned())]);
-        assert_eq!(told(&without_card, &account(9), Some(&pro()))[0].0, "payment_method_missing");
+        assert_eq!(warned(&without_card, &account(9), Some(&ends)), [("subscription_ends", words.to_owned())]);
+        assert_eq!(warned(&without_card, &account(9), Some(&pro()))[0].0, "payment_method_missing");
         let over = Subscription { ended_at_ms: Some(NOW_MS), ..ends };
-        assert_eq!(told(&without_card, &account(9), Some(&over)), []);
+        assert_eq!(warned(&without_card, &account(9), Some(&over)), []);
     }
 
     #[test]
@@ -193,12 +193,12 @@ mod tests {
         let mut account = account(9);
         account.open.grants = vec![grant(8, 4)];
         let customer = customer(Plan::Trial, false);
-        assert_eq!(told(&customer, &account, None), []);
+        assert_eq!(warned(&customer, &account, None), []);
         account.open.grants.insert(0, grant(7, 1));
         let one = "1 fix credit expires on 2026-12-07 unless it is spent.";
-        assert_eq!(told(&customer, &account, None), [("credits_expiring", one.to_owned())]);
+        assert_eq!(warned(&customer, &account, None), [("credits_expiring", one.to_owned())]);
         account.open.grants.insert(0, grant(2, 3));
-        let (code, words) = told(&customer, &account, None).remove(0);
+        let (code, words) = warned(&customer, &account, None).remove(0);
         assert_eq!(code, "credits_expiring");
         assert!(words.starts_with("4 fix credits expire within a week, the first of them on 2026-12-02"), "{words}");
     }

@@ -61,7 +61,7 @@ impl Delivered {
     }
 
     /// Leaves the message unacknowledged: the broker delivers it again once this process has gone.
-    pub fn leave(mut self) {
+    pub fn leave_unacknowledged(mut self) {
         self.acker = None;
     }
 }

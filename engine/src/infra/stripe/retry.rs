@@ -36,7 +36,7 @@ impl RetryPolicy {
             // and a stored failure does not change.
             (StripeError::Declined(_) | StripeError::AuthenticationRequired(_) | StripeError::KeyReused { .. }, _)
             | (StripeError::Unknown { is_stored: true, .. }, _) => false,
-            (_, Some(told)) => told,
+            (_, Some(hints)) => hints,
             (error, None) => error.is_retryable(),
         };
         if !retryable || tries >= self.tries_max {
@@ -46,8 +46,8 @@ impl RetryPolicy {
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let own = (grown as f64 * (1.0 - jitter.clamp(0.0, 1.0) / 2.0)) as u64;
         match hints.retry_after_ms {
-            Some(told) if told > self.wait_max_ms => None,
-            Some(told) => Some(told.max(own)),
+            Some(hints) if hints > self.wait_max_ms => None,
+            Some(hints) => Some(hints.max(own)),
             None => Some(own),
         }
     }
@@ -88,9 +88,9 @@ mod tests {
 
     #[test]
     fn retry_after_is_honoured_and_one_beyond_the_bound_ends_the_tries() {
-        let told = |ms| Hints { retry_after_ms: Some(ms), ..Hints::default() };
-        assert_eq!(POLICY.wait_ms(&unknown(), told(2_000), 1, 0.0), Some(2_000));
-        assert_eq!(POLICY.wait_ms(&unknown(), told(60_000), 1, 0.0), None);
+        let hints = |ms| Hints { retry_after_ms: Some(ms), ..Hints::default() };
+        assert_eq!(POLICY.wait_ms(&unknown(), hints(2_000), 1, 0.0), Some(2_000));
+        assert_eq!(POLICY.wait_ms(&unknown(), hints(60_000), 1, 0.0), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::usecase::handler::Claimed;
 /// How long to wait for a connection to the server to become free.
 const BUSY_MS: i64 = 1_000;
 
-/// What is sent, and what is kept of it.
+/// A mail as it is sent, and the copy that is kept, in which the API key is masked.
 struct Composed {
     sent: Rendered,
     kept: Rendered,
@@ -31,7 +31,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let args: MailArgs = args(claimed)?;
     let id = MailId::of(&claimed.job.id);
     if mail::mail_kept(deps.db.read(), &id).await?.is_some() {
-        // Its job was replayed: to send it again is a mail of its own.
+        // The mail was sent and its job was replayed. Sending it again takes a new mail.
         return Ok(Outcome::Done.into());
     }
     let Some(customer) = customer::customer_find(deps.db.read(), &args.customer).await? else {
@@ -43,11 +43,11 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     };
     let composed = match composed {
         Ok(composed) => composed,
-        // The key is kept: a person may set the cause right and replay the job.
+        // The API key is kept, because a person may correct the cause and replay the job.
         Err(outcome @ Outcome::Dead { .. }) => return Ok(outcome.into()),
         Err(outcome) => return Ok(end(claimed, args, outcome)),
     };
-    // An address of before today's checks goes as it is: only the server decides.
+    // An address that was accepted before today's checks is used as it is; the mail server decides.
     let recipient = Email::parse(&customer.email).map_or_else(|_| customer.email.clone(), |email| email.deliverable());
     let letter = Letter { id: id.clone(), recipient, rendered: composed.sent, now_ms };
     let state = match deps.mail.send(&letter).await {
@@ -77,7 +77,7 @@ fn cancel(reason: &str) -> Outcome {
     Outcome::Cancel { reason: reason.to_owned() }
 }
 
-/// The end of a job that will not need its API key any more: it is forgotten with it.
+/// Ends a job and deletes the API key from its arguments.
 fn end(claimed: &Claimed, args: MailArgs, outcome: Outcome) -> Verdict {
     let mut verdict: Verdict = outcome.into();
     if args.sealed_key.is_some() {
@@ -87,7 +87,7 @@ fn end(claimed: &Claimed, args: MailArgs, outcome: Outcome) -> Verdict {
     verdict
 }
 
-/// A mail as it was kept.
+/// Repeats a mail from its kept copy.
 async fn repeated(deps: &Deps, first: &MailId) -> Result<Result<Composed, Outcome>> {
     Ok(match mail::mail_kept(deps.db.read(), first).await? {
         Some((_, kept)) => Ok(Composed { sent: kept.clone(), kept }),
@@ -95,7 +95,7 @@ async fn repeated(deps: &Deps, first: &MailId) -> Result<Result<Composed, Outcom
     })
 }
 
-/// A mail from its template, if it still makes sense.
+/// Composes a mail from its template, if it is still relevant.
 async fn composed(
     deps: &Deps,
     args: &MailArgs,
@@ -127,7 +127,7 @@ async fn composed(
     Ok(Ok(Composed { sent: render(args.template, &params, branding)?, kept }))
 }
 
-/// What the mail of this template is decided from; what it does not ask for is not looked up.
+/// The facts that decide whether the mail is relevant. Those that its template does not need are not looked up.
 async fn facts(
     deps: &Deps,
     args: &MailArgs,
@@ -161,11 +161,11 @@ async fn subscription_status(deps: &Deps, args: &MailArgs, customer: &Customer) 
     Ok(all.find(|one| meant.is_none_or(|meant| one.id == meant)).map(|one| one.status))
 }
 
-/// Whether a purchase no longer stands where the mail about it says.
+/// Whether a purchase has moved on from the state that the mail is about.
 async fn went_on(deps: &Deps, template: Template, purchase: &Purchase, now_ms: TimeMs) -> Result<bool> {
-    let told = if template == Template::ActionRequired { State::RequiresAction } else { State::Failed };
+    let mailed = if template == Template::ActionRequired { State::RequiresAction } else { State::Failed };
     let found = operation::operation_find(deps.db.read(), &purchase.operation).await?;
-    let Some(found) = found.filter(|found| found.state == told && found.round == purchase.round) else {
+    let Some(found) = found.filter(|found| found.state == mailed && found.round == purchase.round) else {
         return Ok(true);
     };
     let is_over = purchase.until_ms.is_some_and(|until_ms| until_ms <= now_ms);

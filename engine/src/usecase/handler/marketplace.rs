@@ -1,4 +1,4 @@
-//! Purchases on GitHub Marketplace: what GitHub tells of them, and what becomes due.
+//! Purchases on GitHub Marketplace: GitHub's events about them, and settling them when credits or changes are due.
 
 use super::{Deps, args};
 use crate::clock::TimeMs;
@@ -35,7 +35,7 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
     let customer = owner(deps, &account).await?;
     let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), terms(deps), now_ms);
     if plan.is_none() && !matches!(said.action, Action::Cancelled | Action::PendingChangeCancelled) {
-        // It is kept all the same, without effect; a replay goes on from there.
+        // The change is stored although it has no effect yet: a replay applies it once the plan is configured.
         verdict.outcome = Outcome::Dead {
             reason: format!(
                 "plan_unknown: the configuration marketplace.plans does not say what the plan {} ({}) is",
@@ -54,11 +54,11 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
     Ok(verdict)
 }
 
-/// Has an account settled: at once, if the job stands in the account's stream; else its day has come, and
-/// now it goes there.
+/// Settles an account if the job is in the account's stream. Otherwise its day has come, and it inserts a job into that
+/// stream.
 pub(super) async fn settle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let SettleArgs { github_account_id: id, correction } = args(claimed)?;
-    // The day that it was made for has come, even if this node's clock is behind that of whoever saw it come.
+    // The job's day has come, even if this node's clock is behind that of the node that announced it.
     let now_ms = now_ms.max(claimed.job.run_at_ms);
     let mut job = settle_job(id, now_ms);
     if job.stream_key.as_deref() != Some(&claimed.job.stream_key) {

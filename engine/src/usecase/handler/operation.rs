@@ -1,10 +1,8 @@
-//! Carries out operations: one call to Stripe after the other, each under its own key, and what the
-//! answers mean.
+//! Carries out operations: makes calls to Stripe one after another, each under its own key, and interprets the answers.
 //!
-//! Whatever Stripe answered is turned into the operation's state by a pure function; a crash before
-//! that is committed is followed by the same call under the same key. After an answer that leaves
-//! the outcome open, and once the key may be forgotten, Stripe is asked what it has before anything
-//! is tried again.
+//! A pure function turns Stripe's answer into the operation's state. After a crash before that is committed, the same
+//! call is repeated under the same key. After an answer that leaves the outcome open, and once Stripe may have forgotten
+//! the key, Stripe is asked what it has before the call is repeated.
 
 mod payment_method;
 mod subscription;
@@ -28,16 +26,16 @@ use crate::metric;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-/// How often an operation looks again whether its customer has a Stripe customer by now.
+/// Wait between checks whether the customer has a Stripe customer yet.
 const CUSTOMER_WAIT_MS: i64 = 300;
-/// For how long it looks that often.
+/// How long it is checked that often; later checks are retries with backoff.
 const CUSTOMER_WAIT_FOR_MS: i64 = 60_000;
 
-/// Wait before the second round that nobody asked for; doubles from round to round.
+/// Wait before the first automatic new round; doubles with each round.
 const NEW_ROUND_WAIT_MS: i64 = 5_000;
 /// The longest such wait.
 const NEW_ROUND_WAIT_MAX_MS: i64 = 10 * 60 * 1_000;
-/// After so many rounds a person has to look at what goes wrong.
+/// Maximum number of rounds; after them the job is dead, for a person to look at.
 const ROUNDS_MAX: i64 = 20;
 
 #[derive(Deserialize)]
@@ -45,9 +43,8 @@ struct OperationArgs {
     operation: String,
 }
 
-/// The job that carries an operation's round out. Charges for units run side by side; whatever changes
-/// a subscription or a payment method waits its turn among the Stripe customer's events, so that what
-/// it learns is never older than what they learned.
+/// The job of an operation's round. Charges for units run concurrently. Changes to a subscription or a payment method
+/// run in the Stripe customer's stream, in order with its events, so that neither overwrites newer state.
 pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
     let mut job = job(operation, operation.job_key(), at_ms);
     job.stream_key = match (&operation.request, &customer.stripe_customer_id) {
@@ -116,7 +113,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         Err(Failure::Stripe(error)) => run.refused(error),
     };
     if let Request::UsageCharge(charge) = &operation.request {
-        // Stripe may have taken its time.
+        // The calls to Stripe may have taken long.
         let decided_ms = now_ms.saturating_add(started.elapsed().as_millis().try_into().unwrap_or(TimeMs::MAX));
         verdict.effects.extend(usage::late_bad_news(&operation, charge, &verdict, deps.answer_wait_ms, decided_ms));
     }
@@ -124,8 +121,8 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     Ok(verdict)
 }
 
-/// The job that makes the Stripe customer is on its way. Without one nothing of the operation was ever asked
-/// for at Stripe, so that it can end.
+/// Waits for the job that creates the Stripe customer. Before there is one, the operation has made no call to Stripe, so
+/// it can be given up safely.
 fn wait_for_customer(operation: &Operation, now_ms: TimeMs) -> Verdict {
     if operation.key_is_stale(now_ms) {
         let message = "There is no customer at Stripe for this account. Nothing was changed.";
@@ -154,13 +151,13 @@ impl Run<'_> {
         self.operation.stripe_key(call)
     }
 
-    /// What the operation leaves at Stripe.
+    /// The metadata by which the operation's objects are found at Stripe.
     fn mark(&self) -> Mark<'_> {
         Mark { operation_id: self.operation.id.as_str(), round: self.operation.round }
     }
 
-    /// The failure is final under this key and left nothing behind: the same under a new key, in a job
-    /// of its own, after a moment.
+    /// Begins a new round: the same calls under new keys, in a new job, after a wait. For failures that are final under
+    /// the old key and changed nothing.
     fn new_round(&self, why: &str) -> Verdict {
         if self.operation.round >= ROUNDS_MAX {
             let message = "Stripe could not carry it out, however often it was asked. Nothing was changed.";
@@ -183,9 +180,8 @@ impl Run<'_> {
         Outcome::Snooze { until_ms: self.operation.key_ends_at_ms() }.into()
     }
 
-    /// Nothing of the operation is to be found at Stripe, which may yet bring to light what it did
-    /// before it failed. A new key is safe only after a while. Source: Stripe, "Advanced error
-    /// handling": the outcome of a 500 is indeterminate.
+    /// Handles a failure after which Stripe shows no object of the operation. One may still appear, so a new key is safe
+    /// only after a while. Source: Stripe, "Advanced error handling": the outcome of a 500 is indeterminate.
     fn nothing_found(&self, why: &str) -> Verdict {
         if self.now_ms - self.operation.round_at_ms < self.deps.doubt_ms {
             return Outcome::Retry { reason: format!("the outcome is in doubt: {why}") }.into();
@@ -205,11 +201,11 @@ impl Run<'_> {
         Verdict { outcome: Outcome::Done, ledger: None, effects }
     }
 
-    /// A call failed in a way that the operation's own rules have no special word for.
+    /// Handles an error of Stripe that the operation's own rules do not handle.
     fn refused(&self, error: StripeError) -> Verdict {
         let problem = |code: &str, message: String| Problem { code: code.to_owned(), message, ..Problem::default() };
         match error {
-            // What is asked for here is the same however often it is done.
+            // The operations that come here can be repeated safely.
             StripeError::Unknown { is_stored: true, reason } => self.new_round(&reason),
             StripeError::KeyReused { message } => self.new_round(&message),
             StripeError::Declined(decline) | StripeError::AuthenticationRequired(decline) => {
@@ -217,7 +213,7 @@ impl Run<'_> {
             }
             StripeError::NotFound { message } => self.failed(problem("stripe_not_found", message)),
             StripeError::Invalid { message, .. } => self.failed(problem("stripe_refused", message)),
-            // Passes, or is mended by whoever keeps the key: what was accepted is settled then.
+            // It is temporary, or an operator has to correct the API key. A retry succeeds then.
             error => Outcome::Retry { reason: error.to_string() }.into(),
         }
     }
@@ -295,10 +291,10 @@ mod tests {
     fn an_operation_whose_customer_never_gets_one_at_stripe_waits_and_then_ends() {
         let request = Request::PaymentMethodDetach { payment_method_id: "pm_1".to_owned() };
         let operation = Operation::new(&CustomerId::new(), request, "k".to_owned(), "h".to_owned(), 1_000);
-        let after = |ms: i64| wait_for_customer(&operation, 1_000 + ms);
-        assert!(matches!(after(0).outcome, Outcome::Snooze { .. }));
-        assert!(matches!(after(CUSTOMER_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
-        let end = after(KEY_GOOD_FOR_MS);
+        let verdict_after = |ms: i64| wait_for_customer(&operation, 1_000 + ms);
+        assert!(matches!(verdict_after(0).outcome, Outcome::Snooze { .. }));
+        assert!(matches!(verdict_after(CUSTOMER_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
+        let end = verdict_after(KEY_GOOD_FOR_MS);
         assert!(matches!(end.outcome, Outcome::Dead { .. }), "support sees it");
         let Some(Effect::OperationPut(ended)) = end.effects.first() else { panic!("{end:?}") };
         assert_eq!(ended.state, State::Failed);

@@ -1,10 +1,10 @@
-//! Carries a reconciliation out: page after page of Stripe's lists, compared by the rules of
+//! Carries out a reconciliation: compares page after page of Stripe's lists by the rules of
 //! [`crate::domain::reconcile`].
 //!
-//! One attempt works off a bounded number of pages and then sleeps for a moment, so that it never takes
-//! long and never loses much. Where it is, what it found and the repairs commit with its end.
+//! One attempt compares a limited number of pages and then snoozes, so that it is short and a crash loses little. Its
+//! progress, findings and repairs commit together with its end.
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
 //! | `customers` | events, customers |
 //! | `subscriptions` | subscriptions, invoices |
@@ -35,21 +35,21 @@ use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Pages of one attempt.
+/// Maximum number of pages of one attempt.
 const PAGES_MAX: usize = 20;
-/// An attempt begins no page after this, so that whoever watches sees it move.
+/// An attempt begins no page after this time, so that its progress is shown often.
 const PAGES_FOR: Duration = Duration::from_secs(1);
 /// An attempt begins no page after this many repairs: they commit in one transaction.
 const REPAIRS_MAX: usize = 50;
-/// Rows of ours that one page asks Stripe for, one call each.
+/// Rows of ours on one page: Stripe is asked for each in a call of its own.
 const HERE_PAGE_LEN: u64 = 25;
-/// Pages of events that are looked through for what Stripe told of a moment ago.
-const TOLD_PAGES_MAX: usize = 50;
+/// Maximum number of pages that are searched for recent events.
+const RECENT_PAGES_MAX: usize = 50;
 /// How far Stripe's clock may be ahead of ours.
 const CLOCK_SLACK_S: i64 = 60 * 60;
-/// Wait before the next look at whether the lost events are processed.
+/// Wait between checks whether the lost events that were stored are processed.
 const SETTLE_WAIT_MS: i64 = 500;
-/// How long they are waited for; what is not processed by then, later phases may find once more.
+/// How long a run waits for them. Later phases may find the effects of the others missing.
 const SETTLE_FOR_MS: i64 = 60_000;
 
 #[derive(Deserialize)]
@@ -57,7 +57,7 @@ struct ReconcileArgs {
     reconciliation: String,
 }
 
-/// Takes the run that the job names one step further.
+/// Runs one attempt at the run that the job names.
 pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let id = ReconciliationId::trusted(args::<ReconcileArgs>(claimed)?.reconciliation);
     let Some(run) = rows::reconciliation_find(deps.db.read(), &id).await? else {
@@ -75,7 +75,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
             Ok(Next::Wait(until_ms)) => return Ok(walk.pause(until_ms)),
             Ok(Next::End) => return Ok(walk.end(State::Done, None, Outcome::Done)),
             Err(Failure::Engine(error)) => return Err(error),
-            // What was compared before is kept; the same page is tried again as an attempt of its own.
+            // Commit the pages before this one. The next attempt begins with this page.
             Err(Failure::Stripe(_)) if page > 0 => break,
             Err(Failure::Stripe(error)) => return Ok(walk.cannot_ask(&error, claimed)),
         }
@@ -85,9 +85,9 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
 
 /// What follows a page.
 enum Next {
-    /// The next one.
+    /// The next page.
     Page,
-    /// Nothing before this time.
+    /// A pause until this time.
     Wait(TimeMs),
     /// Everything is compared.
     End,
@@ -98,9 +98,9 @@ struct Page {
     /// Objects looked at.
     checked: usize,
     differences: Vec<Difference>,
-    /// What Stripe has, for the phase that looks for what it has not.
+    /// Ids of Stripe's objects, for the phase that looks for rows of ours without one.
     seen: Vec<String>,
-    /// The last object, if more follow.
+    /// The id of the last object, if more follow.
     cursor: Option<String>,
 }
 
@@ -127,7 +127,7 @@ impl<'a> Walk<'a> {
         self.run.until_ms / 1_000
     }
 
-    /// Compares one page of the present phase and moves on.
+    /// Compares one page of the current phase and moves on.
     async fn page(&mut self) -> Result<Next, Failure> {
         if self.run.phase == Phase::Settle && self.must_wait().await? {
             return Ok(Next::Wait(self.now_ms + SETTLE_WAIT_MS));
@@ -146,7 +146,7 @@ impl<'a> Walk<'a> {
             Phase::Refunds => self.refunds().await?,
             Phase::Disputes => self.disputes().await?,
         };
-        let differences = self.without_news(page.differences).await?;
+        let differences = self.without_recent(page.differences).await?;
         self.run.counts.count_checked(self.run.phase, page.checked);
         for difference in differences {
             self.note(&difference);
@@ -160,7 +160,7 @@ impl<'a> Walk<'a> {
             Some(phase) => self.run.phase = phase,
             None => return Ok(Next::End),
         }
-        // What this attempt has seen or taken in must be written before the next phase asks for it.
+        // What this attempt has seen or repaired must be committed before the next phase reads it.
         let asks_the_database = matches!(
             self.run.phase,
             Phase::Events | Phase::Settle | Phase::CustomersHere | Phase::SubscriptionsHere | Phase::PaymentsHere
@@ -169,8 +169,7 @@ impl<'a> Walk<'a> {
         Ok(if asks_the_database && has_news { Next::Wait(self.now_ms) } else { Next::Page })
     }
 
-    /// Whether lost events are still being processed. The cursor of this phase is the time until which
-    /// they are waited for.
+    /// Whether lost events are still being processed. The cursor of this phase is the end of the wait for them.
     async fn must_wait(&mut self) -> Result<bool, Failure> {
         let until_ms = self.run.cursor.as_deref().and_then(|text| text.parse().ok());
         let until_ms: TimeMs = until_ms.unwrap_or(self.now_ms + SETTLE_FOR_MS);
@@ -180,40 +179,40 @@ impl<'a> Walk<'a> {
         Ok(waits && self.now_ms < until_ms)
     }
 
-    /// Drops the differences that news of a moment ago explains. Asks only if there are any.
-    async fn without_news(&self, differences: Vec<Difference>) -> Result<Vec<Difference>, Failure> {
+    /// Drops differences in objects that have a recent event, which will explain them.
+    async fn without_recent(&self, differences: Vec<Difference>) -> Result<Vec<Difference>, Failure> {
         let is_about_objects = !matches!(self.run.phase, Phase::Undelivered | Phase::Events);
         if differences.is_empty() || !is_about_objects || self.deps.reconcile_grace_ms == 0 {
             return Ok(differences);
         }
-        let mut told: HashSet<String> = HashSet::new();
+        let mut recent: HashSet<String> = HashSet::new();
         let mut after: Option<String> = None;
         let since_s = (self.now_ms - self.deps.reconcile_grace_ms) / 1_000;
         let until_s = self.now_ms / 1_000 + CLOCK_SLACK_S;
-        for _ in 0..TOLD_PAGES_MAX {
+        for _ in 0..RECENT_PAGES_MAX {
             let list = self.deps.stripe.event_list(since_s, until_s, false, after.as_deref()).await?;
-            told.extend(fields::rows(&list).iter().flat_map(affected_objects));
+            recent.extend(fields::rows(&list).iter().flat_map(affected_objects));
             after = next_of(&list);
             if after.is_none() {
                 break;
             }
         }
-        Ok(drop_recent(differences, &told))
+        Ok(drop_recent(differences, &recent))
     }
 
-    /// Counts a difference, and begins its repair if it has one and repairs are wanted.
+    /// Records a difference, and starts its repair if it has one and repairs are requested.
     fn note(&mut self, difference: &Difference) {
         let repair = difference.repair.as_ref().filter(|_| self.run.repair);
         self.findings.extend(self.run.counts.add(difference, repair.is_some()));
-        let taken = |event: &Value| {
+        let store_event = |event: &Value| {
             let delivery = delivery(event.to_string().as_bytes(), self.deps.livemode, self.now_ms);
             Effect::EventTake(Box::new(delivery))
         };
         let effect = match repair {
             None => return,
-            Some(Repair::StoreEvent(event)) => taken(event),
+            Some(Repair::StoreEvent(event)) => store_event(event),
             Some(Repair::MakeEvent { kind, object }) => {
-                taken(&difference.event(self.run.id.as_str(), *kind, object, self.deps.livemode))
+                store_event(&difference.event(self.run.id.as_str(), *kind, object, self.deps.livemode))
             }
             Some(Repair::CreateStripeCustomer(customer)) => {
                 Effect::JobInsert(stripe_customer_job(customer, self.run.id.as_str(), self.now_ms))
@@ -244,7 +243,7 @@ impl<'a> Walk<'a> {
         self.verdict(outcome)
     }
 
-    /// Stripe could not be asked: tried again, as long as there are attempts and it may help.
+    /// Handles a failed call to Stripe: retries it while attempts are left and it may succeed, else ends the run.
     fn cannot_ask(self, error: &StripeError, claimed: &Claimed) -> Verdict {
         let reason = error.to_string();
         if matches!(error, StripeError::NotConfigured) {
@@ -257,7 +256,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Where the page after a list of Stripe's begins.
+/// The id after which the next page of a list begins; `None` if there is none.
 fn next_of(list: &Value) -> Option<String> {
     let last = fields::rows(list).last().and_then(|row| fields::id(&row["id"]));
     last.filter(|_| list["has_more"] == true)

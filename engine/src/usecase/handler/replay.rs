@@ -1,4 +1,4 @@
-//! Works a replay off: some jobs in each attempt, run again or tried.
+//! Carries out a replay: each attempt requeues some jobs or, in a dry run, tries them.
 
 use super::{Claimed, Deps, gather, handle};
 use crate::clock::TimeMs;
@@ -15,17 +15,17 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The most jobs worked off in one attempt, so that no transaction is long.
+/// Maximum number of jobs requeued in one attempt, so that transactions are short.
 const STEPS_MAX: i64 = 100;
-/// The most jobs tried in one attempt: each may ask Stripe.
+/// Maximum number of jobs tried in one attempt: each may call Stripe.
 const DRY_RUNS_MAX: i64 = 25;
-/// No further job is tried in an attempt that has taken this long; the limit of an attempt is far off.
+/// An attempt tries no further job after this time, which is far below its own limit.
 const DRY_RUNS_FOR: Duration = Duration::from_secs(10);
-/// How long one job may be tried.
+/// The timeout of trying one job.
 const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The handler of [`JobKind::ReplayRun`]: works off some jobs, then sleeps for as long as the rate
-/// grants for them. All progress is in the database, so a crash costs nothing.
+/// The handler of [`JobKind::ReplayRun`]: requeues or tries some jobs, then snoozes for as long as the rate requires. All
+/// progress is in the database, so a crash loses nothing.
 pub async fn run(deps: &Deps, id: &ReplayId, now_ms: TimeMs) -> Result<Verdict> {
     let Some(replay) = replay::replay_find(deps.db.read(), id).await? else {
         return Ok(Outcome::Cancel { reason: "the replay is gone".to_owned() }.into());
@@ -43,22 +43,22 @@ pub async fn run(deps: &Deps, id: &ReplayId, now_ms: TimeMs) -> Result<Verdict> 
     let steps = if replay.dry_run {
         try_some(deps, items, now_ms).await?
     } else {
-        let again =
+        let requeue =
             |item: ReplayItem| ReplayStep { n: item.n, requeue: Some(item.job_id), state: "replayed", result: None };
-        items.into_iter().map(again).collect()
+        items.into_iter().map(requeue).collect()
     };
     let pause_ms = steps.len().cast_signed() as i64 * 1_000 / rate;
     let effects = vec![Effect::ReplayItems { replay_id: id.clone(), steps }];
     Ok(Verdict { outcome: Outcome::Snooze { until_ms: now_ms + pause_ms }, ledger: None, effects })
 }
 
-/// What the death of a replay's job changes: the replay says so, and can be resumed.
+/// Marks the replay of a dead job as failed, so that it can be resumed.
 pub(super) fn after_death(id: ReplayId) -> Effect {
     Effect::ReplayEnd { replay_id: id, state: "failed" }
 }
 
-/// Tries jobs for a while. What goes wrong with one of them is its result and keeps nobody else waiting;
-/// only a failure that passes, such as that of the database, is the attempt's.
+/// Tries jobs for a while. If one fails, that is its result, and the next one is tried. Only a temporary failure, such as
+/// of the database, fails the attempt.
 async fn try_some(deps: &Deps, items: Vec<ReplayItem>, now_ms: TimeMs) -> Result<Vec<ReplayStep>> {
     let began = Instant::now();
     let mut steps = Vec::new();
@@ -78,8 +78,8 @@ async fn try_some(deps: &Deps, items: Vec<ReplayItem>, now_ms: TimeMs) -> Result
     Ok(steps)
 }
 
-/// Runs one job's handler and writes its changes in a transaction that is rolled back. Tells what
-/// the ledger would have gained or lost.
+/// Runs one job's handler and writes its changes in a transaction that is rolled back. Reports how they would have
+/// changed the ledger.
 pub async fn dry_run(deps: &Deps, id: &JobId, now_ms: TimeMs) -> Result<serde_json::Value> {
     let Some(target) = job::job_find(deps.db.read(), id).await? else {
         return Ok(json!({ "outcome": "gone" }));
@@ -138,17 +138,17 @@ pub async fn dry_run(deps: &Deps, id: &JobId, now_ms: TimeMs) -> Result<serde_js
     Ok(report)
 }
 
-/// How many effects change something: Pro is said also of a customer that is on it.
+/// Counts the effects that change something. Setting a plan that the customer already has does not.
 async fn count_changes(tx: &impl ConnectionTrait, effects: &[Effect]) -> Result<usize> {
     let mut count = 0;
     for effect in effects {
-        let is_so = match effect {
+        let is_set = match effect {
             Effect::PlanSet { customer_id, plan } => {
                 customer::customer_find(tx, customer_id).await?.is_some_and(|customer| customer.plan == *plan)
             }
             _ => false,
         };
-        count += usize::from(!is_so);
+        count += usize::from(!is_set);
     }
     Ok(count)
 }

@@ -1,12 +1,11 @@
-//! Stripe events: what is known here about many of them, looked up in few queries, and the verdict
-//! on one.
+//! Stripe events: looks up customers and subscriptions for many events in few queries, and decides each event.
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
-//! | `latest` | a failing event is told what Stripe says now |
-//! | `present` | which object is asked for again, and what its present state means |
+//! | `latest` | an event that failed before, decided by what Stripe has now |
+//! | `present` | which object is fetched again, and the verdict on its present state |
 //! | `clawback` | refunds and disputes |
-//! | `notice` | what customers are told by mail |
+//! | `notice` | mails to customers |
 //! | `customer` | Stripe customers |
 //! | `payment_method` | payment methods |
 //! | `thin` | thin events |
@@ -35,8 +34,8 @@ use sea_orm::ConnectionTrait;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// An event with what is known here about its customer when its job was claimed. The event's stream
-/// is leased from then on, so nothing else of the same Stripe customer changes it meanwhile.
+/// An event with our records of its customer, read when its job was claimed. The lease of the event's stream ensures that
+/// no other event of the same Stripe customer changes them meanwhile.
 #[derive(Debug, Clone)]
 pub struct StripeEvent {
     /// The event; an error if its bytes cannot be read.
@@ -44,11 +43,11 @@ pub struct StripeEvent {
     customer: Option<Customer>,
     subscription: Option<Subscription>,
     subscriptions_of_customer: Vec<Subscription>,
-    /// The ledger has the grant of this invoice already.
+    /// Whether it says that a payment failed, but the ledger already has the invoice's grant.
     is_paid_before: bool,
 }
 
-/// Looks up what the Stripe events among claimed jobs are about.
+/// Looks up the customers and subscriptions of the Stripe events among claimed jobs.
 pub async fn gather(db: &impl ConnectionTrait, claimed: &mut [Claimed]) -> Result<()> {
     let (mut lookups, mut envelopes) = (Vec::new(), Vec::new());
     for (at, claimed) in claimed.iter_mut().enumerate() {
@@ -76,7 +75,7 @@ fn lookup_of(envelope: &Envelope) -> Lookup {
 }
 
 impl StripeEvent {
-    /// An event with what is known here about what it is about.
+    /// Adds our records to an event.
     async fn with_known(
         db: &impl ConnectionTrait,
         known: &Known,
@@ -95,7 +94,7 @@ impl StripeEvent {
     }
 }
 
-/// Whether a failed payment is older news than the payment of the same invoice.
+/// Whether an event about a failed payment is out of date, because its invoice was paid.
 async fn was_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelope: Option<&Envelope>) -> Result<bool> {
     let failed = envelope.filter(|envelope| envelope.kind == Some(EventKind::InvoicePaymentFailed));
     let invoice = failed.and_then(|envelope| envelope.object.as_ref()).and_then(webhook::fields::id);
@@ -107,13 +106,13 @@ async fn was_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelop
 pub(super) struct Known {
     by_id: HashMap<CustomerId, Customer>,
     by_stripe_id: HashMap<String, CustomerId>,
-    /// Owners of Stripe customers that are gone.
+    /// Owners of deleted Stripe customers.
     former: HashMap<String, CustomerId>,
     pub(super) subscriptions: HashMap<String, Subscription>,
 }
 
 impl Known {
-    /// Loads what bears on many lookups, in few queries.
+    /// Loads the rows for many lookups in few queries.
     pub(super) async fn load(db: &impl ConnectionTrait, lookups: &[(usize, Lookup)]) -> Result<Self> {
         let unique = |pick: fn(&Lookup) -> Option<&String>| -> Vec<String> {
             let ids: HashSet<&String> = lookups.iter().filter_map(|(_, lookup)| pick(lookup)).collect();
@@ -171,7 +170,7 @@ impl Known {
         self.by_stripe_id.get(id).and_then(|id| self.by_id.get(id))
     }
 
-    /// By Stripe customer, also one that is gone, else by the id in the metadata, else by the stored
+    /// Finds a customer by its Stripe customer, even a deleted one, else by the id in the metadata, else by the stored
     /// subscription.
     pub(super) fn customer(&self, lookup: &Lookup, subscription: Option<&Subscription>) -> Option<Customer> {
         let gone = lookup.stripe_customer_id.as_ref().and_then(|id| Some((id, self.former.get(id)?)));
@@ -219,7 +218,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     }
 }
 
-/// Stripe could not be asked. Whatever the reason, the event keeps: it is tried again, then dead.
+/// Retries an event after a failed call to Stripe, whatever the reason.
 fn cannot_ask(error: &StripeError) -> Verdict {
     Outcome::Retry { reason: format!("stripe_unavailable: {error}") }.into()
 }
@@ -235,7 +234,7 @@ struct EventContext<'a> {
 }
 
 impl EventContext<'_> {
-    /// The pure rules, on this object.
+    /// Applies the pure rules to an object.
     fn decide(&self, kind: EventKind, object: &Value) -> Verdict {
         webhook::decide(&Facts {
             kind,
@@ -259,7 +258,7 @@ impl EventContext<'_> {
     }
 }
 
-/// What Stripe has now; `None` if it no longer has the object, or if there is no key to ask with.
+/// The object as Stripe has it now; `None` if it no longer exists, or if no API key is configured.
 pub(super) fn found(
     answer: std::result::Result<Value, StripeError>,
 ) -> std::result::Result<Option<Value>, StripeError> {

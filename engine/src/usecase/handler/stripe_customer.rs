@@ -1,4 +1,4 @@
-//! Makes the Stripe customer of one of ours.
+//! Creates the Stripe customer of a customer.
 
 use super::{AccountArgs, Deps, args};
 use crate::clock::TimeMs;
@@ -14,19 +14,19 @@ use crate::usecase::handler::Claimed;
 /// How long one idempotency key is used for.
 const KEY_TURN_MS: i64 = 2 * 60 * 60 * 1_000;
 
-/// The job that makes a customer's Stripe customer. `generation` tells a second one, after the first
-/// was deleted at Stripe, from the first.
+/// The job that creates a customer's Stripe customer. `generation` distinguishes a second one, after the first was
+/// deleted at Stripe.
 pub fn stripe_customer_job(customer: &CustomerId, generation: &str, now_ms: TimeMs) -> NewJob {
     let args = serde_json::json!({ "customer": customer.as_str() }).to_string();
     let mut job = NewJob::new(JobKind::StripeCustomer, args, now_ms);
     job.unique_key = Some(format!("stripe.customer:{customer}:{generation}"));
     job.customer_id = Some(customer.clone());
-    // One after the other, so that the second finds what the first made.
+    // In one stream, so that a second job finds the Stripe customer of the first.
     job.stream_key = Some(format!("stripe.customer:{customer}"));
     job
 }
 
-/// Makes it, or finds the one that an earlier attempt made without our learning of it.
+/// Creates it, or finds the one of an earlier attempt whose answer was lost.
 pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let id = CustomerId::trusted(args::<AccountArgs>(claimed)?.customer);
     let Some(customer) = customer::customer_find(deps.db.read(), &id).await? else {
@@ -44,14 +44,14 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
                 return Ok(own.clone());
             }
         }
-        // Every two hours a key of its own: an older one may hold a stored failure. Two customers at
-        // Stripe would do no harm: the list above finds the first.
+        // A new key every two hours, because Stripe may have stored a failure under an older one. Two customers at Stripe
+        // would do no harm: the list above finds the first.
         let turn = (now_ms - claimed.job.created_at_ms) / KEY_TURN_MS;
         let key = format!("bursar:customer:{}:{turn}", claimed.job.id);
         let create =
             async |key: &str| deps.stripe.customer_create(id.as_str(), &customer.email, &customer.name, key).await;
         match create(&key).await {
-            // The key will say nothing else for hours, and the list above shows no customer.
+            // Stripe repeats this failure under the key for hours, and the list above shows no customer.
             Err(StripeError::Unknown { is_stored: true, .. }) if claimed.job.attempt > 0 => {
                 create(&format!("{key}:{}", claimed.job.attempt)).await
             }

@@ -15,8 +15,8 @@ use crate::ids::OperationId;
 use crate::infra::store::{operation, subscription};
 use serde_json::Value;
 
-/// The verdict of the event rules on a subscription as Stripe has it now, with its latest invoice inside. So the next
-/// event makes up for a lost or late one of either.
+/// The verdict of the event rules on a subscription as Stripe has it now, with its latest invoice. So one
+/// event also makes up for lost or late events about either.
 pub(super) async fn apply_rules(
     deps: &Deps,
     customer: Option<Customer>,
@@ -49,7 +49,7 @@ pub(super) async fn apply_rules(
     if !invoice.is_object() {
         return Ok(verdict);
     }
-    // The invoice alone may not tell that it bills Pro, so its subscription is given to the rules as well.
+    // The invoice alone may not show that it bills Pro, so the rules get its subscription too.
     let row: Option<Subscription> = verdict.effects.iter().rev().find_map(|effect| match effect {
         Effect::SubscriptionPut(row) => Some(row.clone()),
         _ => None,
@@ -67,7 +67,7 @@ pub(super) async fn apply_rules(
     Ok(merge(verdict, of_invoice))
 }
 
-/// A subscription that is paid ends the operation that asked for it.
+/// The success of the operation that created a subscription, once that is paid.
 async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: TimeMs) -> Result<Option<Effect>> {
     if !matches!(object["status"].as_str(), Some("active" | "trialing")) {
         return Ok(None);
@@ -84,7 +84,7 @@ async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: Ti
     }))
 }
 
-/// Both verdicts' changes, the outcome of the second.
+/// Combines the changes of two verdicts, with the outcome of the second.
 pub(super) fn merge(mut first: Verdict, second: Verdict) -> Verdict {
     first.effects.extend(second.effects);
     Verdict { outcome: second.outcome, ledger: second.ledger.or(first.ledger), effects: first.effects }

@@ -49,7 +49,9 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
         fields.insert("items".to_owned(), items);
     }
     let ends_trial = form.text("trial_end") == Some("now") && before.text("status") == "trialing";
-    if let (Some(end), false) = (form.text("trial_end").filter(|text| *text != "now"), ends_trial) {
+    if let Some(end) = form.text("trial_end").filter(|text| *text != "now")
+        && !ends_trial
+    {
         let end: i64 = end.parse().map_err(|_| {
             ApiError::invalid("parameter_invalid_integer", Some("trial_end"), "Invalid integer: trial_end")
         })?;
@@ -140,7 +142,7 @@ pub(super) fn end_fields(
             set("canceled_at", Value::Null);
             set("cancellation_details", none);
         }
-        None if form.is_unset("cancel_at") => {
+        None if form.unsets("cancel_at") => {
             set("cancel_at", Value::Null);
             set("canceled_at", Value::Null);
             set("cancellation_details", none);
@@ -245,7 +247,7 @@ fn invoice_changes(account: &mut StripeAccount, id: &str, behavior: Option<&str>
     }
     match account.pay_invoice(invoice.id(), None, Attempt::default())? {
         PaymentResult::Declined(mut error) if behavior == Some("error_if_incomplete") => {
-            error.keeps_changes = false;
+            error.commits_changes = false;
             Err(error)
         }
         _ => Ok(()),

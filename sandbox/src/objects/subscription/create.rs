@@ -2,7 +2,7 @@
 
 use super::item;
 use crate::account::StripeAccount;
-use crate::billing::{NewInvoice, no_method};
+use crate::billing::{NewInvoice, no_payment_method};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
@@ -35,12 +35,13 @@ pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     if invoice.text("status") == "open" {
         failure = first_payment(account, &invoice, &behavior)?;
     }
+    // Until then, no event of the subscription is emitted.
     account.change(&id, json!({ "_is_told": true }));
     account.emit("customer.subscription.created", &id)?;
     account.warn_of_trial_end(&id)?;
     match failure {
         Some(mut error) if behavior == "error_if_incomplete" => {
-            error.keeps_changes = false;
+            error.commits_changes = false;
             error.details.remove("payment_intent");
             Err(error)
         }
@@ -48,10 +49,10 @@ pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     }
 }
 
-/// Tries to pay. Returns the error after which the subscription is incomplete.
+/// Tries to pay. Returns the error that left the subscription incomplete, if any.
 ///
-/// Without an invoice, an off-session PaymentIntent that requires authentication is declined. The one of a first
-/// invoice waits for the customer.
+/// An off-session payment that requires authentication is normally declined; that of a first invoice waits for the
+/// customer instead.
 fn first_payment(account: &mut StripeAccount, invoice: &Value, behavior: &str) -> Result<Option<ApiError>, ApiError> {
     if invoice.text("collection_method") == "send_invoice" {
         return Ok(None);
@@ -65,7 +66,7 @@ fn first_payment(account: &mut StripeAccount, invoice: &Value, behavior: &str) -
         return Ok(None);
     }
     if payer.is_none() {
-        return Err(no_method());
+        return Err(no_payment_method());
     }
     Ok(match account.pay_invoice(invoice.id(), payer, Attempt::default())? {
         PaymentResult::Succeeded => None,

@@ -97,12 +97,12 @@ fn charged(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
     let payments = objects.unit_payments_of(&subject.me.id);
     let taken = payments.iter().filter(|intent| intent["status"] == "succeeded");
     let taken: i64 = taken.map(|intent| number(intent, "amount_received")).sum();
-    let told = subject.summary["charged"].as_array().map_or(&[][..], Vec::as_slice);
-    let told: i64 = told.iter().map(|row| number(row, "amount_minor")).sum();
-    if told == taken {
+    let shown = subject.summary["charged"].as_array().map_or(&[][..], Vec::as_slice);
+    let shown: i64 = shown.iter().map(|row| number(row, "amount_minor")).sum();
+    if shown == taken {
         return Vec::new();
     }
-    vec![format!("the summary of {} shows charges of {told}, Stripe took {taken} for units", subject.me.id)]
+    vec![format!("the summary of {} shows charges of {shown}, Stripe took {taken} for units", subject.me.id)]
 }
 
 /// A payment for units granted its credits once, less those clawed back.

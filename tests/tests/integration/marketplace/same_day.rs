@@ -4,7 +4,7 @@ use super::*;
 use crate::scene::run_retention;
 use bursar_tests::answer::Answer;
 
-/// An event with this effective date, for a purchase billed next on another.
+/// An event of a purchase that takes effect on `day` and is billed next on `billed`, both in days from today.
 fn event(action: &str, account: i64, day: i64, billed: Option<i64>) -> Value {
     let mut event = purchase(action, account, "Pro", &in_days(day));
     event["marketplace_purchase"]["next_billing_date"] = json!(billed.map(in_days));
@@ -22,7 +22,8 @@ async fn on_pro_for_a_month(app: &TestApp) -> (i64, TestCustomer) {
     let account = account();
     deliver(app, &event("purchased", account, -25, Some(0))).await;
     let customer = sign_up(app, &link_token(app, account).await).await;
-    // The month that begins today is not granted yet: an end today would fall within the grace period.
+    // The month that begins today is not granted before the grace period is over (tomorrow), in case an end dated today
+    // still arrives.
     wait_until_on(app, &customer, "pro", SIGNUP + PERIOD).await;
     (account, customer)
 }
@@ -97,8 +98,9 @@ with_app! {
         assert!(found["event"]["last_error"].as_str().unwrap().starts_with("order_unclear: "), "{found}");
         wait_until_on(app, &customer, "pro", SIGNUP + PERIOD).await;
 
-        let until_then = correct(app, account, "cancelled", None).await.expect(200);
-        assert_eq!(until_then["account"]["state"], "purchased");
+        // The answer shows the account before the correction.
+        let answer = correct(app, account, "cancelled", None).await.expect(200);
+        assert_eq!(answer["account"]["state"], "purchased");
         wait_until_on(app, &customer, "pay_as_you_go", SIGNUP + PERIOD).await;
         replay_event(app, &delivery, "processed").await;
         assert_eq!(purchase_of(app, account).await["state"], "cancelled");
@@ -125,7 +127,7 @@ with_app! {
         app.verify().await;
     }
 
-    async fn an_event_after_the_stream_was_dropped_counts_as_later(app: &TestApp) {
+    async fn corrections_keep_their_order_although_retention_deletes_their_stream(app: &TestApp) {
         let (account, customer) = on_pro(app).await;
         for (state, plan) in [("cancelled", "pay_as_you_go"), ("purchased", "pro"), ("cancelled", "pay_as_you_go")] {
             correct(app, account, state, Some(&today())).await.expect(200);

@@ -1,6 +1,7 @@
 //! Runs of reconciliations: idempotent, one at a time, resumed after a stop.
 
 use super::*;
+use crate::cli::Program;
 use crate::database::texts;
 use crate::scene::{delay_job, resume_job, resume_job_without, sql};
 use bursar_engine::infra::store::audit::audit_list;
@@ -65,6 +66,14 @@ with_shop! {
             answers.into_iter().map(|answer| answer.expect(202)["reconciliation"]["id"].to_string()).collect();
         assert_eq!(ids.len(), 1, "{ids:?}");
         ended(&shop.app, ids.first().expect("a run").trim_matches('"')).await;
+    }
+
+    async fn a_run_is_shown_as_text_without_json(shop: &Shop) {
+        let program = Program::of(&shop.app.config, &shop.app.base);
+        let run = program.json(&["stripe", "reconcile"]).await;
+        let id = run["reconciliation"]["id"].as_str().expect("an id");
+        let shown = program.well(&["stripe", "reconciliations", "show", id]).await;
+        assert!(shown.contains("event_missing") && !shown.contains('{'), "{shown}");
     }
 
     async fn only_one_run_at_a_time_and_a_repeated_request_starts_none(shop: &Shop) {

@@ -87,6 +87,15 @@ with_app! {
         assert_eq!(state(app, &customer).await, before);
     }
 
+    async fn a_missing_field_is_named(app: &TestApp) {
+        let customer = app.onboard().await;
+        for body in ["{}", r#"{"units":null}"#, r#"{"reference":"a"}"#] {
+            let answer = post_json(app, &customer, body).await;
+            let detail = answer.body["detail"].as_str().unwrap();
+            assert!(detail.ends_with(r#"(occurred while parsing "UsageRequest") Required fields: units."#), "{detail}");
+        }
+    }
+
     async fn a_number_or_boolean_instead_of_text_is_refused(app: &TestApp) {
         let customer = app.onboard().await;
         for reference in [json!(7), json!(true), json!(1.50)] {

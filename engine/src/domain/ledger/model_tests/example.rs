@@ -6,12 +6,12 @@ use crate::ids::HoldId;
 
 /// An account under test.
 #[derive(Default)]
-pub(in crate::domain::ledger) struct Bench {
+pub(in crate::domain::ledger) struct TestAccount {
     pub(in crate::domain::ledger) account: Account,
     pub(in crate::domain::ledger) now_ms: TimeMs,
 }
 
-impl Bench {
+impl TestAccount {
     pub(in crate::domain::ledger) fn act(&mut self, op: Op) -> Result<Entry, Refusal> {
         let mut decision = decide(&self.account, &command(op), self.now_ms)?;
         self.account = decision.account;
@@ -48,56 +48,56 @@ impl Bench {
 
 #[test]
 fn a_debit_burns_what_ends_soonest_then_promotional_then_paid() {
-    let mut bench = Bench::default();
-    let bought = bench.grant(GrantKind::Purchased, 2, None);
-    let free = bench.grant(GrantKind::Promotional, 2, None);
-    let monthly = bench.grant(GrantKind::Included, 2, Some(1_000));
-    let entry = bench.debit(5).unwrap();
+    let mut test = TestAccount::default();
+    let bought = test.grant(GrantKind::Purchased, 2, None);
+    let free = test.grant(GrantKind::Promotional, 2, None);
+    let monthly = test.grant(GrantKind::Included, 2, Some(1_000));
+    let entry = test.debit(5).unwrap();
     let burned: Vec<(i64, i64)> = entry.detail.burned.iter().map(|burn| (burn.grant, burn.credits.0)).collect();
     assert_eq!(burned, [(monthly, 2), (free, 2), (bought, 1)]);
 }
 
 #[test]
 fn a_partial_capture_takes_its_part_and_frees_the_rest() {
-    let mut bench = Bench::default();
-    bench.grant(GrantKind::Purchased, 10, None);
-    let hold = bench.hold("a", 6, 1_000).unwrap();
-    assert_eq!(bench.numbers(), (10, 6));
-    assert_eq!(bench.debit(5), Err(Refusal::InsufficientCredits { requested: Credits(5), available: Credits(4) }));
-    bench.act(Op::Capture { id: hold.clone(), amount: Some(Credits(4)) }).unwrap();
-    assert_eq!(bench.numbers(), (6, 0));
-    assert_eq!(bench.act(Op::Capture { id: hold.clone(), amount: None }), Err(Refusal::HoldNotFound(hold)));
+    let mut test = TestAccount::default();
+    test.grant(GrantKind::Purchased, 10, None);
+    let hold = test.hold("a", 6, 1_000).unwrap();
+    assert_eq!(test.numbers(), (10, 6));
+    assert_eq!(test.debit(5), Err(Refusal::InsufficientCredits { requested: Credits(5), available: Credits(4) }));
+    test.act(Op::Capture { id: hold.clone(), amount: Some(Credits(4)) }).unwrap();
+    assert_eq!(test.numbers(), (6, 0));
+    assert_eq!(test.act(Op::Capture { id: hold.clone(), amount: None }), Err(Refusal::HoldNotFound(hold)));
 }
 
 #[test]
 fn a_capture_of_more_than_the_hold_is_refused() {
-    let mut bench = Bench::default();
-    bench.grant(GrantKind::Purchased, 10, None);
-    let id = bench.hold("a", 6, 1_000).unwrap();
-    let refused = bench.act(Op::Capture { id, amount: Some(Credits(7)) });
+    let mut test = TestAccount::default();
+    test.grant(GrantKind::Purchased, 10, None);
+    let id = test.hold("a", 6, 1_000).unwrap();
+    let refused = test.act(Op::Capture { id, amount: Some(Credits(7)) });
     assert_eq!(refused, Err(Refusal::CaptureExceedsHold { requested: Credits(7), held: Credits(6) }));
-    assert_eq!(bench.numbers(), (10, 6));
+    assert_eq!(test.numbers(), (10, 6));
 }
 
 #[test]
 fn a_claw_back_beyond_the_balance_is_debt_and_the_next_grant_pays_it_first() {
-    let mut bench = Bench::default();
-    let grant = bench.grant(GrantKind::Purchased, 10, None);
-    bench.debit(8).unwrap();
-    bench.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10) }).unwrap();
-    assert_eq!(bench.numbers(), (-8, 0));
-    assert_eq!(bench.debit(1), Err(Refusal::InsufficientCredits { requested: Credits(1), available: Credits(0) }));
-    bench.grant(GrantKind::Purchased, 10, None);
-    assert_eq!((bench.numbers(), left(&bench.account)), ((2, 0), Credits(2)));
+    let mut test = TestAccount::default();
+    let grant = test.grant(GrantKind::Purchased, 10, None);
+    test.debit(8).unwrap();
+    test.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10) }).unwrap();
+    assert_eq!(test.numbers(), (-8, 0));
+    assert_eq!(test.debit(1), Err(Refusal::InsufficientCredits { requested: Credits(1), available: Credits(0) }));
+    test.grant(GrantKind::Purchased, 10, None);
+    assert_eq!((test.numbers(), left(&test.account)), ((2, 0), Credits(2)));
 }
 
 #[test]
 fn refunds_are_cumulative_and_claw_back_only_what_is_new() {
-    let mut bench = Bench::default();
-    let grant = bench.grant(GrantKind::Purchased, 10, None);
+    let mut test = TestAccount::default();
+    let grant = test.grant(GrantKind::Purchased, 10, None);
     let mut claw_back = |total| {
         let op = Op::ClawBack { grant, granted: Credits(10), total: Credits(total) };
-        bench.act(op).map(|entry| entry.amount.0)
+        test.act(op).map(|entry| entry.amount.0)
     };
     assert_eq!(claw_back(4), Ok(-4));
     assert_eq!(claw_back(4), Err(Refusal::NothingToDo));
@@ -109,81 +109,81 @@ fn refunds_are_cumulative_and_claw_back_only_what_is_new() {
 
 #[test]
 fn a_hold_can_be_captured_after_a_claw_back_took_its_credits() {
-    let mut bench = Bench::default();
-    let grant = bench.grant(GrantKind::Purchased, 10, None);
-    let id = bench.hold("a", 6, 1_000).unwrap();
-    bench.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10) }).unwrap();
-    assert_eq!(bench.numbers(), (0, 6));
-    bench.act(Op::Capture { id, amount: None }).unwrap();
-    assert_eq!(bench.numbers(), (-6, 0));
+    let mut test = TestAccount::default();
+    let grant = test.grant(GrantKind::Purchased, 10, None);
+    let id = test.hold("a", 6, 1_000).unwrap();
+    test.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10) }).unwrap();
+    assert_eq!(test.numbers(), (0, 6));
+    test.act(Op::Capture { id, amount: None }).unwrap();
+    assert_eq!(test.numbers(), (-6, 0));
 }
 
 #[test]
 fn amounts_are_from_one_to_the_limit() {
-    let mut bench = Bench::default();
+    let mut test = TestAccount::default();
     let grant = |amount| Op::Grant { kind: GrantKind::Purchased, amount: Credits(amount), expires_at_ms: None };
     for amount in [i64::MIN, -1, 0, UNITS_MAX.0 + 1, i64::MAX] {
-        assert_eq!(bench.act(grant(amount)), Err(Refusal::InvalidAmount), "{amount}");
-        assert_eq!(bench.debit(amount), Err(Refusal::InvalidAmount), "{amount}");
-        assert_eq!(bench.hold("a", amount, 1_000), Err(Refusal::InvalidAmount), "{amount}");
+        assert_eq!(test.act(grant(amount)), Err(Refusal::InvalidAmount), "{amount}");
+        assert_eq!(test.debit(amount), Err(Refusal::InvalidAmount), "{amount}");
+        assert_eq!(test.hold("a", amount, 1_000), Err(Refusal::InvalidAmount), "{amount}");
     }
     for amount in [i64::MIN, -UNITS_MAX.0 - 1, 0, UNITS_MAX.0 + 1, i64::MAX] {
         let adjust = Op::Adjust { amount: Credits(amount), reason: "because".to_owned(), expires_at_ms: None };
-        assert_eq!(bench.act(adjust), Err(Refusal::InvalidAmount), "{amount}");
+        assert_eq!(test.act(adjust), Err(Refusal::InvalidAmount), "{amount}");
     }
-    bench.act(grant(UNITS_MAX.0)).unwrap();
-    bench.debit(UNITS_MAX.0).unwrap();
-    bench.act(grant(1)).unwrap();
+    test.act(grant(UNITS_MAX.0)).unwrap();
+    test.debit(UNITS_MAX.0).unwrap();
+    test.act(grant(1)).unwrap();
 }
 
 #[test]
 fn support_takes_no_more_than_is_available_and_gives_without_an_end() {
-    let mut bench = Bench::default();
+    let mut test = TestAccount::default();
     let adjust = |amount| Op::Adjust { amount: Credits(amount), reason: "because".to_owned(), expires_at_ms: None };
-    assert!(matches!(bench.act(adjust(-1)), Err(Refusal::InsufficientCredits { .. })));
-    let given = bench.act(adjust(3)).unwrap();
+    assert!(matches!(test.act(adjust(-1)), Err(Refusal::InsufficientCredits { .. })));
+    let given = test.act(adjust(3)).unwrap();
     assert_eq!((given.kind, given.detail.grant_kind), (EntryKind::Grant, Some(GrantKind::Adjustment)));
-    let taken = bench.act(adjust(-2)).unwrap();
+    let taken = test.act(adjust(-2)).unwrap();
     assert_eq!((taken.kind, taken.amount.0, taken.detail.reason.as_deref()), (EntryKind::Adjust, -2, Some("because")));
 }
 
 #[test]
 fn a_hold_must_end_in_the_future() {
-    let mut bench = Bench { now_ms: 1_000, ..Bench::default() };
-    bench.grant(GrantKind::Purchased, 10, None);
-    assert_eq!(bench.hold("a", 1, 1_000), Err(Refusal::HoldAlreadyOver));
-    assert!(bench.hold("a", 1, 1_001).is_ok());
+    let mut test = TestAccount { now_ms: 1_000, ..TestAccount::default() };
+    test.grant(GrantKind::Purchased, 10, None);
+    assert_eq!(test.hold("a", 1, 1_000), Err(Refusal::HoldAlreadyOver));
+    assert!(test.hold("a", 1, 1_001).is_ok());
 }
 
 #[test]
 fn one_more_open_grant_or_hold_than_the_limit_is_refused() {
-    let mut bench = Bench::default();
+    let mut test = TestAccount::default();
     for _ in 0..GRANTS_OPEN_MAX {
-        bench.grant(GrantKind::Promotional, 1, None);
+        test.grant(GrantKind::Promotional, 1, None);
     }
     let grant = Op::Grant { kind: GrantKind::Promotional, amount: Credits(1), expires_at_ms: None };
-    assert_eq!(bench.act(grant), Err(Refusal::TooManyOpen { what: "grants", max: GRANTS_OPEN_MAX }));
+    assert_eq!(test.act(grant), Err(Refusal::TooManyOpen { what: "grants", max: GRANTS_OPEN_MAX }));
     for at in 0..HOLDS_OPEN_MAX - 1 {
-        bench.hold(&format!("hold-{at}"), 1, 1_000).unwrap();
+        test.hold(&format!("hold-{at}"), 1, 1_000).unwrap();
     }
-    bench.debit(1).unwrap();
-    bench.grant(GrantKind::Promotional, 2, None);
-    bench.hold("last", 1, 1_000).unwrap();
-    let refused = bench.hold("one more", 1, 1_000);
+    test.debit(1).unwrap();
+    test.grant(GrantKind::Promotional, 2, None);
+    test.hold("last", 1, 1_000).unwrap();
+    let refused = test.hold("one more", 1, 1_000);
     assert_eq!(refused, Err(Refusal::TooManyOpen { what: "holds", max: HOLDS_OPEN_MAX }));
 }
 
 #[test]
 fn entries_that_name_no_grant_or_one_that_is_gone_move_the_balance_and_nothing_else() {
-    let mut bench = Bench::default();
-    bench.grant(GrantKind::Purchased, 5, None);
-    let entry = Entry { kind: EntryKind::ClawBack, detail: Detail::default(), ..bench.debit(1).unwrap() };
-    let mut account = bench.account.clone();
+    let mut test = TestAccount::default();
+    test.grant(GrantKind::Purchased, 5, None);
+    let entry = Entry { kind: EntryKind::ClawBack, detail: Detail::default(), ..test.debit(1).unwrap() };
+    let mut account = test.account.clone();
     account.apply(&entry);
-    assert_eq!(account, bench.account);
+    assert_eq!(account, test.account);
     let burned = vec![Burn { grant: 99, credits: Credits(3) }];
     account.apply(&Entry { kind: EntryKind::Debit, detail: Detail { burned, ..Detail::default() }, ..entry });
-    assert_eq!(account, bench.account);
+    assert_eq!(account, test.account);
 }
 
 #[test]

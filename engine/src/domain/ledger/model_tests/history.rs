@@ -83,13 +83,20 @@ pub(super) fn histories_without_claw_backs() -> impl Strategy<Value = Vec<(i64, 
 #[derive(Default)]
 struct Made {
     holds: Vec<HoldId>,
-    /// Sequence number, amount and kind.
-    grants: Vec<(i64, Credits, GrantKind)>,
+    grants: Vec<Grant>,
+}
+
+#[derive(Clone, Copy)]
+struct Grant {
+    seq: i64,
+    amount: Credits,
+    kind: GrantKind,
 }
 
 impl Made {
     fn op(&self, step: &Move, at: usize, now_ms: TimeMs) -> Option<Op> {
         let hold = |pick: usize| self.holds.get(pick % self.holds.len().max(1)).cloned();
+        let grant = |pick: usize| self.grants.get(pick % self.grants.len().max(1)).copied();
         Some(match step.clone() {
             Move::Grant { kind, amount, ends_in_ms } => {
                 Op::Grant { kind, amount, expires_at_ms: ends_in_ms.map(|ms| now_ms + ms) }
@@ -102,12 +109,12 @@ impl Made {
             Move::Release { pick } => Op::Release { id: hold(pick)? },
             Move::Adjust { amount } => Op::Adjust { amount, reason: "because".to_owned(), expires_at_ms: None },
             Move::ClawBack { pick, total } => {
-                let (grant, granted, _) = *self.grants.get(pick % self.grants.len().max(1))?;
-                Op::ClawBack { grant, granted, total }
+                let Grant { seq, amount, .. } = grant(pick)?;
+                Op::ClawBack { grant: seq, granted: amount, total }
             }
             Move::Reinstate { pick, total } => {
-                let (grant, _, kind) = *self.grants.get(pick % self.grants.len().max(1))?;
-                Op::Reinstate { grant, kind, total }
+                let Grant { seq, kind, .. } = grant(pick)?;
+                Op::Reinstate { grant: seq, kind, total }
             }
             Move::Purchase { amount, spend } => {
                 Op::Purchase { amount, spend: spend.map(|amount| spend_of(amount, at)) }
@@ -120,7 +127,8 @@ impl Made {
         for entry in &decision.entries {
             match entry.kind {
                 EntryKind::Grant => {
-                    self.grants.push((entry.seq, entry.amount, entry.detail.grant_kind.expect("a grant has a kind")));
+                    let kind = entry.detail.grant_kind.expect("a grant has a kind");
+                    self.grants.push(Grant { seq: entry.seq, amount: entry.amount, kind });
                 }
                 EntryKind::Hold => self.holds.extend(entry.hold_id.clone()),
                 _ => {}

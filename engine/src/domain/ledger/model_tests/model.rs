@@ -31,12 +31,36 @@ pub(super) struct Model {
     floor: i64,
     credits: Vec<Credit>,
     debt: i64,
-    holds: Vec<(HoldId, i64, TimeMs)>,
+    holds: Vec<Held>,
     given: Vec<Given>,
 }
 
-/// Balance, credits held, what is left of each grant in burn order, open holds.
-pub(super) type View = (i64, i64, Vec<(i64, GrantKind, Option<TimeMs>, i64)>, Vec<(HoldId, i64, TimeMs)>);
+/// An open hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    id: HoldId,
+    amount: i64,
+    ends_at_ms: TimeMs,
+}
+
+/// What is left of a grant.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    seq: i64,
+    kind: GrantKind,
+    ends_at_ms: Option<TimeMs>,
+    credits: i64,
+}
+
+/// What the model and an account have in common.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct View {
+    balance: i64,
+    held: i64,
+    /// In the order of burning.
+    grants: Vec<Left>,
+    holds: Vec<Held>,
+}
 
 fn free_before_paid(kind: GrantKind) -> u8 {
     match kind {
@@ -57,21 +81,25 @@ impl Model {
     }
 
     pub(super) fn view(&self) -> View {
-        let mut grants: Vec<(i64, GrantKind, Option<TimeMs>, i64)> = Vec::new();
+        let mut grants: Vec<Left> = Vec::new();
         for credit in &self.credits {
             let seq = self.given[credit.grant].seq;
             match grants.last_mut() {
-                Some(last) if last.0 == seq => last.3 += 1,
-                _ => grants.push((seq, credit.kind, credit.ends_at_ms, 1)),
+                Some(last) if last.seq == seq => last.credits += 1,
+                _ => grants.push(Left { seq, kind: credit.kind, ends_at_ms: credit.ends_at_ms, credits: 1 }),
             }
         }
-        (self.credits.len() as i64 - self.debt, self.held(), grants, self.holds.clone())
+        let balance = self.credits.len() as i64 - self.debt;
+        View { balance, held: self.held(), grants, holds: self.holds.clone() }
     }
 
     pub(super) fn view_of(account: &Account) -> View {
-        let grants = account.open.grants.iter().map(|g| (g.seq, g.kind, g.expires_at_ms, g.remaining.0)).collect();
-        let holds = account.open.holds.iter().map(|h| (h.id.clone(), h.amount.0, h.expires_at_ms)).collect();
-        (account.balance.0, account.held.0, grants, holds)
+        let grants = account.open.grants.iter();
+        let grants =
+            grants.map(|g| Left { seq: g.seq, kind: g.kind, ends_at_ms: g.expires_at_ms, credits: g.remaining.0 });
+        let holds = account.open.holds.iter();
+        let holds = holds.map(|h| Held { id: h.id.clone(), amount: h.amount.0, ends_at_ms: h.expires_at_ms });
+        View { balance: account.balance.0, held: account.held.0, grants: grants.collect(), holds: holds.collect() }
     }
 
     /// Sets the number of the entry that made the last grant: the model does not count entries.
@@ -95,7 +123,7 @@ impl Model {
                     return Err(Refusal::HoldAlreadyOver);
                 }
                 next.spendable(amount.0)?;
-                next.holds.push((id.clone(), amount.0, *expires_at_ms));
+                next.holds.push(Held { id: id.clone(), amount: amount.0, ends_at_ms: *expires_at_ms });
             }
             Op::Capture { id, amount } => next.capture(id, amount.map(|amount| amount.0))?,
             Op::Release { id } => {
@@ -133,7 +161,7 @@ impl Model {
     }
 
     fn held(&self) -> i64 {
-        self.holds.iter().map(|(_, amount, _)| amount).sum()
+        self.holds.iter().map(|hold| hold.amount).sum()
     }
 
     fn available(&self) -> i64 {
@@ -143,7 +171,7 @@ impl Model {
     /// Removes expired holds. Held credits rest on the last ones in the order of burning; the ones before them are
     /// removed, one by one, if they have expired.
     fn settle(&mut self, now_ms: TimeMs) {
-        self.holds.retain(|(_, _, ends_at_ms)| *ends_at_ms > now_ms);
+        self.holds.retain(|hold| hold.ends_at_ms > now_ms);
         while self.available() > 0
             && self.credits.first().is_some_and(|credit| credit.ends_at_ms.is_some_and(|at| at <= now_ms))
         {
@@ -199,8 +227,8 @@ impl Model {
     }
 
     fn end_hold(&mut self, id: &HoldId) -> Result<i64, Refusal> {
-        let at = self.holds.iter().position(|(open, ..)| open == id);
-        Ok(self.holds.remove(at.ok_or_else(|| Refusal::HoldNotFound(id.clone()))?).1)
+        let at = self.holds.iter().position(|hold| hold.id == *id);
+        Ok(self.holds.remove(at.ok_or_else(|| Refusal::HoldNotFound(id.clone()))?).amount)
     }
 
     fn capture(&mut self, id: &HoldId, amount: Option<i64>) -> Result<(), Refusal> {

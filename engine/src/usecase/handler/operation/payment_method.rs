@@ -27,7 +27,7 @@ impl Run<'_> {
             Err(error) => return Err(error.into()),
         };
         let fields = PaymentMethodFields::read(&answer);
-        // Stripe answers a made-up id such as pm_card_visa with the method that it made of it.
+        // For a test id such as pm_card_visa, Stripe creates a payment method and answers with its id.
         let id = fields.id.clone().unwrap_or_else(|| id.to_owned());
         let known = payment_method::payment_method_list(self.deps.db.read(), &self.customer.id).await?;
         let is_default = make_default || !known.iter().any(|method| method.is_default && method.id != id);
@@ -57,7 +57,7 @@ impl Run<'_> {
 
     pub(super) async fn detach(&self, id: &str) -> Result<Verdict, Failure> {
         let stripe = &self.deps.stripe;
-        // As things stand in this turn: what was the default when it was asked for may not be it any more.
+        // Read now, because the default may have changed since the request.
         let known = payment_method::payment_method_list(self.deps.db.read(), &self.customer.id).await?;
         let next = PaymentMethod::next_default(&known, id);
         if let Some(next) = next {
@@ -65,7 +65,7 @@ impl Run<'_> {
             self.subscriptions_follow(next).await?;
         }
         match stripe.payment_method_detach(id, &self.key("detach")).await {
-            // Gone already, or not attached: that is what was wanted.
+            // It was already deleted or detached.
             Ok(_) | Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -84,10 +84,9 @@ impl Run<'_> {
         Ok(self.done(id, vec![Effect::PaymentMethodDefault { customer_id, id: id.to_owned() }]))
     }
 
-    /// A subscription that names what pays for it (one made on Stripe's own page does) is paid with the
-    /// new default from now on, and what is overdue is tried with it at once. What Stripe refuses of
-    /// this is its own business: the payment method is the default all the same, and events tell what
-    /// became of the invoice.
+    /// Makes subscriptions use a new default. A subscription that names its own payment method, as those made on
+    /// Stripe's page do, is changed to the new one, and an overdue invoice is tried with it at once. A refusal by Stripe
+    /// is ignored: the payment method stays the default, and events report the invoice's state.
     async fn subscriptions_follow(&self, payment_method_id: &str) -> Result<(), Failure> {
         let stripe = &self.deps.stripe;
         let rows = subscription::subscription_list(self.deps.db.read(), &self.customer.id).await?;
@@ -109,7 +108,7 @@ impl Run<'_> {
     }
 }
 
-/// The answer, if Stripe did what was asked; `None` if it will not.
+/// The answer; `None` if Stripe refused the call for good.
 fn unless_refused(answer: Result<Value, StripeError>) -> Result<Option<Value>, StripeError> {
     match answer {
         Ok(object) => Ok(Some(object)),

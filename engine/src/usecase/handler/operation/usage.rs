@@ -17,19 +17,19 @@ use crate::infra::stripe::StripeError;
 use crate::infra::stripe::requests::OffSessionPayment;
 use crate::usecase::handler::Failure;
 use serde_json::Value;
+use std::ops::RangeInclusive;
 
-/// The shortest and the longest wait for a payment that its bank is still working on; in between a
-/// quarter of its age.
-const PROCESSING_WAIT_MS: (i64, i64) = (10_000, 10 * 60 * 1_000);
-/// Pages of PaymentIntents that are looked through for an operation's own.
+/// The range of waits for a payment that the bank is still processing. Within it the wait is a quarter of the payment's
+/// age.
+const PROCESSING_WAIT_MS: RangeInclusive<i64> = 10_000..=10 * 60 * 1_000;
+/// Maximum number of pages of PaymentIntents that are searched for the operation's own.
 const PAGES_MAX: usize = 50;
-/// By how much the clocks may differ when an operation's own PaymentIntents are listed.
-const CLOCKS_DIFFER_MS: i64 = 60 * 60 * 1_000;
+/// How far Stripe's clock may be behind ours when the operation's own PaymentIntents are listed.
+const CLOCK_SLACK_MS: i64 = 60 * 60 * 1_000;
 
-/// The longest wait before a payment that waits for its customer is looked at again: credits may have paid
-/// for the request meanwhile.
-const ACTION_LOOK_MS: i64 = 15 * 60 * 1_000;
-/// How long it may take at the most until whoever waits for a charge sees its end.
+/// Wait before a payment that waits for its customer is checked again: credits may have paid for the request meanwhile.
+const ACTION_CHECK_MS: i64 = 15 * 60 * 1_000;
+/// The longest time until a result is committed, so that the request that waits for it can answer.
 const COMMIT_MS: i64 = 500;
 
 impl Run<'_> {
@@ -43,7 +43,8 @@ impl Run<'_> {
             _ => false,
         };
         if verdict.effects.iter().any(is_bad) && self.paid_with_credits_at().await?.is_some() {
-            // While Stripe was asked. The next attempt ends what is left of the payment.
+            // Credits paid for the request during the call to Stripe. The next attempt cancels the payment, or grants
+            // credits for it.
             return Ok(Outcome::Retry { reason: "the customer's credits paid for it meanwhile".to_owned() }.into());
         }
         Ok(verdict)
@@ -77,7 +78,7 @@ impl Run<'_> {
             Ok(answer) => {
                 let mut intent = PaymentIntentFields::read(&answer.body);
                 if let Some(id) = intent.id.as_ref().filter(|_| answer.is_replay) {
-                    // What was answered first; it may have gone on since.
+                    // A replayed answer shows the payment as it was then; its state may have changed since.
                     intent = PaymentIntentFields::read(&stripe.payment_retrieve(id).await?);
                 }
                 Ok(by_intent(operation, charge, &intent, self.now_ms))
@@ -103,27 +104,27 @@ impl Run<'_> {
         }
     }
 
-    /// When credits that came in meanwhile paid for the same request, which was sent again.
+    /// When the customer's credits paid for this request: it was sent again after credits had come in.
     async fn paid_with_credits_at(&self) -> Result<Option<TimeMs>, Failure> {
         Ok(paid_with_credits(self.deps, self.operation).await?.map(|entry| entry.created_at_ms))
     }
 
-    /// The units are paid for, so nothing is begun any more. What an attempt before began may have been
-    /// carried out without our learning of it: that money buys credits. What is not paid is cancelled.
+    /// Ends an operation whose units credits have paid for. An earlier attempt may have begun a payment whose answer was
+    /// lost. If that took money, the money buys credits; otherwise it is cancelled.
     async fn without_payment(&self, charge: &UsageCharge, paid_at_ms: TimeMs) -> Result<Verdict, Failure> {
         let begun = match &self.operation.stripe_id {
             Some(id) => Some(PaymentIntentFields::read(&self.deps.stripe.payment_retrieve(id).await?)),
             None => self.find().await?,
         };
         if let Some(intent) = begun {
-            let went_on = match intent.status.as_deref() {
+            let unstoppable = match intent.status.as_deref() {
                 Some("succeeded" | "processing") => Some(intent),
                 _ => self.cancel_payment(&intent).await?,
             };
             let by_intent = |intent: &_| by_intent(self.operation, charge, intent, self.now_ms);
-            return Ok(went_on.as_ref().map_or_else(|| self.done_without_payment(), by_intent));
+            return Ok(unstoppable.as_ref().map_or_else(|| self.done_without_payment(), by_intent));
         }
-        // No attempt begins anything after the credits were spent.
+        // No attempt begins a payment after the credits were spent, but an earlier payment may still show up at Stripe.
         let certain_at_ms = paid_at_ms + self.deps.doubt_ms;
         if self.now_ms < certain_at_ms {
             return Ok(Outcome::Snooze { until_ms: certain_at_ms }.into());
@@ -141,8 +142,8 @@ impl Run<'_> {
         }
     }
 
-    /// Stripe does not take the request. If it is because the payment method is no longer the
-    /// customer's, that is learned here, and the customer is asked for another one.
+    /// Ends an operation whose payment Stripe refused to create. If the payment method is no longer the customer's, it is
+    /// detached here too, and the customer is asked for another one.
     async fn refused_method(&self, charge: &UsageCharge, message: String) -> Result<Verdict, Failure> {
         let id = &charge.payment_method_id;
         let owner = match self.deps.stripe.payment_method_retrieve(id).await {
@@ -161,8 +162,8 @@ impl Run<'_> {
         Ok(verdict)
     }
 
-    /// A payment that nobody finishes in time is cancelled, so that nobody can be charged for it later;
-    /// so is one at which the customer failed, so that it may try another card.
+    /// Cancels a payment that was not authenticated in time, so that nobody can be charged for it later, and one whose
+    /// authentication failed, so that the customer can try another card. Otherwise the payment's state decides.
     async fn by_intent_or_expire(
         &self,
         charge: &UsageCharge,
@@ -180,10 +181,10 @@ impl Run<'_> {
             return Ok(self.failed(if has_failed { failure(intent) } else { expired() }));
         }
         if is_kept && wants_customer {
-            return Ok(Outcome::Snooze { until_ms: look_at_ms(operation, self.now_ms) }.into());
+            return Ok(Outcome::Snooze { until_ms: check_at_ms(operation, self.now_ms) }.into());
         }
         if is_kept && intent.status.as_deref() == Some("canceled") {
-            // By an attempt before this one that did not live to say so, or by somebody else.
+            // An earlier attempt cancelled it and died before it recorded that, or somebody else cancelled it.
             let is_decline = |code: &str| code != "authentication_required";
             let was_declined = intent.error_code.as_deref().is_some_and(is_decline);
             return Ok(self.failed(match (was_declined, is_over) {
@@ -195,11 +196,11 @@ impl Run<'_> {
         Ok(by_intent(operation, charge, intent, self.now_ms))
     }
 
-    /// Cancels a payment. What it is instead, if it was paid or its bank is at it; tried again if it is
-    /// neither.
+    /// Cancels a payment. Returns it if it cannot be cancelled, because it succeeded or the bank is processing it. Any
+    /// other refusal is an error that is tried again.
     async fn cancel_payment(&self, intent: &PaymentIntentFields) -> Result<Option<PaymentIntentFields>, Failure> {
         let Some(id) = &intent.id else { return Ok(Some(intent.clone())) };
-        // A key of its own for each attempt: under one key Stripe repeats a refusal for a day.
+        // Each attempt has a key of its own, because under the same key Stripe repeats a refusal for a day.
         let key = self.key(&format!("cancel:{}", self.now_ms));
         let Err(refused) = self.deps.stripe.payment_cancel(id, &key).await else { return Ok(None) };
         let now = PaymentIntentFields::read(&self.deps.stripe.payment_retrieve(id).await?);
@@ -213,7 +214,7 @@ impl Run<'_> {
     /// The operation's own PaymentIntent at Stripe: one that succeeded in any round, else this round's.
     async fn find(&self) -> Result<Option<PaymentIntentFields>, StripeError> {
         let operation = self.operation;
-        let since_s = (operation.created_at_ms - CLOCKS_DIFFER_MS) / 1_000;
+        let since_s = (operation.created_at_ms - CLOCK_SLACK_MS) / 1_000;
         let mut found: Option<PaymentIntentFields> = None;
         let mut after: Option<String> = None;
         for _ in 0..PAGES_MAX {
@@ -259,10 +260,10 @@ fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntent
         _ if intent.wants_authentication() => waits(operation, intent, now_ms),
         Some("requires_payment_method") => failed(failure(intent)),
         Some("canceled") => failed(cancelled()),
-        // `processing`, or a status that Stripe invents later: it will say more.
+        // `processing`, or a status that Stripe adds later: wait for a final one.
         _ => {
-            let (shortest_ms, longest_ms) = PROCESSING_WAIT_MS;
-            let wait_ms = ((now_ms - operation.round_at_ms) / 4).clamp(shortest_ms, longest_ms);
+            let age_ms = now_ms - operation.round_at_ms;
+            let wait_ms = (age_ms / 4).clamp(*PROCESSING_WAIT_MS.start(), *PROCESSING_WAIT_MS.end());
             Verdict {
                 outcome: Outcome::Snooze { until_ms: now_ms + wait_ms },
                 ledger: None,
@@ -272,8 +273,8 @@ fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntent
     }
 }
 
-/// Stripe has the money: grant and debit, with the operation's end, in one transaction. Money that is
-/// not what was asked for is for a person to look at.
+/// Grants and debits the credits of a payment that succeeded, and ends the operation, in one transaction. If the payment
+/// differs from the request, the job is dead and a person has to look at it.
 fn settled(
     operation: &Operation,
     charge: &UsageCharge,
@@ -303,7 +304,7 @@ fn settled(
 fn waits(operation: &Operation, intent: &PaymentIntentFields, now_ms: TimeMs) -> Verdict {
     let end = operation.waits_for_customer(authentication(intent), intent.id.clone(), now_ms);
     Verdict {
-        outcome: Outcome::Snooze { until_ms: look_at_ms(operation, now_ms) },
+        outcome: Outcome::Snooze { until_ms: check_at_ms(operation, now_ms) },
         ledger: None,
         effects: vec![Effect::operation(end)],
     }
@@ -314,9 +315,9 @@ fn ends_at_ms(operation: &Operation) -> TimeMs {
     operation.round_at_ms + ACTION_TTL_MS
 }
 
-/// When a payment that waits for its customer is looked at again. Its events tell sooner.
-fn look_at_ms(operation: &Operation, now_ms: TimeMs) -> TimeMs {
-    ends_at_ms(operation).min(now_ms + ACTION_LOOK_MS)
+/// When a payment that waits for its customer is checked again. Usually an event reports the result earlier.
+fn check_at_ms(operation: &Operation, now_ms: TimeMs) -> TimeMs {
+    ends_at_ms(operation).min(now_ms + ACTION_CHECK_MS)
 }
 
 fn cancelled() -> Problem {
@@ -329,8 +330,8 @@ fn expired() -> Problem {
     Problem { code: "authentication_expired".to_owned(), message, ..Problem::default() }
 }
 
-/// The debit by which credits paid for an operation's own request, if they did. Another request under the
-/// same key is none of it.
+/// The debit with which credits paid for an operation's request, if there is one. A debit of another request under the
+/// same key does not count.
 pub(in crate::usecase::handler) async fn paid_with_credits(
     deps: &Deps,
     operation: &Operation,
@@ -340,8 +341,8 @@ pub(in crate::usecase::handler) async fn paid_with_credits(
     Ok(entry.filter(|entry| entry.request_hash.as_deref() == Some(operation.request_hash.as_str())))
 }
 
-/// The mail about a charge that is declined, or that the bank wants to see its customer for, once whoever
-/// asked for it was told to poll, or nearly so: nobody may be looking any more. Once each round.
+/// The mail about a charge that was declined or requires authentication. It is sent, once each round, if the request for
+/// the charge was answered before the result, or may have been: then perhaps nobody polls for it.
 pub(super) fn late_bad_news(
     operation: &Operation,
     charge: &UsageCharge,
@@ -382,11 +383,10 @@ pub(super) fn late_bad_news(
     Some(Effect::JobInsert(mail::job(template, &operation.customer_id, &once_per, about, now_ms)))
 }
 
-/// A PaymentIntent changed, says an event: what that means for the operation that it pays. `None` if
-/// it pays none.
+/// The verdict on an event about a PaymentIntent that pays for an operation; `None` if it pays for none.
 ///
-/// Only a success is taken from here. What failed is the operation's own job to find out, under its
-/// own key; a customer that failed to authenticate may try again.
+/// Only a success has an effect here. Failures are left to the operation's own job, because a customer whose
+/// authentication failed may try again.
 pub(in crate::usecase::handler) async fn settle_payment(
     deps: &Deps,
     object: &Value,

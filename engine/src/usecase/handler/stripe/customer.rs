@@ -9,8 +9,8 @@ use crate::domain::webhook::{EventKind, fields};
 use crate::plan::Plan;
 use crate::usecase::handler::{Failure, stripe_customer_job};
 
-/// `customer.created`, `customer.updated`, `customer.deleted`. A Stripe customer that is none of ours
-/// is no failure: the account may have others.
+/// `customer.created`, `customer.updated`, `customer.deleted`. An unknown Stripe customer is no
+/// failure, because the Stripe account may have customers of other systems.
 pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(customer) = &about.event.customer else { return Ok(Outcome::Done.into()) };
     let Some(id) = fields::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
@@ -30,12 +30,12 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     Ok(verdict)
 }
 
-/// The Stripe customer is gone, and with it its subscriptions and what it paid with. Source: Stripe,
-/// "Delete a customer". A new one is made for what comes.
+/// Handles a deleted Stripe customer: its subscriptions and payment methods are gone too, and a new one is created for
+/// future payments. Source: Stripe, "Delete a customer".
 fn gone(about: &EventContext<'_>, customer: &Customer, stripe_customer_id: String) -> Verdict {
-    let again = stripe_customer_job(&customer.id, &stripe_customer_id, about.now_ms);
+    let new_customer = stripe_customer_job(&customer.id, &stripe_customer_id, about.now_ms);
     let unlinked = Effect::StripeUnlink { customer_id: customer.id.clone(), stripe_customer_id };
-    let mut effects = vec![unlinked, Effect::JobInsert(again)];
+    let mut effects = vec![unlinked, Effect::JobInsert(new_customer)];
     let open = about.event.subscriptions_of_customer.iter().filter(|row| row.ended_at_ms.is_none());
     let mut gave_pro = false;
     for row in open {

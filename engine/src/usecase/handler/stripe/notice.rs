@@ -23,35 +23,35 @@ pub(super) fn of_failed_payment(about: &EventContext<'_>, invoice: &Value, verdi
 }
 
 fn failed_payment(customer: &Customer, kind: EventKind, invoice: &Value, now_ms: i64) -> Option<Effect> {
-    let said = InvoiceFields::read(invoice);
-    let id = said.id.clone()?;
+    let invoice_fields = InvoiceFields::read(invoice);
+    let id = invoice_fields.id.clone()?;
     let intents = fields::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
     let wants_customer = kind == EventKind::InvoicePaymentActionRequired
         || std::iter::once(&invoice["payment_intent"])
             .chain(intents)
             .any(|intent| intent.is_object() && PaymentIntentFields::read(intent).wants_authentication());
     let template = if wants_customer { Template::ActionRequired } else { Template::PaymentFailed };
-    let told = MailSubject {
-        subscription: said.subscription_id.clone(),
+    let subject = MailSubject {
+        subscription: invoice_fields.subscription_id.clone(),
         purchase: None,
         amount_minor: invoice["amount_due"].as_i64().map(MoneyMinor),
-        currency: said.currency.clone(),
-        reason: (!wants_customer).then(|| said.failure_in_words()),
+        currency: invoice_fields.currency.clone(),
+        reason: (!wants_customer).then(|| invoice_fields.failure_in_words()),
         url: invoice["hosted_invoice_url"].as_str().map(str::to_owned),
     };
-    Some(Effect::JobInsert(mail::job(template, &customer.id, &id, told, now_ms)))
+    Some(Effect::JobInsert(mail::job(template, &customer.id, &id, subject, now_ms)))
 }
 
-/// Adds a mail for each subscription to Pro that the verdict ends, once for each.
+/// Adds one mail for each Pro subscription that the verdict ends.
 pub(in crate::usecase::handler) fn of_ended_subscriptions(verdict: Verdict, now_ms: i64) -> Verdict {
     let mails: Vec<Effect> = verdict
         .effects
         .iter()
         .filter_map(|effect| match effect {
-            // One that expired while incomplete never began.
+            // A subscription that expired while incomplete never began, so it gets no mail.
             Effect::SubscriptionPut(row) if row.is_pro && row.status == "canceled" => {
-                let told = MailSubject { subscription: Some(row.id.clone()), ..MailSubject::default() };
-                let mail = mail::job(Template::SubscriptionEnded, &row.customer_id, &row.id, told, now_ms);
+                let subject = MailSubject { subscription: Some(row.id.clone()), ..MailSubject::default() };
+                let mail = mail::job(Template::SubscriptionEnded, &row.customer_id, &row.id, subject, now_ms);
                 Some(Effect::JobInsert(mail))
             }
             _ => None,

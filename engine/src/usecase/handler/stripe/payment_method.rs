@@ -9,8 +9,8 @@ use crate::domain::webhook::fields::{self, PaymentMethodFields};
 use crate::infra::store::{customer as customers, payment_method as rows};
 use crate::usecase::handler::Failure;
 
-/// `payment_method.attached`, `.automatically_updated`, `.detached`. One that came in by another way
-/// than ours is shown, and charged only once the customer has consented.
+/// `payment_method.attached`, `.automatically_updated`, `.detached`. A method that was not
+/// attached through our API is shown, but charged only once the customer has consented.
 pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = fields::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
     let now = found(about.deps.stripe.payment_method_retrieve(&id).await)?;
@@ -26,8 +26,8 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     Ok(done(vec![Effect::PaymentMethodPut(method)]))
 }
 
-/// A payment method is gone. If it was the default, the next one becomes it at Stripe as well, or its
-/// invoices would find nothing to be paid with.
+/// Handles a detached payment method. If it was the default, the next one becomes the default at Stripe as well, so that
+/// invoices can be paid.
 async fn detached(about: &EventContext<'_>, id: String) -> Result<Verdict, Failure> {
     let db = about.deps.db.read();
     let Some(customer_id) = rows::payment_method_owner(db, &id).await? else { return Ok(Outcome::Done.into()) };
