@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::problem::{self, ApiError, Asked};
+use crate::routes;
 use crate::routes::webhook::{self, Sender};
 use crate::unread_answers::UnreadAnswerLimit;
 use crate::webhook_bodies::{BodyMemory, WebhookBodies};
@@ -113,7 +114,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
             Ok(Err(error)) => {
-                let response = problem::from_framework(&error, asked);
+                let response = problem::from_framework(&error, asked, routes::required_fields);
                 if response.status() == StatusCode::PAYLOAD_TOO_LARGE { close_after(response) } else { response }
             }
             Err(_) => problem::respond(timed_out()),

@@ -4,7 +4,6 @@
 
 pub mod code;
 
-use crate::routes;
 use crate::throttle::Throttle;
 use bursar_engine::Error;
 use bursar_engine::amount::{Credits, UNITS_MAX};
@@ -16,8 +15,6 @@ use poem::{IntoResponse, Request, Response};
 use poem_openapi::error::{AuthorizationError, ContentTypeError, ParseParamError, ParseRequestPayloadError};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object};
-use serde_json::Value;
-use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -346,22 +343,25 @@ fn documented(name: &'static str) -> ApiError {
 }
 
 /// Names the required fields if one is missing: the framework names only the types of the field and of its object.
-fn with_required_fields(detail: String) -> String {
-    static DOCUMENT: LazyLock<Value> =
-        LazyLock::new(|| serde_json::from_str(&routes::openapi_document()).unwrap_or_default());
+fn with_required_fields(detail: String, required_fields: fn(&str) -> Option<&'static [String]>) -> String {
     let object = detail.split("found null. (occurred while parsing \"").nth(1).and_then(|rest| rest.split('"').next());
-    let required = object.and_then(|object| DOCUMENT["components"]["schemas"][object]["required"].as_array());
-    let Some(required) = required else { return detail };
-    let names: Vec<_> = required.iter().filter_map(Value::as_str).collect();
-    format!("{detail} Required fields: {}.", names.join(", "))
+    match object.and_then(required_fields) {
+        Some(names) => format!("{detail} Required fields: {}.", names.join(", ")),
+        None => detail,
+    }
 }
 
-/// Converts an error of the framework, raised before a route was reached.
-pub fn from_framework(error: &poem::Error, asked: Asked) -> Response {
+/// Converts an error of the framework, raised before a route was reached. `required_fields` gives those of an object of
+/// the API.
+pub fn from_framework(
+    error: &poem::Error,
+    asked: Asked,
+    required_fields: fn(&str) -> Option<&'static [String]>,
+) -> Response {
     let status = error.status();
     let detail = error.to_string();
     let problem = if error.is::<ParseRequestPayloadError>() {
-        ApiError::bad_request("invalid_body", with_required_fields(detail))
+        ApiError::bad_request("invalid_body", with_required_fields(detail, required_fields))
     } else if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
         if parameter.name == "Idempotency-Key" && asked.has_idempotency_key {
             // The framework ignores a header that is not ASCII.

@@ -20,6 +20,9 @@ pub(crate) mod webhook;
 
 use crate::document::{self, OperationDoc};
 use poem_openapi::{OpenApiService, Tags};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// Groups of the documentation.
 #[derive(Tags)]
@@ -103,4 +106,15 @@ pub(crate) fn service() -> OpenApiService<impl poem_openapi::OpenApi, ()> {
 /// The OpenAPI document, pretty-printed, with a final line break.
 pub fn openapi_document() -> String {
     document::complete(service().spec(), &operation_docs())
+}
+
+/// The required fields of an object of the API, if it has any.
+pub(crate) fn required_fields(object: &str) -> Option<&'static [String]> {
+    static REQUIRED: LazyLock<HashMap<String, Vec<String>>> = LazyLock::new(|| {
+        let document: Value = serde_json::from_str(&openapi_document()).unwrap_or_default();
+        let schemas = document["components"]["schemas"].as_object().into_iter().flatten();
+        let required = |schema: &Value| serde_json::from_value(schema["required"].clone()).ok();
+        schemas.filter_map(|(name, schema)| Some((name.clone(), required(schema)?))).collect()
+    });
+    REQUIRED.get(object).map(Vec::as_slice)
 }

@@ -285,8 +285,8 @@ impl AdminReconciliationApi {
             request_key: format!("admin:{}", input::idempotency_key(&key.0)?),
             request_hash: input::request_hash("admin_create_reconciliation", &body.0),
         };
-        let reach = app.config.stripe.reconcile_window();
-        let begun = reconcile::begin(&app.db, new, reach, app.clock.now_ms()).await?;
+        let window = app.config.stripe.reconcile_window();
+        let begun = reconcile::begin(&app.db, new, window, app.clock.now_ms()).await?;
         app.runtime.dispatcher.announce(begun.wakes);
         let reconciliation = ReconciliationBody::from(&begun.run);
         Ok(ReconciliationBegun::Accepted(Json(ReconciliationDetail { reconciliation })))

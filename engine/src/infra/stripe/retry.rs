@@ -36,7 +36,7 @@ impl RetryPolicy {
             // and a stored failure does not change.
             (StripeError::Declined(_) | StripeError::AuthenticationRequired(_) | StripeError::KeyReused { .. }, _)
             | (StripeError::Unknown { is_stored: true, .. }, _) => false,
-            (_, Some(hints)) => hints,
+            (_, Some(should_retry)) => should_retry,
             (error, None) => error.is_retryable(),
         };
         if !retryable || tries >= self.tries_max {
@@ -46,8 +46,8 @@ impl RetryPolicy {
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let own = (grown as f64 * (1.0 - jitter.clamp(0.0, 1.0) / 2.0)) as u64;
         match hints.retry_after_ms {
-            Some(hints) if hints > self.wait_max_ms => None,
-            Some(hints) => Some(hints.max(own)),
+            Some(retry_after_ms) if retry_after_ms > self.wait_max_ms => None,
+            Some(retry_after_ms) => Some(retry_after_ms.max(own)),
             None => Some(own),
         }
     }
