@@ -7,8 +7,8 @@ use crate::deadline::{ANSWER_MAX, COMMIT_MAX, within};
 use bursar_engine::domain::effect::Verdict;
 use bursar_engine::domain::job::{Backoff, JobFinish, JobState, Outcome, RESCUES_MAX, finish};
 use bursar_engine::error::Refusal;
-use bursar_engine::infra::store::attempt;
 use bursar_engine::infra::store::commit::{Unit, UnitResult};
+use bursar_engine::infra::store::{attempt, stream as streams};
 use bursar_engine::usecase::handler::{self, Claimed};
 use bursar_engine::usecase::intake::event_type_label;
 use bursar_engine::usecase::work;
@@ -99,6 +99,9 @@ async fn claim<'a>(deps: &'a StreamDeps, request: &ClaimRequest) -> Result<(Clai
 
 async fn claim_head(deps: &StreamDeps, request: &ClaimRequest) -> Result<Claimed, Round> {
     if deps.draining.is_cancelled() {
+        if request.may_be_empty {
+            leave_behind(deps, &request.stream).await;
+        }
         return Err(Round::Stopping);
     }
     match deps.claims.submit(request.clone()).await {
@@ -108,6 +111,14 @@ async fn claim_head(deps: &StreamDeps, request: &ClaimRequest) -> Result<Claimed
             tracing::debug!(stream = request.stream, error = %error.chain(), "a claim failed");
             Err(Round::Failed)
         }
+    }
+}
+
+/// Leaves a stream with further jobs to other nodes, for this one stops. If it fails, they find it later.
+async fn leave_behind(deps: &StreamDeps, stream: &str) {
+    let marked = streams::stream_mark_stopped(deps.handlers.db.write(), stream, deps.clock.now_ms());
+    if let Err(error) = within(ANSWER_MAX, marked).await {
+        tracing::debug!(stream, error = %error.chain(), "a stream could not be left to other nodes");
     }
 }
 

@@ -282,6 +282,15 @@ pub async fn stream_release_owned(db: &impl ConnectionTrait, node: Option<&str>)
     query_all(db, &sql, values).await?.iter().map(|row| get(row, "key")).collect()
 }
 
+/// Marks a released stream with due jobs as one whose node stopped, so that the next sweep of any node finds it. Without
+/// the mark, a sweep finds it only where it comes among all due jobs.
+pub async fn stream_mark_stopped(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) -> Result<()> {
+    let sql = "UPDATE streams SET owner = $2, lease_until_ms = 0 WHERE key = $1 AND owner IS NULL AND EXISTS \
+               (SELECT 1 FROM jobs h WHERE h.stream_key = streams.key AND h.state = 'available' AND h.run_at_ms <= $3)";
+    execute(db, sql, [key.into(), NODE_STOPPED.into(), now_ms.into()]).await?;
+    Ok(())
+}
+
 /// Pauses a stream: a running job continues, no other begins. False if there is no such stream or it is already
 /// paused.
 pub async fn stream_pause(db: &impl ConnectionTrait, key: &str, reason: &str, now_ms: TimeMs) -> Result<bool> {

@@ -6,6 +6,7 @@ use bursar_engine::clock::TimeMs;
 use bursar_engine::domain::job::{JobState, NewJob};
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::job::{DuePosition, job_due, job_due_expired};
+use bursar_engine::infra::store::stream::stream_mark_stopped;
 use bursar_engine::usecase::work;
 use bursar_tests::{TestApp, wait, with_app};
 
@@ -66,6 +67,19 @@ with_app! {
         work::release_node(&app.app.db, "leaving").await.unwrap();
         let now_ms = due_ms + HOUR_MS;
         assert_eq!(found_expired(app, now_ms, &ids).await, ids[..1]);
+    }
+
+    async fn a_stream_that_a_stopping_node_releases_with_due_jobs_left_is_found_too(app: &TestApp) {
+        let customer = app.onboard().await;
+        let due_ms = now_ms() + HOUR_MS;
+        let at = |key: &str, ms: i64| settle(&customer, Some(key), due_ms + ms);
+        let ids = insert(app, &[at("left", 0), at("later", HOUR_MS), at("leased", 0)]).await;
+        sql(app, "UPDATE streams SET owner = 'other', lease_until_ms = 9000000000000 WHERE key = 'leased'").await;
+        for key in ["left", "later", "leased", "unheard of"] {
+            stream_mark_stopped(app.app.db.write(), key, due_ms).await.unwrap();
+        }
+        assert_eq!(found_expired(app, due_ms + 2 * HOUR_MS, &ids).await, ids[..1]);
+        sql(app, "UPDATE streams SET owner = NULL, lease_until_ms = 0 WHERE owner = 'other'").await;
     }
 
     async fn jobs_that_cannot_run_hide_no_others(app: &TestApp) {
