@@ -72,6 +72,24 @@ pub(crate) fn list(account: &StripeAccount, call: &Call, kind: &str, filters: &[
     }
 }
 
+/// The requested page of a list that is a part of an object, in its own order.
+pub(crate) fn of_embedded(list: &Value, form: &Form) -> Result<Value, ApiError> {
+    let limit = usize::try_from(form.int("limit")?.unwrap_or(LIMIT)).unwrap_or_default();
+    let rows = list["data"].as_array().map_or(&[][..], Vec::as_slice);
+    let from = match form.text("starting_after") {
+        Some(id) => match rows.iter().position(|row| row.id() == id) {
+            Some(at) => at + 1,
+            None => return Err(ApiError::no_such("object", id, Some("starting_after"))),
+        },
+        None => 0,
+    };
+    let to = (from + limit).min(rows.len());
+    let mut page = list.clone();
+    page["data"] = rows[from..to].into();
+    page["has_more"] = (to < rows.len()).into();
+    Ok(page)
+}
+
 /// The time of creation, which invoice items call `date`.
 fn made_s(row: &Value) -> i64 {
     row.opt_int("created").unwrap_or_else(|| row.int("date"))

@@ -68,7 +68,7 @@ pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, Ap
 
 /// `GET /v1/invoices/{id}/lines`
 pub(crate) fn lines(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
-    Ok(account.find("invoice", call.id())?["lines"].clone())
+    page::of_embedded(&account.find("invoice", call.id())?["lines"], &call.form)
 }
 
 /// `POST /v1/invoices/{id}`

@@ -113,8 +113,41 @@ pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, Ap
 /// `POST /v1/prices/{id}`
 pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let price = account.find("price", call.id())?;
+    release_lookup_key(account, &call.form, Some(price.id()))?;
     let fields = changed_fields(&price, &call.form, &["nickname", "lookup_key"])?;
-    account.change_and_emit(price.id(), Value::Object(fields), "price.updated")
+    change(account, price.id(), Value::Object(fields))
+}
+
+/// Changes a price, also in the subscriptions that have it: they show its present state.
+fn change(account: &mut StripeAccount, id: &str, fields: Value) -> Result<Value, ApiError> {
+    let price = account.change_and_emit(id, fields, "price.updated")?;
+    let has_it = |row: &&Value| {
+        let items = row["items"]["data"].as_array();
+        items.is_some_and(|items| items.iter().any(|item| item["price"].id() == id))
+    };
+    let subscriptions: Vec<Value> = account.store.of_kind("subscription").filter(has_it).cloned().collect();
+    for subscription in subscriptions {
+        let mut items = subscription["items"].clone();
+        let all = items["data"].as_array_mut().into_iter().flatten();
+        all.filter(|item| item["price"].id() == id).for_each(|item| item["price"] = price.clone());
+        account.change(subscription.id(), json!({ "items": items }));
+    }
+    Ok(price)
+}
+
+/// Takes the lookup key of a call off the price that has it, if the call asks for that. Source: Stripe, "Create a
+/// price", `transfer_lookup_key`.
+fn release_lookup_key(account: &mut StripeAccount, form: &Form, own: Option<&str>) -> Result<(), ApiError> {
+    let Some(key) = form.text("lookup_key") else { return Ok(()) };
+    let holder = account.store.of_kind("price").find(|price| price.text("lookup_key") == key);
+    let holder = holder.map(|price| price.id().to_owned()).filter(|id| own != Some(id.as_str()));
+    let Some(holder) = holder else { return Ok(()) };
+    if !form.flag("transfer_lookup_key")?.unwrap_or(false) {
+        let message = format!("A price already uses that lookup key: {key}.");
+        return Err(ApiError::refused_without_code(&message).with_param("lookup_key"));
+    }
+    change(account, &holder, json!({ "lookup_key": null }))?;
+    Ok(())
 }
 
 /// Creates a price from `price_data` or the parameters of a call.
@@ -126,13 +159,7 @@ pub(crate) fn make(account: &mut StripeAccount, form: &Form) -> Result<Value, Ap
         (None, Some(name)) => account.make("prod", "product", json!({ "name": name, "updated": account.now_s }))?,
         (None, None) => return Err(ApiError::missing("product")),
     };
-    if let Some(key) = form.text("lookup_key")
-        && account.store.of_kind("price").any(|price| price.text("lookup_key") == key)
-        && !form.flag("transfer_lookup_key")?.unwrap_or(false)
-    {
-        let message = format!("A price already uses that lookup key: {key}.");
-        return Err(ApiError::refused_without_code(&message).with_param("lookup_key"));
-    }
+    release_lookup_key(account, form, None)?;
     let interval = form.text("recurring.interval");
     let count = form.int("recurring.interval_count")?.unwrap_or(1);
     if let Some(interval) = interval

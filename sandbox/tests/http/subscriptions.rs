@@ -273,3 +273,32 @@ async fn a_year_is_twelve_renewals_in_order() {
     assert!(rows.windows(2).all(|pair| pair[0]["created"].as_i64() < pair[1]["created"].as_i64()));
     assert!(rows.iter().all(|row| row["status"] == "paid"));
 }
+
+#[tokio::test]
+async fn a_transferred_lookup_key_leaves_the_old_price_to_its_subscribers() {
+    let client = Client::start().await;
+    let made = client.subscribe("pm_card_visa", &[]).await;
+    let old = client.pro().await;
+    let raised = [
+        ("currency", "usd"),
+        ("unit_amount", "69900"),
+        ("recurring[interval]", "month"),
+        ("product_data[name]", "Pro"),
+        ("lookup_key", "pro_monthly"),
+    ];
+    assert_eq!(client.post("/v1/prices", &raised).await.status, 400, "another price has the key");
+    let transfer = [raised.as_slice(), &[("transfer_lookup_key", "true")]].concat();
+    let new = client.post("/v1/prices", &transfer).await.id();
+    assert_eq!(client.pro().await, new);
+    assert_eq!(client.event_types(&old), ["price.updated"]);
+    let shown = client.get(&format!("/v1/subscriptions/{}", made.id()), &[]).await.body;
+    let price = &shown["items"]["data"][0]["price"];
+    assert_eq!((&price["id"], &price["lookup_key"]), (&json!(old), &Value::Null));
+    client.sandbox.advance(days(32)).unwrap();
+    assert_eq!(invoices(&client)[1], invoice("subscription_cycle", "paid", 59_900));
+    // It can be given back.
+    let back = [("lookup_key", "pro_monthly"), ("transfer_lookup_key", "true")];
+    assert_eq!(client.post(&format!("/v1/prices/{old}"), &back[..1]).await.status, 400);
+    assert_eq!(client.post(&format!("/v1/prices/{old}"), &back).await.status, 200);
+    assert_eq!(client.pro().await, old);
+}

@@ -43,6 +43,11 @@ fn missing(id: &str) -> Reply {
     (404, json!({"error": {"type": "invalid_request_error", "code": "resource_missing", "message": id}}))
 }
 
+fn pro_price() -> Value {
+    json!({"id": "price_pro", "object": "price", "lookup_key": "pro_monthly", "metadata": {}, "product": "prod_pro",
+           "unit_amount": 59_900, "currency": "usd", "recurring": {"interval": "month", "interval_count": 1}})
+}
+
 fn now_s() -> i64 {
     bursar_engine::clock::Clock::System.now_ms() / 1_000
 }
@@ -146,7 +151,11 @@ impl Objects {
             ["disputes"] => page(self.of("dispute", "charge", form.get("charge")), form),
             ["invoices"] => page(self.of("invoice", "customer", form.get("customer")), form),
             ["invoice_payments"] => self.invoice_payments(form.get("payment[payment_intent]")),
-            ["prices"] => list(vec![json!({"id": "price_pro", "object": "price", "lookup_key": "pro_monthly"})]),
+            ["invoices", id, "lines"] if self.get(id).is_object() => (200, self.get(id)["lines"].clone()),
+            // There is one price, and no session of Checkout.
+            ["prices"] => list(vec![pro_price()]),
+            ["prices", "price_pro"] => (200, pro_price()),
+            ["checkout", "sessions"] => list(Vec::new()),
             ["subscriptions"] if is_post => self.subscribe(form),
             ["subscriptions"] => page(self.of("subscription", "customer", form.get("customer")), form),
             ["subscriptions", id] if is_post => {
@@ -260,7 +269,7 @@ impl Objects {
 
     fn subscribe(&mut self, form: &Form) -> Reply {
         let (from, to) = (now_s(), now_s() + PERIOD_S);
-        let price = json!({"id": "price_pro", "object": "price", "lookup_key": "pro_monthly", "metadata": {}});
+        let price = pro_price();
         let subscription = self.add(
             "sub",
             "subscription",
