@@ -13,7 +13,6 @@ use crate::timekeeper::{self, TimekeeperDeps};
 use crate::waker::StreamWaker;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
-use bursar_engine::domain::webhook::ProPrice;
 use bursar_engine::infra::broker::{Broker, BrokerOptions, Delivered};
 use bursar_engine::infra::smtp::Mailer;
 use bursar_engine::infra::store::Db;
@@ -106,8 +105,7 @@ impl Runtime {
         let handlers = Deps {
             db: db.clone(),
             node: node.clone(),
-            pro: ProPrice::from(&config.stripe),
-            pro_credits: config.credits.pro_period,
+            catalogue: config.catalogue.clone(),
             credits: config.credits.clone(),
             marketplace: config.marketplace.clone(),
             stripe: stripe.clone(),

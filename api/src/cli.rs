@@ -13,9 +13,11 @@
 //! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`] | the commands, one file per resource |
 //! | [`stripe`], [`github`], [`send`] | sending test webhooks |
 //! | [`watch`] | follows a replay until it ends |
+//! | [`catalogue`] | plans and prices; needs no server |
 //! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | output on the terminal |
 
 pub mod audit;
+pub mod catalogue;
 pub mod client;
 pub mod connection;
 pub mod customer;
@@ -85,6 +87,9 @@ pub enum Command {
     Openapi,
     /// Check the configuration.
     Config(ConfigArgs),
+    /// Plans and prices: what is sold.
+    #[command(subcommand)]
+    Catalogue(catalogue::CatalogueCommand),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -231,6 +236,7 @@ impl Session {
 pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let session = || Client::new(cli).map(|client| Session { client, json: cli.json });
     match &cli.command {
+        Command::Catalogue(command) => catalogue::run(cli, command),
         Command::Completions { shell } => completions(*shell),
         Command::Stripe(command) => stripe::run(cli, command).await,
         Command::Github(command) => github::run(cli, command).await,
@@ -292,6 +298,7 @@ mod tests {
             &["bursar", "config", "check", "--config", "f"],
             &["bursar", "migrate", "status", "--config", "f"],
             &["bursar", "mail", "preview", "welcome", "--config", "f"],
+            &["bursar", "catalogue", "check", "g", "--config", "f"],
             &["bursar", "customers", "list", "--config", "f"],
         ] {
             let cli = Cli::try_parse_from(words).expect("valid");

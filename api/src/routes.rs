@@ -11,6 +11,7 @@ mod operation;
 mod page;
 mod path_id;
 mod payment_method;
+mod plan;
 mod subscription;
 mod summary;
 mod text;
@@ -71,6 +72,7 @@ apis! {
     hold => HoldApi,
     api_key => ApiKeyApi,
     payment_method => PaymentMethodApi,
+    plan => PlanApi,
     subscription => SubscriptionApi,
     operation => OperationApi,
     summary => SummaryApi,

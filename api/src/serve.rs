@@ -139,8 +139,9 @@ async fn print_demo(running: &Running) -> Result<()> {
     if secrets.demo_api_key.is_none() {
         let email = format!("demo-{}@example.com", bursar_engine::ids::AuditId::new().body());
         let now_ms = app.clock.now_ms();
-        let credits = app.config.credits.signup;
-        let signup = Signup { email: &email, name: "Demo", source: Source::Direct, credits, marketplace_link: None };
+        let catalogue = app.config.catalogue.now();
+        let plan = catalogue.entry_plan();
+        let signup = Signup { email: &email, name: "Demo", source: Source::Direct, plan, marketplace_link: None };
         let made = onboard(&app.db, app.seal(), signup, now_ms).await?;
         app.runtime.dispatcher.announce(made.wakes);
         secrets.demo_api_key = Some(made.api_key.expose().to_owned());

@@ -2,6 +2,7 @@
 //! with one message per problem.
 
 mod amqp;
+mod catalogue;
 mod check;
 mod credits;
 mod database;
@@ -13,6 +14,7 @@ mod ledger;
 mod limits;
 mod mail;
 mod marketplace;
+mod moved;
 mod onboarding;
 mod read;
 mod secret;
@@ -20,6 +22,7 @@ mod stripe;
 mod url;
 
 pub use amqp::AmqpConfig;
+pub use catalogue::read_catalogue;
 pub use credits::CreditsConfig;
 pub use database::DatabaseConfig;
 pub use environment::is_known_variable;
@@ -29,12 +32,13 @@ pub use ledger::LedgerConfig;
 pub use limits::LimitsConfig;
 pub use mail::MailConfig;
 pub(crate) use mail::{normalize_smtp_url, parse_mailbox, sender};
-pub use marketplace::MarketplaceConfig;
+pub use marketplace::{ListingOffer, MarketplaceConfig};
 pub use onboarding::{OnboardingConfig, PER_IP_PER_MINUTE_MAX};
 pub use secret::key_is_live;
 pub(crate) use secret::{SEAL_KEY_LEN, seal_keys};
 pub use stripe::{ReconcileWindow, StripeConfig};
 
+use crate::domain::catalogue::SharedCatalogue;
 use crate::error::{Error, Result};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -63,9 +67,12 @@ pub struct Config {
     /// rotating (`BURSAR_SECRET_KEY`).
     #[serde(skip_serializing)]
     pub secret_key: String,
+    /// File of the catalogue. If empty: `bursar.catalogue.toml` beside the configuration file, else in the current
+    /// folder, else the built-in catalogue (`BURSAR_CATALOGUE_FILE`).
+    pub catalogue_file: String,
     /// Stripe.
     pub stripe: StripeConfig,
-    /// Amounts, prices and holds.
+    /// Units of work, warnings and holds.
     pub credits: CreditsConfig,
     /// Rules for signing up.
     pub onboarding: OnboardingConfig,
@@ -88,6 +95,12 @@ pub struct Config {
     /// Environment variables with the prefix `BURSAR_` that are no settings.
     #[serde(skip)]
     pub unknown_variables: Vec<String>,
+    /// What is sold. Clones of these settings share it.
+    #[serde(skip)]
+    pub catalogue: SharedCatalogue,
+    /// The file that the catalogue was read from; `None` if it is the built-in one.
+    #[serde(skip)]
+    pub catalogue_path: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -99,6 +112,7 @@ impl Default for Config {
             amqp_url: String::new(),
             admin_token: String::new(),
             secret_key: String::new(),
+            catalogue_file: String::new(),
             stripe: StripeConfig::default(),
             credits: CreditsConfig::default(),
             onboarding: OnboardingConfig::default(),
@@ -111,6 +125,8 @@ impl Default for Config {
             http: HttpConfig::default(),
             limits: LimitsConfig::default(),
             unknown_variables: Vec::new(),
+            catalogue: SharedCatalogue::default(),
+            catalogue_path: None,
         }
     }
 }
@@ -141,12 +157,29 @@ impl Config {
     /// # Errors
     /// `Config` if the file cannot be read at all.
     pub fn load_for_client(file: Option<&Path>) -> Result<Self> {
+        Self::read_leniently(file).map(|(config, _)| config)
+    }
+
+    /// As [`load_for_client`](Self::load_for_client), for a command about the catalogue.
+    ///
+    /// # Errors
+    /// `Config` with every problem of the catalogue, or if the file cannot be read at all.
+    pub fn load_for_catalogue(file: Option<&Path>) -> Result<Self> {
+        let (config, mut problems) = Self::read_leniently(file)?;
+        problems.retain(|problem| read::concerns(problem, "catalogue_file"));
+        let read = config.catalogue_path.as_deref().map(read_catalogue);
+        problems.extend(read.and_then(std::result::Result::err).unwrap_or_default());
+        if problems.is_empty() { Ok(config) } else { Err(Error::Config(problems)) }
+    }
+
+    /// Reads the settings that can be read, with all problems.
+    fn read_leniently(file: Option<&Path>) -> Result<(Self, Vec<String>)> {
         let wrong = |problem| Error::Config(vec![problem]);
         let file = ConfigFile::read(file).map_err(wrong)?;
         if let Some(file) = &file {
             file.settings().map_err(wrong)?;
         }
-        Ok(Self::read(file.as_ref()).0)
+        Ok(Self::read(file.as_ref()))
     }
 
     /// Reads the file and the environment; returns the settings that can be read, with all problems.

@@ -9,7 +9,8 @@
 //! | [`marketplace`] | the rules for purchases on GitHub Marketplace |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`audit`] | the nouns |
 //! | [`pricing`], [`charge`], [`clawback`] | what a unit costs, whether a customer is charged for it, which credits go with refunded money |
-//! | [`period_credits`] | the credits of a paid period of Pro |
+//! | [`catalogue`] | everything that is sold: plans and prices |
+//! | [`sale`] | what was bought, read from the lines of invoices |
 //! | [`idempotency`] | whether a repeated request is the same one |
 //! | [`email`], [`disposable`] | which addresses are the same, which are throwaway |
 //! | [`rate_limit`], [`token_bucket`] | rate limits, exact across all nodes or approximate in one process |
@@ -21,6 +22,7 @@
 
 pub mod api_key;
 pub mod audit;
+pub mod catalogue;
 pub mod charge;
 pub mod clawback;
 pub mod customer;
@@ -35,11 +37,11 @@ pub mod mail;
 pub mod marketplace;
 pub mod operation;
 pub mod payment_method;
-pub mod period_credits;
 pub mod pricing;
 pub mod rate_limit;
 pub mod reconcile;
 pub mod replay;
+pub mod sale;
 pub mod schema;
 pub mod subscription;
 pub mod summary;

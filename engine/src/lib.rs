@@ -8,7 +8,7 @@
 //! | [`usecase`] | what happens: one file for each use case |
 //! | [`infra`] | the outside: database, broker, Stripe, SMTP |
 //! | [`domain`] | what is true: nouns and rules, pure |
-//! | [`error`], [`ids`], [`clock`], [`config`], [`metric`], [`plan`], [`name`], [`count`], [`amount`] | the ground: basics for all wings |
+//! | [`error`], [`ids`], [`clock`], [`config`], [`metric`], [`key`], [`name`], [`count`], [`amount`] | the ground: basics for all wings |
 
 pub mod amount;
 pub mod clock;
@@ -18,9 +18,9 @@ pub mod domain;
 pub mod error;
 pub mod ids;
 pub mod infra;
+pub mod key;
 pub mod metric;
 pub mod name;
-pub mod plan;
 pub mod usecase;
 
 pub use bursar_migrations as migrations;

@@ -31,6 +31,7 @@ mod m0019_marketplace_news;
 mod m0020_settle_jobs;
 mod m0021_due_index;
 mod m0022_due_order;
+mod m0023_catalogue;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -60,6 +61,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0020_settle_jobs::Migration),
             Box::new(m0021_due_index::Migration),
             Box::new(m0022_due_order::Migration),
+            Box::new(m0023_catalogue::Migration),
         ]
     }
 }

@@ -16,7 +16,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-const UP: &[&str] = &[
+// `down` of `m0023_catalogue` restores the table with these.
+pub const UP: &[&str] = &[
     "CREATE TABLE subscriptions (
         id TEXT PRIMARY KEY,
         customer_id TEXT NOT NULL REFERENCES customers (id),

@@ -38,7 +38,9 @@ const HOLDS: &[Column] = &[Column::fixed("id"), Column::number("amount"), Column
 const SUBSCRIPTIONS: &[Column] = &[
     Column::wrapped("id"),
     Column::fixed("status"),
-    Column::fixed("is_pro"),
+    Column::fixed("plan"),
+    Column::fixed("price").optional(),
+    Column::number("quantity").optional(),
     Column::wrapped("current_period_end"),
     Column::wrapped("cancel_at_period_end"),
     Column::wrapped("past_due_since"),

@@ -124,7 +124,8 @@ pub async fn run(session: &Session, command: &MailCommand) -> anyhow::Result<Exi
 pub fn preview(is_json: bool, file: Option<&Path>, args: &PreviewArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(file)?;
     let template = Template::parse(&args.template).ok_or_else(|| super::usage("there is no such mail"))?;
-    let mail = render(template, &Params::preview(template, &config.credits), &Branding::new(&config))?;
+    let catalogue = config.catalogue.now();
+    let mail = render(template, &Params::preview(template, &catalogue), &Branding::new(&config), &catalogue)?;
     let text = if is_json {
         serde_json::to_string_pretty(&json!({ "subject": mail.subject, "text": mail.text, "html": mail.html }))?
     } else if args.html {

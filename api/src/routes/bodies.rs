@@ -18,7 +18,7 @@ pub struct CustomerBody {
     pub email: String,
     /// Its name.
     pub name: String,
-    /// `trial`, `pay_as_you_go` or `pro`.
+    /// The key of its plan, such as `trial`.
     pub plan: String,
     /// How it was acquired: `direct`, `marketplace` or `early_access`.
     pub source: String,

@@ -133,11 +133,12 @@ impl CustomerApi {
             None => source.unwrap_or(SourceBody::Direct).into(),
         };
         let now_ms = app.clock.now_ms();
+        let catalogue = app.config.catalogue.now();
         let signup = Signup {
             email: &email.0,
             name: &name.0,
             source,
-            credits: app.config.credits.signup,
+            plan: catalogue.entry_plan(),
             marketplace_link: marketplace_link.as_ref().map(|token| token.0.as_str()),
         };
         let attempt = async {

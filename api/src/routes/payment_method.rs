@@ -210,7 +210,7 @@ impl PaymentMethodApi {
         let removed = methods.iter().find(|method| method.id == id).ok_or(Error::NotFound("payment method"))?;
         let next = methods.iter().find(|method| method.id != id && method.consent_at_ms.is_some());
         let subscriptions = subscription::subscription_list(app.db.read(), customer).await?;
-        if next.is_none() && subscriptions.iter().any(|row| row.gives_pro() && !row.cancel_at_period_end) {
+        if next.is_none() && subscriptions.iter().any(|row| row.gives_plan().is_some() && !row.cancel_at_period_end) {
             let detail =
                 "The subscription is paid with it. Add another payment method first, or cancel the subscription.";
             return Err(ApiError::with_code("payment_method_in_use", detail));

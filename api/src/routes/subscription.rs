@@ -1,4 +1,4 @@
-//! The subscription to Pro, and the invoices.
+//! The subscription, and the invoices.
 
 use super::operation::{AcceptedOperation, RequestOutcome, accepted, find_earlier, request_operation};
 use super::page::{PageQuery, encode_cursor, foreign_cursor, page};
@@ -11,12 +11,14 @@ use crate::problem::ApiError;
 use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::catalogue::Catalogue;
 use bursar_engine::domain::operation::{Request, State};
 use bursar_engine::domain::subscription::Subscription;
 use bursar_engine::domain::webhook::fields::{self, InvoiceFields};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::{account, customer, payment_method, subscription};
 use bursar_engine::infra::stripe::StripeError;
+use bursar_engine::key::PriceKey;
 use poem::web::Data;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::Json;
@@ -33,10 +35,13 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
         &[
             "already_subscribed",
             "authentication_required",
+            "invalid_quantity",
             "not_found",
             "payment_declined",
             "payment_method_missing",
             "payment_unavailable",
+            "price_not_offered",
+            "price_required",
             "rate_limited",
             "refused_by_stripe",
             "stripe_unavailable",
@@ -70,17 +75,25 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new("list_invoices", &["stripe_not_configured", "stripe_unavailable"]),
 ];
 
-/// A subscription to Pro.
+/// The most that one subscription may have of a price. Source: Stripe, "Create a subscription": it has no limit of its own.
+const QUANTITY_MAX: i64 = 100_000;
+
+/// A subscription to a plan.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct SubscriptionRequest {
+    /// The key of the price to subscribe to, as `GET /api/v1/plans` lists them. It may be left out while only one price
+    /// is offered.
+    price: Option<Text>,
+    /// The number of seats, 1 to 100000, of a price that is sold by seat; 1 if not given.
+    quantity: Option<i64>,
     /// The payment method that pays for it; the default one if not given.
     payment_method: Option<Text>,
 }
 
 impl Example for SubscriptionRequest {
     fn example() -> Self {
-        Self { payment_method: None }
+        Self { price: Some("pro_monthly".into()), quantity: None, payment_method: None }
     }
 }
 
@@ -94,6 +107,10 @@ struct SubscriptionBody {
     status: String,
     /// The customer's plan now.
     plan: String,
+    /// The key of the price that it was bought at, if that is known.
+    price: Option<String>,
+    /// How many of the price.
+    quantity: i64,
     /// Whether it ends with the period.
     cancel_at_period_end: bool,
     /// When the paid period ends.
@@ -114,6 +131,8 @@ impl Example for SubscriptionBody {
             id: "sub_1Q0PsIJvEtkwdCNYMSaVuRz6".to_owned(),
             status: "active".to_owned(),
             plan: "pro".to_owned(),
+            price: sample::text("pro_monthly"),
+            quantity: 1,
             cancel_at_period_end: false,
             current_period_end: Some("2026-12-22T08:00:00.000Z".to_owned()),
             past_due_since: None,
@@ -189,9 +208,10 @@ enum ChangeResponse {
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
-/// Finds the customer's subscription to Pro: the active one, else one that has not ended, else the latest.
+/// Finds the customer's subscription: the one that gives the best plan, else one that has not ended, else the latest.
 async fn find_current(app: &App, customer: &CustomerId) -> Result<Option<Subscription>, ApiError> {
-    Ok(Subscription::current(subscription::subscription_list(app.db.read(), customer).await?))
+    let rows = subscription::subscription_list(app.db.read(), customer).await?;
+    Ok(Subscription::current(rows, &app.config.catalogue.now()))
 }
 
 async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result<SubscriptionBody, ApiError> {
@@ -201,7 +221,9 @@ async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result
     Ok(SubscriptionBody {
         id: row.id.clone(),
         status: row.status.clone(),
-        plan: customer.plan.as_str().to_owned(),
+        plan: customer.plan.to_string(),
+        price: row.price.as_ref().map(ToString::to_string),
+        quantity: row.quantity,
         cancel_at_period_end: row.cancel_at_period_end,
         current_period_end: row.current_period_end_ms.map(rfc3339),
         past_due_since: row.past_due_since_ms.map(rfc3339),
@@ -237,6 +259,8 @@ impl SubscriptionApi {
         customer: &CustomerId,
         body: SubscriptionRequest,
     ) -> Result<Request, ApiError> {
+        let price = price_wanted(&app.config.catalogue.now(), &body)?;
+        let quantity = body.quantity.unwrap_or(1);
         let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
         let wanted = body.payment_method.map(|text| text.0);
         let method = methods.iter().find(|method| match &wanted {
@@ -249,18 +273,40 @@ impl SubscriptionApi {
             }
             return Err(ApiError::with_code("payment_method_missing", "Add a payment method to subscribe."));
         };
-        if find_current(app, customer).await?.is_some_and(|row| row.gives_pro()) {
-            return Err(ApiError::with_code("already_subscribed", "There is a subscription to Pro already."));
+        if find_current(app, customer).await?.is_some_and(|row| row.gives_plan().is_some()) {
+            return Err(ApiError::with_code("already_subscribed", "There is a subscription already."));
         }
-        Ok(Request::SubscriptionCreate { payment_method_id: method.id.clone() })
+        Ok(Request::SubscriptionCreate { payment_method_id: method.id.clone(), price: Some(price), quantity })
     }
+}
+
+/// The price that a request names, or the only one that is offered.
+fn price_wanted(catalogue: &Catalogue, body: &SubscriptionRequest) -> Result<PriceKey, ApiError> {
+    let named = body.price.as_ref().map(|text| text.0.as_str());
+    let mut offered = catalogue.offered().filter(|price| named.is_none_or(|named| price.key.as_str() == named));
+    let (first, more) = (offered.next(), offered.next());
+    let Some(price) = first else {
+        return Err(ApiError::with_code("price_not_offered", "There is no such price to subscribe to."));
+    };
+    if more.is_some() {
+        return Err(ApiError::with_code(
+            "price_required",
+            "Name the price to subscribe to: GET /api/v1/plans has them.",
+        ));
+    }
+    let quantity = body.quantity.unwrap_or(1);
+    if !(1..=QUANTITY_MAX).contains(&quantity) || (quantity != 1 && !price.per_seat) {
+        let message = format!("quantity must be from 1 to {QUANTITY_MAX}, and 1 for a price that is not sold by seat");
+        return Err(Error::invalid("invalid_quantity", message).into());
+    }
+    Ok(price.key.clone())
 }
 
 #[OpenApi]
 impl SubscriptionApi {
-    /// Subscribe to Pro
+    /// Subscribe to a plan
     ///
-    /// Stripe charges the first month at once, and the month's credits are granted at once. The payment method
+    /// Stripe charges the first period at once, and its credits are granted as the price says. The payment method
     /// becomes the default. If the payment is declined: 402 `payment_declined`, and there is no subscription. If the
     /// bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs.
     #[oai(path = "/api/v1/subscription", method = "post", operation_id = "subscribe", tag = "Tag::Billing")]
@@ -296,7 +342,7 @@ impl SubscriptionApi {
 
     /// My subscription
     ///
-    /// The one to Pro that has not ended, else the latest. 404 if there never was one.
+    /// The one that gives the best plan, else one that has not ended, else the latest. 404 if there never was one.
     #[oai(path = "/api/v1/subscription", method = "get", operation_id = "get_subscription", tag = "Tag::Billing")]
     async fn get(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<SubscriptionBody>, ApiError> {
         let row = find_current(&app, &auth.0).await?.ok_or(Error::NotFound("subscription"))?;
@@ -305,7 +351,7 @@ impl SubscriptionApi {
 
     /// Cancel the subscription
     ///
-    /// At the end of the period, until which the plan stays Pro, or at once. Credits that were granted stay.
+    /// At the end of the period, until which the plan stays, or at once. Credits that were granted stay.
     #[oai(path = "/api/v1/subscription", method = "delete", operation_id = "cancel_subscription", tag = "Tag::Billing")]
     async fn cancel(
         &self,

@@ -7,10 +7,13 @@ use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
 use bursar_engine::clock::{day, rfc3339};
-use bursar_engine::config::CreditsConfig;
+use bursar_engine::domain::catalogue::Catalogue;
+use bursar_engine::domain::catalogue::currency::money;
 use bursar_engine::domain::pricing;
 use bursar_engine::domain::subscription::Subscription;
-use bursar_engine::domain::summary::{Charged, Day, Flow, Summary, Totals, Warning, describe_subscription};
+use bursar_engine::domain::summary::{
+    Charged, Day, Flow, Summary, Totals, Warning, describe_subscription, subscription_name,
+};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::usecase::summary::summary;
 use poem::web::Data;
@@ -30,7 +33,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[OperationDoc::new("get_usag
 pub(super) struct UsageSummary {
     /// The customer.
     customer_id: String,
-    /// `trial`, `pay_as_you_go` or `pro`.
+    /// The key of its plan, such as `trial`.
     plan: String,
     /// Whether it can be charged.
     has_payment_method: bool,
@@ -40,7 +43,8 @@ pub(super) struct UsageSummary {
     held: i64,
     /// The part that can be spent.
     available: i64,
-    /// Price of the next unit beyond the credits, in minor units; null if the customer cannot be charged.
+    /// Price of the next unit beyond the credits, in minor units; null if the customer cannot be charged, or its plan
+    /// has no unit price.
     next_price_minor: Option<i64>,
     /// The same as text, such as `$29.00`.
     next_price: Option<String>,
@@ -48,7 +52,7 @@ pub(super) struct UsageSummary {
     currency: String,
     /// Warnings for the customer, the most urgent first.
     warnings: Vec<WarningBody>,
-    /// The subscription to Pro, if there ever was one.
+    /// The subscription to a plan, if there ever was one.
     subscription: Option<SubscriptionState>,
     /// Credits in total.
     totals: TotalsBody,
@@ -56,8 +60,8 @@ pub(super) struct UsageSummary {
     period: PeriodBody,
     /// Changes of the balance other than usage, by kind and source.
     flows: Vec<FlowBody>,
-    /// Charges for units beyond the credits, one row for each currency. Payments for Pro are not included: they
-    /// are invoices. Refunds are not subtracted.
+    /// Charges for units beyond the credits, one row for each currency. Payments for subscriptions are not included:
+    /// they are invoices. Refunds are not subtracted.
     charged: Vec<ChargedBody>,
     /// The last 30 days in UTC, oldest first.
     days: Vec<DayBody>,
@@ -146,7 +150,7 @@ struct TotalsBody {
 /// The current period.
 #[derive(Debug, Object)]
 struct PeriodBody {
-    /// `subscription`: a month of the subscription to Pro, counted back from the end of its paid period; else
+    /// `subscription`: a month of the subscription, counted back from the end of its paid period; else
     /// `calendar_month`, in UTC.
     kind: String,
     /// When it began.
@@ -218,15 +222,15 @@ impl From<Warning> for WarningBody {
     }
 }
 
-impl From<&Subscription> for SubscriptionState {
-    fn from(row: &Subscription) -> Self {
+impl SubscriptionState {
+    fn new(row: &Subscription, catalogue: &Catalogue) -> Self {
         Self {
             id: row.id.clone(),
             status: row.status.clone(),
             cancel_at_period_end: row.cancel_at_period_end,
             current_period_end: row.current_period_end_ms.map(rfc3339),
             past_due_since: row.past_due_since_ms.map(rfc3339),
-            message: describe_subscription(row),
+            message: describe_subscription(row, subscription_name(row, catalogue)),
         }
     }
 }
@@ -246,8 +250,8 @@ impl From<Flow> for FlowBody {
 impl From<Charged> for ChargedBody {
     fn from(charged: Charged) -> Self {
         Self {
-            amount: pricing::money(charged.total_minor, &charged.currency),
-            amount_in_period: pricing::money(charged.period_minor, &charged.currency),
+            amount: money(charged.total_minor, &charged.currency),
+            amount_in_period: money(charged.period_minor, &charged.currency),
             currency: charged.currency,
             amount_minor: charged.total_minor.0,
             charges: charged.count,
@@ -264,10 +268,10 @@ impl From<Day> for DayBody {
 }
 
 impl UsageSummary {
-    fn new(summary: Summary, config: &CreditsConfig) -> Self {
+    fn new(summary: Summary, catalogue: &Catalogue) -> Self {
         let Summary { customer, account, subscription, period, totals, period_totals, flows, charged, days, warnings } =
             summary;
-        let next_price_minor = pricing::next_price_minor(&customer, config);
+        let next_price_minor = pricing::next_price_minor(&customer, catalogue);
         Self {
             customer_id: customer.id.to_string(),
             plan: customer.plan.as_str().to_owned(),
@@ -276,10 +280,10 @@ impl UsageSummary {
             held: account.held.0,
             available: account.available().0,
             next_price_minor: next_price_minor.map(|price| price.0),
-            next_price: next_price_minor.map(|price| pricing::money(price, &config.currency)),
-            currency: config.currency.clone(),
+            next_price: next_price_minor.map(|price| money(price, catalogue.currency.as_str())),
+            currency: catalogue.currency.to_string(),
             warnings: warnings.into_iter().map(WarningBody::from).collect(),
-            subscription: subscription.as_ref().map(SubscriptionState::from),
+            subscription: subscription.map(|row| SubscriptionState::new(&row, catalogue)),
             totals: totals.into(),
             period: PeriodBody {
                 kind: period.kind.as_str().to_owned(),
@@ -296,9 +300,9 @@ impl UsageSummary {
 
 /// Makes the summary of one customer.
 pub(super) async fn usage_summary(app: &App, customer: &CustomerId) -> Result<Json<UsageSummary>, ApiError> {
-    let config = &app.config.credits;
-    let found = summary(&app.db, customer, config, app.clock.now_ms()).await?;
-    Ok(Json(UsageSummary::new(found, config)))
+    let catalogue = app.config.catalogue.now();
+    let found = summary(&app.db, customer, &app.config.credits, &catalogue, app.clock.now_ms()).await?;
+    Ok(Json(UsageSummary::new(found, &catalogue)))
 }
 
 #[OpenApi]

@@ -51,6 +51,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "invalid_units",
             "payment_declined",
             "payment_method_missing",
+            "plan_without_unit_price",
             "rate_limited",
             "refused_by_stripe",
             "stripe_unavailable",
@@ -134,7 +135,8 @@ pub(crate) struct CreditsBody {
     pub(crate) grants: Vec<GrantBody>,
     /// Open holds.
     pub(crate) holds: Vec<OpenHoldBody>,
-    /// Price of the next unit beyond the credits, in minor units; null if the customer cannot be charged.
+    /// Price of the next unit beyond the credits, in minor units; null if the customer cannot be charged, or its plan
+    /// has no unit price.
     pub(crate) next_price_minor: Option<i64>,
     /// Currency of the price.
     pub(crate) currency: String,
@@ -169,7 +171,7 @@ pub(crate) struct OpenHoldBody {
 
 impl CreditsBody {
     pub(crate) fn new(app: &App, customer: &Customer, account: &Account) -> Self {
-        let config = &app.config.credits;
+        let (config, catalogue) = (&app.config.credits, app.config.catalogue.now());
         Self {
             balance: account.balance.0,
             held: account.held.0,
@@ -195,9 +197,9 @@ impl CreditsBody {
                     expires_at: rfc3339(hold.expires_at_ms),
                 })
                 .collect(),
-            next_price_minor: pricing::next_price_minor(customer, config).map(|price| price.0),
-            currency: config.currency.clone(),
-            warning: pricing::warning(customer, account.available(), config),
+            next_price_minor: pricing::next_price_minor(customer, &catalogue).map(|price| price.0),
+            currency: catalogue.currency.to_string(),
+            warning: pricing::warning(customer, account.available(), config, &catalogue),
         }
     }
 }
@@ -213,7 +215,8 @@ pub(super) async fn transaction_result(
     let available = balance - held;
     let warning = if available <= app.config.credits.warn_at {
         let found = customer::customer_find(app.db.read(), customer_id).await?;
-        found.and_then(|customer| pricing::warning(&customer, available, &app.config.credits))
+        let catalogue = app.config.catalogue.now();
+        found.and_then(|customer| pricing::warning(&customer, available, &app.config.credits, &catalogue))
     } else {
         None
     };
@@ -243,12 +246,17 @@ async fn charge_missing(
     if account.available() >= units {
         return Ok(None);
     }
-    let charge = charge::usage_charge(&found, methods.first(), account.available(), units, &app.config.credits);
+    let (config, catalogue) = (&app.config.credits, app.config.catalogue.now());
+    let charge = charge::usage_charge(&found, methods.first(), account.available(), units, config, &catalogue);
     let charge = match charge {
         Ok(charge) => UsageCharge { reference: command.reference, metadata: command.metadata, ..charge },
         Err(NotCharged::NoPaymentMethod) => return Err(Error::Refused(refusal).into()),
         Err(NotCharged::CreditsOwed) => {
             return Err(ApiError::with_code("credits_owed", pricing::credits_owed(account.available())));
+        }
+        Err(NotCharged::NotSold) => {
+            let detail = pricing::no_unit_price(&found.plan, config, &catalogue);
+            return Err(ApiError::with_code("plan_without_unit_price", detail));
         }
         Err(NotCharged::TooMuch) => {
             let detail =
@@ -290,11 +298,12 @@ impl UsageApi {
     /// the first answer, marked `replayed`.
     ///
     /// If there are not enough credits, a customer without a payment method gets 402 `insufficient_credits`. A
-    /// customer with one is charged for the missing credits at its plan's price, once for each key. If the bank
-    /// declines: 402 `payment_declined` with the reason; the same request may be sent again after adding another
-    /// card. If the bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs;
-    /// send the same request again afterwards. If Stripe does not answer in time: 202 with an operation to poll;
-    /// the usage is settled later, once.
+    /// customer with one is charged for the missing credits at its plan's unit price, once for each key; a plan
+    /// without a unit price is refused with 402 `plan_without_unit_price`. If the bank declines: 402
+    /// `payment_declined` with the reason; the same request may be sent again after adding another card. If the bank
+    /// requires authentication: 402 `authentication_required` with the data that Stripe.js needs; send the same
+    /// request again afterwards. If Stripe does not answer in time: 202 with an operation to poll; the usage is
+    /// settled later, once.
     #[oai(path = "/api/v1/usage", method = "post", operation_id = "create_usage", tag = "Tag::Credits")]
     async fn create(
         &self,

@@ -4,7 +4,7 @@ use super::Config;
 use super::mail::problems;
 use super::secret::{is_placeholder, key_is_live};
 use super::url::{broker_problem, database_problem, may_be_http};
-use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, UNITS_MAX};
+use crate::amount::{Credits, UNITS_MAX};
 use crate::error::{Error, Result};
 use crate::name::check_name;
 use std::fmt::Display;
@@ -40,7 +40,6 @@ impl Config {
         self.check_secrets(&mut need);
         self.check_stripe(&mut need);
         self.check_business(&mut need);
-        self.check_money(&mut need);
         self.database.check(&mut need);
         self.ledger.check(&mut need);
         self.jobs.check(&mut need);
@@ -49,6 +48,9 @@ impl Config {
         self.onboarding.check(&mut need);
         self.marketplace.check(&mut need);
         self.limits.check(&mut need);
+        for problem in self.marketplace.plan_problems(&self.catalogue.now()) {
+            need(false, &problem);
+        }
         if problems.is_empty() { Ok(()) } else { Err(Error::Config(problems)) }
     }
 
@@ -160,34 +162,13 @@ impl Config {
             "mail.timeout_ms must be from 100 to a fifth of jobs.timeout_ms",
         );
         need_within(need, "mail.connections_max", self.mail.connections_max, 1..=SMTP_CONNECTIONS_MAX);
+        need_within(need, "credits.warn_at", self.credits.warn_at, Credits::ZERO..=UNITS_MAX);
         need(
             (1..=self.credits.hold_max_s).contains(&self.credits.hold_default_s)
                 && self.credits.hold_max_s <= HOLD_MAX_S,
             &format!(
                 "credits.hold_default_s must be from 1 to hold_max_s, and credits.hold_max_s at most {HOLD_MAX_S}"
             ),
-        );
-    }
-
-    fn check_money(&self, need: &mut impl FnMut(bool, &str)) {
-        let credits = &self.credits;
-        for (name, amount) in [
-            ("signup", credits.signup),
-            ("pro_period", credits.pro_period),
-            ("payment_method_bonus", credits.payment_method_bonus),
-            ("warn_at", credits.warn_at),
-        ] {
-            need_within(need, &format!("credits.{name}"), amount, Credits::ZERO..=UNITS_MAX);
-        }
-        for (name, price) in [
-            ("pay_as_you_go_price_minor", credits.pay_as_you_go_price_minor),
-            ("pro_price_minor", credits.pro_price_minor),
-        ] {
-            need_within(need, &format!("credits.{name}"), price, MoneyMinor(1)..=AMOUNT_MINOR_MAX);
-        }
-        need(
-            credits.currency.len() == 3 && credits.currency.bytes().all(|byte| byte.is_ascii_alphabetic()),
-            "credits.currency must be the three letters of an ISO 4217 code, such as usd",
         );
     }
 }
@@ -252,15 +233,8 @@ mod tests {
             ("limits.keys_per_minute", |config| config.limits.keys_burst = 0),
             ("marketplace.renewal_grace_hours", |config| config.marketplace.renewal_grace_hours = -1),
             ("marketplace.renewal_grace_hours", |config| config.marketplace.renewal_grace_hours = 169),
-            ("credits.signup", |config| config.credits.signup = Credits(-1)),
-            ("credits.pro_period", |config| config.credits.pro_period = Credits(-1)),
-            ("credits.pro_period", |config| config.credits.pro_period = Credits(1_000_001)),
-            ("credits.payment_method_bonus", |config| config.credits.payment_method_bonus = Credits(-1)),
-            ("credits.pro_price_minor", |config| config.credits.pro_price_minor = MoneyMinor(0)),
-            ("credits.pro_price_minor", |config| config.credits.pro_price_minor = MoneyMinor(100_000_000)),
-            ("credits.pay_as_you_go_price_minor", |config| config.credits.pay_as_you_go_price_minor = MoneyMinor(0)),
-            ("credits.pay_as_you_go_price_minor", |config| {
-                config.credits.pay_as_you_go_price_minor = MoneyMinor(100_000_000)
+            ("marketplace.plans", |config| {
+                config.marketplace.plans.insert("Team".to_owned(), "gone".to_owned());
             }),
             ("credits.warn_at", |config| config.credits.warn_at = Credits(-1)),
             ("credits.unit_plural", |config| config.credits.unit_plural = "fix\nes".to_owned()),
@@ -300,9 +274,6 @@ mod tests {
             ("http.connections_max", |config| config.http.connections_max = 2_048),
             ("http.idle_timeout_ms", |config| config.http.idle_timeout_ms = u64::MAX),
             ("http.api_key_cache_ms", |config| config.http.api_key_cache_ms = u64::MAX),
-            ("credits.currency", |config| config.credits.currency = "us".to_owned()),
-            ("credits.currency", |config| config.credits.currency = "us$".to_owned()),
-            ("credits.currency", |config| config.credits.currency = "ëu".to_owned()),
         ];
         for (name, change) in wrong {
             let mut config = Config::default();
@@ -314,14 +285,6 @@ mod tests {
                 other => panic!("{name}: {other:?}"),
             }
         }
-    }
-
-    #[test]
-    fn no_credits_on_signup_or_for_pro_are_fine() {
-        let mut config = Config::default();
-        let credits = &mut config.credits;
-        (credits.signup, credits.pro_period, credits.payment_method_bonus) = (Credits(0), Credits(0), Credits(0));
-        assert!(config.check().is_ok());
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(super) const OWN_NAMES: &[(&str, &str)] = &[
     ("AMQP_URL", "amqp_url"),
     ("BURSAR_ADMIN_TOKEN", "admin_token"),
     ("BURSAR_SECRET_KEY", "secret_key"),
+    ("BURSAR_CATALOGUE_FILE", "catalogue_file"),
     ("SMTP_URL", "mail.smtp_url"),
     ("STRIPE_WEBHOOK_SECRET", "stripe.webhook_secrets"),
     ("GITHUB_WEBHOOK_SECRET", "marketplace.webhook_secrets"),
@@ -105,7 +106,8 @@ mod tests {
     fn a_variable_with_wrong_underscores_or_prefix_means_a_setting() {
         for (name, meant) in [
             ("BURSAR_JOBS_WORKERS_MAX", "BURSAR_JOBS__WORKERS_MAX"),
-            ("BURSAR_STRIPE_PRO_PRICE_ID", "BURSAR_STRIPE__PRO_PRICE_ID"),
+            ("BURSAR_STRIPE_RECONCILE_HOUR", "BURSAR_STRIPE__RECONCILE_HOUR"),
+            ("BURSAR_CATALOGUEFILE", "BURSAR_CATALOGUE_FILE"),
             ("BURSAR_DATABASE_URL", "DATABASE_URL"),
             ("BURSAR_SMTP_URL", "SMTP_URL"),
             ("BURSAR_STRIPE_SECRET_KEY", "STRIPE_SECRET_KEY"),

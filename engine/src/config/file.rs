@@ -14,6 +14,7 @@ const NAME_DEFAULT: &str = "bursar.toml";
 
 /// A configuration file that was read.
 pub(super) struct ConfigFile {
+    folder: PathBuf,
     name: String,
     text: String,
 }
@@ -24,7 +25,7 @@ impl ConfigFile {
         let Some(path) = given.map(Path::to_path_buf).or_else(find) else { return Ok(None) };
         let name = path.display().to_string();
         match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(Self { name, text })),
+            Ok(text) => Ok(Some(Self { folder: folder_of(&path), name, text })),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(format!("there is no configuration file {name}")),
             Err(error) => Err(format!("the configuration file {name} cannot be read: {error}")),
         }
@@ -33,7 +34,12 @@ impl ConfigFile {
     /// A file with this text.
     #[cfg(test)]
     pub(super) fn of(name: &str, text: &str) -> Self {
-        Self { name: name.to_owned(), text: text.to_owned() }
+        Self { folder: folder_of(Path::new(name)), name: name.to_owned(), text: text.to_owned() }
+    }
+
+    /// The folder that it is in; empty for the current one.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Its text, which must be TOML.
@@ -88,6 +94,10 @@ fn find() -> Option<PathBuf> {
     }
     let folder = std::env::current_dir().ok()?;
     folder.ancestors().map(|folder| folder.join(NAME_DEFAULT)).find(|path| path.is_file())
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("")).to_path_buf()
 }
 
 /// The name in the header of a section.

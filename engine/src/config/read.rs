@@ -1,6 +1,7 @@
 //! Reads the settings and collects every mistake in them.
 
 use super::file::ConfigFile;
+use super::moved::place_in_catalogue;
 use super::{Config, split_path};
 use crate::error::Error;
 use figment::error::Kind;
@@ -20,8 +21,8 @@ struct Field {
 /// Reads and checks the settings; returns them with all problems. An unreadable field takes its default, and checks
 /// of that default are not reported.
 pub(super) fn read(figment: &Figment, file: Option<&ConfigFile>) -> (Config, Vec<String>) {
-    if let Ok(config) = figment.extract() {
-        let problems = problems_of(&config);
+    if let Ok(mut config) = figment.extract() {
+        let problems = problems_of(&mut config, file, Vec::new());
         return (config, problems);
     }
     // Extraction stops at the first mistake. As every field has a default, each can be read by itself.
@@ -40,22 +41,30 @@ pub(super) fn read(figment: &Figment, file: Option<&ConfigFile>) -> (Config, Vec
     if problems.is_empty() {
         problems.push("the configuration cannot be read".to_owned());
     }
-    let config: Config = readable.extract().unwrap_or_default();
-    let was_read = |problem: &String| !unread.iter().any(|key| concerns(problem, key));
-    problems.extend(problems_of(&config).into_iter().filter(was_read));
+    let mut config: Config = readable.extract().unwrap_or_default();
+    problems.extend(problems_of(&mut config, file, unread));
     (config, problems)
 }
 
-fn problems_of(config: &Config) -> Vec<String> {
-    match config.check() {
+/// Loads the catalogue and checks the settings, except those that were not read.
+fn problems_of(config: &mut Config, file: Option<&ConfigFile>, mut unread: Vec<String>) -> Vec<String> {
+    let of_catalogue = config.load_catalogue(file.map(ConfigFile::folder));
+    if !of_catalogue.is_empty() {
+        // Its values are plans of the catalogue.
+        unread.push("marketplace.plans".to_owned());
+    }
+    let mut problems = match config.check() {
         Ok(()) => Vec::new(),
         Err(Error::Config(problems)) => problems,
         Err(error) => vec![error.to_string()],
-    }
+    };
+    problems.retain(|problem| !unread.iter().any(|key| concerns(problem, key)));
+    problems.extend(of_catalogue);
+    problems
 }
 
 /// Whether a problem names a setting: by its whole key, or without the section after a setting of the same section.
-fn concerns(problem: &str, key: &str) -> bool {
+pub(super) fn concerns(problem: &str, key: &str) -> bool {
     let (section, name) = split_path(key);
     let is_of_section = section.is_some_and(|section| problem.starts_with(&format!("{section}.")));
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
@@ -93,9 +102,10 @@ fn problem_of(figment: &Figment, file: Option<&ConfigFile>, field: &Field) -> Op
         let key = unknown.unwrap_or(&field.key);
         file.map_or_else(|| key.to_owned(), |file| format!("{}: {key}", file.place_of(key)))
     };
-    Some(match unknown {
-        Some(_) => format!("{key} is not a setting"),
-        None => format!("{key} must be {}", expected(&field.key, &error.kind, is_variable)),
+    Some(match (unknown, place_in_catalogue(&field.key)) {
+        (Some(_), Some(place)) => format!("{key} has moved to the catalogue: {place} (see docs/catalogue.md)"),
+        (Some(_), None) => format!("{key} is not a setting"),
+        (None, _) => format!("{key} must be {}", expected(&field.key, &error.kind, is_variable)),
     })
 }
 
@@ -140,9 +150,6 @@ mod tests {
     use super::*;
     use figment::providers::{Format, Toml};
     use std::collections::BTreeSet;
-
-    /// Settings in the example that have no default.
-    const WITHOUT_DEFAULT: [&str; 1] = ["pro_price_id"];
 
     fn read_file(text: &str) -> (Config, Vec<String>) {
         let file = ConfigFile::of("bursar.toml", text);
@@ -202,9 +209,32 @@ mod tests {
         assert!(said("mail = 12345\n").ends_with("mail must be a section, [mail]"));
         assert!(said("[stripe]\nsandbox = 12345\n").ends_with("stripe.sandbox must be true or false"));
         assert!(said("[stripe]\nsecret_key = 12345\n").ends_with("stripe.secret_key must be text in quotes"));
-        assert!(said("[stripe]\npro_price_id = 12345\n").ends_with("stripe.pro_price_id must be text in quotes"));
+        assert!(said("catalogue_file = 12345\n").ends_with("catalogue_file must be text in quotes"));
         assert!(said("[amqp]\ntiers_ms = ['12345']\n").contains("amqp.tiers_ms must be a list such as [5000,"));
         assert!(said("[strype]\na = 12345\n").ends_with("line 1, column 1: strype is not a setting"));
+    }
+
+    #[test]
+    fn a_setting_that_has_moved_is_said_to_be_in_the_catalogue() {
+        let (_, problems) = read_file("[stripe]\npro_lookup_key = 'p'\n\n[credits]\nwarn_at = -1\npro_period = 100\n");
+        assert_eq!(
+            problems,
+            [
+                "bursar.toml, line 6, column 14: credits.pro_period has moved to the catalogue: credits under \
+                 [prices.pro_monthly] (see docs/catalogue.md)",
+                "bursar.toml, line 2, column 18: stripe.pro_lookup_key has moved to the catalogue: lookup_key under \
+                 [prices.pro_monthly] (see docs/catalogue.md)",
+                "credits.warn_at must be from 0 to 1000000",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_problems_of_the_catalogue_join_the_others() {
+        let (config, problems) = read_file("catalogue_file = 'no/such.toml'\nlisten = 'nowhere'\n");
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[1].starts_with("the catalogue no/such.toml cannot be read: "), "{problems:?}");
+        assert_eq!(config.catalogue_path.as_deref(), Some(std::path::Path::new("no/such.toml")));
     }
 
     #[test]
@@ -246,10 +276,8 @@ mod tests {
             } else if is_setting(line) {
                 assert!(shown.insert(format!("{section}{name}")), "{line}");
             }
-            if !WITHOUT_DEFAULT.contains(&name) {
-                file += line;
-                file += "\n";
-            }
+            file += line;
+            file += "\n";
         }
         let (config, problems) = read_file(&file);
         assert_eq!((format!("{config:?}"), problems), (format!("{:?}", Config::default()), Vec::new()));

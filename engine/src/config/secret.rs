@@ -86,12 +86,10 @@ impl Config {
             "stripe.secret_key (STRIPE_SECRET_KEY) must be sk_live_, sk_test_, rk_live_ or rk_test_ and the text that \
              Stripe shows after it, in live mode at least 24 letters and digits, and not a placeholder",
         );
-        let none = String::new();
         for (name, url) in [
             ("database_url (DATABASE_URL)", &self.database_url),
             ("amqp_url (AMQP_URL)", &self.amqp_url),
             ("mail.smtp_url (SMTP_URL)", &self.mail.smtp_url),
-            ("stripe.pro_price_id (BURSAR_STRIPE__PRO_PRICE_ID)", self.stripe.pro_price_id.as_ref().unwrap_or(&none)),
         ] {
             need(!is_placeholder(url), &format!("{name} holds a placeholder: put the real value in its place"));
         }

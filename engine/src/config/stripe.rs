@@ -35,10 +35,6 @@ pub struct StripeConfig {
     pub livemode: bool,
     /// The largest age of a signature, past or future, in seconds.
     pub tolerance_s: i64,
-    /// Price id of Pro; instead of the lookup key.
-    pub pro_price_id: Option<String>,
-    /// Lookup key of Pro's price.
-    pub pro_lookup_key: String,
     /// The hour (UTC, 0 to 23) from which the nightly reconciliation may run; -1 for never.
     pub reconcile_hour: i64,
     /// The window of the first reconciliation, in days.
@@ -81,8 +77,6 @@ impl Default for StripeConfig {
             doubt_ms: 15 * 60 * 1_000,
             livemode: false,
             tolerance_s: 300,
-            pro_price_id: None,
-            pro_lookup_key: "pro_monthly".to_owned(),
             reconcile_hour: 3,
             reconcile_days: 3,
             reconcile_grace_s: 600,

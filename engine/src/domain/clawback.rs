@@ -15,6 +15,23 @@ pub fn credits_gone(granted: Credits, gone: MoneyMinor, paid: MoneyMinor) -> Cre
     i64::try_from(share).map_or(granted, Credits)
 }
 
+/// Distributes credits that are gone over the grants of one purchase, the latest first: of a year that is granted
+/// monthly, the months that came last go first.
+pub fn distribute(gone: Credits, granted: &[Credits]) -> Vec<Credits> {
+    let mut left = gone.0.max(0);
+    let mut targets: Vec<Credits> = granted
+        .iter()
+        .rev()
+        .map(|granted| {
+            let target = left.min(granted.0.max(0));
+            left -= target;
+            Credits(target)
+        })
+        .collect();
+    targets.reverse();
+    targets
+}
+
 /// The command after which `target` credits of the grant are clawed back; `None` if that many are. It needs no
 /// idempotency key, because it names a total, and the charge's stream runs one such command at a time.
 pub fn command_towards(grant: &Entry, clawed_back: Credits, target: Credits, charge_id: &str) -> Option<Command> {
@@ -51,6 +68,15 @@ mod tests {
         assert_eq!(gone_of(60, 2 * 59_900, 59_900), 60);
         assert_eq!(gone_of(60, -5, 59_900), 0);
         assert_eq!(gone_of(60, 5, 0), 0);
+    }
+
+    #[test]
+    fn of_several_grants_the_latest_go_first_and_never_more_than_was_granted() {
+        let of = |gone: i64| {
+            distribute(Credits(gone), &[Credits(5), Credits(5), Credits(3)]).iter().map(|c| c.0).sum::<i64>()
+        };
+        assert_eq!(distribute(Credits(4), &[Credits(5), Credits(5), Credits(3)]), [Credits(0), Credits(1), Credits(3)]);
+        assert_eq!((of(0), of(13), of(99), of(-1)), (0, 13, 13, 0));
     }
 
     proptest! {

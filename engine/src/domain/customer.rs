@@ -2,7 +2,7 @@
 
 use crate::clock::TimeMs;
 use crate::ids::CustomerId;
-use crate::plan::Plan;
+use crate::key::PlanKey;
 use serde::{Deserialize, Serialize};
 
 /// How a customer came to sign up.
@@ -40,7 +40,7 @@ pub struct Customer {
     /// How it came to sign up.
     pub source: String,
     /// Its plan.
-    pub plan: Plan,
+    pub plan: PlanKey,
     /// Its customer object at Stripe, once there is one.
     pub stripe_customer_id: Option<String>,
     /// The deleted Stripe customer by which an event found it; else empty.

@@ -1,6 +1,7 @@
 //! Changes that commit together with a job's or a use case's result.
 
 use crate::domain::audit::Audit;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::job::{NewJob, Outcome};
 use crate::domain::ledger::Command;
 use crate::domain::mail::Mail;
@@ -12,18 +13,27 @@ use crate::domain::replay::ReplayStep;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::delivery::Delivery;
 use crate::ids::{CustomerId, JobId, ReplayId};
-use crate::plan::Plan;
+use crate::key::PlanKey;
+use std::sync::Arc;
 
 /// One change, besides those of the ledger and the job itself.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// Moves a customer to a plan. A move off Pro takes effect only if no stored subscription or Marketplace
-    /// purchase still gives Pro: when two end at once, each handler still sees the other.
+    /// Moves a customer to a plan. A customer who is not on `plan` gets the plan that follows at commit from all stored
+    /// subscriptions and Marketplace purchases: when two end at once, each handler still sees the other.
+    ///
+    /// A change that gives a plan comes with this effect even if the customer is on that plan already, because another
+    /// source of it may end meanwhile. A change that takes a plan away, or gives a worse one, names it in `has_left`.
     PlanSet {
         /// The customer.
         customer_id: CustomerId,
-        /// Its new plan.
-        plan: Plan,
+        /// The plan that follows from what the handler knew.
+        plan: PlanKey,
+        /// A plan that the customer paid for and that this change may have taken away. Then the plan is computed anew
+        /// even for a customer who is on `plan`.
+        has_left: Option<PlanKey>,
+        /// The catalogue that the handler decided by.
+        catalogue: Arc<Catalogue>,
     },
     /// Links a customer to its Stripe customer.
     StripeLink {
@@ -31,6 +41,17 @@ pub enum Effect {
         customer_id: CustomerId,
         /// Its id at Stripe.
         stripe_customer_id: String,
+    },
+    /// Makes another Stripe customer one of a customer's, because what it bought names that customer. It takes the place
+    /// of the one that the customer has if `replaces` names that and it has no payment method; else it is one more,
+    /// whose events count.
+    StripeAdopt {
+        /// The customer.
+        customer_id: CustomerId,
+        /// The id at Stripe of the other one.
+        stripe_customer_id: String,
+        /// The id at Stripe that it may replace.
+        replaces: Option<String>,
     },
     /// Removes a deleted Stripe customer from its customer, with its payment methods.
     StripeUnlink {

@@ -6,20 +6,26 @@
 //! | module | question |
 //! |---|---|
 //! | [`order`] | in which order did changes happen? |
-//! | [`period`] | which months of Pro were paid, and which one is granted next? |
+//! | [`period`] | which months of a plan were paid, and which one is granted next? |
+//! | [`terms`] | what does a paid month bring? |
 //! | [`rules`] | how does an event change the account and its customer? |
-//! | [`earlier`] | how are rows of the previous release read? |
+//! | [`earlier`] | how are rows of earlier builds read? |
+//!
+//! A plan of the listing stands for a plan of the catalogue, by the setting `marketplace.plans`. The catalogue may lose
+//! that plan later. Then the purchase gives nothing until the plan is back, and takes nothing away.
 
 pub mod earlier;
 pub mod order;
 pub mod period;
 pub mod rules;
+pub mod terms;
 
 use crate::clock::TimeMs;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::github::{self, Action};
 use crate::domain::job::{JobKind, NewJob};
 use crate::ids::CustomerId;
-use crate::plan::Plan;
+use crate::key::PlanKey;
 use period::{PaidSpan, Period};
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +68,15 @@ pub struct ListingPlan {
     pub id: i64,
     /// Its name in the listing.
     pub name: String,
-    /// Bursar's plan for it; `None` if the configuration names none.
-    pub plan: Option<Plan>,
+    /// The plan that it stands for; `None` if the configuration names none that the catalogue has.
+    pub plan: Option<PlanKey>,
+}
+
+impl ListingPlan {
+    /// The plan that it stands for, if that is one that is bought.
+    pub fn bought_plan(&self, catalogue: &Catalogue) -> Option<&PlanKey> {
+        self.plan.as_ref().filter(|key| catalogue.plan(key).is_some_and(|plan| plan.followed_by.is_some()))
+    }
 }
 
 /// The origin of a change.
@@ -115,9 +128,19 @@ impl News {
         self.action != Action::Cancelled
     }
 
-    /// Whether Pro is in force after it.
-    pub fn is_pro(&self) -> bool {
-        self.is_in_force() && self.plan.plan == Some(Plan::Pro)
+    /// The plan in force after it, if that is one that is bought.
+    pub fn gives_plan(&self, catalogue: &Catalogue) -> Option<&PlanKey> {
+        self.plan.bought_plan(catalogue).filter(|_| self.is_in_force())
+    }
+
+    /// Whether a plan that is bought is in force after it, on a free trial too.
+    pub fn is_paid(&self, catalogue: &Catalogue) -> bool {
+        self.gives_plan(catalogue).is_some()
+    }
+
+    /// Whether GitHub bills the plan in force after it. A free plan has no next billing date.
+    pub fn is_billed(&self) -> bool {
+        self.is_in_force() && self.next_billing_ms.is_some()
     }
 
     /// Whether the rules can use it: a plan that the configuration does not know has no effect.
@@ -133,6 +156,9 @@ pub struct Pending {
     pub at_ms: TimeMs,
     /// The plan that it starts; `None` if the purchase ends.
     pub plan: Option<ListingPlan>,
+    /// The units from then on; `None` if the purchase ends, or in rows of earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit_count: Option<i64>,
     /// Whether it was withdrawn. Kept, so that a late announcement of it is ignored.
     pub is_withdrawn: bool,
 }
@@ -183,14 +209,19 @@ pub struct MarketplaceAccount {
 }
 
 impl MarketplaceAccount {
-    /// Whether the plan in force is Pro, linked or not.
-    pub fn is_pro(&self) -> bool {
-        self.state == PurchaseState::Purchased && self.plan.plan == Some(Plan::Pro)
+    /// The plan in force, linked to a customer or not, if that is one that is bought.
+    pub fn plan_in_force(&self, catalogue: &Catalogue) -> Option<&PlanKey> {
+        self.plan.bought_plan(catalogue).filter(|_| self.state == PurchaseState::Purchased)
     }
 
-    /// Whether it gives its customer Pro.
-    pub fn gives_pro(&self) -> bool {
-        self.customer_id.is_some() && self.is_pro()
+    /// Whether the plan in force is one that is bought, linked or not.
+    pub fn is_paid(&self, catalogue: &Catalogue) -> bool {
+        self.plan_in_force(catalogue).is_some()
+    }
+
+    /// The plan that it gives its customer.
+    pub fn gives_plan(&self, catalogue: &Catalogue) -> Option<&PlanKey> {
+        self.plan_in_force(catalogue).filter(|_| self.customer_id.is_some())
     }
 
     /// The announced change, unless it was withdrawn.
@@ -198,24 +229,28 @@ impl MarketplaceAccount {
         self.pending.as_ref().filter(|pending| !pending.is_withdrawn)
     }
 
-    /// The paid times of Pro without granted credits, in order.
-    pub fn ungranted_spans(&self) -> Vec<PaidSpan> {
-        let spans = period::paid_spans(&order::sort_news(&self.news).news);
+    /// The paid times without granted credits, in order.
+    pub fn ungranted_spans(&self, catalogue: &Catalogue) -> Vec<PaidSpan<'_>> {
+        let spans = period::paid_spans(&order::sort_news(&self.news).news, |news| news.is_paid(catalogue));
         spans.iter().filter_map(|span| span.after(self.granted_until_ms)).collect()
     }
 
     /// The next period to grant. `grace_ms` is how long a renewal must last to count.
-    pub fn next_period(&self, grace_ms: TimeMs) -> Option<Period> {
-        self.ungranted_spans().iter().find_map(|span| span.first_period(grace_ms))
+    pub fn next_period(&self, catalogue: &Catalogue, grace_ms: TimeMs) -> Option<Period<'_>> {
+        self.ungranted_spans(catalogue).iter().find_map(|span| span.first_period(grace_ms))
     }
 
-    /// Sets Bursar's plan wherever the plan of the listing was unknown.
-    pub fn set_known_plan(&mut self, listing: &ListingPlan) {
+    /// Sets the plan wherever the plan of the listing was unknown, or stood for one that the catalogue has no longer.
+    pub fn set_known_plan(&mut self, listing: &ListingPlan, catalogue: &Catalogue) {
+        if listing.plan.is_none() {
+            return;
+        }
+        let is_unknown = |plan: &ListingPlan| plan.plan.as_ref().is_none_or(|key| catalogue.plan(key).is_none());
         let news = self.news.iter_mut().map(|news| &mut news.plan);
         let coming = self.pending.iter_mut().filter_map(|pending| pending.plan.as_mut());
         let plans = news.chain(coming).chain([&mut self.plan]);
-        for plan in plans.filter(|plan| plan.id == listing.id && plan.plan.is_none()) {
-            plan.plan = listing.plan;
+        for plan in plans.filter(|plan| plan.id == listing.id && is_unknown(plan)) {
+            plan.plan.clone_from(&listing.plan);
         }
         self.derive_state();
     }

@@ -12,6 +12,7 @@ use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::ledger::Spend;
 use crate::ids::{CustomerId, OperationId};
+use crate::key::PriceKey;
 use serde::{Deserialize, Serialize};
 
 /// For how long Stripe keeps an idempotency key, less a margin. Source: Stripe, "Idempotent
@@ -46,10 +47,17 @@ pub enum Request {
         /// Its id at Stripe.
         payment_method_id: String,
     },
-    /// A subscription to Pro.
+    /// A subscription.
     SubscriptionCreate {
         /// What pays for it.
         payment_method_id: String,
+        /// The catalogue's price. Requests of the release before the catalogue name none: the only one that is offered
+        /// is meant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        price: Option<PriceKey>,
+        /// How many of it.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        quantity: i64,
     },
     /// The end of a subscription.
     SubscriptionCancel {
@@ -84,6 +92,15 @@ pub struct UsageCharge {
     pub reference: Option<String>,
     /// The caller's metadata as JSON.
     pub metadata: Option<String>,
+}
+
+fn one() -> i64 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_one(quantity: &i64) -> bool {
+    *quantity == 1
 }
 
 impl Request {
@@ -326,7 +343,7 @@ mod tests {
     use super::*;
 
     fn operation() -> Operation {
-        let request = Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned() };
+        let request = Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1 };
         Operation::new(&CustomerId::new(), request, "api:k".to_owned(), "h".to_owned(), 1_000)
     }
 
@@ -370,11 +387,19 @@ mod tests {
     fn a_stored_request_reads_back() {
         for request in [
             Request::SubscriptionResume { subscription_id: "sub_1".to_owned() },
+            Request::SubscriptionCreate {
+                payment_method_id: "pm_1".to_owned(),
+                price: PriceKey::parse("team_yearly"),
+                quantity: 3,
+            },
             Request::PaymentMethodAttach { payment_method_id: "pm_1".to_owned(), consent_at_ms: 1, make_default: true },
         ] {
             let text = serde_json::to_string(&request).expect("plain data");
             assert_eq!(serde_json::from_str::<Request>(&text).expect("it reads back"), request);
             assert!(text.contains(request.kind()), "{text}");
         }
+        let old = r#"{"kind":"subscription_create","payment_method_id":"pm_1"}"#;
+        let one = Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1 };
+        assert_eq!(serde_json::from_str::<Request>(old).expect("an old request reads"), one);
     }
 }

@@ -3,45 +3,24 @@
 use crate::amount::{Credits, MoneyMinor};
 use crate::config::CreditsConfig;
 use crate::count::counted;
+use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::currency::money;
 use crate::domain::customer::Customer;
-use crate::plan::Plan;
+use crate::key::PlanKey;
 
-/// The price of one unit beyond the customer's credits; `None` if it cannot be charged.
-pub fn next_price_minor(customer: &Customer, config: &CreditsConfig) -> Option<MoneyMinor> {
-    match customer.plan {
-        _ if !customer.has_payment_method => None,
-        Plan::Trial | Plan::PayAsYouGo => Some(config.pay_as_you_go_price_minor),
-        Plan::Pro => Some(config.pro_price_minor),
-    }
-}
-
-/// Currencies without minor units. Source: Stripe, "Supported currencies".
-const ZERO_DECIMAL: [&str; 15] =
-    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];
-
-/// Currencies with three digits of minor units. Source: Stripe, "Supported currencies".
-const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
-
-/// Formats an amount of money: `$29.00`, `29.00 EUR`, `2900 JPY` or `2.900 KWD`.
-pub fn money(amount: MoneyMinor, currency: &str) -> String {
-    let (sign, minor) = (if amount < MoneyMinor::ZERO { "-" } else { "" }, amount.0.unsigned_abs());
-    let is_among = |codes: &[&str]| codes.iter().any(|code| currency.eq_ignore_ascii_case(code));
-    let amount = if is_among(&ZERO_DECIMAL) {
-        minor.to_string()
-    } else if is_among(&THREE_DECIMAL) {
-        format!("{}.{:03}", minor / 1_000, minor % 1_000)
-    } else {
-        format!("{}.{:02}", minor / 100, minor % 100)
-    };
-    if currency.eq_ignore_ascii_case("usd") {
-        format!("{sign}${amount}")
-    } else {
-        format!("{sign}{amount} {}", currency.to_uppercase())
-    }
+/// The price of one unit beyond the customer's credits, in the catalogue's currency; `None` if it cannot be charged,
+/// or its plan has no price for single units.
+pub fn next_price_minor(customer: &Customer, catalogue: &Catalogue) -> Option<MoneyMinor> {
+    if customer.has_payment_method { catalogue.unit_price(&customer.plan) } else { None }
 }
 
 /// The warning once credits run low: how many are left, and what the next unit costs.
-pub fn warning(customer: &Customer, available: Credits, config: &CreditsConfig) -> Option<String> {
+pub fn warning(
+    customer: &Customer,
+    available: Credits,
+    config: &CreditsConfig,
+    catalogue: &Catalogue,
+) -> Option<String> {
     if available > config.warn_at {
         return None;
     }
@@ -54,10 +33,21 @@ pub fn warning(customer: &Customer, available: Credits, config: &CreditsConfig) 
         1 => (format!("You have 1 {unit} credit left."), " after that"),
         n => (format!("You have {n} {unit} credits left."), " after that"),
     };
-    Some(match next_price_minor(customer, config) {
-        Some(price) => format!("{left} The next {unit}{after} costs {}.", money(price, &config.currency)),
+    Some(match next_price_minor(customer, catalogue) {
+        Some(price) => {
+            format!("{left} The next {unit}{after} costs {}.", money(price, catalogue.currency.as_str()))
+        }
+        None if customer.has_payment_method => format!("{left} {}", no_unit_price(&customer.plan, config, catalogue)),
         None => format!("{left} Add billing to continue."),
     })
+}
+
+/// The message for a customer whose plan has no price for single units.
+pub fn no_unit_price(plan: &PlanKey, config: &CreditsConfig, catalogue: &Catalogue) -> String {
+    let is_bought = catalogue.plan(plan).is_some_and(|plan| plan.followed_by.is_some());
+    let wait = if is_bought { ", or wait for the credits of the next period" } else { "" };
+    let (name, units) = (catalogue.plan_name(plan), config.units());
+    format!("The plan {name} has no price for single {units}: choose another plan{wait}.")
 }
 
 /// The message for an account whose credits were clawed back after they were spent.
@@ -71,15 +61,16 @@ pub fn credits_owed(available: Credits) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::catalogue::currency::Currency;
     use crate::ids::CustomerId;
 
-    fn customer(plan: Plan, has_payment_method: bool) -> Customer {
+    fn customer(plan: &str, has_payment_method: bool) -> Customer {
         Customer {
             id: CustomerId::new(),
             email: "ada@example.com".to_owned(),
             name: "Ada".to_owned(),
             source: "direct".to_owned(),
-            plan,
+            plan: PlanKey::trusted(plan),
             stripe_customer_id: None,
             former_stripe_ids: Vec::new(),
             has_payment_method,
@@ -87,21 +78,57 @@ mod tests {
         }
     }
 
+    fn warned(customer: &Customer, available: i64) -> Option<String> {
+        warning(customer, Credits(available), &CreditsConfig::default(), &Catalogue::built_in())
+    }
+
     #[test]
     fn a_trial_without_a_card_is_told_to_add_billing_and_one_with_a_card_the_price() {
-        let config = CreditsConfig::default();
-        let text = warning(&customer(Plan::Trial, false), Credits(1), &config).expect("a warning");
+        let text = warned(&customer("trial", false), 1).expect("a warning");
         assert_eq!(text, "You have 1 fix credit left. Add billing to continue.");
-        let text = warning(&customer(Plan::Trial, true), Credits(1), &config).expect("a warning");
+        let text = warned(&customer("trial", true), 1).expect("a warning");
         assert!(text.ends_with("costs $29.00."), "{text}");
-        let text = warning(&customer(Plan::Pro, true), Credits(0), &config).expect("a warning");
+        let text = warned(&customer("pro", true), 0).expect("a warning");
         assert!(text.ends_with("costs $15.00."), "{text}");
     }
 
     #[test]
+    fn a_plan_without_a_unit_price_sends_its_customer_to_another_plan_and_not_to_billing() {
+        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+        for plan in &mut catalogue.plans {
+            plan.unit_prices.clear();
+        }
+        let text = |plan: &str| {
+            let customer = customer(plan, true);
+            assert_eq!(next_price_minor(&customer, &catalogue), None);
+            warning(&customer, Credits(0), &CreditsConfig::default(), &catalogue).expect("a warning")
+        };
+        assert_eq!(
+            text("trial"),
+            "You have no fix credits left. The plan Trial has no price for single fixes: choose another plan."
+        );
+        assert_eq!(
+            text("pro"),
+            "You have no fix credits left. The plan Pro has no price for single fixes: choose another plan, or wait for \
+             the credits of the next period."
+        );
+        assert!(text("gone").contains("The plan gone has no price"), "the catalogue has it no longer");
+    }
+
+    #[test]
+    fn the_price_is_in_the_catalogues_currency() {
+        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+        catalogue.currency = Currency::parse("jpy").expect("a currency");
+        let customer = customer("trial", true);
+        assert_eq!(next_price_minor(&customer, &catalogue), None, "the plan's price is in dollars");
+        catalogue.plans[0].unit_prices.insert(catalogue.currency.clone(), MoneyMinor(4_500));
+        let text = warning(&customer, Credits(0), &CreditsConfig::default(), &catalogue).expect("a warning");
+        assert!(text.ends_with("costs 4500 JPY."), "{text}");
+    }
+
+    #[test]
     fn whoever_owes_credits_is_told_so_and_no_price_that_would_not_help() {
-        let text =
-            warning(&customer(Plan::PayAsYouGo, true), Credits(-3), &CreditsConfig::default()).expect("a warning");
+        let text = warned(&customer("pay_as_you_go", true), -3).expect("a warning");
         assert!(text.starts_with("The account owes 3 credits"), "{text}");
         assert!(!text.contains('$'), "{text}");
     }
@@ -109,20 +136,13 @@ mod tests {
     #[test]
     fn the_warning_says_how_many_are_left() {
         let config = CreditsConfig { warn_at: Credits(3), ..CreditsConfig::default() };
-        let text = warning(&customer(Plan::PayAsYouGo, true), Credits(3), &config).expect("a warning");
+        let customer = customer("pay_as_you_go", true);
+        let text = warning(&customer, Credits(3), &config, &Catalogue::built_in()).expect("a warning");
         assert!(text.starts_with("You have 3 fix credits left. The next fix after that costs"), "{text}");
     }
 
     #[test]
     fn with_credits_to_spare_there_is_no_warning() {
-        assert_eq!(warning(&customer(Plan::Trial, false), Credits(2), &CreditsConfig::default()), None);
-    }
-
-    #[test]
-    fn money_is_written_with_the_digits_of_its_currency_and_its_sign() {
-        assert_eq!(money(MoneyMinor(2_905), "usd"), "$29.05");
-        assert_eq!(money(MoneyMinor(-5), "eur"), "-0.05 EUR");
-        assert_eq!(money(MoneyMinor(2_905), "JPY"), "2905 JPY");
-        assert_eq!(money(MoneyMinor(2_905), "kwd"), "2.905 KWD");
+        assert_eq!(warned(&customer("trial", false), 2), None);
     }
 }

@@ -9,7 +9,7 @@ pub mod period;
 pub mod warnings;
 
 pub use period::{Period, PeriodKind};
-pub use warnings::{Warning, describe_subscription};
+pub use warnings::{Warning, describe_subscription, subscription_name};
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
@@ -28,7 +28,7 @@ pub struct Summary {
     pub customer: Customer,
     /// Its account, at the same moment as all figures.
     pub account: Account,
-    /// The relevant subscription to Pro, if there ever was one.
+    /// The relevant subscription to a plan, if there ever was one.
     pub subscription: Option<Subscription>,
     /// The present period.
     pub period: Period,

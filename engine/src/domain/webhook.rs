@@ -26,9 +26,8 @@ pub(crate) mod fixtures;
 mod never_panics;
 
 pub use envelope::{Envelope, Unreadable, envelope, fallback_external_id, stream_key};
-pub use fields::{IsPro, ProPrice};
 pub use kind::{EventKind, WANTED};
-pub use rules::{Facts, Lookup, decide, grant_key, lookup};
+pub use rules::{Facts, Lookup, decide, lookup};
 pub use signature::{SignatureError, check_header, sign, verify};
 
 use crate::clock::TimeMs;

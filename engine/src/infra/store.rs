@@ -18,6 +18,7 @@ pub mod mail;
 pub mod marketplace;
 pub mod operation;
 pub mod payment_method;
+pub mod price;
 pub mod rate_limit;
 mod reach;
 pub mod reconciliation;

@@ -18,7 +18,7 @@ pub mod gateway;
 pub mod requests;
 pub mod retry;
 
-pub use error::{Decline, StripeError};
+pub use error::{Decline, StripeError, found};
 pub use gateway::{Answer, Gateway, GatewayOptions};
 
 /// Base URL of Stripe's API.

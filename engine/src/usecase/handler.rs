@@ -1,9 +1,12 @@
 //! Handlers: what each kind of job does. A handler reads, decides and gives a verdict; whatever it
 //! wants changed commits together with the end of its attempt.
 
+mod credits_grant;
+mod invoice;
 mod mail;
 mod marketplace;
 mod operation;
+mod price;
 mod reconcile;
 pub mod replay;
 mod stripe;
@@ -14,13 +17,12 @@ pub use operation::operation_job;
 pub use stripe::{StripeEvent, gather};
 pub use stripe_customer::stripe_customer_job;
 
-use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::config::{CreditsConfig, MarketplaceConfig};
+use crate::domain::catalogue::SharedCatalogue;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{Attempt, Job, JobKind, Outcome};
 use crate::domain::ledger::Command;
-use crate::domain::webhook::ProPrice;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
 use crate::infra::smtp::Mailer;
@@ -61,10 +63,8 @@ pub struct Deps {
     pub db: Db,
     /// The name of this process.
     pub node: String,
-    /// What makes a price Pro's.
-    pub pro: ProPrice,
-    /// Credits for every paid period of Pro.
-    pub pro_credits: Credits,
+    /// What is sold. A handler takes the present catalogue once.
+    pub catalogue: SharedCatalogue,
     /// Settings for credits.
     pub credits: CreditsConfig,
     /// Settings for GitHub Marketplace.
@@ -178,6 +178,7 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
             let id = ReplayId::trusted(args::<ReplayArgs>(claimed)?.replay);
             Box::pin(replay::run(deps, &id, now_ms)).await
         }
+        Some(JobKind::CreditsGrant) => credits_grant::run(deps, claimed, now_ms).await,
         Some(JobKind::MailSend) => Box::pin(mail::run(deps, claimed, now_ms)).await,
         Some(JobKind::Retention) => retention(deps, claimed, now_ms).await,
         None => Ok(unknown_kind(&claimed.job, now_ms).into()),

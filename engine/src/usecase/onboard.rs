@@ -7,6 +7,7 @@ use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::api_key::{NewKey, RawKey};
 use crate::domain::audit::Audit;
+use crate::domain::catalogue::Plan;
 use crate::domain::customer::{Customer, Source};
 use crate::domain::email::Email;
 use crate::domain::job::Wake;
@@ -18,7 +19,6 @@ use crate::infra::seal::SealBox;
 use crate::infra::store::account::{self, AccountWrite};
 use crate::infra::store::{Db, api_key, audit, customer, job};
 use crate::name::check_name;
-use crate::plan::Plan;
 use crate::usecase::api_key::audit_of_key;
 use crate::usecase::handler::stripe_customer_job;
 use crate::usecase::marketplace::link;
@@ -46,8 +46,8 @@ pub struct Signup<'a> {
     pub name: &'a str,
     /// How the customer came to sign up.
     pub source: Source,
-    /// Credits for signing up.
-    pub credits: Credits,
+    /// The plan of new customers, with the credits for signing up.
+    pub plan: &'a Plan,
     /// The link token of the customer's purchase on the Marketplace.
     pub marketplace_link: Option<&'a str>,
 }
@@ -65,7 +65,7 @@ pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs
         email: email.given.clone(),
         name: check_name(signup.name)?,
         source: signup.source.as_str().to_owned(),
-        plan: Plan::Trial,
+        plan: signup.plan.key.clone(),
         stripe_customer_id: None,
         former_stripe_ids: Vec::new(),
         has_payment_method: false,
@@ -79,7 +79,7 @@ pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs
         return Err(Error::conflict("customer_exists", "a customer with this e-mail address already exists"));
     }
     api_key::api_key_insert(&tx, &key, &raw.hash(), None).await?;
-    let state = open_account(&tx, &new.id, &email, signup.credits, now_ms).await?;
+    let state = open_account(&tx, &new.id, &email, signup.plan.signup_credits, now_ms).await?;
     let actor = format!("customer:{}", new.id);
     let of_key = audit_of_key(&actor, &key, "api_key.create", serde_json::Value::Null);
     let details = serde_json::json!({ "source": new.source, "free_credits": state.balance });

@@ -2,6 +2,7 @@
 
 use crate::clock::TimeMs;
 use crate::config::CreditsConfig;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::ledger::Account;
 use crate::domain::subscription::Subscription;
 use crate::domain::summary::{Standing, Summary, Totals, day_starts, period, spent_by_day, warnings};
@@ -18,11 +19,17 @@ use sea_orm::ConnectionTrait;
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is no such customer.
-pub async fn summary(db: &Db, id: &CustomerId, config: &CreditsConfig, now_ms: TimeMs) -> Result<Summary> {
+pub async fn summary(
+    db: &Db,
+    id: &CustomerId,
+    config: &CreditsConfig,
+    catalogue: &Catalogue,
+    now_ms: TimeMs,
+) -> Result<Summary> {
     let db = db.read();
     let customer = customer::customer_find(db, id).await?.ok_or(Error::NotFound("customer"))?;
     let account = account::account_find(db, id).await?.ok_or(Error::NotFound("account"))?;
-    let subscription = Subscription::current(subscription::subscription_list(db, id).await?);
+    let subscription = Subscription::current(subscription::subscription_list(db, id).await?, catalogue);
     let period = period::current(subscription.as_ref(), now_ms);
     let days_ms = day_starts(now_ms);
     let before_period = read_standings(db, &account, id, &[period.start_ms - 1]).await?;
@@ -38,7 +45,7 @@ pub async fn summary(db: &Db, id: &CustomerId, config: &CreditsConfig, now_ms: T
         totals: Totals::of(&flows, |flow| flow.total, account.balance),
         period_totals: Totals::of(&flows, |flow| flow.period, account.balance - before_period.balance),
         days: spent_by_day(&days_ms, &before_days, &flows_by_day, account.balance),
-        warnings: warnings::warnings(&customer, &account, subscription.as_ref(), config, now_ms),
+        warnings: warnings::warnings(&customer, &account, subscription.as_ref(), config, catalogue, now_ms),
         customer,
         account,
         subscription,

@@ -61,8 +61,12 @@ struct CustomerSubscription {
     id: String,
     /// Stripe's status.
     status: String,
-    /// Whether its price is Pro's.
-    is_pro: bool,
+    /// The plan that it sells; null if it is not ours, or no longer ours.
+    plan: Option<String>,
+    /// The catalogue's price that it has, if it is known.
+    price: Option<String>,
+    /// The number of seats; 1 if it is not sold by seat.
+    quantity: i64,
     /// Whether it ends with the period.
     cancel_at_period_end: bool,
     /// When the paid period ends.
@@ -92,7 +96,9 @@ impl Example for CustomerDetail {
         let subscription = CustomerSubscription {
             id: sample::SUBSCRIPTION.to_owned(),
             status: "active".to_owned(),
-            is_pro: true,
+            plan: sample::text("pro"),
+            price: sample::text("pro_monthly"),
+            quantity: 1,
             cancel_at_period_end: false,
             current_period_end: sample::text(sample::MONTH_LATER),
             past_due_since: None,
@@ -216,7 +222,9 @@ impl AdminCustomerApi {
                 .map(|subscription| CustomerSubscription {
                     id: subscription.id,
                     status: subscription.status,
-                    is_pro: subscription.is_pro,
+                    plan: subscription.plan.map(String::from),
+                    price: subscription.price.map(String::from),
+                    quantity: subscription.quantity,
                     cancel_at_period_end: subscription.cancel_at_period_end,
                     current_period_end: subscription.current_period_end_ms.map(rfc3339),
                     past_due_since: subscription.past_due_since_ms.map(rfc3339),

@@ -12,6 +12,7 @@ use crate::routes::{Tag, input};
 use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::catalogue::Catalogue;
 use bursar_engine::domain::marketplace::{Correction, ListingPlan, MarketplaceAccount, PurchaseState};
 use bursar_engine::infra::store::marketplace::{MarketplaceFilter, marketplace_find, marketplace_list};
 use bursar_engine::usecase::marketplace::correct::correct;
@@ -79,13 +80,13 @@ struct MarketplacePlanBody {
     id: i64,
     /// Its name in the listing.
     name: String,
-    /// The Bursar plan that it stands for; null if it is not configured.
+    /// The key of the plan that it stands for; null if it is not configured.
     plan: Option<String>,
 }
 
 impl From<&ListingPlan> for MarketplacePlanBody {
     fn from(plan: &ListingPlan) -> Self {
-        Self { id: plan.id, name: plan.name.clone(), plan: plan.plan.map(|plan| plan.as_str().to_owned()) }
+        Self { id: plan.id, name: plan.name.clone(), plan: plan.plan.as_ref().map(ToString::to_string) }
     }
 }
 
@@ -170,7 +171,7 @@ impl Example for MarketplaceAccountBody {
 }
 
 impl MarketplaceAccountBody {
-    fn of(account: &MarketplaceAccount, app: &App) -> Self {
+    fn of(account: &MarketplaceAccount, catalogue: &Catalogue, app: &App) -> Self {
         let grace_ms = app.config.marketplace.renewal_grace_ms();
         let pending = account.announced_change().map(|pending| MarketplacePendingBody {
             at: rfc3339(pending.at_ms),
@@ -190,7 +191,7 @@ impl MarketplaceAccountBody {
             next_billing_at: account.next_billing_ms.map(rfc3339),
             effective_at: (account.state != PurchaseState::Announced).then(|| rfc3339(account.effective_ms)),
             pending,
-            next_credits_at: account.next_period(grace_ms).map(|period| rfc3339(period.due_ms)),
+            next_credits_at: account.next_period(catalogue, grace_ms).map(|period| rfc3339(period.due_ms)),
             credits_until: account.granted_until_ms.map(rfc3339),
             customer_id: account.customer_id.as_ref().map(ToString::to_string),
             linked_at: account.linked_at_ms.map(rfc3339),
@@ -215,7 +216,7 @@ struct MarketplaceAccountDetail {
 
 impl MarketplaceAccountDetail {
     fn of(account: &MarketplaceAccount, app: &App) -> Json<Self> {
-        Json(Self { account: MarketplaceAccountBody::of(account, app) })
+        Json(Self { account: MarketplaceAccountBody::of(account, &app.config.catalogue.now(), app) })
     }
 }
 
@@ -334,7 +335,8 @@ impl AdminMarketplaceApi {
         let after = page.cursor.unwrap_or(0);
         let found = marketplace_list(app.db.read(), &filter, after, page.rows_to_query()).await?;
         let key = |account: &MarketplaceAccount| account.github_account_id.to_string();
-        Ok(page.answer(found, key, |account| MarketplaceAccountBody::of(&account, &app)))
+        let catalogue = app.config.catalogue.now();
+        Ok(page.answer(found, key, |account| MarketplaceAccountBody::of(&account, &catalogue, &app)))
     }
 
     /// Look at a purchase on GitHub Marketplace

@@ -33,6 +33,8 @@ pub enum JobKind {
     StripeCustomer,
     /// Compares Bursar's records with Stripe's.
     StripeReconcile,
+    /// Grants a part of a paid invoice's credits at its time.
+    CreditsGrant,
     /// Sends one mail.
     MailSend,
     /// Deletes rows older than the retention time.
@@ -41,7 +43,7 @@ pub enum JobKind {
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::StripeEvent,
         Self::GithubEvent,
         Self::MarketplaceSettle,
@@ -50,6 +52,7 @@ impl JobKind {
         Self::OperationRun,
         Self::StripeCustomer,
         Self::StripeReconcile,
+        Self::CreditsGrant,
         Self::MailSend,
         Self::Retention,
     ];
@@ -65,6 +68,7 @@ impl JobKind {
             Self::OperationRun => "operation.run",
             Self::StripeCustomer => "stripe.customer",
             Self::StripeReconcile => "stripe.reconcile",
+            Self::CreditsGrant => "credits.grant",
             Self::MailSend => "mail.send",
             Self::Retention => "retention",
         }
@@ -81,7 +85,7 @@ impl JobKind {
             Self::StripeEvent | Self::GithubEvent => 8,
             // Stripe may be down for days, and an accepted operation must still be settled. With the longest wait
             // below, three days and a half.
-            Self::OperationRun | Self::StripeCustomer => 1_000,
+            Self::OperationRun | Self::StripeCustomer | Self::CreditsGrant => 1_000,
             // Three days with the default backoff.
             Self::MailSend => 20,
             Self::AccountSettle
@@ -95,7 +99,7 @@ impl JobKind {
     /// The longest wait between two attempts of kinds for which customers wait.
     pub fn backoff_max_ms(self) -> i64 {
         match self {
-            Self::OperationRun | Self::StripeCustomer => 5 * 60 * 1_000,
+            Self::OperationRun | Self::StripeCustomer | Self::CreditsGrant => 5 * 60 * 1_000,
             _ => i64::MAX,
         }
     }
@@ -117,6 +121,7 @@ impl JobKind {
             | Self::OperationRun
             | Self::StripeCustomer
             | Self::StripeReconcile
+            | Self::CreditsGrant
             | Self::MailSend
             | Self::Retention => Policy::ParkAndContinue,
             Self::AccountSettle => Policy::Block,

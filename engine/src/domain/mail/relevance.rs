@@ -3,7 +3,6 @@
 use super::{DAY_MS, Template};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
-use crate::plan::Plan;
 
 /// How late a follow-up may be before it is dropped.
 const FOLLOWUP_LATE_MAX_MS: i64 = 3 * DAY_MS;
@@ -11,13 +10,15 @@ const FOLLOWUP_LATE_MAX_MS: i64 = 3 * DAY_MS;
 /// The facts that decide whether a mail is relevant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailFacts {
-    /// The customer's plan.
-    pub plan: Plan,
-    /// Whether it can be charged.
+    /// Whether its customer is still on the plan of new customers.
+    pub is_on_entry_plan: bool,
+    /// Whether its customer has a plan that was bought.
+    pub has_bought_plan: bool,
+    /// Whether its customer can be charged.
     pub has_payment_method: bool,
-    /// Whether it has ever spent a credit.
+    /// Whether its customer has ever spent a credit.
     pub has_used: bool,
-    /// Its credits.
+    /// Its customer's credits.
     pub balance: Credits,
     /// The balance at or below which credits are low.
     pub warn_at: Credits,
@@ -25,7 +26,7 @@ pub struct MailFacts {
     pub subscription_status: Option<String>,
     /// Whether the mail's purchase has moved on: its round is over, or its units are paid for.
     pub purchase_went_on: bool,
-    /// When it signed up.
+    /// When its customer signed up.
     pub created_at_ms: TimeMs,
 }
 
@@ -40,13 +41,15 @@ pub struct MailFacts {
 /// | every follow-up | it is three days late |
 /// | `low_credit` | credits came in |
 /// | `payment_failed`, `action_required` | the subscription is paid, or has ended; the purchase went on |
-/// | `subscription_ended` | the customer is on Pro again |
+/// | `subscription_ended` | the customer has bought a plan again |
+///
+/// The trial is the plan of new customers.
 ///
 /// # Errors
 /// The reason, in words for the attempt's record.
 pub fn check_relevance(template: Template, facts: &MailFacts, now_ms: TimeMs) -> Result<(), &'static str> {
     if let Some(day) = template.day() {
-        if facts.plan != Plan::Trial {
+        if !facts.is_on_entry_plan {
             return Err("the customer has left the trial");
         }
         if now_ms > facts.created_at_ms + day * DAY_MS + FOLLOWUP_LATE_MAX_MS {
@@ -68,7 +71,7 @@ pub fn check_relevance(template: Template, facts: &MailFacts, now_ms: TimeMs) ->
             Some("canceled" | "incomplete_expired") => Err("the subscription has ended"),
             _ => Ok(()),
         },
-        Template::SubscriptionEnded if facts.plan == Plan::Pro => Err("the customer is on Pro again"),
+        Template::SubscriptionEnded if facts.has_bought_plan => Err("the customer has bought a plan again"),
         _ => Ok(()),
     }
 }
@@ -79,7 +82,8 @@ mod tests {
 
     fn trial() -> MailFacts {
         MailFacts {
-            plan: Plan::Trial,
+            is_on_entry_plan: true,
+            has_bought_plan: false,
             has_payment_method: false,
             has_used: false,
             balance: Credits(5),
@@ -126,9 +130,10 @@ mod tests {
         assert_eq!(without(MailFacts { has_used: true, ..trial() }), ["followup_day_1"]);
         assert_eq!(without(MailFacts { balance: Credits(0), ..trial() }), ["followup_day_3"]);
         assert_eq!(without(MailFacts { has_payment_method: true, ..trial() }), followups[2..]);
-        assert_eq!(without(MailFacts { plan: Plan::PayAsYouGo, ..trial() }), followups);
-        let pro = [followups.as_slice(), &["subscription_ended"]].concat();
-        assert_eq!(without(MailFacts { plan: Plan::Pro, ..trial() }), pro);
+        let left = MailFacts { is_on_entry_plan: false, ..trial() };
+        assert_eq!(without(left.clone()), followups);
+        let bought = [followups.as_slice(), &["subscription_ended"]].concat();
+        assert_eq!(without(MailFacts { has_bought_plan: true, ..left }), bought);
         for status in ["active", "trialing", "canceled", "incomplete_expired"] {
             let facts = MailFacts { subscription_status: Some(status.to_owned()), ..trial() };
             assert_eq!(without(facts), ["payment_failed", "action_required"], "{status}");

@@ -4,14 +4,16 @@
 //! subject. The engine escapes values in HTML.
 
 use super::{MailSubject, Template};
-use crate::amount::{Credits, MoneyMinor};
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::config::{Config, CreditsConfig};
+use crate::domain::catalogue::currency::money;
+use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::customer::Customer;
-use crate::domain::pricing::{money, warning};
+use crate::domain::pricing::warning;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
-use crate::plan::Plan;
+use crate::key::PlanKey;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
@@ -39,7 +41,7 @@ pub struct Branding {
     pub product: String,
     /// The customer's billing page; empty for none.
     pub billing_url: String,
-    /// Units, credits and prices.
+    /// The unit's name, and when credits are low.
     pub credits: CreditsConfig,
     /// Whether no real money moves.
     pub is_sandbox: bool,
@@ -72,24 +74,25 @@ pub struct Params {
 
 impl Params {
     /// The parameters of a preview: the sample, but with the signup credits in mails before the first use.
-    pub fn preview(template: Template, credits: &CreditsConfig) -> Self {
-        let sample = Self::sample();
+    pub fn preview(template: Template, catalogue: &Catalogue) -> Self {
+        let sample = Self::sample(catalogue);
         let balance = match template {
-            Template::Welcome | Template::FollowupDay1 => credits.signup,
+            Template::Welcome | Template::FollowupDay1 => catalogue.entry_plan().signup_credits,
             _ => sample.balance,
         };
         Self { balance, ..sample }
     }
 
     /// An invented customer and its facts.
-    pub fn sample() -> Self {
+    pub fn sample(catalogue: &Catalogue) -> Self {
+        let price = catalogue.offered().next();
         Self {
             customer: Customer {
                 id: CustomerId::trusted("cst_06bv1k2m8x0q3d5r7t9w1y3z5b".to_owned()),
                 email: "ada@example.com".to_owned(),
                 name: "Ada Lovelace".to_owned(),
                 source: "direct".to_owned(),
-                plan: Plan::Trial,
+                plan: catalogue.entry.clone(),
                 stripe_customer_id: None,
                 former_stripe_ids: Vec::new(),
                 has_payment_method: false,
@@ -100,8 +103,8 @@ impl Params {
             about: MailSubject {
                 subscription: Some("sub_1".to_owned()),
                 purchase: None,
-                amount_minor: Some(MoneyMinor(59_900)),
-                currency: Some("usd".to_owned()),
+                amount_minor: price.map(|price| price.amount),
+                currency: price.map(|price| price.currency.to_string()),
                 reason: Some("Your card was declined.".to_owned()),
                 url: Some("https://invoice.stripe.com/i/acct_1/test_1".to_owned()),
             },
@@ -124,9 +127,13 @@ struct Context<'a> {
     has_payment_method: bool,
     bonus: Credits,
     bonus_words: String,
-    pay_as_you_go_price: String,
-    pro_price: String,
-    pro_period: Credits,
+    /// What a unit costs on the customer's plan; empty if the plan has no such price.
+    unit_price: String,
+    /// The same on the plan that follows when the subscription ends.
+    after_price: String,
+    offers: Vec<Offer<'a>>,
+    /// Number of ways to pay: by unit, and each offer.
+    ways: usize,
     warning: String,
     api_key: &'a str,
     purchase: &'a str,
@@ -136,41 +143,28 @@ struct Context<'a> {
     url: &'a str,
 }
 
+/// A price that can be bought.
+#[derive(Serialize)]
+struct Offer<'a> {
+    /// The name of its plan.
+    name: &'a str,
+    credits: Credits,
+    credits_words: String,
+    /// Its period: `month`, `2 weeks`.
+    every: String,
+    amount: String,
+    per_seat: bool,
+    /// What a unit costs on its plan; empty if the plan has no such price.
+    unit_price: String,
+}
+
 /// Renders a mail.
 ///
 /// # Errors
 /// `Corrupt` if a template is invalid; tests render each.
-pub fn render(template: Template, params: &Params, branding: &Branding) -> Result<Rendered> {
-    let credits = &branding.credits;
-    let units = credits.units();
-    let counted = |n: Credits| format!("{n} {}", if n == Credits(1) { &credits.unit } else { &units });
-    let price = |minor| money(minor, &credits.currency);
-    let about = &params.about;
-    let amount = about.amount_minor.map(|minor| money(minor, about.currency.as_deref().unwrap_or(&credits.currency)));
-    let context = Context {
-        sandbox: branding.is_sandbox,
-        product: &branding.product,
-        billing_url: &branding.billing_url,
-        unit: &credits.unit,
-        units: &units,
-        name: &params.customer.name,
-        balance: params.balance,
-        balance_words: counted(params.balance),
-        has_payment_method: params.customer.has_payment_method,
-        bonus: credits.payment_method_bonus,
-        bonus_words: counted(credits.payment_method_bonus),
-        pay_as_you_go_price: price(credits.pay_as_you_go_price_minor),
-        pro_price: price(credits.pro_price_minor),
-        pro_period: credits.pro_period,
-        warning: warning(&params.customer, params.balance, credits).unwrap_or_default(),
-        api_key: params.api_key.as_deref().unwrap_or_default(),
-        purchase: about.purchase.as_ref().map(|purchase| purchase.what.as_str()).unwrap_or_default(),
-        until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(format_moment).unwrap_or_default(),
-        amount: amount.unwrap_or_default(),
-        reason: about.reason.as_deref().unwrap_or_default(),
-        // It becomes a link, so it must be a web page.
-        url: about.url.as_deref().filter(|url| url.starts_with("https://")).unwrap_or_default(),
-    };
+pub fn render(template: Template, params: &Params, branding: &Branding, catalogue: &Catalogue) -> Result<Rendered> {
+    let units = branding.credits.units();
+    let context = context(params, branding, catalogue, &units);
     let file = |ending: &str| -> Result<String> {
         let name = format!("{}.{ending}", template.as_str());
         let rendered = TEMPLATES.get_template(&name).and_then(|template| template.render(Serde(&context)));
@@ -180,6 +174,59 @@ pub fn render(template: Template, params: &Params, branding: &Branding) -> Resul
     let (subject, text) = text.split_once('\n').unwrap_or((&text, ""));
     let subject = subject.trim_start_matches(SUBJECT).trim().to_owned();
     Ok(Rendered { subject, text: format!("{}\n", text.trim()), html: format!("{}\n", html.trim()) })
+}
+
+fn context<'a>(params: &'a Params, branding: &'a Branding, catalogue: &'a Catalogue, units: &'a str) -> Context<'a> {
+    let (credits, about, plan) = (&branding.credits, &params.about, &params.customer.plan);
+    let counted = |n: Credits| format!("{n} {}", if n == Credits(1) { credits.unit.as_str() } else { units });
+    let currency = catalogue.currency.as_str();
+    let unit_price =
+        |plan: &PlanKey| catalogue.unit_price(plan).map(|price| money(price, currency)).unwrap_or_default();
+    let after = catalogue.plan(plan).and_then(|plan| plan.followed_by.as_ref()).unwrap_or(plan);
+    let offer = |price: &'a Price| Offer {
+        name: catalogue.plan_name(&price.plan),
+        credits: price.credits,
+        credits_words: counted(price.credits),
+        every: price.every.to_string(),
+        amount: money(price.amount, price.currency.as_str()),
+        per_seat: price.per_seat,
+        unit_price: unit_price(&price.plan),
+    };
+    let offers: Vec<Offer<'a>> = offered(catalogue).map(offer).collect();
+    let bonus = catalogue.entry_plan().payment_method_credits;
+    let amount = about.amount_minor.map(|minor| money(minor, about.currency.as_deref().unwrap_or(currency)));
+    Context {
+        sandbox: branding.is_sandbox,
+        product: &branding.product,
+        billing_url: &branding.billing_url,
+        unit: &credits.unit,
+        units,
+        name: &params.customer.name,
+        balance: params.balance,
+        balance_words: counted(params.balance),
+        has_payment_method: params.customer.has_payment_method,
+        bonus,
+        bonus_words: counted(bonus),
+        unit_price: unit_price(plan),
+        after_price: unit_price(after),
+        ways: offers.len() + usize::from(catalogue.unit_price(plan).is_some()),
+        offers,
+        warning: warning(&params.customer, params.balance, credits, catalogue).unwrap_or_default(),
+        api_key: params.api_key.as_deref().unwrap_or_default(),
+        purchase: about.purchase.as_ref().map(|purchase| purchase.what.as_str()).unwrap_or_default(),
+        until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(format_moment).unwrap_or_default(),
+        amount: amount.unwrap_or_default(),
+        reason: about.reason.as_deref().unwrap_or_default(),
+        // It becomes a link, so it must be a web page.
+        url: about.url.as_deref().filter(|url| url.starts_with("https://")).unwrap_or_default(),
+    }
+}
+
+/// The prices that can be bought; of a plan with prices in the catalogue's currency, only those.
+fn offered(catalogue: &Catalogue) -> impl Iterator<Item = &Price> {
+    let is_in_currency = move |price: &Price| price.currency == catalogue.currency;
+    let has_such = move |price: &Price| catalogue.offered().any(|one| one.plan == price.plan && is_in_currency(one));
+    catalogue.offered().filter(move |price| is_in_currency(price) || !has_such(price))
 }
 
 /// Formats a time for people: `26 November 2026, 19:58 UTC`.

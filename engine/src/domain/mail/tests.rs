@@ -1,9 +1,12 @@
 //! The texts of mails, and the mails that events create.
 
+mod price;
+
 use super::*;
 use crate::amount::Credits;
 use crate::config::{Config, CreditsConfig};
 use crate::domain::api_key::RawKey;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::ledger::{Command, Decision, GrantKind, Op, decide};
 use crate::ids::OperationId;
 
@@ -20,8 +23,17 @@ fn sandbox_branding() -> Branding {
     }
 }
 
+fn sample() -> Params {
+    Params::sample(&Catalogue::built_in())
+}
+
+/// Renders a mail under the built-in catalogue.
+fn rendered(template: Template, params: &Params, branding: &Branding) -> Rendered {
+    render(template, params, branding, &Catalogue::built_in()).expect("it renders")
+}
+
 fn text(template: Template) -> String {
-    let mail = render(template, &Params::sample(), &branding()).expect("it renders");
+    let mail = rendered(template, &sample(), &branding());
     format!("{}\n{}", mail.subject, mail.text)
 }
 
@@ -29,7 +41,7 @@ fn text(template: Template) -> String {
 #[test]
 fn every_template_says_what_it_said() {
     for template in Template::ALL {
-        let mail = render(template, &Params::sample(), &branding()).expect("it renders");
+        let mail = rendered(template, &sample(), &branding());
         let all = format!("{}\n\n{}\n{}", mail.subject, mail.text, mail.html);
         insta::with_settings!({ prepend_module_to_snapshot => false, snapshot_path => "snapshots" }, {
             insta::assert_snapshot!(template.as_str(), all);
@@ -39,13 +51,14 @@ fn every_template_says_what_it_said() {
 
 #[test]
 fn with_next_to_nothing_known_every_mail_is_whole_and_has_no_hole() {
-    let mut params = Params { about: MailSubject::default(), balance: Credits(0), api_key: None, ..Params::sample() };
-    let mut branding = Branding { billing_url: String::new(), ..branding() };
-    branding.credits.payment_method_bonus = Credits(0);
+    let mut params = Params { about: MailSubject::default(), balance: Credits(0), api_key: None, ..sample() };
+    let branding = Branding { billing_url: String::new(), ..branding() };
+    let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+    catalogue.plans[0].payment_method_credits = Credits(0);
     for has_payment_method in [false, true] {
         params.customer.has_payment_method = has_payment_method;
         for template in Template::ALL {
-            let mail = render(template, &params, &branding).expect("it renders");
+            let mail = render(template, &params, &branding, &catalogue).expect("it renders");
             for part in [&mail.subject, &mail.text, &mail.html] {
                 for hole in ["{{", "{%", "  .", " ,", "()", "none", "undefined", "href=\"\"", "of  "] {
                     assert!(!part.contains(hole), "{} has {hole:?}: {part}", template.as_str());
@@ -61,11 +74,11 @@ fn with_next_to_nothing_known_every_mail_is_whole_and_has_no_hole() {
 #[test]
 fn the_sandbox_says_so_in_subject_text_and_html() {
     for template in Template::ALL {
-        let mail = render(template, &Params::sample(), &sandbox_branding()).expect("it renders");
+        let mail = rendered(template, &sample(), &sandbox_branding());
         for part in [&mail.subject, &mail.text, &mail.html] {
             assert!(part.contains("SANDBOX"), "{}: {part}", template.as_str());
         }
-        let real = render(template, &Params::sample(), &branding()).expect("it renders");
+        let real = rendered(template, &sample(), &branding());
         assert!(![real.subject, real.text, real.html].concat().contains("SANDBOX"));
     }
 }
@@ -76,36 +89,34 @@ fn mails_speak_of_the_configured_product_and_unit() {
     branding.credits.unit = "patch".to_owned();
     branding.product = "Patchwork".to_owned();
     for template in Template::ALL {
-        let mail =
-            render(template, &Params { balance: Credits(2), ..Params::sample() }, &branding).expect("it renders");
+        let mail = rendered(template, &Params { balance: Credits(2), ..sample() }, &branding);
         let all = [mail.subject, mail.text, mail.html].concat();
         assert!(all.contains("Patchwork") && !all.contains("Acme"), "{all}");
         assert!(!all.contains("fix"), "{all}");
     }
-    assert!(
-        render(Template::Welcome, &Params { balance: Credits(2), ..Params::sample() }, &branding)
-            .is_ok_and(|mail| { mail.text.contains("2 patches: one credit pays for one patch") })
-    );
+    let welcome = rendered(Template::Welcome, &Params { balance: Credits(2), ..sample() }, &branding);
+    assert!(welcome.text.contains("2 patches: one credit pays for one patch"), "{}", welcome.text);
 }
 
 #[test]
-fn a_preview_tells_a_new_customer_the_configured_credits() {
-    let mut branding = branding();
-    branding.credits.signup = Credits(25);
+fn a_preview_tells_a_new_customer_the_catalogues_credits() {
+    let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+    catalogue.plans[0].signup_credits = Credits(25);
     for template in [Template::Welcome, Template::FollowupDay1] {
-        let mail = render(template, &Params::preview(template, &branding.credits), &branding).expect("it renders");
+        let params = Params::preview(template, &catalogue);
+        let mail = render(template, &params, &branding(), &catalogue).expect("it renders");
         assert!(mail.text.contains("credits for 25 fixes"), "{}", mail.text);
     }
 }
 
 #[test]
 fn a_name_and_a_reason_are_only_text_in_html() {
-    let mut params = Params::sample();
+    let mut params = sample();
     params.customer.name = "<script>alert('x')</script> & \"Bob\"".to_owned();
     params.about.reason = Some("<b>no</b>".to_owned());
     params.about.url = Some("javascript:alert(1)".to_owned());
     for template in Template::ALL {
-        let mail = render(template, &params, &branding()).expect("it renders");
+        let mail = rendered(template, &params, &branding());
         for raw in ["<script", "<b>", "javascript:"] {
             assert!(!mail.html.contains(raw), "{} has {raw}: {}", template.as_str(), mail.html);
         }
@@ -117,9 +128,9 @@ fn a_name_and_a_reason_are_only_text_in_html() {
 
 #[test]
 fn a_url_with_quotes_stays_inside_its_attribute() {
-    let mut params = Params::sample();
+    let mut params = sample();
     params.about.url = Some("https://x.example/\"onclick=\"alert(1)".to_owned());
-    let html = render(Template::PaymentFailed, &params, &branding()).expect("it renders").html;
+    let html = rendered(Template::PaymentFailed, &params, &branding()).html;
     assert!(!html.contains("\"onclick"), "{html}");
 }
 
@@ -223,10 +234,10 @@ fn a_preview_in_the_default_words_is_a_sandbox_one() {
 fn a_mail_about_a_purchase_speaks_of_it_and_of_no_subscription() {
     let purchase =
         Purchase { operation: OperationId::new(), round: 1, what: "2 fix credits".to_owned(), until_ms: Some(0) };
-    let about = MailSubject { subscription: None, purchase: Some(purchase), url: None, ..Params::sample().about };
-    let params = Params { about, ..Params::sample() };
+    let about = MailSubject { subscription: None, purchase: Some(purchase), url: None, ..sample().about };
+    let params = Params { about, ..sample() };
     for template in [Template::PaymentFailed, Template::ActionRequired] {
-        let mail = render(template, &params, &branding()).expect("it renders");
+        let mail = rendered(template, &params, &branding());
         for part in [&mail.text, &mail.html] {
             assert!(part.contains("for 2 fix credits") && !part.contains("subscription"), "{part}");
             assert_eq!(

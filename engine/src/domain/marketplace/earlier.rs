@@ -1,16 +1,40 @@
-//! Rows of the previous release, which stored an account's state and the spans to grant instead of the changes.
-//! During a rolling deploy its nodes still write such rows and read those of this release. Remove this with the
-//! columns `owed` and `period_from_ms` in the next release.
+//! Rows of builds before migration `m0019`, which stored an account's state and the spans to grant instead of the
+//! changes. Such rows are still read, and still written for an operator who returns to such a build. Remove this with
+//! the columns `owed` and `period_from_ms` in the next release.
 
 use super::order::sort_news;
-use super::period::PaidSpan;
+use super::period::paid_spans;
 use super::{ListingPlan, MarketplaceAccount, News, PurchaseState, Reporter};
 use crate::clock::TimeMs;
 use crate::domain::github::Action;
-use crate::plan::Plan;
+use crate::key::PlanKey;
+use serde::{Deserialize, Serialize};
+
+/// The key of the only plan that was bought in those builds.
+const BOUGHT_PLAN: &str = "pro";
+
+/// A span whose credits are to be granted, as stored in the column `owed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwedSpan {
+    /// When it begins.
+    pub from_ms: TimeMs,
+    /// When it ends; `None` while it lasts.
+    pub until_ms: Option<TimeMs>,
+    /// A billing date; periods end on its day of the month.
+    pub billing_ms: Option<TimeMs>,
+}
+
+/// The spans of an account whose credits are to be granted, of the plan that such a build knows.
+pub fn owed_spans(account: &MarketplaceAccount) -> Vec<OwedSpan> {
+    let is_known =
+        |news: &News| news.is_in_force() && news.plan.plan.as_ref().is_some_and(|plan| plan.as_str() == BOUGHT_PLAN);
+    let spans = paid_spans(&sort_news(&account.news).news, is_known);
+    let left = spans.iter().filter_map(|span| span.after(account.granted_until_ms));
+    left.map(|span| OwedSpan { from_ms: span.from_ms, until_ms: span.until_ms, billing_ms: span.billing_ms }).collect()
+}
 
 /// Adds changes that explain an account's columns, unless its changes already do.
-pub fn restore_news(account: &mut MarketplaceAccount, owed: &[PaidSpan]) {
+pub fn restore_news(account: &mut MarketplaceAccount, owed: &[OwedSpan]) {
     if account.state == PurchaseState::Announced || is_explained(account) {
         return;
     }
@@ -49,8 +73,8 @@ fn is_explained(account: &MarketplaceAccount) -> bool {
 }
 
 /// Purchases and cancellations for the spans that were over when the state was reached.
-fn past_spans_as_news(effective_ms: TimeMs, owed: &[PaidSpan], stands: &News) -> Vec<News> {
-    let plan = ListingPlan { plan: Some(Plan::Pro), ..stands.plan.clone() };
+fn past_spans_as_news(effective_ms: TimeMs, owed: &[OwedSpan], stands: &News) -> Vec<News> {
+    let plan = ListingPlan { plan: Some(PlanKey::trusted(BOUGHT_PLAN)), ..stands.plan.clone() };
     let news = |action: Action, at_ms: TimeMs, billing_ms: Option<TimeMs>| News {
         id: format!("owed:{at_ms}:{}", action.as_str()),
         reporter: Reporter::EarlierRelease,

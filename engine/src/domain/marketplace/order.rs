@@ -7,8 +7,11 @@
 //!    force, a change names the plan before it, a cancellation the plan and billing date that it ends. Of all orders
 //!    of a day, the one with the highest score (`score`) counts.
 //! 4. Equally plausible orders with equal results are equivalent. With different results the day is **unclear**:
-//!    orders that end with Pro are preferred, then those that end with a purchase, so that nothing is taken away;
-//!    order of arrival decides the rest; a person must check.
+//!    orders that end with a plan that GitHub bills are preferred, then those that end with a purchase, so that nothing
+//!    is taken away; order of arrival decides the rest; a person must check.
+//!
+//! The rules read only what GitHub reported. The catalogue has no part in them, because it may change, and past changes
+//! must keep their order.
 //!
 //! A change equal to the one of its day that arrived just before it is a repetition. A correction by support
 //! overrides the changes of its day that arrived before it.
@@ -154,7 +157,7 @@ struct ChosenOrder<'a> {
 fn choose_order<'a>(standing: &Situation, news: &[&'a News], day: i64) -> ChosenOrder<'a> {
     if news.len() > DAY_NEWS_MAX {
         let mut news = news.to_vec();
-        news.sort_by_key(|one| (one.is_in_force(), one.is_pro()));
+        news.sort_by_key(|one| (one.is_in_force(), one.is_billed()));
         return ChosenOrder { news, is_unclear: true };
     }
     let orders = permute(news).into_iter().filter(|order| is_sorted_by_time(order)).map(|order| {
@@ -173,7 +176,7 @@ fn choose_order<'a>(standing: &Situation, news: &[&'a News], day: i64) -> Chosen
         // The sort is stable: among orders with equal results, the one nearest to arrival stays first.
         equal.sort_by_key(|(_, _, order)| {
             let last = order.last();
-            (!last.is_some_and(|last| last.is_pro()), !last.is_some_and(|last| last.is_in_force()))
+            (!last.is_some_and(|last| last.is_billed()), !last.is_some_and(|last| last.is_in_force()))
         });
     }
     ChosenOrder { news: equal.swap_remove(0).2, is_unclear }

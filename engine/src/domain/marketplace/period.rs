@@ -1,22 +1,23 @@
-//! Which months of Pro were paid, and which is granted next. GitHub reports purchases, changes and cancellations
+//! Which months of a plan were paid, and which is granted next. GitHub reports purchases, changes and cancellations
 //! but no renewals, so this module counts the months.
 //!
-//! * A **span** is a time for which Pro is paid. A change ends the span before it and begins one if Pro is in force
-//!   afterwards. Changes to a plan that the configuration does not know have no effect.
+//! * A **span** is a time for which a plan is paid. A change ends the span before it and begins one if a plan that is
+//!   bought is in force afterwards. Changes to a plan that the configuration does not know have no effect.
 //! * A **period** is a month of a span. It ends on the billing date or its next monthly return. Its credits are
 //!   granted once, even if the span ends within it.
 //! * A period that an event of its day reports is granted at once. All other periods are **renewals**, which no
 //!   event reports. GitHub ends a purchase on the first day of a billing cycle and reports it during that day. So a
 //!   renewal is granted only after the span has continued for a grace (`marketplace.renewal_grace_hours`).
 //! * Periods are granted in order, each once: the next begins at the end of the last, or with the next span if that
-//!   is later. A period reported after a later one was granted brings nothing.
+//!   is later. A period reported after a later one was granted brings nothing. A period brings the credits of the
+//!   plan that is in force when it begins.
 //!
 //! | case | what follows |
 //! |---|---|
 //! | linked late | every period that has begun is granted, in order |
-//! | other units, another plan that is Pro | a new span; a granted period continues |
-//! | paid by the year | twelve periods: price and credits of Pro are stated for a month |
-//! | free trial | the span begins at the end of the trial, as a renewal, or with a report that Pro is paid |
+//! | other units, another paid plan | a new span; a granted period continues, the next has the new credits |
+//! | paid by the year | twelve periods |
+//! | free trial | the span begins at the end of the trial, as a renewal, or with a report that the plan is paid |
 //! | cancellation or downgrade on the day of a renewal | that period is not granted, unless the report came after the grace |
 //! | cancellation, later a new purchase | no span covers the time between |
 //! | new purchase within a granted period | the next period begins at the end of that one |
@@ -24,27 +25,27 @@
 use super::{News, Reporter};
 use crate::clock::TimeMs;
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
-use serde::{Deserialize, Serialize};
 
 /// Duration of a free trial, for events that do not give its end.
 /// Source: GitHub, "Pricing plans for GitHub Marketplace apps".
 const FREE_TRIAL_MS: i64 = 14 * 24 * 60 * 60 * 1_000;
 
-/// A time for which Pro is paid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PaidSpan {
+/// A time for which a plan is paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaidSpan<'a> {
+    /// The change that began it, with the plan and the units that are paid.
+    pub news: &'a News,
     /// When it begins.
     pub from_ms: TimeMs,
     /// When it ends; `None` while it lasts.
     pub until_ms: Option<TimeMs>,
     /// A billing date; periods end on its day of the month.
     pub billing_ms: Option<TimeMs>,
-    /// Whether an event of its first day reports its beginning. Nodes of the previous release ignore this.
-    #[serde(skip)]
+    /// Whether an event of its first day reports its beginning.
     pub is_reported: bool,
 }
 
-impl PaidSpan {
+impl<'a> PaidSpan<'a> {
     /// The remainder of the span after a time.
     pub fn after(&self, at_ms: Option<TimeMs>) -> Option<Self> {
         let from_ms = at_ms.map_or(self.from_ms, |at_ms| self.from_ms.max(at_ms));
@@ -53,16 +54,19 @@ impl PaidSpan {
     }
 
     /// The first period; `None` if that is a renewal and the span ends within the grace.
-    pub fn first_period(&self, grace_ms: TimeMs) -> Option<Period> {
+    pub fn first_period(&self, grace_ms: TimeMs) -> Option<Period<'a>> {
         let due_ms = if self.is_reported { self.from_ms } else { self.from_ms.saturating_add(grace_ms) };
         let counts = self.until_ms.is_none_or(|until_ms| due_ms <= until_ms);
-        counts.then(|| Period { from_ms: self.from_ms, until_ms: period_end(self.from_ms, self.billing_ms), due_ms })
+        let until_ms = period_end(self.from_ms, self.billing_ms);
+        counts.then_some(Period { news: self.news, from_ms: self.from_ms, until_ms, due_ms })
     }
 }
 
-/// A month of Pro.
+/// A month of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Period {
+pub struct Period<'a> {
+    /// The change that says which plan and how many units are paid.
+    pub news: &'a News,
     /// When it begins.
     pub from_ms: TimeMs,
     /// When it ends.
@@ -71,22 +75,24 @@ pub struct Period {
     pub due_ms: TimeMs,
 }
 
-/// The spans of an ordered list of changes; only the last may lack an end.
-pub fn paid_spans(ordered: &[&News]) -> Vec<PaidSpan> {
-    let mut spans: Vec<PaidSpan> = Vec::new();
+/// The spans of an ordered list of changes; only the last may lack an end. `gives` says whether a plan that is bought
+/// is in force after a change.
+pub fn paid_spans<'a>(ordered: &[&'a News], gives: impl Fn(&News) -> bool) -> Vec<PaidSpan<'a>> {
+    let mut spans: Vec<PaidSpan<'a>> = Vec::new();
     let (mut is_paid, mut billing_ms, mut at_ms) = (false, None, TimeMs::MIN);
-    for news in ordered.iter().filter(|news| news.is_usable()) {
+    for news in ordered.iter().copied().filter(|news| news.is_usable()) {
         at_ms = at_ms.max(news.at_ms);
         billing_ms = news.next_billing_ms.or(billing_ms);
         if let Some(last) = spans.last_mut() {
             last.until_ms = Some(last.until_ms.map_or(at_ms, |until_ms| until_ms.min(at_ms)));
         }
-        if news.is_pro() {
+        let is_given = gives(news);
+        if is_given {
             let from_ms = if is_paid { at_ms } else { at_ms.max(paid_from_ms(news)) };
             let is_reported = from_ms == at_ms && news.reporter != Reporter::Announcement;
-            spans.push(PaidSpan { from_ms, until_ms: None, billing_ms, is_reported });
+            spans.push(PaidSpan { news, from_ms, until_ms: None, billing_ms, is_reported });
         }
-        is_paid = news.is_pro() && !news.on_free_trial;
+        is_paid = is_given && !news.on_free_trial;
     }
     spans.retain(|span| span.until_ms.is_none_or(|until_ms| span.from_ms < until_ms));
     spans
@@ -136,7 +142,7 @@ mod tests {
     use super::*;
     use crate::domain::github::Action;
     use crate::domain::marketplace::ListingPlan;
-    use crate::plan::Plan;
+    use crate::key::PlanKey;
 
     fn at(text: &str) -> TimeMs {
         DateTime::parse_from_rfc3339(&format!("{text}T00:00:00Z")).expect("a date").timestamp_millis()
@@ -149,7 +155,7 @@ mod tests {
             reporter: Reporter::Github,
             action: Action::Purchased,
             at_ms,
-            plan: ListingPlan { id: 435, name: "Pro".to_owned(), plan: Some(Plan::Pro) },
+            plan: ListingPlan { id: 435, name: "Pro".to_owned(), plan: Some(PlanKey::trusted("pro")) },
             previous_plan_id: None,
             billing_cycle: Some("monthly".to_owned()),
             unit_count: 1,
@@ -193,7 +199,7 @@ mod tests {
     #[test]
     fn a_free_trial_is_paid_from_its_end_on() {
         let mut news = purchase(at("2026-10-25"), Some(at("2026-11-05")));
-        let paid_from = |news: &News| day(paid_spans(&[news])[0].from_ms);
+        let paid_from = |news: &News| day(paid_spans(&[news], News::is_in_force)[0].from_ms);
         assert_eq!(paid_from(&news), "2026-10-25");
         news.on_free_trial = true;
         assert_eq!(paid_from(&news), "2026-11-05", "the next billing date, if the end is not told");
@@ -208,7 +214,7 @@ mod tests {
         fn a_free_trial_of_any_time_is_paid_from_some_time_on(at_ms: i64, ends_ms: Option<i64>) {
             let mut news = purchase(at_ms, ends_ms);
             news.on_free_trial = true;
-            proptest::prop_assert!(paid_spans(&[&news])[0].from_ms >= at_ms);
+            proptest::prop_assert!(paid_spans(&[&news], News::is_in_force)[0].from_ms >= at_ms);
         }
 
         #[test]

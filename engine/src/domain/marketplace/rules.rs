@@ -3,54 +3,48 @@
 //! * A change in force is added to the account's changes, which together determine state and paid months
 //!   ([`order`], [`period`]). So neither repetition nor order of arrival matters. A change to a plan that the
 //!   configuration does not know is stored, and has an effect once it does.
+//! * An upgrade takes effect at once, a downgrade on its day. A plan is better than those before it in the catalogue.
 //! * An announcement is stored and comes into force on its day, in case GitHub's event of that day is lost. A
 //!   withdrawn one stays withdrawn for its date.
 //! * Then the account is settled: one due period is granted, the customer's plan is updated, and a job is created
 //!   for the next due date.
 
+use super::terms::Terms;
 use super::{
     Correction, ListingPlan, MarketplaceAccount, News, Pending, PurchaseState, Reporter, order, period, settle_job,
     timer_job,
 };
-use crate::amount::Credits;
 use crate::clock::TimeMs;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::github::{Action, Purchase};
 use crate::domain::job::{NewJob, Outcome};
 use crate::domain::ledger::Command;
-use crate::domain::period_credits::period_grant;
-use crate::plan::Plan;
+use crate::key::PlanKey;
+use std::sync::Arc;
 
 /// The idempotency key of a period's grant.
 pub fn grant_key(github_account_id: i64, from_ms: TimeMs) -> String {
     format!("marketplace:{github_account_id}:{}", period::day(from_ms))
 }
 
-/// The credits of a period of Pro, and the grace.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms {
-    /// Credits of each period.
-    pub credits: Credits,
-    /// How long a renewal must last to count.
-    pub grace_ms: TimeMs,
-}
-
-/// Applies the event `id` to the account. `plan` is Bursar's plan for the listing's plan; while it is unknown, the
-/// event is stored without effect.
+/// Applies the event `id` to the account. `plan` is what the listing's plan stands for; while it is unknown, the event
+/// is stored without effect.
 pub fn apply_purchase(
     known: Option<&MarketplaceAccount>,
     said: &Purchase,
-    plan: Option<Plan>,
+    plan: Option<&PlanKey>,
     id: &str,
+    catalogue: &Catalogue,
     now_ms: TimeMs,
 ) -> MarketplaceAccount {
-    let listing = ListingPlan { id: said.plan_id, name: said.plan_name.clone(), plan };
+    let listing = ListingPlan { id: said.plan_id, name: said.plan_name.clone(), plan: plan.cloned() };
     let mut account = match known {
         Some(known) => known.clone(),
         None => new_account(said, &listing, now_ms),
     };
-    account.set_known_plan(&listing);
+    account.set_known_plan(&listing, catalogue);
     let mut account = enforce_due(account, now_ms);
     let at_ms = said.effective_ms;
     let is_announcement = match said.action {
@@ -59,15 +53,15 @@ pub fn apply_purchase(
             return account;
         }
         Action::PendingChange => true,
-        // An upgrade takes effect at once, a downgrade on its day.
-        Action::Changed => at_ms > now_ms && plan != Some(Plan::Pro),
+        Action::Changed => at_ms > now_ms && !is_upgrade(&account, &listing, catalogue),
         Action::Cancelled => at_ms > now_ms,
         Action::Purchased => false,
     };
     if is_announcement {
         let plan = (said.action != Action::Cancelled).then_some(listing);
+        let unit_count = plan.is_some().then_some(said.unit_count);
         let is_forecast = said.action == Action::PendingChange;
-        announce(&mut account, Pending { at_ms, plan, is_withdrawn: false }, is_forecast);
+        announce(&mut account, Pending { at_ms, plan, unit_count, is_withdrawn: false }, is_forecast);
         return account;
     }
     account.add(News {
@@ -131,50 +125,80 @@ pub fn settle(
     before: Option<&MarketplaceAccount>,
     account: MarketplaceAccount,
     customer: Option<&Customer>,
-    terms: Terms,
+    terms: Terms<'_>,
     now_ms: TimeMs,
 ) -> Verdict {
     let mut account = enforce_due(account, now_ms);
     let mut ledger = None;
-    let due = account.next_period(terms.grace_ms).filter(|period| period.due_ms <= now_ms);
+    let due = account.next_period(terms.catalogue, terms.grace_ms()).filter(|period| period.due_ms <= now_ms);
     if let (Some(customer), Some(period)) = (customer, due) {
-        account.granted_until_ms = Some(period.until_ms);
-        if let Some(op) = period_grant(terms.credits) {
+        if let Some(op) = terms.grant(&period, now_ms) {
             let reference = format!("github:{}:{}", account.github_account_id, period::day(period.from_ms));
             let key = grant_key(account.github_account_id, period.from_ms);
             let command = Command::internal(op, "marketplace", key).with_reference(reference);
             ledger = Some((customer.id.clone(), command));
         }
+        account.granted_until_ms = Some(period.until_ms);
     }
-    let plan = customer.and_then(|customer| Some((customer, plan_after(before, &account, customer)?)));
-    let next = next_wake_ms(&account, terms.grace_ms).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
+    let plan = customer.and_then(|customer| set_plan(before, &account, customer, terms.catalogue));
+    let next = next_wake_ms(&account, terms).map(|at_ms| Effect::JobInsert(next_job(&account, at_ms, now_ms)));
     let row = (before != Some(&account))
         .then(|| Effect::MarketplacePut(Box::new(MarketplaceAccount { updated_at_ms: now_ms, ..account.clone() })));
-    let plan = plan.map(|(customer, plan)| Effect::PlanSet { customer_id: customer.id.clone(), plan });
-    // The row is first, because the effect on the plan reads it before it takes Pro away.
+    // The row is first, because the effect on the plan reads it.
     let effects = [row, plan, next].into_iter().flatten().collect();
     Verdict { outcome: Outcome::Done, ledger, effects }
 }
 
-/// The customer's new plan; `None` if it stays. [`Effect::PlanSet`] prevents a move off Pro while a subscription
-/// gives Pro.
-fn plan_after(before: Option<&MarketplaceAccount>, account: &MarketplaceAccount, customer: &Customer) -> Option<Plan> {
-    let gave_pro = before.is_some_and(MarketplaceAccount::gives_pro);
-    let pays_each = account.state == PurchaseState::Purchased && account.plan.plan == Some(Plan::PayAsYouGo);
-    match customer.plan {
-        // Even if the customer is already on Pro: the other source of Pro may end meanwhile.
-        _ if account.is_pro() => Some(Plan::Pro),
-        Plan::Pro => gave_pro.then_some(Plan::PayAsYouGo),
-        // A customer who ever paid for Pro is off the trial, even if the purchase ended before signup.
-        Plan::Trial if pays_each || account.granted_until_ms.is_some() => Some(Plan::PayAsYouGo),
-        Plan::Trial | Plan::PayAsYouGo => None,
+/// Whether a change to this plan is at least as good as the plan in force. If none is known to be in force, that is
+/// certain only of the best plan.
+fn is_upgrade(account: &MarketplaceAccount, to: &ListingPlan, catalogue: &Catalogue) -> bool {
+    let Some(new) = &to.plan else { return false };
+    match account.plan.plan.as_ref().filter(|_| account.state == PurchaseState::Purchased) {
+        Some(present) => catalogue.better(present, new) == new,
+        None => catalogue.plans.last().is_some_and(|best| best.key == *new),
     }
 }
 
+/// Sets the customer's plan; `None` if the purchase does not affect it. The effect adds what subscriptions give.
+fn set_plan(
+    before: Option<&MarketplaceAccount>,
+    account: &MarketplaceAccount,
+    customer: &Customer,
+    catalogue: &Arc<Catalogue>,
+) -> Option<Effect> {
+    let gives = account.gives_plan(catalogue);
+    let gave = before.and_then(|before| before.gives_plan(catalogue)).filter(|gave| Some(*gave) != gives);
+    // A customer who ever paid is off the entry plan.
+    let may_leave = gives.is_none() && customer.plan == catalogue.entry;
+    let has_left = gave.or_else(|| paid_plan(account, catalogue).filter(|_| may_leave));
+    let plan = catalogue.plan_now(&customer.plan, gives.cloned().as_slice(), has_left);
+    // Even if the customer is already on the plan: another source of it may end meanwhile.
+    let is_affected = gives.is_some() || gave.is_some() || (has_left.is_some() && plan != customer.plan);
+    is_affected.then(|| Effect::PlanSet {
+        customer_id: customer.id.clone(),
+        plan,
+        has_left: has_left.cloned(),
+        catalogue: catalogue.clone(),
+    })
+}
+
+/// The plan whose end moves a customer off the entry plan, if the purchase gives no plan now: the last one with a
+/// granted month, even if it ended before signup. A purchase of a plan that is paid per unit counts like the end of a
+/// plan that it follows.
+fn paid_plan<'a>(account: &'a MarketplaceAccount, catalogue: &'a Catalogue) -> Option<&'a PlanKey> {
+    let ordered = order::sort_news(&account.news).news;
+    let last = || ordered.iter().rev().find_map(|news| news.gives_plan(catalogue));
+    account.granted_until_ms.and_then(|_| last()).or_else(|| {
+        let per_unit = account.plan.plan.as_ref().filter(|_| account.state == PurchaseState::Purchased)?;
+        let before = catalogue.plans.iter().find(|plan| plan.followed_by.as_ref() == Some(per_unit))?;
+        Some(&before.key)
+    })
+}
+
 /// When the account must be settled again.
-fn next_wake_ms(account: &MarketplaceAccount, grace_ms: TimeMs) -> Option<TimeMs> {
+fn next_wake_ms(account: &MarketplaceAccount, terms: Terms<'_>) -> Option<TimeMs> {
     let coming = account.announced_change().map(|pending| pending.at_ms);
-    let period = account.next_period(grace_ms).filter(|_| account.customer_id.is_some());
+    let period = account.next_period(terms.catalogue, terms.grace_ms()).filter(|_| account.customer_id.is_some());
     [coming, period.map(|period| period.due_ms)].into_iter().flatten().min()
 }
 
@@ -234,7 +258,7 @@ fn announce(account: &mut MarketplaceAccount, pending: Pending, is_forecast: boo
 fn withdraw(account: &mut MarketplaceAccount, at_ms: TimeMs) {
     match &mut account.pending {
         Some(pending) => pending.is_withdrawn = true,
-        None => account.pending = Some(Pending { at_ms, plan: None, is_withdrawn: true }),
+        None => account.pending = Some(Pending { at_ms, plan: None, unit_count: None, is_withdrawn: true }),
     }
 }
 
@@ -253,7 +277,7 @@ fn enforce_due(mut account: MarketplaceAccount, now_ms: TimeMs) -> MarketplaceAc
         plan: pending.plan.unwrap_or_else(|| account.plan.clone()),
         previous_plan_id: None,
         billing_cycle: account.billing_cycle.clone(),
-        unit_count: account.unit_count,
+        unit_count: pending.unit_count.unwrap_or(account.unit_count),
         on_free_trial: false,
         free_trial_ends_ms: account.free_trial_ends_ms,
         next_billing_ms: account.next_billing_ms,

@@ -18,7 +18,7 @@ pub enum Phase {
     Subscriptions,
     /// Bursar's subscriptions that Stripe did not list.
     SubscriptionsHere,
-    /// Invoices, to find paid periods of Pro without credits.
+    /// Invoices, to find paid periods of a plan without credits.
     Invoices,
     /// Charges, to find the operations that they paid.
     Payments,
@@ -100,15 +100,19 @@ pub enum Class {
     CustomerMismatch,
     /// A subscription with differing records.
     SubscriptionDiffers,
-    /// A subscription to Pro, or one made by Bursar, of an unknown customer.
+    /// A subscription to a plan of the catalogue, or one made by Bursar, of an unknown customer.
     SubscriptionUnknown,
     /// A subscription that the rules refuse.
     SubscriptionRefused,
     /// A subscription that Stripe does not have.
     SubscriptionGone,
-    /// A paid period of Pro without credits.
+    /// A subscription at a price that may be ours.
+    SubscriptionPriceUnknown,
+    /// A paid period of a plan without credits.
     InvoiceNotGranted,
-    /// A paid period of Pro of an unknown customer.
+    /// A paid invoice at a price that may be ours.
+    InvoicePriceUnknown,
+    /// A paid period of a plan of an unknown customer.
     InvoiceUnknown,
     /// A paid invoice that the rules refuse.
     InvoiceRefused,
@@ -128,7 +132,7 @@ pub enum Class {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::EventMissing,
         Self::CustomerUnlinked,
         Self::CustomerMissing,
@@ -140,7 +144,9 @@ impl Class {
         Self::SubscriptionUnknown,
         Self::SubscriptionRefused,
         Self::SubscriptionGone,
+        Self::SubscriptionPriceUnknown,
         Self::InvoiceNotGranted,
+        Self::InvoicePriceUnknown,
         Self::InvoiceUnknown,
         Self::InvoiceRefused,
         Self::PaymentUnsettled,
@@ -165,7 +171,9 @@ impl Class {
             Self::SubscriptionUnknown => "subscription_unknown",
             Self::SubscriptionRefused => "subscription_refused",
             Self::SubscriptionGone => "subscription_gone",
+            Self::SubscriptionPriceUnknown => "subscription_price_unknown",
             Self::InvoiceNotGranted => "invoice_not_granted",
+            Self::InvoicePriceUnknown => "invoice_price_unknown",
             Self::InvoiceUnknown => "invoice_unknown",
             Self::InvoiceRefused => "invoice_refused",
             Self::PaymentUnsettled => "payment_unsettled",
@@ -185,11 +193,14 @@ impl Class {
             Self::CustomerMissing | Self::CustomerDeleted | Self::CustomerGone => {
                 &[Phase::Customers, Phase::CustomersHere]
             }
-            Self::SubscriptionDiffers | Self::SubscriptionUnknown | Self::SubscriptionRefused => {
-                &[Phase::Subscriptions]
-            }
+            Self::SubscriptionDiffers
+            | Self::SubscriptionUnknown
+            | Self::SubscriptionRefused
+            | Self::SubscriptionPriceUnknown => &[Phase::Subscriptions],
             Self::SubscriptionGone => &[Phase::Subscriptions, Phase::SubscriptionsHere],
-            Self::InvoiceNotGranted | Self::InvoiceUnknown | Self::InvoiceRefused => &[Phase::Invoices],
+            Self::InvoiceNotGranted | Self::InvoicePriceUnknown | Self::InvoiceUnknown | Self::InvoiceRefused => {
+                &[Phase::Invoices]
+            }
             Self::PaymentUnsettled | Self::PaymentUnknown | Self::PaymentDuplicate | Self::PaymentMismatch => {
                 &[Phase::Payments]
             }

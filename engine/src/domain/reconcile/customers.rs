@@ -59,10 +59,9 @@ mod tests {
     use super::*;
     use crate::domain::reconcile::example::ada;
     use crate::ids::CustomerId;
-    use crate::plan::Plan;
 
     fn customer(stripe_customer_id: Option<&str>) -> Customer {
-        Customer { id: CustomerId::new(), ..ada(Plan::Trial, stripe_customer_id) }
+        Customer { id: CustomerId::new(), ..ada("trial", stripe_customer_id) }
     }
 
     fn theirs(id: &str, names: Option<&Customer>) -> Value {

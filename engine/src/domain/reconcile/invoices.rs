@@ -1,8 +1,9 @@
-//! Invoices: paid periods of Pro without credits.
+//! Invoices: paid periods of prices of ours without credits.
 
 use super::{Class, Difference};
 use crate::domain::job::Outcome;
-use crate::domain::webhook::fields::{InvoiceFields, IsPro};
+use crate::domain::sale::line::{Sales, sales};
+use crate::domain::webhook::fields::InvoiceFields;
 use crate::domain::webhook::{self, EventKind, Facts};
 use std::collections::HashSet;
 
@@ -20,19 +21,20 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
         said.currency.as_deref().unwrap_or("of an unknown currency")
     );
     let found = |class, ours: &str| Some(Difference::new(class, id, ours, money.clone()));
-    let is_pro = said.is_pro(facts.pro) == IsPro::Yes;
     // Drafts and open invoices are not paid, even if the rules refuse them for other reasons.
     if said.is_paid != Some(true) {
         return None;
     }
+    let is_ours = || matches!(sales(&said, facts.book), Sales::Known(sold) if !sold.is_empty());
     let verdict = webhook::decide(facts);
     let difference = match verdict.outcome {
         Outcome::Done if verdict.ledger.is_none() => None,
         Outcome::Done => {
             found(Class::InvoiceNotGranted, "no credits").map(|found| found.repaired_by_event(EVENT_KIND, facts.object))
         }
+        Outcome::Dead { reason } if reason.starts_with("price_unknown") => found(Class::InvoicePriceUnknown, &reason),
         Outcome::Dead { reason } if facts.customer.is_some() => found(Class::InvoiceRefused, &reason),
-        _ if is_pro => found(Class::InvoiceUnknown, "no such customer"),
+        _ if is_ours() => found(Class::InvoiceUnknown, "no such customer"),
         _ => None,
     };
     match &facts.customer {
@@ -44,30 +46,43 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amount::Credits;
     use crate::domain::customer::Customer;
-    use crate::domain::reconcile::example::{ada, pro};
-    use crate::plan::Plan;
+    use crate::domain::reconcile::example::{ada, book};
+    use crate::domain::subscription::Subscription;
+    use crate::domain::webhook::fixtures::row;
+    use crate::ids::CustomerId;
     use serde_json::{Value, json};
 
-    fn invoice(reason: &str, status: &str) -> Value {
+    fn invoice() -> Value {
         json!({
-            "id": "in_1", "object": "invoice", "customer": "cus_1", "billing_reason": reason, "status": status,
-            "amount_paid": 59_900, "currency": "usd",
+            "id": "in_1", "object": "invoice", "customer": "cus_1", "billing_reason": "subscription_cycle",
+            "subscription": "sub_1", "status": "paid", "total": 59_900, "amount_paid": 59_900, "currency": "usd",
             "lines": { "data": [{ "amount": 59_900, "price": { "id": "price_pro" }, "period": { "end": 2_000 } }] },
         })
     }
 
+    fn of_ada() -> Option<Customer> {
+        Some(ada("pro", Some("cus_1")))
+    }
+
     fn found(object: &Value, customer: Option<Customer>, granted: &[&str]) -> Option<Difference> {
-        let pro = pro();
+        found_with(object, customer, None, granted)
+    }
+
+    fn found_with(
+        object: &Value,
+        customer: Option<Customer>,
+        subscription: Option<Subscription>,
+        granted: &[&str],
+    ) -> Option<Difference> {
         let facts = Facts {
             kind: EVENT_KIND,
             object,
             customer,
-            subscription: None,
+            subscription,
             subscriptions_of_customer: Vec::new(),
-            pro: &pro,
-            pro_credits: Credits(60),
+            book: &book(),
+            may_relink: false,
             now_ms: 1_000,
         };
         compare(&facts, &granted.iter().map(|id| (*id).to_owned()).collect())
@@ -75,50 +90,82 @@ mod tests {
 
     #[test]
     fn a_paid_period_without_credits_is_told_again_and_one_with_credits_is_not() {
-        let paid = invoice("subscription_cycle", "paid");
-        let missing = found(&paid, Some(ada(Plan::Pro, Some("cus_1"))), &[]).expect("a difference");
-        assert_eq!(
-            (missing.class, missing.customer_id.clone()),
-            (Class::InvoiceNotGranted, Some(ada(Plan::Pro, Some("cus_1")).id))
-        );
-        assert!(missing.repair.is_some());
-        assert_eq!(found(&paid, Some(ada(Plan::Pro, Some("cus_1"))), &["in_1"]), None);
-    }
-
-    #[test]
-    fn what_brings_no_credits_is_not_missed() {
-        for (reason, status) in [("manual", "paid"), ("subscription_update", "paid"), ("subscription_cycle", "open")] {
-            assert_eq!(
-                found(&invoice(reason, status), Some(ada(Plan::Pro, Some("cus_1"))), &[]),
-                None,
-                "{reason} {status}"
-            );
+        for reason in ["subscription_create", "subscription_cycle", "subscription_update", "manual"] {
+            let mut paid = invoice();
+            paid["billing_reason"] = reason.into();
+            let missing = found(&paid, of_ada(), &[]).expect("a difference");
+            assert_eq!((missing.class, &missing.customer_id), (Class::InvoiceNotGranted, &of_ada().map(|ada| ada.id)));
+            assert!(missing.repair.is_some());
+            assert_eq!(found(&paid, of_ada(), &["in_1"]), None);
         }
     }
 
     #[test]
-    fn money_for_pro_from_nobody_known_is_reported_and_not_touched() {
-        let unknown = found(&invoice("subscription_cycle", "paid"), None, &[]).expect("a difference");
+    fn what_brings_no_credits_is_not_missed() {
+        let changes: [(&str, Value); 6] = [
+            ("/status", json!("open")),
+            ("/total", json!(0)),
+            ("/lines/data/0/amount", json!(0)),
+            ("/lines/data/0/type", json!("invoiceitem")),
+            ("/lines/data/0/proration", json!(true)),
+            ("/lines/data/0/price/id", json!("price_other")),
+        ];
+        for (path, value) in changes {
+            let mut object = invoice();
+            for (flag, unset) in [("type", json!("subscription")), ("proration", json!(false))] {
+                object["lines"]["data"][0][flag] = unset;
+            }
+            *object.pointer_mut(path).expect("a place") = value;
+            assert_eq!(found(&object, of_ada(), &[]), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn money_for_a_plan_from_nobody_known_is_reported_and_not_touched() {
+        let unknown = found(&invoice(), None, &[]).expect("a difference");
         assert_eq!((unknown.class, unknown.repair), (Class::InvoiceUnknown, None));
     }
 
     #[test]
-    fn a_payment_by_another_stripe_customer_is_left_to_a_person() {
-        let mut paid = invoice("subscription_cycle", "paid");
+    fn a_payment_by_another_stripe_customer_of_the_customer_is_told_again() {
+        let mut paid = invoice();
         paid["customer"] = "cus_2".into();
-        let refused = found(&paid, Some(ada(Plan::Pro, Some("cus_1"))), &[]).expect("a difference");
-        assert_eq!((refused.class, refused.repair), (Class::InvoiceRefused, None));
+        let missing = found(&paid, of_ada(), &[]).expect("a difference");
+        assert_eq!((missing.class, missing.repair.is_some()), (Class::InvoiceNotGranted, true));
     }
 
     #[test]
-    fn other_business_of_nobody_known_and_what_cannot_be_read_is_no_difference() {
-        let mut other = invoice("subscription_cycle", "paid");
-        other["lines"]["data"][0]["price"] = json!({ "id": "price_other", "lookup_key": "other" });
-        assert_eq!(found(&other, None, &[]), None);
-        let mut unreadable = invoice("subscription_cycle", "paid");
+    fn a_payment_for_another_customers_subscription_is_left_to_a_person() {
+        let of_eve = Subscription { customer_id: CustomerId::trusted("cst_eve".to_owned()), ..row("active") };
+        let refused = found_with(&invoice(), of_ada(), Some(of_eve), &[]).expect("a difference");
+        assert_eq!((refused.class, refused.repair), (Class::InvoiceRefused, None));
+        assert!(refused.ours.starts_with("customer_mismatch"), "{}", refused.ours);
+    }
+
+    #[test]
+    fn a_paid_invoice_at_an_undecided_price_is_left_to_a_person() {
+        let mut paid = invoice();
+        paid["lines"]["data"][0]["price"] = json!("price_unheard_of");
+        for customer in [of_ada(), None] {
+            let unknown = found(&paid, customer, &[]).expect("a difference");
+            assert_eq!((unknown.class, unknown.repair), (Class::InvoicePriceUnknown, None));
+            assert!(unknown.ours.contains("price_unheard_of"), "{}", unknown.ours);
+        }
+        paid["status"] = "open".into();
+        assert_eq!(found(&paid, of_ada(), &[]), None);
+    }
+
+    #[test]
+    fn other_business_and_unreadable_ones_of_nobody_are_no_difference() {
+        let mut other = invoice();
+        other["lines"]["data"][0]["price"] = json!({ "id": "price_unheard_of", "lookup_key": "other" });
+        for customer in [of_ada(), None] {
+            assert_eq!(found(&other, customer, &[]), None);
+        }
+        let mut unreadable = invoice();
         unreadable["lines"] = Value::Null;
         assert_eq!(found(&unreadable, None, &[]), None);
-        let known = found(&unreadable, Some(ada(Plan::Pro, Some("cus_1"))), &[]).expect("a difference");
+        let known = found(&unreadable, of_ada(), &[]).expect("a difference");
         assert_eq!((known.class, known.repair), (Class::InvoiceRefused, None));
     }
 }

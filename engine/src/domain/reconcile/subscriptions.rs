@@ -4,8 +4,9 @@ use super::{Class, Difference};
 use crate::clock::rfc3339;
 use crate::domain::effect::Effect;
 use crate::domain::job::Outcome;
+use crate::domain::sale::Sold;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::fields::{self, IsPro, SubscriptionFields};
+use crate::domain::webhook::fields::{self, SubscriptionFields};
 use crate::domain::webhook::{self, EventKind, Facts};
 use serde_json::Value;
 
@@ -14,22 +15,26 @@ pub const EVENT_KIND: EventKind = EventKind::SubscriptionUpdated;
 
 /// Compares one of Stripe's subscriptions with Bursar's records.
 ///
-/// A Stripe account may serve other business: a subscription of an unknown customer matters only if it is to Pro or
-/// was made by Bursar.
+/// A Stripe account may serve other business: a subscription of an unknown customer matters only if it sells a plan of
+/// ours or was made by Bursar.
 pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
     let said = SubscriptionFields::read(facts.object);
     let id = said.id.as_deref()?;
-    let is_ours = || said.is_pro(facts.pro) == IsPro::Yes || fields::bursar_customer_id(&said.metadata).is_some();
+    let is_sold = || said.items.iter().any(|item| matches!(facts.book.item(item, &said.metadata), Sold::Ours(_)));
+    let is_ours = || is_sold() || fields::bursar_customer_id(&said.metadata).is_some();
     let theirs = describe_theirs(&said);
     let found = |class, ours: String| Some(Difference::new(class, id, ours, theirs.clone()));
     let verdict = webhook::decide(facts);
     let difference = match verdict.outcome {
         Outcome::Done if verdict.ledger.is_none() && verdict.effects.iter().all(|effect| is_no_op(facts, effect)) => {
-            None
+            contradiction(facts, &said).and_then(|why| found(Class::SubscriptionPriceUnknown, why))
         }
         Outcome::Done => {
             let ours = facts.subscription.as_ref().map_or_else(|| "not known".to_owned(), describe_ours);
             found(Class::SubscriptionDiffers, ours).map(|found| found.repaired_by_event(EVENT_KIND, facts.object))
+        }
+        Outcome::Dead { reason } if reason.starts_with("price_unknown") => {
+            found(Class::SubscriptionPriceUnknown, reason)
         }
         Outcome::Dead { reason } if facts.customer.is_some() || is_ours() => found(Class::SubscriptionRefused, reason),
         _ if is_ours() => found(Class::SubscriptionUnknown, "no such customer".to_owned()),
@@ -41,10 +46,24 @@ pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
     }
 }
 
-/// Whether an effect changes nothing: the rules set Pro even if the customer is on it.
+/// What Stripe says against a stored subscription of ours that keeps its plan meanwhile.
+fn contradiction(facts: &Facts<'_>, said: &SubscriptionFields) -> Option<String> {
+    let stored = facts.subscription.as_ref().filter(|stored| stored.ended_at_ms.is_none())?;
+    let plan = stored.plan.as_ref()?;
+    let sold: Vec<Sold> = said.items.iter().map(|item| facts.book.item(item, &said.metadata)).collect();
+    let is_explained = sold.iter().any(|sold| matches!(sold, Sold::Ours(_)));
+    let why = sold.into_iter().find_map(|sold| match sold {
+        Sold::Undecided(why) => Some(why),
+        Sold::Ours(_) | Sold::NotOurs | Sold::Unnamed => None,
+    });
+    (!is_explained && !said.items.is_empty())
+        .then(|| format!("sold as {plan}; {}", why.as_deref().unwrap_or("Stripe has a price that is not ours")))
+}
+
+/// Whether an effect changes nothing: the rules set a plan even if the customer is on it.
 fn is_no_op(facts: &Facts<'_>, effect: &Effect) -> bool {
-    let present = facts.customer.as_ref().map(|customer| customer.plan);
-    matches!(effect, Effect::PlanSet { plan, .. } if Some(*plan) == present)
+    let present = facts.customer.as_ref().map(|customer| &customer.plan);
+    matches!(effect, Effect::PlanSet { plan, .. } if Some(plan) == present)
 }
 
 /// Compares a subscription that Stripe did not list. `theirs` is the object, fetched by id.
@@ -75,11 +94,10 @@ fn describe(status: &str, is_ending: bool, period_end_ms: Option<i64>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amount::Credits;
     use crate::domain::customer::Customer;
-    use crate::domain::reconcile::example::{ada, pro};
+    use crate::domain::reconcile::example::{ada, book};
+    use crate::domain::webhook::fixtures::row;
     use crate::ids::CustomerId;
-    use crate::plan::Plan;
     use serde_json::json;
 
     fn theirs(status: &str, price: &str) -> Value {
@@ -90,17 +108,12 @@ mod tests {
     }
 
     fn stored(status: &str) -> Subscription {
-        Subscription {
-            id: "sub_1".to_owned(),
-            customer_id: ada(Plan::Pro, Some("cus_1")).id,
-            status: status.to_owned(),
-            is_pro: true,
-            cancel_at_period_end: false,
-            current_period_end_ms: Some(2_000_000),
-            past_due_since_ms: None,
-            past_due_reason: None,
-            ended_at_ms: None,
-        }
+        let customer_id = ada("pro", Some("cus_1")).id;
+        Subscription { customer_id, current_period_end_ms: Some(2_000_000), ..row(status) }
+    }
+
+    fn of_ada(plan: &str) -> Option<Customer> {
+        Some(ada(plan, Some("cus_1")))
     }
 
     fn found(object: &Value, customer: Option<Customer>, stored: Option<Subscription>) -> Option<Difference> {
@@ -110,31 +123,26 @@ mod tests {
             customer,
             subscriptions_of_customer: stored.iter().cloned().collect(),
             subscription: stored,
-            pro: &pro(),
-            pro_credits: Credits(60),
+            book: &book(),
+            may_relink: false,
             now_ms: 1_000_000,
         })
     }
 
     #[test]
     fn what_both_sides_know_alike_is_no_difference() {
-        assert_eq!(
-            found(&theirs("active", "price_pro"), Some(ada(Plan::Pro, Some("cus_1"))), Some(stored("active"))),
-            None
-        );
+        assert_eq!(found(&theirs("active", "price_pro"), of_ada("pro"), Some(stored("active"))), None);
     }
 
     #[test]
-    fn a_customer_that_lacks_the_pro_of_its_subscription_is_a_difference() {
-        let ada = ada(Plan::PayAsYouGo, Some("cus_1"));
-        let difference = found(&theirs("active", "price_pro"), Some(ada), Some(stored("active")));
+    fn a_customer_that_lacks_the_plan_of_its_subscription_is_a_difference() {
+        let difference = found(&theirs("active", "price_pro"), of_ada("pay_as_you_go"), Some(stored("active")));
         assert_eq!(difference.expect("a difference").class, Class::SubscriptionDiffers);
     }
 
     #[test]
     fn an_end_that_nobody_told_of_is_told_now() {
-        let difference =
-            found(&theirs("canceled", "price_pro"), Some(ada(Plan::Pro, Some("cus_1"))), Some(stored("active")));
+        let difference = found(&theirs("canceled", "price_pro"), of_ada("pro"), Some(stored("active")));
         let difference = difference.expect("a difference");
         assert_eq!(difference.class, Class::SubscriptionDiffers);
         assert!(difference.repair.is_some());
@@ -143,26 +151,43 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_subscription_here_is_not_revived_by_what_stripe_says_later() {
-        let ended = Subscription { ended_at_ms: Some(1), ..stored("canceled") };
-        assert_eq!(
-            found(&theirs("active", "price_pro"), Some(ada(Plan::PayAsYouGo, Some("cus_1"))), Some(ended)),
-            None
-        );
+    fn a_switch_to_another_price_that_nobody_told_of_is_told_now() {
+        let switched = found(&theirs("active", "price_other"), of_ada("pro"), Some(stored("active")));
+        let switched = switched.expect("a difference");
+        assert_eq!((switched.class, switched.repair.is_some()), (Class::SubscriptionDiffers, true));
     }
 
     #[test]
-    fn pro_of_nobody_known_is_reported_and_other_business_is_not() {
+    fn an_ended_subscription_here_is_not_revived_by_what_stripe_says_later() {
+        let ended = Subscription { ended_at_ms: Some(1), ..stored("canceled") };
+        assert_eq!(found(&theirs("active", "price_pro"), of_ada("pay_as_you_go"), Some(ended)), None);
+    }
+
+    #[test]
+    fn a_plan_of_nobody_known_is_reported_and_other_business_is_not() {
         let unknown = found(&theirs("active", "price_pro"), None, None).expect("a difference");
         assert_eq!((unknown.class, unknown.repair), (Class::SubscriptionUnknown, None));
-        assert_eq!(found(&theirs("active", "price_other"), None, None), None);
+        for customer in [None, of_ada("pro")] {
+            assert_eq!(found(&theirs("active", "price_other"), customer, None), None);
+        }
+    }
+
+    #[test]
+    fn an_undecided_price_is_left_to_a_person() {
+        let bare = theirs("active", "price_unheard_of");
+        for customer in [None, of_ada("pro")] {
+            let unknown = found(&bare, customer, None).expect("a difference");
+            assert_eq!((unknown.class, unknown.repair), (Class::SubscriptionPriceUnknown, None));
+        }
+        let known = found(&bare, of_ada("pro"), Some(stored("active"))).expect("a difference");
+        assert_eq!((known.class, known.repair), (Class::SubscriptionPriceUnknown, None));
+        assert!(known.ours.starts_with("sold as pro; "), "{}", known.ours);
     }
 
     #[test]
     fn a_subscription_of_another_customer_is_left_to_a_person() {
         let of_eve = Subscription { customer_id: CustomerId::trusted("cst_eve".to_owned()), ..stored("active") };
-        let refused = found(&theirs("canceled", "price_pro"), Some(ada(Plan::Pro, Some("cus_1"))), Some(of_eve))
-            .expect("a difference");
+        let refused = found(&theirs("canceled", "price_pro"), of_ada("pro"), Some(of_eve)).expect("a difference");
         assert_eq!((refused.class, refused.repair), (Class::SubscriptionRefused, None));
         assert!(refused.ours.starts_with("customer_mismatch"), "{}", refused.ours);
     }
@@ -178,8 +203,8 @@ mod tests {
     fn one_that_cannot_be_read_is_reported_if_it_is_ours_and_let_be_if_it_is_nobodys() {
         let mut unreadable = theirs("active", "price_pro");
         unreadable["status"] = Value::Null;
-        let of_ada = found(&unreadable, Some(ada(Plan::Pro, Some("cus_1"))), None).expect("a difference");
-        assert_eq!((of_ada.class, of_ada.repair), (Class::SubscriptionRefused, None));
+        let refused = found(&unreadable, of_ada("pro"), None).expect("a difference");
+        assert_eq!((refused.class, refused.repair), (Class::SubscriptionRefused, None));
         let ours = found(&unreadable, None, None).expect("a difference");
         assert_eq!(ours.class, Class::SubscriptionRefused);
         unreadable["items"]["data"][0]["price"] = json!({ "id": "price_other", "lookup_key": "other" });

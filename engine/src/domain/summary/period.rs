@@ -37,10 +37,11 @@ pub struct Period {
     pub end_ms: TimeMs,
 }
 
-/// The period at a moment: for a customer of Pro, a month of its subscription; for others, a calendar month. While
-/// a renewal is late, months continue from the last known end.
-pub fn current(pro: Option<&Subscription>, now_ms: TimeMs) -> Period {
-    let anchor_ms = pro.filter(|row| row.gives_pro()).and_then(|row| row.current_period_end_ms);
+/// The period at a moment: for a customer with a plan by subscription, a month of the subscription; for others, a
+/// calendar month. While a renewal is late, months continue from the last known end.
+pub fn current(subscription: Option<&Subscription>, now_ms: TimeMs) -> Period {
+    let giving = subscription.filter(|row| row.gives_plan().is_some());
+    let anchor_ms = giving.and_then(|row| row.current_period_end_ms);
     anchor_ms.and_then(|anchor_ms| subscription_month(anchor_ms, now_ms)).unwrap_or_else(|| calendar_month(now_ms))
 }
 
@@ -79,7 +80,7 @@ mod tests {
         parse_rfc3339(text).expect("a time")
     }
 
-    fn pro(ends: &str) -> Subscription {
+    fn paid_until(ends: &str) -> Subscription {
         Subscription { current_period_end_ms: Some(ms(ends)), ..row("active") }
     }
 
@@ -93,20 +94,20 @@ mod tests {
     }
 
     #[test]
-    fn pro_has_the_month_that_ends_with_the_paid_period() {
-        let period = current(Some(&pro("2026-12-22T08:30:00Z")), ms("2026-12-01T00:00:00Z"));
+    fn a_subscription_has_the_month_that_ends_with_the_paid_period() {
+        let period = current(Some(&paid_until("2026-12-22T08:30:00Z")), ms("2026-12-01T00:00:00Z"));
         assert_eq!(words(period), expected(PeriodKind::Subscription, "2026-11-22T08:30", "2026-12-22T08:30"));
     }
 
     #[test]
     fn while_a_renewal_is_late_the_months_go_on() {
-        let period = current(Some(&pro("2026-10-31T08:00:00Z")), ms("2026-12-24T00:00:00Z"));
+        let period = current(Some(&paid_until("2026-10-31T08:00:00Z")), ms("2026-12-24T00:00:00Z"));
         assert_eq!(words(period), expected(PeriodKind::Subscription, "2026-11-30T08:00", "2026-12-31T08:00"));
     }
 
     #[test]
     fn the_moment_of_renewal_belongs_to_the_new_period() {
-        let period = current(Some(&pro("2026-12-22T08:00:00Z")), ms("2026-12-22T08:00:00Z"));
+        let period = current(Some(&paid_until("2026-12-22T08:00:00Z")), ms("2026-12-22T08:00:00Z"));
         assert_eq!(words(period), expected(PeriodKind::Subscription, "2026-12-22T08:00", "2027-01-22T08:00"));
     }
 
@@ -115,7 +116,7 @@ mod tests {
         let december = expected(PeriodKind::CalendarMonth, "2026-12-01T00:00", "2027-01-01T00:00");
         let now_ms = ms("2026-12-31T23:59:59.999Z");
         assert_eq!(words(current(None, now_ms)), december);
-        let ended = Subscription { ended_at_ms: Some(1), ..pro("2026-12-22T08:30:00Z") };
+        let ended = Subscription { ended_at_ms: Some(1), ..paid_until("2026-12-22T08:30:00Z") };
         assert_eq!(words(current(Some(&ended), now_ms)), december);
         let silent = Subscription { current_period_end_ms: None, ..row("active") };
         assert_eq!(words(current(Some(&silent), now_ms)), december);
@@ -128,11 +129,11 @@ mod tests {
             anchor_ms in 1_600_000_000_000_i64..2_000_000_000_000,
         ) {
             let row = Subscription { current_period_end_ms: Some(anchor_ms), ..row("active") };
-            for pro in [Some(&row), None] {
-                let period = current(pro, now_ms);
+            for subscription in [Some(&row), None] {
+                let period = current(subscription, now_ms);
                 prop_assert!(period.start_ms <= now_ms && now_ms < period.end_ms);
-                prop_assert_eq!(current(pro, period.end_ms).start_ms, period.end_ms);
-                prop_assert_eq!(current(pro, period.start_ms - 1).end_ms, period.start_ms);
+                prop_assert_eq!(current(subscription, period.end_ms).start_ms, period.end_ms);
+                prop_assert_eq!(current(subscription, period.start_ms - 1).end_ms, period.start_ms);
             }
         }
     }

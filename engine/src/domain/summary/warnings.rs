@@ -3,6 +3,7 @@
 
 use crate::clock::{TimeMs, day};
 use crate::config::CreditsConfig;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::customer::Customer;
 use crate::domain::ledger::Account;
 use crate::domain::pricing;
@@ -10,6 +11,8 @@ use crate::domain::subscription::Subscription;
 
 /// How far ahead expiring credits are worth a warning: a week.
 const ENDS_SOON_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
+/// The name of a subscription that gives no plan.
+const NAMELESS: &str = "The subscription";
 
 /// A warning for the customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +27,9 @@ pub struct Warning {
 pub fn warnings(
     customer: &Customer,
     account: &Account,
-    pro: Option<&Subscription>,
+    subscription: Option<&Subscription>,
     config: &CreditsConfig,
+    catalogue: &Catalogue,
     now_ms: TimeMs,
 ) -> Vec<Warning> {
     let code = match account.available().0 {
@@ -33,18 +37,25 @@ pub fn warnings(
         0 => "no_credits",
         _ => "low_credits",
     };
-    let credits = pricing::warning(customer, account.available(), config).map(|message| Warning { code, message });
-    let open = pro.filter(|row| row.ended_at_ms.is_none());
+    let credits = pricing::warning(customer, account.available(), config, catalogue);
+    let credits = credits.map(|message| Warning { code, message });
+    let describe = |row| describe_subscription(row, subscription_name(row, catalogue));
+    let open = subscription.filter(|row| row.ended_at_ms.is_none());
     let late = open.filter(|row| row.is_late()).map(|row| Warning {
         code: "payment_past_due",
-        message: format!("{} Pay the open invoice, or add another payment method.", describe_subscription(row)),
+        message: format!("{} Pay the open invoice, or add another payment method.", describe(row)),
     });
-    let ends = open.filter(|row| row.gives_pro() && row.cancel_at_period_end);
-    let ends = ends.map(|row| Warning { code: "subscription_ends", message: describe_subscription(row) });
-    let renews = open.is_some_and(|row| row.gives_pro() && !row.cancel_at_period_end);
-    let missing = (renews && !customer.has_payment_method).then(|| Warning {
+    let (ends, renews) = match open.filter(|row| row.gives_plan().is_some()) {
+        Some(row) if row.cancel_at_period_end => (Some(row), None),
+        other => (None, other),
+    };
+    let ends = ends.map(|row| Warning { code: "subscription_ends", message: describe(row) });
+    let missing = renews.filter(|_| !customer.has_payment_method).map(|row| Warning {
         code: "payment_method_missing",
-        message: "There is no payment method, so Pro cannot be renewed. Add billing to continue.".to_owned(),
+        message: format!(
+            "There is no payment method, so {} cannot be renewed. Add billing to continue.",
+            subscription_name(row, catalogue)
+        ),
     });
     [credits, late, missing, ends, warn_of_expiry(account, config, now_ms)].into_iter().flatten().collect()
 }
@@ -66,29 +77,36 @@ fn warn_of_expiry(account: &Account, config: &CreditsConfig, now_ms: TimeMs) -> 
     Some(Warning { code: "credits_expiring", message })
 }
 
-/// The state of a subscription to Pro, in words.
-pub fn describe_subscription(row: &Subscription) -> String {
+/// The name of a subscription: that of its plan, else "The subscription".
+pub fn subscription_name<'a>(row: &'a Subscription, catalogue: &'a Catalogue) -> &'a str {
+    row.plan.as_ref().map_or(NAMELESS, |plan| catalogue.plan_name(plan))
+}
+
+/// The state of a subscription, in words that begin with its [name](subscription_name).
+pub fn describe_subscription(row: &Subscription, name: &str) -> String {
     let until = row.current_period_end_ms.map(day);
     if let Some(ended_ms) = row.ended_at_ms {
-        return format!("Pro ended on {}.", day(ended_ms));
+        return format!("{name} ended on {}.", day(ended_ms));
     }
+    // Within a sentence.
+    let inside = if name == NAMELESS { "the subscription" } else { name };
     if row.is_late() {
         let since = row.past_due_since_ms.map(|at_ms| format!(" since {}", day(at_ms))).unwrap_or_default();
         let reason = row.past_due_reason.as_deref().map(|why| format!(" ({})", why.trim_end_matches('.')));
         return format!(
-            "A payment for Pro is missing{since}{}. You keep your credits and get new ones once it is paid.",
+            "A payment for {inside} is missing{since}{}. You keep your credits and get new ones once it is paid.",
             reason.unwrap_or_default()
         );
     }
     match (row.status.as_str(), until) {
-        ("incomplete", _) => "The first payment for Pro has not gone through yet.".to_owned(),
+        ("incomplete", _) => format!("The first payment for {inside} has not gone through yet."),
         ("active" | "trialing", Some(until)) if row.cancel_at_period_end => {
-            format!("Pro lasts until {until} and is not renewed.")
+            format!("{name} lasts until {until} and is not renewed.")
         }
-        ("active" | "trialing", Some(until)) => format!("Pro is paid until {until} and is renewed then."),
-        ("active" | "trialing", None) => "Pro is active.".to_owned(),
-        ("paused", _) => "Pro is paused.".to_owned(),
-        (status, _) => format!("Pro is inactive: its status is {status}."),
+        ("active" | "trialing", Some(until)) => format!("{name} is paid until {until} and is renewed then."),
+        ("active" | "trialing", None) => format!("{name} is active."),
+        ("paused", _) => format!("{name} is paused."),
+        (status, _) => format!("{name} is inactive: its status is {status}."),
     }
 }
 
@@ -99,18 +117,18 @@ mod tests {
     use crate::domain::ledger::{GrantKind, OpenGrant};
     use crate::domain::webhook::fixtures::row;
     use crate::ids::CustomerId;
-    use crate::plan::Plan;
+    use crate::key::PlanKey;
 
     const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
     const NOW_MS: TimeMs = 1_796_000_000_000;
 
-    fn customer(plan: Plan, has_payment_method: bool) -> Customer {
+    fn customer(plan: &str, has_payment_method: bool) -> Customer {
         Customer {
             id: CustomerId::new(),
             email: "ada@example.com".to_owned(),
             name: "Ada".to_owned(),
             source: "direct".to_owned(),
-            plan,
+            plan: PlanKey::trusted(plan),
             stripe_customer_id: None,
             former_stripe_ids: Vec::new(),
             has_payment_method,
@@ -122,8 +140,8 @@ mod tests {
         Account { balance: Credits(balance), ..Account::default() }
     }
 
-    fn warned(customer: &Customer, account: &Account, pro: Option<&Subscription>) -> Vec<(&'static str, String)> {
-        let warnings = warnings(customer, account, pro, &CreditsConfig::default(), NOW_MS);
+    fn warned(customer: &Customer, account: &Account, row: Option<&Subscription>) -> Vec<(&'static str, String)> {
+        let warnings = warnings(customer, account, row, &CreditsConfig::default(), &Catalogue::built_in(), NOW_MS);
         warnings.into_iter().map(|warning| (warning.code, warning.message)).collect()
     }
 
@@ -133,28 +151,28 @@ mod tests {
 
     #[test]
     fn with_credits_to_spare_and_nothing_due_there_is_nothing_to_tell() {
-        assert_eq!(warned(&customer(Plan::Trial, false), &account(2), None), []);
-        assert_eq!(warned(&customer(Plan::Pro, true), &account(60), Some(&pro())), []);
+        assert_eq!(warned(&customer("trial", false), &account(2), None), []);
+        assert_eq!(warned(&customer("pro", true), &account(60), Some(&pro())), []);
     }
 
     #[test]
     fn low_credits_are_told_with_the_next_price_of_the_plan_or_with_what_to_do() {
-        let trial = customer(Plan::Trial, false);
+        let trial = customer("trial", false);
         let low = "You have 1 fix credit left. Add billing to continue.";
         assert_eq!(warned(&trial, &account(1), None), [("low_credits", low.to_owned())]);
         let none = "You have no fix credits left. Add billing to continue.";
         assert_eq!(warned(&trial, &account(0), None), [("no_credits", none.to_owned())]);
         let priced = "You have 1 fix credit left. The next fix after that costs $15.00.";
-        assert_eq!(warned(&customer(Plan::Pro, true), &account(1), Some(&pro())), [("low_credits", priced.to_owned())]);
+        assert_eq!(warned(&customer("pro", true), &account(1), Some(&pro())), [("low_credits", priced.to_owned())]);
         let priced = "You have no fix credits left. The next fix costs $29.00.";
-        assert_eq!(warned(&customer(Plan::PayAsYouGo, true), &account(0), None), [("no_credits", priced.to_owned())]);
+        assert_eq!(warned(&customer("pay_as_you_go", true), &account(0), None), [("no_credits", priced.to_owned())]);
         assert_eq!(warned(&trial, &account(-2), None)[0].0, "credits_owed");
     }
 
     #[test]
     fn what_holds_reserve_is_not_left() {
         let held = Account { held: Credits(4), ..account(5) };
-        assert_eq!(warned(&customer(Plan::Trial, false), &held, None)[0].0, "low_credits");
+        assert_eq!(warned(&customer("trial", false), &held, None)[0].0, "low_credits");
     }
 
     #[test]
@@ -167,7 +185,7 @@ mod tests {
         };
         let expected = "A payment for Pro is missing since 2026-11-30 (Your card was declined). You keep your credits \
                         and get new ones once it is paid. Pay the open invoice, or add another payment method.";
-        let warned = warned(&customer(Plan::Pro, true), &account(9), Some(&late));
+        let warned = warned(&customer("pro", true), &account(9), Some(&late));
         assert_eq!(warned, [("payment_past_due", expected.to_owned())]);
     }
 
@@ -175,9 +193,10 @@ mod tests {
     fn pro_that_ends_or_cannot_be_renewed_is_told() {
         let ends = Subscription { cancel_at_period_end: true, ..pro() };
         let words = "Pro lasts until 2026-12-20 and is not renewed.";
-        let without_card = customer(Plan::Pro, false);
+        let without_card = customer("pro", false);
         assert_eq!(warned(&without_card, &account(9), Some(&ends)), [("subscription_ends", words.to_owned())]);
-        assert_eq!(warned(&without_card, &account(9), Some(&pro()))[0].0, "payment_method_missing");
+        let missing = "There is no payment method, so Pro cannot be renewed. Add billing to continue.";
+        assert_eq!(warned(&without_card, &account(9), Some(&pro())), [("payment_method_missing", missing.to_owned())]);
         let over = Subscription { ended_at_ms: Some(NOW_MS), ..ends };
         assert_eq!(warned(&without_card, &account(9), Some(&over)), []);
     }
@@ -192,7 +211,7 @@ mod tests {
         };
         let mut account = account(9);
         account.open.grants = vec![grant(8, 4)];
-        let customer = customer(Plan::Trial, false);
+        let customer = customer("trial", false);
         assert_eq!(warned(&customer, &account, None), []);
         account.open.grants.insert(0, grant(7, 1));
         let one = "1 fix credit expires on 2026-12-07 unless it is spent.";
@@ -204,12 +223,19 @@ mod tests {
     }
 
     #[test]
-    fn every_status_has_words() {
+    fn every_status_has_words_and_names_the_plan_or_no_plan() {
+        let catalogue = Catalogue::built_in();
+        let describe = |row: &Subscription| describe_subscription(row, subscription_name(row, &catalogue));
         for status in ["active", "trialing", "past_due", "incomplete", "unpaid", "paused", "canceled", "new"] {
-            let words = describe_subscription(&Subscription { status: status.to_owned(), ..pro() });
+            let row = Subscription { status: status.to_owned(), ..pro() };
+            let words = describe(&row);
             assert!(words.contains("Pro") && words.ends_with('.'), "{words}");
+            let words = describe(&Subscription { plan: None, ..row });
+            assert!(words.starts_with("The subscription ") || words.contains(" for the subscription "), "{words}");
         }
         let ended = Subscription { ended_at_ms: Some(NOW_MS), ..pro() };
-        assert_eq!(describe_subscription(&ended), "Pro ended on 2026-11-30.");
+        assert_eq!(describe(&ended), "Pro ended on 2026-11-30.");
+        let gone = Subscription { plan: Some(PlanKey::trusted("gone")), ..ended };
+        assert_eq!(describe(&gone), "gone ended on 2026-11-30.", "the catalogue has it no longer");
     }
 }

@@ -27,7 +27,8 @@ pub struct Delivery {
 pub enum Fate {
     /// A job processes it.
     Process,
-    /// Its type has no effect: it is stored, done and counted.
+    /// Its type has no effect, or it is about a connected account, whose owner writes what it says: it is stored, done
+    /// and counted.
     Ignore,
     /// It is kept for a person to review.
     Quarantine(String),
@@ -60,6 +61,7 @@ pub fn delivery(body: &[u8], livemode: bool, now_ms: TimeMs) -> Delivery {
         Ok(envelope) => {
             let fate = match wrong_mode(&envelope, livemode) {
                 Some(reason) => Fate::Quarantine(reason),
+                None if envelope.account.is_some() => Fate::Ignore,
                 None if envelope.kind.is_some() || has_twin(&envelope) => Fate::Process,
                 None => Fate::Ignore,
             };

@@ -2,7 +2,7 @@
 //!
 //! Reading is lenient: only `id` and `type` must be there, because without them there is no telling
 //! two events apart. Everything else that Stripe documents as null, missing or of changing type
-//! (`request`, `account`, `context`, `pending_webhooks`) is not looked at.
+//! (`request`, `context`, `pending_webhooks`) is not looked at.
 
 use super::fields::{clean, id, stripe_customer_id};
 use super::kind::EventKind;
@@ -26,6 +26,8 @@ pub struct Envelope {
     pub kind: Option<EventKind>,
     /// Whether it comes from live mode. One that does not match the configured mode is not processed.
     pub livemode: Option<bool>,
+    /// The connected account that it is about; `None` for the company's own.
+    pub account: Option<String>,
     /// Whether it is a thin event, which carries no object and needs a fetch.
     pub is_thin: bool,
     /// The API version that it is rendered in, for people; the readers do not go by it.
@@ -68,6 +70,7 @@ pub fn envelope(body: &[u8]) -> Result<Envelope, Unreadable> {
         event_type,
         kind,
         livemode: event["livemode"].as_bool(),
+        account: id(&event["account"]),
         is_thin,
         api_version: event["api_version"].as_str().map(|text| clean(text, TEXT_LEN_MAX)),
         snapshot_event: id(&event["snapshot_event"]),

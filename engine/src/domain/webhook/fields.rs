@@ -7,7 +7,7 @@
 //! * [`InvoiceFields`], [`Line`]: invoices and their lines.
 //! * [`SubscriptionFields`], [`Item`]: subscriptions and their items.
 //! * [`PaymentIntentFields`], [`ChargeFields`], [`DisputeFields`], [`PaymentMethodFields`]: payments.
-//! * [`Price`], [`ProPrice`], [`IsPro`]: which price is Pro's.
+//! * [`Price`]: what is said of the price of a line or an item.
 
 mod invoice;
 mod payment;
@@ -16,7 +16,7 @@ mod subscription;
 
 pub use invoice::{InvoiceFields, Line};
 pub use payment::{ChargeFields, DisputeFields, PaymentIntentFields, PaymentMethodFields};
-pub use price::{IsPro, Price, ProPrice};
+pub use price::{PLAN_METADATA_KEY, PRICE_METADATA_KEY, Price, has_our_tag, tagged_plan, tagged_price};
 pub use subscription::{Item, SubscriptionFields};
 
 use crate::amount::MoneyMinor;

@@ -1,11 +1,15 @@
 //! Nothing that anybody can sign makes the readers or the rules panic, or grants without money.
 
+use super::fields::{InvoiceFields, Line};
 use super::fixtures::*;
-use super::{EventKind, Facts, IsPro, ProPrice, decide, envelope, fallback_external_id, lookup, stream_key};
+use super::{EventKind, Facts, decide, envelope, fallback_external_id, lookup, stream_key};
+use crate::domain::effect::Effect;
 use crate::domain::job::Outcome;
-use crate::plan::Plan;
+use crate::domain::sale::PriceBook;
+use crate::domain::sale::line::{Sales, sales};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
 
 const KINDS: [EventKind; 7] = [
     EventKind::InvoicePaid,
@@ -17,8 +21,11 @@ const KINDS: [EventKind; 7] = [
     EventKind::ChargeRefunded,
 ];
 
+/// Books that know prices by lookup keys only, by ids, of several plans, and with credits that end.
+static BOOKS: LazyLock<[PriceBook; 4]> = LazyLock::new(|| [by_key(), by_id(), team(), resetting()]);
+
 /// The words that the readers look for.
-const WORDS: [&str; 36] = [
+const WORDS: [&str; 46] = [
     "id",
     "object",
     "type",
@@ -38,13 +45,22 @@ const WORDS: [&str; 36] = [
     "lookup_key",
     "pro_monthly",
     "price_pro",
+    "price_team",
+    "unit_amount",
+    "recurring",
+    "interval",
     "status",
     "active",
     "paid",
     "amount_paid",
+    "amount",
+    "total",
+    "quantity",
+    "discount_amounts",
     "billing_reason",
     "subscription_cycle",
     "period",
+    "start",
     "end",
     "current_period_end",
     "cancel_at",
@@ -55,6 +71,7 @@ const WORDS: [&str; 36] = [
     "message",
     "next_payment_attempt",
     "bursar_customer_id",
+    "bursar_plan",
 ];
 
 fn any_scalar() -> impl Strategy<Value = Value> {
@@ -86,16 +103,24 @@ fn any_document() -> impl Strategy<Value = Value> {
     let version = prop::sample::select(&Version::ALL[..]);
     let reason =
         prop::sample::select(vec!["subscription_cycle", "subscription_create", "subscription_update", "manual"]);
+    let invoice = prop::sample::select(vec![
+        InvoiceDoc::default(),
+        InvoiceDoc::team(3),
+        InvoiceDoc::other(),
+        InvoiceDoc { is_proration: true, ..InvoiceDoc::default() },
+        InvoiceDoc { is_item: true, ..InvoiceDoc::default() },
+    ]);
+    let subscription =
+        prop::sample::select(vec![SubscriptionDoc::default(), SubscriptionDoc::team(3), SubscriptionDoc::other()]);
     let status = prop::sample::select(vec!["active", "incomplete", "past_due", "unpaid", "canceled", "paused"]);
     prop_oneof![
-        (version.clone(), reason, -1..3_i64, any::<bool>(), any::<bool>()).prop_map(
-            |(version, billing_reason, amount_paid, is_paid, is_proration)| {
-                InvoiceDoc { billing_reason, amount_paid, is_paid, is_proration, ..InvoiceDoc::default() }
-                    .render(version)
+        (version.clone(), invoice, reason, -1..3_i64, -1..3_i64, any::<bool>()).prop_map(
+            |(version, doc, billing_reason, total, amount_paid, is_paid)| {
+                InvoiceDoc { billing_reason, total, amount_paid, is_paid, ..doc }.render(version)
             }
         ),
-        (version, status, any::<bool>()).prop_map(|(version, status, ends_with_period)| {
-            SubscriptionDoc { status, ends_with_period, ..SubscriptionDoc::default() }.render(version)
+        (version, subscription, status, any::<bool>()).prop_map(|(version, doc, status, ends_with_period)| {
+            SubscriptionDoc { status, ends_with_period, ..doc }.render(version)
         }),
     ]
 }
@@ -138,10 +163,10 @@ fn any_mutated() -> impl Strategy<Value = Value> {
 }
 
 /// Runs everything on the object and checks what must hold whatever it says.
-fn check(object: &Value, knows_row: Option<&str>, plan: Plan) {
-    for (kind, pro) in KINDS.into_iter().flat_map(|kind| [(kind, by_id()), (kind, ProPrice::default())]) {
+fn check(object: &Value, knows_row: Option<&str>, plan: &str) {
+    for (kind, book) in KINDS.into_iter().flat_map(|kind| BOOKS.iter().map(move |book| (kind, book))) {
         let _ = lookup(object, kind);
-        let base = facts(kind, object, &pro, plan);
+        let base = facts(kind, object, book, plan);
         let ended = knows_row == Some("canceled");
         let known = match knows_row {
             Some(status) => {
@@ -154,11 +179,14 @@ fn check(object: &Value, knows_row: Option<&str>, plan: Plan) {
         let verdict = decide(&known);
         let unknown = decide(&Facts { customer: None, ..known.clone() });
         assert!(unknown.ledger.is_none() && unknown.effects.is_empty());
-        if verdict.ledger.is_some() {
+        let is_job = |effect: &Effect| matches!(effect, Effect::JobInsert(_));
+        if verdict.ledger.is_some() || verdict.effects.iter().any(is_job) {
             assert!(matches!(kind, EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded), "{kind:?}");
-            assert!(object["amount_paid"].as_i64().is_some_and(|paid| paid > 0), "{object}");
-            assert!(["subscription_create", "subscription_cycle"].map(Value::from).contains(&object["billing_reason"]));
             assert!(object["status"] == "paid" || object["paid"] == true, "{object}");
+            let invoice = InvoiceFields::read(object);
+            assert!(invoice.total.is_some_and(|total| total.0 > 0), "{object}");
+            let costs = |line: &Line| line.net_amount().is_none_or(|amount| amount.0 > 0);
+            assert!(invoice.lines.iter().any(|line| line.bills_period() && costs(line)), "{object}");
         }
         if verdict.outcome != Outcome::Done {
             assert!(verdict.ledger.is_none() && verdict.effects.is_empty());
@@ -167,17 +195,36 @@ fn check(object: &Value, knows_row: Option<&str>, plan: Plan) {
             assert!(verdict.effects.is_empty(), "{verdict:?}");
         }
     }
-    let invoice = super::fields::InvoiceFields::read(object);
+    let invoice = InvoiceFields::read(object);
     assert!(invoice.failure_in_words().chars().count() < 2_000);
-    assert!(!(invoice.lines.is_empty() && invoice.is_pro(&by_id()) == IsPro::No));
+    for book in BOOKS.iter() {
+        let is_known = matches!(sales(&invoice, book), Sales::Known(_));
+        assert!(!(is_known && (invoice.lines.is_empty() || invoice.has_more_lines)), "{object}");
+    }
 }
 
 fn any_row() -> impl Strategy<Value = Option<&'static str>> {
     prop::option::of(prop::sample::select(vec!["active", "incomplete", "past_due", "unpaid", "paused", "canceled"]))
 }
 
-fn any_plan() -> impl Strategy<Value = Plan> {
-    prop::sample::select(vec![Plan::Trial, Plan::PayAsYouGo, Plan::Pro])
+fn any_plan() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["trial", "pay_as_you_go", "pro", "team", "gone"])
+}
+
+#[test]
+fn amounts_and_times_at_the_ends_of_their_range_get_a_verdict() {
+    let ends = [i64::MIN, -1, 0, 1, i64::MAX];
+    for path in ["amount", "discount_amounts/0/amount", "quantity", "period/start", "period/end"] {
+        for end in ends {
+            let mut object = InvoiceDoc::team(3).render(Version::Basil);
+            object["lines"]["data"][0]["discount_amounts"] = json!([{"amount": 1}]);
+            *object.pointer_mut(&format!("/lines/data/0/{path}")).expect("a place") = json!(end);
+            let twice = json!([object["lines"]["data"][0], object["lines"]["data"][0]]);
+            check(&object, None, "trial");
+            object["lines"]["data"] = twice;
+            check(&object, Some("active"), "team");
+        }
+    }
 }
 
 proptest! {

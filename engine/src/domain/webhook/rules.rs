@@ -1,29 +1,30 @@
 //! What a Stripe event changes here: pure rules, `event + known facts → verdict`.
 //!
-//! Stripe delivers at least once and in any order, so credits and Pro must end up the same whichever event comes first
+//! Stripe delivers at least once and in any order, so credits and plans must end up the same whichever event comes first
 //! or twice:
 //!
+//! * What was bought is read from the invoice's lines, by price ([`crate::domain::sale`]). What is not ours is done.
 //! * Credits are granted under a key made of the invoice, so one payment grants once, whichever
 //!   event types announce it and however often.
-//! * The plan follows the subscriptions: Pro while one of them gives it.
+//! * The plan follows the subscriptions: the best that one of them gives.
 //! * An ended subscription never comes back.
 //! * A late event changes nothing, but a payment it reports still brings its credits.
 //!
 //! An object that lacks what a rule needs is never skipped: its event is dead with a reason that begins with a stable
-//! word (`shape_incomplete`, `pro_undecidable`, `customer_…`), which support can search for.
+//! word (`shape_incomplete`, `price_unknown`, `customer_…`), which support can search for.
 
 mod invoice;
 mod subscription;
 
-use super::fields::{self, InvoiceFields, ProPrice, SubscriptionFields};
+use super::fields::{self, InvoiceFields, SubscriptionFields};
 use super::kind::EventKind;
-use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
+use crate::domain::sale::PriceBook;
 use crate::domain::subscription::Subscription;
-use crate::plan::Plan;
+use crate::key::PlanKey;
 use serde_json::Value;
 
 /// An event, and everything known here that matters to it.
@@ -40,10 +41,10 @@ pub struct Facts<'a> {
     pub subscription: Option<Subscription>,
     /// All stored rows of that customer.
     pub subscriptions_of_customer: Vec<Subscription>,
-    /// Which price is Pro's.
-    pub pro: &'a ProPrice,
-    /// Credits of one paid period of Pro; none are granted if it is not positive.
-    pub pro_credits: Credits,
+    /// The catalogue, and what is known of the prices that the object names.
+    pub book: &'a PriceBook,
+    /// Whether whoever named our customer is trusted so far that another Stripe customer may become its own.
+    pub may_relink: bool,
     /// Now.
     pub now_ms: TimeMs,
 }
@@ -117,14 +118,6 @@ pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
     }
 }
 
-/// The idempotency key under which an invoice's credits are granted.
-///
-/// A caller with access to the ledger may use it to drop a late `invoice.payment_failed`: an invoice whose credits
-/// were granted has been paid since. The event alone cannot tell.
-pub fn grant_key(invoice_id: &str) -> String {
-    format!("stripe:invoice:{invoice_id}")
-}
-
 /// Decides what the event changes.
 pub fn decide(facts: &Facts<'_>) -> Verdict {
     let verdict = match facts.kind {
@@ -188,50 +181,82 @@ impl<'a> Facts<'a> {
                 (None, None) => dead("customer_missing: the object names no Stripe customer".to_owned()),
             });
         };
-        let is_former = stripe_customer_id.is_some_and(|named| customer.former_stripe_ids.contains(named));
-        if let (Some(linked), Some(named)) = (&customer.stripe_customer_id, stripe_customer_id)
-            && linked != named
-            && !is_former
-        {
-            // Found by metadata. Somebody else's payment must not give this account credits.
-            return Err(dead(format!(
-                "customer_mismatch: the object belongs to Stripe customer {named}, but customer {} is linked to {linked}",
-                customer.id
-            )));
-        }
         if let Some(subscription) = self.stored().filter(|stored| stored.customer_id != customer.id) {
             return Err(dead(format!(
                 "customer_mismatch: subscription {} belongs to customer {}, not to {}",
                 subscription.id, subscription.customer_id, customer.id
             )));
         }
-        let link = match (&customer.stripe_customer_id, stripe_customer_id) {
-            // Events of a former (deleted) Stripe customer still count, but it is not linked again.
-            (None, Some(id)) if !is_former => {
-                Some(Effect::StripeLink { customer_id: customer.id.clone(), stripe_customer_id: id.clone() })
-            }
-            _ => None,
-        };
+        let link = stripe_customer_id.and_then(|named| self.link(customer, named));
         Ok(Owner { customer, link })
+    }
+
+    /// The link to a Stripe customer, if it is new.
+    ///
+    /// Checkout without `customer`, Payment Links and pricing tables make a Stripe customer of their own. What names our
+    /// customer there is ours all the same. The Stripe customer becomes the customer's own if the one that it had is not
+    /// used for anything; else it is one more.
+    fn link(&self, customer: &Customer, named: &str) -> Option<Effect> {
+        let (customer_id, stripe_customer_id) = (customer.id.clone(), named.to_owned());
+        match &customer.stripe_customer_id {
+            // Events of a former Stripe customer still count, but it is not linked again.
+            _ if customer.former_stripe_ids.iter().any(|former| former == named) => None,
+            None if self.may_relink => Some(Effect::StripeLink { customer_id, stripe_customer_id }),
+            None => Some(Effect::StripeAdopt { customer_id, stripe_customer_id, replaces: None }),
+            Some(linked) if linked == named => None,
+            Some(linked) => {
+                let is_used = customer.has_payment_method
+                    || self.subscriptions_of_customer.iter().any(|row| row.ended_at_ms.is_none());
+                let replaces = (self.may_relink && !is_used).then(|| linked.clone());
+                Some(Effect::StripeAdopt { customer_id, stripe_customer_id, replaces })
+            }
+        }
+    }
+
+    /// Why the object's subscription is ours although no price says so: an earlier release sold it, and which price it
+    /// was sold at is not known.
+    fn sold_before(&self) -> Option<String> {
+        let plan = self.stored().filter(|stored| stored.price.is_none())?.plan.as_ref()?;
+        Some(format!(
+            "the subscription was sold as {plan} before there was a catalogue, at a price that the catalogue does not \
+             name; name it there: stripe = [\"price_…\"] under its price"
+        ))
     }
 
     fn stored(&self) -> Option<&Subscription> {
         self.subscription.as_ref()
     }
 
-    /// Whether a subscription of the customer other than this one gives Pro.
-    fn another_gives_pro(&self, subscription_id: &str) -> bool {
-        self.subscriptions_of_customer.iter().any(|other| other.id != subscription_id && other.gives_pro())
+    /// The plans that the customer's subscriptions give it, with `row` as it is after the event.
+    fn plans_given(&self, row: Option<&Subscription>) -> Vec<PlanKey> {
+        let others = self.subscriptions_of_customer.iter().filter(|other| row.is_none_or(|row| other.id != row.id));
+        others.chain(row).filter_map(Subscription::gives_plan).cloned().collect()
+    }
+
+    /// The change of plan that follows from a subscription; `None` if nothing follows.
+    ///
+    /// It is also made for a customer who has the plan already, as long as the subscription is news: what gave the plan
+    /// until now may end before this commits.
+    fn plan_set(&self, customer: &Customer, row: &Subscription, has_left: Option<&PlanKey>) -> Option<Effect> {
+        let catalogue = self.book.catalogue();
+        let (gave, gives) = (self.stored().and_then(Subscription::gives_plan), row.gives_plan());
+        let is_better =
+            gives.is_some_and(|plan| *plan != customer.plan && catalogue.better(&customer.plan, plan) == plan);
+        if gave == gives && !is_better && has_left.is_none() {
+            return None;
+        }
+        let has_left = has_left.or(gave).cloned();
+        let plan = catalogue.plan_now(&customer.plan, &self.plans_given(Some(row)), has_left.as_ref());
+        let is_news = plan != customer.plan || gave != gives;
+        let (customer_id, catalogue) = (customer.id.clone(), catalogue.clone());
+        is_news.then_some(Effect::PlanSet { customer_id, plan, has_left, catalogue })
     }
 }
 
 impl Owner<'_> {
-    /// The verdict `Done` with those of `row` and `plan` that change something. Pro is written even if the customer has
-    /// it, because its other source of Pro may end before this commits.
-    fn verdict(self, facts: &Facts<'_>, row: Option<Subscription>, plan: Option<Plan>) -> Verdict {
+    /// The verdict `Done`, with those of the changes that change something.
+    fn verdict(self, facts: &Facts<'_>, row: Option<Subscription>, plan: Option<Effect>) -> Verdict {
         let row = row.filter(|row| facts.stored() != Some(row)).map(Effect::SubscriptionPut);
-        let plan = plan.filter(|plan| *plan == Plan::Pro || *plan != self.customer.plan);
-        let plan = plan.map(|plan| Effect::PlanSet { customer_id: self.customer.id.clone(), plan });
         let effects = [self.link, row, plan].into_iter().flatten().collect();
         Verdict { outcome: Outcome::Done, ledger: None, effects }
     }
@@ -243,6 +268,11 @@ fn retry(reason: String) -> Outcome {
 
 fn dead(reason: String) -> Outcome {
     Outcome::Dead { reason }
+}
+
+/// The outcome for an object with a price that may be ours. A person decides, and a replay then settles it.
+fn price_unknown(object: &str, id: Option<&str>, why: &str) -> Outcome {
+    dead(format!("price_unknown: {object} {}: {why}", id.unwrap_or("(without id)")))
 }
 
 /// The outcome for an object that lacks what a rule needs.

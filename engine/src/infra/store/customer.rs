@@ -1,24 +1,27 @@
 //! Rows of `customers`.
 
+mod plan;
+
+pub use plan::{PlanChange, customer_set_plan_many};
+
 use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::email::Email;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::CustomerId;
-use crate::plan::Plan;
+use crate::key::PlanKey;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 pub(super) const COLUMNS: &str = "id, email, name, source, plan, stripe_customer_id, has_payment_method, created_at_ms";
 
 pub(super) fn read(row: &QueryResult) -> Result<Customer> {
-    let plan: String = get(row, "plan")?;
     Ok(Customer {
         id: CustomerId::trusted(get(row, "id")?),
         email: get(row, "email")?,
         name: get(row, "name")?,
         source: get(row, "source")?,
-        plan: Plan::parse(&plan).ok_or_else(|| Error::Corrupt(format!("plan {plan}")))?,
+        plan: PlanKey::trusted(&get::<String>(row, "plan")?),
         stripe_customer_id: get(row, "stripe_customer_id")?,
         former_stripe_ids: Vec::new(),
         has_payment_method: get(row, "has_payment_method")?,
@@ -128,47 +131,6 @@ fn lock_clause(db: &impl ConnectionTrait, table: &str) -> String {
     }
 }
 
-/// Moves customers to plans, each once; off Pro only if nothing stored gives Pro any more.
-pub async fn customer_set_plan_many(
-    db: &impl ConnectionTrait,
-    plans: &[(&CustomerId, Plan)],
-    now_ms: TimeMs,
-) -> Result<()> {
-    // The conditions of `Subscription::gives_pro` and `MarketplaceAccount::gives_pro`.
-    const NOTHING_GIVES_PRO: &str = "NOT EXISTS (SELECT 1 FROM subscriptions s WHERE s.customer_id = customers.id \
-         AND s.is_pro AND s.ended_at_ms IS NULL AND s.status IN ('active', 'trialing', 'past_due')) \
-         AND NOT EXISTS (SELECT 1 FROM marketplace_accounts m WHERE m.customer_id = customers.id \
-         AND m.state = 'purchased' AND m.plan = 'pro')";
-    let new_rows = || Rows::new(&[("id", Kind::Text), ("plan", Kind::Text), ("now_ms", Kind::Int)]);
-    let backend = db.get_database_backend();
-    let mut rows = new_rows();
-    for (id, plan) in plans {
-        rows.push([id.as_str().into(), plan.as_str().into(), now_ms.into()]);
-    }
-    // The lock waits for a concurrent change of anything that gives Pro, so that the update sees it. Customers
-    // already on their plan, which are most, are not written.
-    let sql = format!(
-        "SELECT r.id AS id, r.plan AS plan, CASE WHEN c.plan = r.plan THEN 1 ELSE 0 END AS is_there FROM {{rows}} \
-         JOIN customers c ON c.id = {{r.id}} ORDER BY c.id{}",
-        lock_clause(db, "c")
-    );
-    let mut rows_to_move = new_rows();
-    for row in db.query_all_raw(rows.statement(backend, &sql)).await? {
-        if get::<i32>(&row, "is_there")? == 0 {
-            rows_to_move.push([get::<String>(&row, "id")?.into(), get::<String>(&row, "plan")?.into(), now_ms.into()]);
-        }
-    }
-    if rows_to_move.is_empty() {
-        return Ok(());
-    }
-    let sql = format!(
-        "UPDATE customers SET plan = r.plan, updated_at_ms = r.now_ms FROM {{rows}} WHERE customers.id = {{r.id}} \
-         AND customers.plan <> r.plan AND (r.plan = 'pro' OR customers.plan <> 'pro' OR ({NOTHING_GIVES_PRO}))"
-    );
-    db.execute_raw(rows_to_move.statement(backend, &sql)).await?;
-    Ok(())
-}
-
 /// The former customers of deleted Stripe customers.
 pub async fn stripe_customer_former_find_many(
     db: &impl ConnectionTrait,
@@ -203,6 +165,40 @@ pub async fn customer_link_stripe_many(
                WHERE customers.id = {r.id} AND customers.stripe_customer_id IS NULL AND NOT EXISTS \
                (SELECT 1 FROM stripe_customers_former f WHERE f.stripe_customer_id = r.stripe_customer_id)";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    Ok(())
+}
+
+/// Adds another Stripe customer to a customer: in place of `replaces`, if that is still linked and no payment method is
+/// attached, else beside it. Nothing changes if it is linked to anybody by now, or was.
+pub async fn customer_adopt_stripe(
+    db: &impl ConnectionTrait,
+    id: &CustomerId,
+    stripe_customer_id: &str,
+    replaces: Option<&str>,
+    now_ms: TimeMs,
+) -> Result<()> {
+    const IS_FREE: &str = "NOT EXISTS (SELECT 1 FROM customers c WHERE c.stripe_customer_id = $2) \
+                           AND NOT EXISTS (SELECT 1 FROM stripe_customers_former f WHERE f.stripe_customer_id = $2)";
+    let mut replaced = 0;
+    if let Some(old) = replaces {
+        let sql = format!(
+            "UPDATE customers SET stripe_customer_id = $2, updated_at_ms = $3 WHERE id = $1 AND stripe_customer_id = $4 \
+             AND NOT has_payment_method AND {IS_FREE}"
+        );
+        let values = [id.as_str().into(), stripe_customer_id.into(), now_ms.into(), old.into()];
+        replaced = execute(db, &sql, values).await?;
+    }
+    let sql = "INSERT INTO stripe_customers_former (customer_id, stripe_customer_id, gone_at_ms) VALUES ($1,$2,$3) \
+               ON CONFLICT DO NOTHING";
+    if let (1, Some(old)) = (replaced, replaces) {
+        execute(db, sql, [id.as_str().into(), old.into(), now_ms.into()]).await?;
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO stripe_customers_former (customer_id, stripe_customer_id, gone_at_ms) SELECT $1, $2, $3 \
+         WHERE {IS_FREE} ON CONFLICT DO NOTHING"
+    );
+    execute(db, &sql, [id.as_str().into(), stripe_customer_id.into(), now_ms.into()]).await?;
     Ok(())
 }
 

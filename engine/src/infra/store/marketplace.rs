@@ -1,14 +1,14 @@
 //! Rows of `marketplace_accounts`. [`marketplace_put`] writes GitHub's facts, the other functions write link and
 //! token: they never overwrite each other.
 
-use super::{execute, from_json, get, query_all, query_one, to_json};
+use super::{execute, from_json, get, query_all, query_by, query_one, to_json};
 use crate::clock::TimeMs;
 use crate::domain::github::Action;
-use crate::domain::marketplace::period::PaidSpan;
-use crate::domain::marketplace::{ListingPlan, MarketplaceAccount, PurchaseState, earlier};
+use crate::domain::marketplace::earlier::{self, OwedSpan};
+use crate::domain::marketplace::{ListingPlan, MarketplaceAccount, PurchaseState};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
-use crate::plan::Plan;
+use crate::key::PlanKey;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 const COLUMNS: &str = "github_account_id, login, account_type, email, state, plan_id, plan_name, plan, billing_cycle, \
@@ -18,8 +18,7 @@ const COLUMNS: &str = "github_account_id, login, account_type, email, state, pla
 fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
     let unknown = |what: &str, text: &str| Error::Corrupt(format!("marketplace {what} {text}"));
     let (state, action): (String, String) = (get(row, "state")?, get(row, "last_action")?);
-    let plan = get::<Option<String>>(row, "plan")?;
-    let plan = plan.map(|text| Plan::parse(&text).ok_or_else(|| unknown("plan", &text))).transpose()?;
+    let plan = get::<Option<String>>(row, "plan")?.map(|key| PlanKey::trusted(&key));
     let mut account = MarketplaceAccount {
         github_account_id: get(row, "github_account_id")?,
         login: get(row, "login")?,
@@ -42,7 +41,7 @@ fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
         created_at_ms: get(row, "created_at_ms")?,
         updated_at_ms: get(row, "updated_at_ms")?,
     };
-    let owed: Vec<PaidSpan> = from_json(&get::<String>(row, "owed")?)?;
+    let owed: Vec<OwedSpan> = from_json(&get::<String>(row, "owed")?)?;
     earlier::restore_news(&mut account, &owed);
     Ok(account)
 }
@@ -50,8 +49,8 @@ fn read(row: &QueryResult) -> Result<MarketplaceAccount> {
 /// Writes an account, except its link.
 pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAccount) -> Result<()> {
     let pending = account.pending.as_ref().map(to_json).transpose()?;
-    // For nodes of the previous release, with `period_from_ms`.
-    let owed = account.ungranted_spans();
+    // For builds before `m0019`, with `period_from_ms`.
+    let owed = earlier::owed_spans(account);
     execute(
         db,
         "INSERT INTO marketplace_accounts (github_account_id, login, account_type, email, state, plan_id, plan_name, \
@@ -74,7 +73,7 @@ pub async fn marketplace_put(db: &impl ConnectionTrait, account: &MarketplaceAcc
             account.state.as_str().into(),
             account.plan.id.into(),
             account.plan.name.as_str().into(),
-            account.plan.plan.map(|plan| plan.as_str().to_owned()).into(),
+            account.plan.plan.clone().map(String::from).into(),
             account.billing_cycle.clone().into(),
             account.unit_count.into(),
             account.on_free_trial.into(),
@@ -108,6 +107,23 @@ pub async fn marketplace_find_by_customer(
 ) -> Result<Option<MarketplaceAccount>> {
     let sql = format!("SELECT {COLUMNS} FROM marketplace_accounts WHERE customer_id = $1");
     query_one(db, &sql, [customer_id.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The plans of the purchases in force that are linked to these customers.
+pub async fn marketplace_plan_find_many(
+    db: &impl ConnectionTrait,
+    customers: &[String],
+) -> Result<Vec<(CustomerId, PlanKey)>> {
+    let sql = format!(
+        "SELECT m.customer_id AS customer_id, m.plan AS plan \
+         FROM {{rows}} JOIN marketplace_accounts m ON m.customer_id = {{r.sought}} \
+         WHERE m.state = '{}' AND m.plan IS NOT NULL",
+        PurchaseState::Purchased.as_str()
+    );
+    let read = |row: &QueryResult| {
+        Ok((CustomerId::trusted(get(row, "customer_id")?), PlanKey::trusted(&get::<String>(row, "plan")?)))
+    };
+    query_by(db, &sql, customers).await?.iter().map(read).collect()
 }
 
 /// A search for accounts. Empty fields match everything.

@@ -5,10 +5,11 @@ use crate::clock::TimeMs;
 use crate::domain::subscription::Subscription;
 use crate::error::Result;
 use crate::ids::CustomerId;
+use crate::key::{PlanKey, PriceKey};
 use sea_orm::{ConnectionTrait, QueryResult};
 
-pub(super) const COLUMNS: &str = "id, customer_id, status, is_pro, cancel_at_period_end, current_period_end_ms, \
-                       past_due_since_ms, past_due_reason, ended_at_ms";
+pub(super) const COLUMNS: &str = "id, customer_id, status, plan, price, quantity, cancel_at_period_end, \
+                       current_period_end_ms, past_due_since_ms, past_due_reason, ended_at_ms";
 /// Maximum number of subscriptions listed; of more, only the latest are.
 const SUBSCRIPTIONS_MAX: i64 = 100;
 
@@ -17,7 +18,9 @@ pub(super) fn read(row: &QueryResult) -> Result<Subscription> {
         id: get(row, "id")?,
         customer_id: CustomerId::trusted(get(row, "customer_id")?),
         status: get(row, "status")?,
-        is_pro: get(row, "is_pro")?,
+        plan: get::<Option<String>>(row, "plan")?.map(|key| PlanKey::trusted(&key)),
+        price: get::<Option<String>>(row, "price")?.map(|key| PriceKey::trusted(&key)),
+        quantity: get(row, "quantity")?,
         cancel_at_period_end: get(row, "cancel_at_period_end")?,
         current_period_end_ms: get(row, "current_period_end_ms")?,
         past_due_since_ms: get(row, "past_due_since_ms")?,
@@ -64,7 +67,9 @@ pub async fn subscription_put_many(
         ("id", Kind::Text),
         ("customer_id", Kind::Text),
         ("status", Kind::Text),
-        ("is_pro", Kind::Int),
+        ("plan", Kind::Text),
+        ("price", Kind::Text),
+        ("quantity", Kind::Int),
         ("cancel_at_period_end", Kind::Int),
         ("current_period_end_ms", Kind::Int),
         ("past_due_since_ms", Kind::Int),
@@ -77,7 +82,9 @@ pub async fn subscription_put_many(
             subscription.id.as_str().into(),
             subscription.customer_id.as_str().into(),
             subscription.status.as_str().into(),
-            subscription.is_pro.into(),
+            subscription.plan.clone().map(String::from).into(),
+            subscription.price.clone().map(String::from).into(),
+            subscription.quantity.into(),
             subscription.cancel_at_period_end.into(),
             subscription.current_period_end_ms.into(),
             subscription.past_due_since_ms.into(),
@@ -86,11 +93,12 @@ pub async fn subscription_put_many(
             now_ms.into(),
         ]);
     }
-    let sql = "INSERT INTO subscriptions (id, customer_id, status, is_pro, cancel_at_period_end, \
+    let sql = "INSERT INTO subscriptions (id, customer_id, status, plan, price, quantity, cancel_at_period_end, \
                current_period_end_ms, past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms) \
-               SELECT id, customer_id, status, is_pro <> 0, cancel_at_period_end <> 0, current_period_end_ms, \
-               past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms FROM {rows} WHERE true \
-               ON CONFLICT (id) DO UPDATE SET status = excluded.status, is_pro = excluded.is_pro, \
+               SELECT id, customer_id, status, plan, price, quantity, cancel_at_period_end <> 0, \
+               current_period_end_ms, past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms \
+               FROM {rows} WHERE true ON CONFLICT (id) DO UPDATE SET status = excluded.status, \
+               plan = excluded.plan, price = excluded.price, quantity = excluded.quantity, \
                cancel_at_period_end = excluded.cancel_at_period_end, \
                current_period_end_ms = excluded.current_period_end_ms, \
                past_due_since_ms = excluded.past_due_since_ms, past_due_reason = excluded.past_due_reason, \

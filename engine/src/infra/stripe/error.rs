@@ -154,6 +154,15 @@ fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MESSAGE_LEN_MAX).collect()
 }
 
+/// The object as Stripe has it now; `None` if it no longer exists, or if no API key is configured.
+pub fn found(answer: Result<Value, StripeError>) -> Result<Option<Value>, StripeError> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(StripeError::NotFound { .. } | StripeError::NotConfigured) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

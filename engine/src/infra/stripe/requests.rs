@@ -3,9 +3,12 @@
 use super::error::StripeError;
 use super::gateway::{Answer, Gateway};
 use crate::amount::MoneyMinor;
-use crate::domain::webhook::fields::{CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY, ROUND_METADATA_KEY};
+use crate::domain::webhook::fields::{
+    CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY, PLAN_METADATA_KEY, PRICE_METADATA_KEY, ROUND_METADATA_KEY,
+};
+use crate::key::{PlanKey, PriceKey};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use stripe_billing::invoice::{ListInvoice, PayInvoice, RetrieveInvoice};
 use stripe_billing::invoice_payment::{ListInvoicePayment, ListInvoicePaymentPayment, ListInvoicePaymentPaymentType};
 use stripe_billing::subscription::{
@@ -28,7 +31,7 @@ use stripe_core::refund::ListRefund;
 use stripe_payment::payment_method::{
     AttachPaymentMethod, DetachPaymentMethod, ListPaymentMethod, RetrievePaymentMethod,
 };
-use stripe_product::price::ListPrice;
+use stripe_product::price::{ListPrice, RetrievePrice};
 use stripe_types::Currency;
 
 /// Objects in one page; Stripe's limit.
@@ -74,6 +77,19 @@ pub struct Mark<'a> {
     pub operation_id: &'a str,
     /// Its round.
     pub round: i64,
+}
+
+/// What a subscription sells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscribedItem<'a> {
+    /// The price at Stripe.
+    pub price_id: &'a str,
+    /// The catalogue's price.
+    pub price: &'a PriceKey,
+    /// The catalogue's plan.
+    pub plan: &'a PlanKey,
+    /// How many.
+    pub quantity: i64,
 }
 
 fn owned(texts: &[&str]) -> Vec<String> {
@@ -251,27 +267,51 @@ impl Gateway {
         self.read("price_list", &request).await
     }
 
+    /// Retrieves a price.
+    pub async fn price_retrieve(&self, id: &str) -> Call {
+        self.read("price_retrieve", &RetrievePrice::new(id)).await
+    }
+
+    /// Lists the Checkout sessions that made a subscription; there is at most one.
+    pub async fn checkout_session_list(&self, subscription_id: &str) -> Call {
+        let request = RequestBuilder::new(StripeMethod::Get, "/checkout/sessions");
+        let request = request.query(&BTreeMap::from([("subscription", subscription_id), ("limit", "1")]));
+        Ok(self.get("checkout_session_list", request).await?.body)
+    }
+
+    /// Lists a page of an invoice's lines, at most [`PAGE_LEN`].
+    pub async fn invoice_line_list(&self, id: &str, after: Option<&str>) -> Call {
+        let limit = PAGE_LEN.to_string();
+        let mut query = BTreeMap::from([("limit", limit.as_str())]);
+        query.extend(after.map(|after| ("starting_after", after)));
+        let request = RequestBuilder::new(StripeMethod::Get, format!("/invoices/{id}/lines")).query(&query);
+        Ok(self.get("invoice_line_list", request).await?.body)
+    }
+
     /// Creates a subscription and tries the first payment at once, with the payment method for invoices. If that
     /// fails, the subscription is still created, as `incomplete`.
     pub async fn subscription_create(
         &self,
         stripe_customer_id: &str,
-        price_id: &str,
+        item: &SubscribedItem<'_>,
         customer_id: &str,
         operation: Mark<'_>,
         key: &str,
     ) -> Call<Answer> {
         let items = CreateSubscriptionItems {
-            price: Some(price_id.to_owned()),
-            quantity: Some(1),
+            price: Some(item.price_id.to_owned()),
+            quantity: Some(item.quantity.unsigned_abs()),
             ..CreateSubscriptionItems::new()
         };
+        let mut metadata = metadata(customer_id, Some(operation));
+        metadata.insert(PRICE_METADATA_KEY.to_owned(), item.price.to_string());
+        metadata.insert(PLAN_METADATA_KEY.to_owned(), item.plan.to_string());
         let request = CreateSubscription::new()
             .customer(stripe_customer_id)
             .items(vec![items])
             .payment_behavior(CreateSubscriptionPaymentBehavior::AllowIncomplete)
             .off_session(true)
-            .metadata(metadata(customer_id, Some(operation)))
+            .metadata(metadata)
             .expand(owned(&LATEST_INVOICE_EXPANDED));
         self.change("subscription_create", request.build(), key).await
     }

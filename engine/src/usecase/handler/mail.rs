@@ -4,6 +4,7 @@ use super::operation::paid_with_credits;
 use super::{Deps, args};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::email::Email;
@@ -104,14 +105,15 @@ async fn composed(
 ) -> Result<Result<Composed, Outcome>> {
     let balance =
         account::account_find(deps.db.read(), &customer.id).await?.map_or(Credits::ZERO, |account| account.balance);
-    let facts = facts(deps, args, customer, balance, now_ms).await?;
+    let catalogue = deps.catalogue.now();
+    let facts = facts(deps, args, customer, balance, &catalogue, now_ms).await?;
     if let Err(reason) = check_relevance(args.template, &facts, now_ms) {
         return Ok(Err(cancel(reason)));
     }
     let mut params = Params { customer: customer.clone(), balance, api_key: None, about: args.about.clone() };
     let branding = deps.mail.branding();
     if args.template != Template::Welcome {
-        let rendered = render(args.template, &params, branding)?;
+        let rendered = render(args.template, &params, branding, &catalogue)?;
         return Ok(Ok(Composed { sent: rendered.clone(), kept: rendered }));
     }
     let Some(sealed) = &args.sealed_key else {
@@ -122,9 +124,9 @@ async fn composed(
         return Ok(Err(Outcome::Dead { reason }));
     };
     params.api_key = Some(mask_key(&key));
-    let kept = render(args.template, &params, branding)?;
+    let kept = render(args.template, &params, branding, &catalogue)?;
     params.api_key = Some(key.to_string());
-    Ok(Ok(Composed { sent: render(args.template, &params, branding)?, kept }))
+    Ok(Ok(Composed { sent: render(args.template, &params, branding, &catalogue)?, kept }))
 }
 
 /// The facts that decide whether the mail is relevant. Those that its template does not need are not looked up.
@@ -133,11 +135,13 @@ async fn facts(
     args: &MailArgs,
     customer: &Customer,
     balance: Credits,
+    catalogue: &Catalogue,
     now_ms: TimeMs,
 ) -> Result<MailFacts> {
     let is_about_payment = matches!(args.template, Template::PaymentFailed | Template::ActionRequired);
     Ok(MailFacts {
-        plan: customer.plan,
+        is_on_entry_plan: customer.plan == catalogue.entry,
+        has_bought_plan: catalogue.plan(&customer.plan).is_some_and(|plan| plan.followed_by.is_some()),
         has_payment_method: customer.has_payment_method,
         has_used: args.template == Template::FollowupDay1
             && account::account_has_spent(deps.db.read(), &customer.id).await?,

@@ -6,8 +6,8 @@ use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::github::{self, Action};
 use crate::domain::job::Outcome;
-use crate::domain::marketplace::rules::{self, Terms};
-use crate::domain::marketplace::{MarketplaceAccount, SettleArgs, period, settle_job};
+use crate::domain::marketplace::terms::Terms;
+use crate::domain::marketplace::{MarketplaceAccount, SettleArgs, period, rules, settle_job};
 use crate::domain::webhook::delivery::UNREADABLE;
 use crate::error::Result;
 use crate::ids::EventId;
@@ -28,17 +28,20 @@ pub(super) async fn event(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Res
         Err(reason) => return dead(reason),
     };
     let known = marketplace::marketplace_find(deps.db.read(), said.account_id).await?;
-    let plan = deps.marketplace.plan_of(said.plan_id, &said.plan_name);
+    let catalogue = deps.catalogue.now();
+    let terms = Terms { catalogue: &catalogue, config: &deps.marketplace };
+    let plan = terms.plan_of(said.plan_id, &said.plan_name);
     let id = claimed.job.event_id.as_ref().map_or(claimed.job.id.as_str(), EventId::as_str);
-    let account = rules::apply_purchase(known.as_ref(), &said, plan, id, now_ms);
+    let account = rules::apply_purchase(known.as_ref(), &said, plan.as_ref(), id, &catalogue, now_ms);
     let is_order_unclear = rules::is_order_unclear(&account, said.effective_ms);
     let customer = owner(deps, &account).await?;
-    let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), terms(deps), now_ms);
+    let mut verdict = rules::settle(known.as_ref(), account, customer.as_ref(), terms, now_ms);
     if plan.is_none() && !matches!(said.action, Action::Cancelled | Action::PendingChangeCancelled) {
         // The change is stored although it has no effect yet: a replay applies it once the plan is configured.
         verdict.outcome = Outcome::Dead {
             reason: format!(
-                "plan_unknown: the configuration marketplace.plans does not say what the plan {} ({}) is",
+                "plan_unknown: marketplace.plans does not map the listing's plan {} ({}) to a plan or a price of the \
+                 catalogue, and no plan of the catalogue has its name",
                 said.plan_name, said.plan_id
             ),
         };
@@ -72,11 +75,9 @@ pub(super) async fn settle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Re
     let corrected = correction.and_then(|correction| rules::apply_correction(&account, &correction, job_id, now_ms));
     let customer = owner(deps, &account).await?;
     let after = corrected.unwrap_or_else(|| account.clone());
-    Ok(rules::settle(Some(&account), after, customer.as_ref(), terms(deps), now_ms))
-}
-
-fn terms(deps: &Deps) -> Terms {
-    Terms { credits: deps.pro_credits, grace_ms: deps.marketplace.renewal_grace_ms() }
+    let catalogue = deps.catalogue.now();
+    let terms = Terms { catalogue: &catalogue, config: &deps.marketplace };
+    Ok(rules::settle(Some(&account), after, customer.as_ref(), terms, now_ms))
 }
 
 async fn owner(deps: &Deps, account: &MarketplaceAccount) -> Result<Option<Customer>> {

@@ -101,7 +101,9 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         }
         Request::PaymentMethodDetach { payment_method_id } => run.detach(payment_method_id).await,
         Request::PaymentMethodDefault { payment_method_id } => run.set_default(payment_method_id).await,
-        Request::SubscriptionCreate { payment_method_id } => run.subscribe(payment_method_id).await,
+        Request::SubscriptionCreate { payment_method_id, price, quantity } => {
+            run.subscribe(payment_method_id, price.as_ref(), *quantity).await
+        }
         Request::SubscriptionCancel { subscription_id, at_period_end } => {
             run.cancel(subscription_id, *at_period_end).await
         }

@@ -143,7 +143,7 @@ async fn count_changes(tx: &impl ConnectionTrait, effects: &[Effect]) -> Result<
     let mut count = 0;
     for effect in effects {
         let is_set = match effect {
-            Effect::PlanSet { customer_id, plan } => {
+            Effect::PlanSet { customer_id, plan, .. } => {
                 customer::customer_find(tx, customer_id).await?.is_some_and(|customer| customer.plan == *plan)
             }
             _ => false,

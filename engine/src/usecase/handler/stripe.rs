@@ -18,11 +18,14 @@ mod payment_method;
 mod present;
 mod thin;
 
-use super::{Claimed, Deps, Failure};
+use super::{Claimed, Deps, Failure, invoice, price};
 use crate::clock::TimeMs;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome, Policy};
+use crate::domain::sale::PriceBook;
+use crate::domain::sale::grant::grant_key;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::delivery::wrong_mode;
 use crate::domain::webhook::{self, Envelope, EventKind, Facts, Lookup};
@@ -43,6 +46,8 @@ pub struct StripeEvent {
     customer: Option<Customer>,
     subscription: Option<Subscription>,
     subscriptions_of_customer: Vec<Subscription>,
+    /// What was known of the prices that the events of its batch name. The catalogue is taken when it is decided.
+    prices: PriceBook,
     /// Whether it says that a payment failed, but the ledger already has the invoice's grant.
     is_paid_before: bool,
 }
@@ -62,8 +67,13 @@ pub async fn gather(db: &impl ConnectionTrait, claimed: &mut [Claimed]) -> Resul
         return Ok(());
     }
     let known = Known::load(db, &lookups).await?;
+    let objects = envelopes
+        .iter()
+        .filter_map(|envelope: &std::result::Result<Envelope, String>| envelope.as_ref().ok()?.object.as_ref());
+    let prices = PriceBook::new(Catalogue::built_in(), price::known_of(db, objects).await?);
     for ((at, lookup), envelope) in lookups.into_iter().zip(envelopes) {
-        claimed[at].event = Some(Box::new(StripeEvent::with_known(db, &known, &lookup, envelope).await?));
+        let event = StripeEvent::with_known(db, &known, &lookup, envelope, prices.clone()).await?;
+        claimed[at].event = Some(Box::new(event));
     }
     Ok(())
 }
@@ -81,6 +91,7 @@ impl StripeEvent {
         known: &Known,
         lookup: &Lookup,
         envelope: std::result::Result<Envelope, String>,
+        prices: PriceBook,
     ) -> Result<Self> {
         let subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id)).cloned();
         let customer = known.customer(lookup, subscription.as_ref());
@@ -90,7 +101,7 @@ impl StripeEvent {
             subscriptions_of_customer = all.filter(|row| row.customer_id == customer.id).cloned().collect();
             is_paid_before = was_paid_before(db, customer, envelope.as_ref().ok()).await?;
         }
-        Ok(Self { envelope, customer, subscription, subscriptions_of_customer, is_paid_before })
+        Ok(Self { envelope, customer, subscription, subscriptions_of_customer, prices, is_paid_before })
     }
 }
 
@@ -99,7 +110,7 @@ async fn was_paid_before(db: &impl ConnectionTrait, customer: &Customer, envelop
     let failed = envelope.filter(|envelope| envelope.kind == Some(EventKind::InvoicePaymentFailed));
     let invoice = failed.and_then(|envelope| envelope.object.as_ref()).and_then(webhook::fields::id);
     let Some(invoice) = invoice else { return Ok(false) };
-    Ok(account::entry_find_by_key(db, &customer.id, &webhook::grant_key(&invoice)).await?.is_some())
+    Ok(account::entry_find_by_key(db, &customer.id, &grant_key(&invoice)).await?.is_some())
 }
 
 /// Customers and subscriptions that a batch of events is about.
@@ -165,6 +176,11 @@ impl Known {
         self.by_id.get(&CustomerId::trusted(id.to_owned()))
     }
 
+    /// Whether a Stripe customer is one of a customer's that is not its own: a deleted one, or one more.
+    pub(super) fn is_former(&self, stripe_customer_id: &str) -> bool {
+        self.former.contains_key(stripe_customer_id)
+    }
+
     /// Our customer that is linked to a Stripe customer.
     pub(super) fn by_stripe_id(&self, id: &str) -> Option<&Customer> {
         self.by_stripe_id.get(id).and_then(|id| self.by_id.get(id))
@@ -186,9 +202,9 @@ impl Known {
     }
 }
 
-/// Processes one event.
 pub(super) use notice::of_ended_subscriptions;
 
+/// Processes one event.
 pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let dead = |reason: String| Ok(Verdict::from(Outcome::Dead { reason }));
     let Some(event) = claimed.event.as_deref() else { return dead("the event's bytes are gone".to_owned()) };
@@ -199,6 +215,10 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     if let Some(reason) = wrong_mode(envelope, deps.livemode) {
         return dead(reason);
     }
+    // Whoever owns a connected account can write anything into its objects.
+    if envelope.account.is_some() {
+        return Ok(Outcome::Done.into());
+    }
     if envelope.is_thin {
         return Ok(thin::run(deps, envelope, now_ms).await);
     }
@@ -208,14 +228,32 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let Some(object) = &envelope.object else {
         return dead("unreadable: the event carries no object".to_owned());
     };
-    let about = EventContext { deps, event, kind, object, now_ms };
+    let book = event.prices.with_catalogue(deps.catalogue.now());
+    let about = EventContext { deps, event, kind, object, book: &book, may_relink: true, now_ms };
     let has_failed = claimed.job.attempt > 0 && JobKind::StripeEvent.policy() == Policy::RefetchLatest;
-    let verdict = if has_failed { latest::run(&about).await } else { present::run(&about).await };
+    let mut verdict = if has_failed { latest::run(&about).await } else { present::run(&about).await };
+    if !has_failed && matches!(&verdict, Ok(verdict) if is_of_nobody(verdict)) {
+        // What Stripe knows of the customer may name ours.
+        verdict = latest::run(&about).await;
+    }
+    if let Ok(verdict) = &mut verdict
+        && let Err(failure) = payment_method::add_of_new_link(&about, verdict).await
+    {
+        return match failure {
+            Failure::Engine(error) => Err(error),
+            Failure::Stripe(error) => Ok(cannot_ask(&error)),
+        };
+    }
     match verdict {
         Ok(verdict) => Ok(verdict),
         Err(Failure::Engine(error)) => Err(error),
         Err(Failure::Stripe(error)) => Ok(cannot_ask(&error)),
     }
+}
+
+/// Whether what an event is about is ours, and its customer is not known.
+fn is_of_nobody(verdict: &Verdict) -> bool {
+    matches!(&verdict.outcome, Outcome::Retry { reason } if reason.starts_with("customer_unknown"))
 }
 
 /// Retries an event after a failed call to Stripe, whatever the reason.
@@ -230,22 +268,36 @@ struct EventContext<'a> {
     kind: EventKind,
     /// The object as of the event.
     object: &'a Value,
+    /// The catalogue, and what is known of prices.
+    book: &'a PriceBook,
+    /// Whether the naming of our customer is trusted so far that another Stripe customer may become its own.
+    may_relink: bool,
     now_ms: TimeMs,
 }
 
 impl EventContext<'_> {
-    /// Applies the pure rules to an object.
-    fn decide(&self, kind: EventKind, object: &Value) -> Verdict {
-        webhook::decide(&Facts {
+    /// Applies the pure rules to an object, once all its prices are known.
+    async fn decide(&self, kind: EventKind, object: &Value) -> std::result::Result<Verdict, Failure> {
+        let book = price::learn(self.deps, self.book, object, self.now_ms).await?;
+        let verdict = webhook::decide(&Facts {
             kind,
             object,
             customer: self.event.customer.clone(),
             subscription: self.event.subscription.clone(),
             subscriptions_of_customer: self.event.subscriptions_of_customer.clone(),
-            pro: &self.deps.pro,
-            pro_credits: self.deps.pro_credits,
+            book: &book,
+            may_relink: self.may_relink,
             now_ms: self.now_ms,
-        })
+        });
+        Ok(invoice::without_parts_of_granted(self.deps, verdict).await?)
+    }
+
+    /// The event with our records of another object than its own.
+    async fn event_of(&self, kind: EventKind, object: &Value) -> Result<StripeEvent> {
+        let lookups = [(0, webhook::lookup(object, kind))];
+        let known = Known::load(self.deps.db.read(), &lookups).await?;
+        let (envelope, prices) = (self.event.envelope.clone(), self.event.prices.clone());
+        StripeEvent::with_known(self.deps.db.read(), &known, &lookups[0].1, envelope, prices).await
     }
 
     /// The customer that another object than the event's own belongs to.
@@ -255,17 +307,6 @@ impl EventContext<'_> {
         let [(_, lookup)] = lookups;
         let subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id));
         Ok(known.customer(&lookup, subscription))
-    }
-}
-
-/// The object as Stripe has it now; `None` if it no longer exists, or if no API key is configured.
-pub(super) fn found(
-    answer: std::result::Result<Value, StripeError>,
-) -> std::result::Result<Option<Value>, StripeError> {
-    match answer {
-        Ok(object) => Ok(Some(object)),
-        Err(StripeError::NotFound { .. } | StripeError::NotConfigured) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

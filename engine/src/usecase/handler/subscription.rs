@@ -1,17 +1,20 @@
 //! Applies the rules of events to a subscription that Stripe answered, for events and operations alike.
 
-use super::Deps;
+use super::invoice::without_parts_of_granted;
 use super::operation::count;
+use super::{Deps, Failure, price};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::operation::State;
+use crate::domain::sale::PriceBook;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::{self, OPERATION_METADATA_KEY};
 use crate::domain::webhook::{self, EventKind, Facts};
 use crate::error::Result;
 use crate::ids::OperationId;
+use crate::infra::store::subscription::By;
 use crate::infra::store::{operation, subscription};
 use serde_json::Value;
 
@@ -21,21 +24,24 @@ pub(super) async fn apply_rules(
     deps: &Deps,
     customer: Option<Customer>,
     object: &Value,
+    may_relink: bool,
     now_ms: TimeMs,
-) -> Result<Verdict> {
+) -> std::result::Result<Verdict, Failure> {
+    let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), object, now_ms).await?;
     let rows = match &customer {
         Some(customer) => subscription::subscription_list(deps.db.read(), &customer.id).await?,
         None => Vec::new(),
     };
-    let stored = fields::id(&object["id"]).and_then(|id| rows.iter().find(|row| row.id == id).cloned());
+    let ids: Vec<String> = fields::id(&object["id"]).into_iter().collect();
+    let stored = subscription::subscription_find_many(deps.db.read(), By::Id, &ids).await?.pop();
     let facts = |kind, object, subscription| Facts {
         kind,
         object,
         customer: customer.clone(),
         subscription,
         subscriptions_of_customer: rows.clone(),
-        pro: &deps.pro,
-        pro_credits: deps.pro_credits,
+        book: &book,
+        may_relink,
         now_ms,
     };
     let mut verdict = webhook::decide(&facts(EventKind::SubscriptionUpdated, object, stored.clone()));
@@ -49,13 +55,13 @@ pub(super) async fn apply_rules(
     if !invoice.is_object() {
         return Ok(verdict);
     }
-    // The invoice alone may not show that it bills Pro, so the rules get its subscription too.
+    // The rules for its invoice get the subscription as it is now.
     let row: Option<Subscription> = verdict.effects.iter().rev().find_map(|effect| match effect {
         Effect::SubscriptionPut(row) => Some(row.clone()),
         _ => None,
     });
-    let mut of_invoice =
-        webhook::decide(&facts(EventKind::InvoicePaid, invoice, row.clone().or_else(|| stored.clone())));
+    let of_invoice = webhook::decide(&facts(EventKind::InvoicePaid, invoice, row.clone().or_else(|| stored.clone())));
+    let mut of_invoice = without_parts_of_granted(deps, of_invoice).await?;
     if !matches!(of_invoice.outcome, Outcome::Done) {
         return Ok(verdict);
     }

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::amount::Credits;
+use crate::domain::catalogue::Plan;
 use crate::domain::customer::Source;
 use crate::domain::ledger::{Command, Entry, EntryKind, GrantKind, Op, decide};
 use crate::ids::HoldId;
@@ -35,8 +36,8 @@ async fn begin() -> (Db, TempDir) {
 async fn customer(db: &Db) -> CustomerId {
     let seal = SealBox::new(&key_new()).unwrap();
     let email = format!("{}@example.com", HoldId::new().body());
-    let signup =
-        Signup { email: &email, name: "Ada", source: Source::Direct, credits: Credits::ZERO, marketplace_link: None };
+    let plan = Plan { signup_credits: Credits::ZERO, ..Catalogue::built_in().entry_plan().clone() };
+    let signup = Signup { email: &email, name: "Ada", source: Source::Direct, plan: &plan, marketplace_link: None };
     onboard(db, &seal, signup, START_MS).await.unwrap().customer.id
 }
 
@@ -109,7 +110,7 @@ async fn assert_agrees(db: &Db, moves: Vec<(i64, Op)>) {
         let found = balance_at(db, &id, at_ms, last_ms + 2).await.unwrap();
         assert_eq!(found, folded(&entries, at_ms), "at {at_ms}");
     }
-    let summary = summary(db, &id, &CreditsConfig::default(), last_ms).await.unwrap();
+    let summary = summary(db, &id, &CreditsConfig::default(), &Catalogue::built_in(), last_ms).await.unwrap();
     let sum = |kinds: &[EntryKind]| -> Credits {
         entries.iter().filter(|entry| kinds.contains(&entry.kind)).map(|entry| entry.amount).sum()
     };
@@ -173,7 +174,8 @@ async fn figures_of_the_period_leave_out_what_came_before_it() {
         (december_ms, Op::Adjust { amount: Credits(4), reason: "r".to_owned(), expires_at_ms: None }),
     ];
     write(&db, &id, &commands).await;
-    let summary = summary(&db, &id, &CreditsConfig::default(), december_ms).await.unwrap();
+    let (config, catalogue) = (CreditsConfig::default(), Catalogue::built_in());
+    let summary = summary(&db, &id, &config, &catalogue, december_ms).await.unwrap();
     let all = Totals { granted: Credits(13), spent: Credits(5), ..Totals::default() };
     assert_eq!(summary.totals, all);
     let period = Totals { granted: Credits(4), spent: Credits(3), ..Totals::default() };

@@ -7,12 +7,15 @@ mod corruption;
 use super::*;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
+use crate::config::MarketplaceConfig;
+use crate::domain::catalogue::{Catalogue, Plan};
 use crate::domain::customer::Source;
 use crate::domain::effect::Effect;
 use crate::domain::github;
 use crate::domain::job::{Backoff, JobFilter, Outcome, finish};
 use crate::domain::ledger::{Command, GrantKind, Op, decide};
 use crate::domain::marketplace::rules;
+use crate::domain::marketplace::terms::Terms;
 use crate::domain::operation::{Request, UsageCharge, payment_key};
 use crate::domain::replay::ReplayStep;
 use crate::domain::webhook::StoredEvent;
@@ -22,8 +25,8 @@ use crate::infra::seal::{SealBox, key_new};
 use crate::infra::store::account::{self, AccountWrite};
 use crate::infra::store::commit::{Unit, UnitResult, commit_units};
 use crate::infra::store::{DbOptions, customer, event, marketplace, operation};
+use crate::key::PlanKey;
 use crate::migrations::{Migrator, MigratorTrait};
-use crate::plan::Plan;
 use crate::usecase::intake::take_in;
 use crate::usecase::onboard::{Onboarded, Signup, onboard};
 use crate::usecase::operation::request::ask;
@@ -44,8 +47,8 @@ fn seal() -> SealBox {
 
 async fn sign_up(db: &Db, name: &str, credits: i64) -> Onboarded {
     let email = format!("{name}@example.com");
-    let credits = Credits(credits);
-    let signup = Signup { email: &email, name, source: Source::Direct, credits, marketplace_link: None };
+    let plan = Plan { signup_credits: Credits(credits), ..Catalogue::built_in().entry_plan().clone() };
+    let signup = Signup { email: &email, name, source: Source::Direct, plan: &plan, marketplace_link: None };
     onboard(db, &seal(), signup, 100).await.unwrap()
 }
 
@@ -164,12 +167,13 @@ async fn bought(db: &Db, customer_id: &CustomerId) {
         "marketplace_purchase": { "account": { "id": 4, "login": "acme" }, "plan": { "id": 1, "name": "Pro" } },
     });
     let said = github::read_purchase(body.to_string().as_bytes()).unwrap();
-    let account = rules::apply_purchase(None, &said, Some(Plan::Pro), "evt_1", 200);
+    let (catalogue, pro) = (Catalogue::built_in(), PlanKey::trusted("pro"));
+    let account = rules::apply_purchase(None, &said, Some(&pro), "evt_1", &catalogue, 200);
     marketplace::marketplace_put(db.write(), &account).await.unwrap();
     assert!(marketplace::marketplace_link(db.write(), 4, customer_id, 200).await.unwrap());
     let linked = marketplace::marketplace_find(db.read(), 4).await.unwrap().unwrap();
     let customer = customer::customer_find(db.read(), customer_id).await.unwrap();
-    let terms = rules::Terms { credits: Credits(60), grace_ms: 0 };
+    let terms = Terms { catalogue: &catalogue, config: &MarketplaceConfig::default() };
     let verdict = rules::settle(Some(&linked), linked.clone(), customer.as_ref(), terms, 300);
     act(db, customer_id, &verdict.ledger.unwrap().1, 300).await;
     let is_row = |effect: &Effect| matches!(effect, Effect::MarketplacePut(_));

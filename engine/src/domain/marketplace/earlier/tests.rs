@@ -1,5 +1,7 @@
 use super::*;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::github::Purchase;
+use crate::domain::marketplace::Pending;
 use crate::domain::marketplace::rules::apply_purchase;
 
 const DAY_MS: i64 = 86_400_000;
@@ -24,14 +26,39 @@ fn row() -> MarketplaceAccount {
         free_trial_ends_ms: None,
         next_billing_ms: Some(BOUGHT + 11 * DAY_MS),
     };
-    apply_purchase(None, &said, Some(Plan::Pro), "evt_1", BOUGHT)
+    apply_purchase(None, &said, Some(&PlanKey::trusted("pro")), "evt_1", &Catalogue::built_in(), BOUGHT)
 }
 
-/// The same row as the previous release wrote it.
-fn earlier_row() -> (MarketplaceAccount, Vec<PaidSpan>) {
+/// The same row as an earlier build wrote it.
+fn earlier_row() -> (MarketplaceAccount, Vec<OwedSpan>) {
     let row = row();
-    let owed = row.ungranted_spans();
+    let owed = owed_spans(&row);
     (MarketplaceAccount { news: Vec::new(), ..row }, owed)
+}
+
+fn is_paid(account: &MarketplaceAccount) -> bool {
+    account.is_paid(&Catalogue::built_in())
+}
+
+/// The spans to grant by the catalogue, each of which must be as an event reports it.
+fn ungranted(account: &MarketplaceAccount) -> Vec<OwedSpan> {
+    let catalogue = Catalogue::built_in();
+    let spans = account.ungranted_spans(&catalogue).into_iter();
+    let owed = spans.inspect(|span| assert!(span.is_reported, "{span:?}"));
+    let owed =
+        owed.map(|span| OwedSpan { from_ms: span.from_ms, until_ms: span.until_ms, billing_ms: span.billing_ms });
+    owed.collect()
+}
+
+#[test]
+fn stored_plans_and_announcements_keep_their_form() {
+    for stored in [r#"{"id":435,"name":"Pro","plan":"pro"}"#, r#"{"id":436,"name":"Gold","plan":null}"#] {
+        let plan: ListingPlan = serde_json::from_str(stored).expect("it is read");
+        assert_eq!(serde_json::to_string(&plan).expect("plain data"), stored);
+    }
+    let stored = r#"{"at_ms":1,"plan":null,"is_withdrawn":true}"#;
+    let pending: Pending = serde_json::from_str(stored).expect("it is read");
+    assert_eq!(serde_json::to_string(&pending).expect("plain data"), stored);
 }
 
 #[test]
@@ -54,7 +81,7 @@ fn a_row_whose_last_news_are_of_a_plan_that_nobody_knows_is_left_alone() {
     });
     let before = read.clone();
     restore_news(&mut read, &[]);
-    assert_eq!((read.is_pro(), &read), (true, &before));
+    assert_eq!((is_paid(&read), &read), (true, &before));
 }
 
 #[test]
@@ -74,19 +101,19 @@ fn a_day_whose_last_news_give_no_time_is_left_alone() {
 fn a_row_of_before_is_owed_what_it_was_owed() {
     let (mut read, owed) = earlier_row();
     restore_news(&mut read, &owed);
-    assert_eq!((read.ungranted_spans(), read.is_pro()), (owed, true));
+    assert_eq!((ungranted(&read), is_paid(&read)), (owed, true));
     read.granted_until_ms = Some(BOUGHT + 11 * DAY_MS);
-    assert_eq!(read.next_period(0).map(|period| period.from_ms), read.granted_until_ms);
+    let next = read.next_period(&Catalogue::built_in(), 0).map(|period| period.from_ms);
+    assert_eq!(next, read.granted_until_ms);
 }
 
 #[test]
 fn spans_that_were_over_before_stay_owed_and_the_time_between_does_not() {
     let at = |n: i64| BOUGHT + n * DAY_MS;
-    let span = |from: i64, until: Option<i64>| PaidSpan {
+    let span = |from: i64, until: Option<i64>| OwedSpan {
         from_ms: at(from),
         until_ms: until.map(at),
         billing_ms: Some(at(11)),
-        is_reported: true,
     };
     for (state, last_action, owed) in [
         (PurchaseState::Purchased, Action::Changed, vec![span(0, Some(5)), span(5, Some(20)), span(60, None)]),
@@ -96,7 +123,7 @@ fn spans_that_were_over_before_stay_owed_and_the_time_between_does_not() {
         let (mut read, _) = earlier_row();
         (read.state, read.last_action, read.effective_ms) = (state, last_action, at(60));
         restore_news(&mut read, &owed);
-        assert_eq!(read.ungranted_spans(), owed, "{last_action:?}");
+        assert_eq!(ungranted(&read), owed, "{last_action:?}");
         let news = read.news.clone();
         restore_news(&mut read, &owed);
         assert_eq!(read.news, news, "completed once");
@@ -109,7 +136,7 @@ fn what_a_node_of_before_wrote_during_a_rolling_deploy_counts() {
     (read.state, read.last_action, read.effective_ms) =
         (PurchaseState::Cancelled, Action::Cancelled, BOUGHT + 3 * DAY_MS);
     restore_news(&mut read, &[]);
-    let ends: Vec<_> = read.ungranted_spans().iter().map(|span| span.until_ms).collect();
+    let ends: Vec<_> = owed_spans(&read).iter().map(|span| span.until_ms).collect();
     assert_eq!((ends, read.news.len()), (vec![Some(BOUGHT + 3 * DAY_MS)], 2));
 }
 

@@ -1,5 +1,6 @@
 //! Every action and its effects.
 
+mod catalogue;
 mod correction;
 mod late;
 mod model;
@@ -8,8 +9,9 @@ mod same_day;
 mod unknown_plan;
 
 use super::*;
-use crate::amount::Credits;
+use crate::config::MarketplaceConfig;
 use crate::domain::customer::Source;
+use crate::domain::ledger::Op;
 use crate::ids::CustomerId;
 use std::collections::HashSet;
 
@@ -18,8 +20,12 @@ const DAY_MS: i64 = 86_400_000;
 const BOUGHT: TimeMs = 1_792_886_400_000;
 /// 5 November: the next billing date of a new purchase.
 const BILLED: TimeMs = BOUGHT + 11 * DAY_MS;
-const TERMS: Terms = Terms { credits: Credits(60), grace_ms: DAY_MS };
+/// The default of `marketplace.renewal_grace_hours`.
+const GRACE_MS: i64 = DAY_MS;
 const ACCOUNT: i64 = 4;
+
+/// The plans of the listing. Each is the catalogue's plan of the same name, but Free is the trial, and Gold is unknown.
+const LISTING: [&str; 6] = ["Free", "Trial", "Pro", "Pay_as_you_go", "Gold", "Team"];
 
 fn said(action: Action, plan: &str, effective_ms: TimeMs) -> Purchase {
     Purchase {
@@ -29,8 +35,7 @@ fn said(action: Action, plan: &str, effective_ms: TimeMs) -> Purchase {
         login: "acme".to_owned(),
         account_type: "Organization".to_owned(),
         email: None,
-        plan_id: ["Free", "Trial", "Pro", "Pay_as_you_go", "Gold"].iter().position(|name| *name == plan).unwrap()
-            as i64,
+        plan_id: LISTING.iter().position(|name| *name == plan).unwrap() as i64,
         plan_name: plan.to_owned(),
         previous_plan_id: None,
         billing_cycle: Some("monthly".to_owned()),
@@ -49,11 +54,19 @@ fn on_trial(purchase: Purchase, until_ms: TimeMs) -> Purchase {
 struct World {
     account: Option<MarketplaceAccount>,
     customer: Customer,
+    /// The idempotency keys of grants.
     granted: Vec<String>,
+    /// The same grants.
+    ops: Vec<Op>,
     timers: Vec<TimeMs>,
     /// Keys of all jobs ever created: even after a job has ended, its key prevents another one.
     job_keys: HashSet<String>,
-    terms: Terms,
+    catalogue: Arc<Catalogue>,
+    config: MarketplaceConfig,
+}
+
+fn plan(key: &str) -> PlanKey {
+    PlanKey::parse(key).expect("a key")
 }
 
 impl World {
@@ -63,7 +76,7 @@ impl World {
             email: "ada@example.com".to_owned(),
             name: "Ada".to_owned(),
             source: Source::Marketplace.as_str().to_owned(),
-            plan: Plan::Trial,
+            plan: plan("trial"),
             stripe_customer_id: None,
             former_stripe_ids: Vec::new(),
             has_payment_method: false,
@@ -73,9 +86,14 @@ impl World {
             account: None,
             customer,
             granted: Vec::new(),
+            ops: Vec::new(),
             timers: Vec::new(),
             job_keys: HashSet::new(),
-            terms: TERMS,
+            catalogue: Catalogue::built_in(),
+            config: MarketplaceConfig {
+                plans: [("Free".to_owned(), "trial".to_owned())].into(),
+                ..MarketplaceConfig::default()
+            },
         }
     }
 
@@ -87,18 +105,32 @@ impl World {
         world
     }
 
-    /// Delivers an event; equal events share an id. The listing's Free is Bursar's trial, its Gold is unknown.
+    fn terms(&self) -> Terms<'_> {
+        Terms { catalogue: &self.catalogue, config: &self.config }
+    }
+
+    /// The key of the customer's plan.
+    fn plan(&self) -> &str {
+        self.customer.plan.as_str()
+    }
+
+    /// Whether the plan in force is one that is bought.
+    fn is_paid(&self) -> bool {
+        self.account().is_paid(&self.catalogue)
+    }
+
+    fn next_period(&self) -> Option<period::Period<'_>> {
+        self.account().next_period(&self.catalogue, GRACE_MS)
+    }
+
+    /// Delivers an event; equal events share an id.
     fn tell(&mut self, said: &Purchase, now_ms: TimeMs) {
         self.deliver(&format!("{said:?}"), said, now_ms);
     }
 
     fn deliver(&mut self, id: &str, said: &Purchase, now_ms: TimeMs) {
-        let plan = if said.plan_name == "Free" { "trial" } else { said.plan_name.as_str() };
-        self.deliver_as(id, said, Plan::parse(&plan.to_lowercase()), now_ms);
-    }
-
-    fn deliver_as(&mut self, id: &str, said: &Purchase, plan: Option<Plan>, now_ms: TimeMs) {
-        let account = apply_purchase(self.account.as_ref(), said, plan, id, now_ms);
+        let plan = self.terms().plan_of(said.plan_id, &said.plan_name);
+        let account = apply_purchase(self.account.as_ref(), said, plan.as_ref(), id, &self.catalogue, now_ms);
         self.settle_as(account, now_ms);
     }
 
@@ -121,13 +153,14 @@ impl World {
 
     fn settle_as(&mut self, account: MarketplaceAccount, now_ms: TimeMs) {
         let customer = account.customer_id.is_some().then_some(&self.customer);
-        let verdict = settle(self.account.as_ref(), account, customer, self.terms, now_ms);
+        let verdict = settle(self.account.as_ref(), account, customer, self.terms(), now_ms);
         assert_eq!(verdict.outcome, Outcome::Done);
-        if let Some((id, Command { idempotency_key: Some(key), .. })) = verdict.ledger {
+        if let Some((id, Command { op, idempotency_key: Some(key), .. })) = verdict.ledger {
             assert_eq!(id, self.customer.id);
             // The ledger's own check.
             if !self.granted.contains(&key) {
                 self.granted.push(key);
+                self.ops.push(op);
             }
         }
         for effect in verdict.effects {
@@ -180,21 +213,18 @@ fn a_purchase_waits_for_its_customer_and_then_brings_pro_and_credits_once() {
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT + 1);
     assert!(world.granted.is_empty() && world.timers.is_empty());
     world.link(BOUGHT + 2);
-    assert_eq!(
-        (world.customer.plan, world.granted.as_slice()),
-        (Plan::Pro, &["marketplace:4:2026-10-25".to_owned()][..])
-    );
+    assert_eq!((world.plan(), world.granted.as_slice()), ("pro", &["marketplace:4:2026-10-25".to_owned()][..]));
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT + 3);
     world.settle(BOUGHT + 4);
     assert_eq!(world.granted.len(), 1);
-    assert_eq!(world.timers.last(), Some(&(BILLED + TERMS.grace_ms)));
+    assert_eq!(world.timers.last(), Some(&(BILLED + GRACE_MS)));
 }
 
 #[test]
 fn each_billing_date_brings_credits_once_while_pro_lasts() {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
-    let due_ms = BILLED + TERMS.grace_ms;
+    let due_ms = BILLED + GRACE_MS;
     world.until(due_ms - 1);
     world.settle(due_ms - 1);
     assert_eq!(world.granted.len(), 1);
@@ -239,7 +269,7 @@ fn a_purchase_that_ended_before_it_is_linked_brings_every_period_that_was_paid()
         world.until(months + 400 * DAY_MS);
         let days = ["2026-10-25", "2026-11-05", "2026-12-05", "2027-01-05"];
         assert_eq!(world.granted, days.map(|day| format!("marketplace:4:{day}")));
-        assert_eq!((world.customer.plan, world.account().next_period(TERMS.grace_ms)), (Plan::PayAsYouGo, None));
+        assert_eq!((world.plan(), world.next_period()), ("pay_as_you_go", None));
     }
 }
 
@@ -265,7 +295,7 @@ fn months_between_an_end_and_the_next_purchase_bring_nothing() {
         world.link(again + DAY_MS);
         world.until(again + 19 * DAY_MS);
         assert_eq!(world.granted, ["marketplace:4:2026-10-25", "marketplace:4:2027-03-24"], "{order:?}");
-        world.until(again + 20 * DAY_MS + TERMS.grace_ms);
+        world.until(again + 20 * DAY_MS + GRACE_MS);
         assert_eq!(world.granted.len(), 3);
     }
 }
@@ -280,7 +310,7 @@ fn a_purchase_that_is_bought_again_within_a_granted_period_brings_no_second_one_
         if !is_linked {
             world.link(BOUGHT + 3 * DAY_MS);
         }
-        world.until(BILLED + TERMS.grace_ms);
+        world.until(BILLED + GRACE_MS);
         assert_eq!(world.granted, ["marketplace:4:2026-10-25", "marketplace:4:2026-11-05"], "{is_linked}");
     }
 }
@@ -288,20 +318,23 @@ fn a_purchase_that_is_bought_again_within_a_granted_period_brings_no_second_one_
 #[test]
 fn pro_is_said_also_of_a_customer_that_was_on_it_when_it_was_read() {
     let mut world = World::linked();
-    world.customer.plan = Plan::Pro;
+    world.customer.plan = plan("pro");
     let bought = said(Action::Purchased, "Pro", BOUGHT);
-    let account = apply_purchase(world.account.as_ref(), &bought, Some(Plan::Pro), "evt_1", BOUGHT);
-    let verdict = settle(world.account.as_ref(), account, Some(&world.customer), TERMS, BOUGHT);
-    assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));
+    let account =
+        apply_purchase(world.account.as_ref(), &bought, Some(&plan("pro")), "evt_1", &world.catalogue, BOUGHT);
+    let verdict = settle(world.account.as_ref(), account, Some(&world.customer), world.terms(), BOUGHT);
+    assert!(
+        verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan, .. } if plan.as_str() == "pro"))
+    );
 }
 
 #[test]
 fn an_upgrade_counts_at_once_and_brings_the_credits_of_its_period() {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Trial", BOUGHT), BOUGHT);
-    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Trial, 0));
+    assert_eq!((world.plan(), world.granted.len()), ("trial", 0));
     world.tell(&said(Action::Changed, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
-    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 1));
+    assert_eq!((world.plan(), world.granted.len()), ("pro", 1));
 }
 
 #[test]
@@ -315,7 +348,7 @@ fn other_seats_or_another_cycle_bring_nothing_within_the_period() {
     };
     world.tell(&changed, BOUGHT + DAY_MS);
     assert_eq!((world.account().unit_count, world.granted.len()), (5, 1));
-    world.until(BILLED + TERMS.grace_ms);
+    world.until(BILLED + GRACE_MS);
     assert_eq!(world.granted.len(), 2);
 }
 
@@ -325,15 +358,15 @@ fn a_downgrade_that_is_announced_counts_on_its_day_even_if_githubs_event_of_that
         let mut world = World::linked();
         world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
         world.tell(&said(Action::PendingChange, "Trial", BILLED), BOUGHT + DAY_MS);
-        assert_eq!(world.customer.plan, Plan::Pro);
+        assert_eq!(world.plan(), "pro");
         world.until(BILLED - 1);
-        assert_eq!(world.customer.plan, Plan::Pro);
+        assert_eq!(world.plan(), "pro");
         world.until(BILLED);
         if !is_lost {
             world.tell(&said(Action::Changed, "Trial", BILLED), BILLED + 1);
         }
         world.until(BILLED + 90 * DAY_MS);
-        assert_eq!((world.customer.plan, world.granted.len()), (Plan::PayAsYouGo, 1));
+        assert_eq!((world.plan(), world.granted.len()), ("pay_as_you_go", 1));
         assert_eq!(world.account().pending, None);
     }
 }
@@ -345,8 +378,8 @@ fn a_change_that_is_taken_back_never_counts_whichever_of_the_two_is_heard_first(
         let mut world = World::linked();
         world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
         news.iter().for_each(|said| world.tell(said, BOUGHT + DAY_MS));
-        world.until(BILLED + TERMS.grace_ms);
-        assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 2));
+        world.until(BILLED + GRACE_MS);
+        assert_eq!((world.plan(), world.granted.len()), ("pro", 2));
         assert!(world.account().announced_change().is_none());
     }
 }
@@ -359,7 +392,7 @@ fn an_end_that_is_told_before_its_day_counts_although_a_change_of_that_day_was_t
     world.tell(&said(Action::PendingChangeCancelled, "Pro", BILLED), BOUGHT + 2);
     world.tell(&said(Action::Cancelled, "Pro", BILLED), BOUGHT + 3);
     world.until(BILLED + 2 * DAY_MS);
-    assert_eq!(world.customer.plan, Plan::PayAsYouGo);
+    assert_eq!(world.plan(), "pay_as_you_go");
 }
 
 #[test]
@@ -367,9 +400,9 @@ fn a_cancellation_counts_on_its_day_and_granted_credits_stay() {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
     world.tell(&said(Action::Cancelled, "Pro", BILLED), BOUGHT + DAY_MS);
-    assert_eq!((world.customer.plan, world.account().state), (Plan::Pro, PurchaseState::Purchased));
+    assert_eq!((world.plan(), world.account().state), ("pro", PurchaseState::Purchased));
     world.until(BILLED + 60 * DAY_MS);
-    assert_eq!((world.customer.plan, world.account().state), (Plan::PayAsYouGo, PurchaseState::Cancelled));
+    assert_eq!((world.plan(), world.account().state), ("pay_as_you_go", PurchaseState::Cancelled));
     assert_eq!(world.granted.len(), 1);
 }
 
@@ -381,7 +414,7 @@ fn who_buys_again_after_the_end_is_on_pro_again() {
     let again = BILLED + 3 * DAY_MS;
     world
         .tell(&Purchase { next_billing_ms: Some(again + 30 * DAY_MS), ..said(Action::Purchased, "Pro", again) }, again);
-    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 2));
+    assert_eq!((world.plan(), world.granted.len()), ("pro", 2));
 }
 
 #[test]
@@ -390,11 +423,11 @@ fn a_free_trial_gives_pro_and_no_credits_until_it_is_paid() {
     let bought = on_trial(said(Action::Purchased, "Pro", BOUGHT), ends_ms);
     let mut world = World::linked();
     world.tell(&bought, BOUGHT);
-    assert_eq!((world.customer.plan, world.granted.len()), (Plan::Pro, 0));
-    world.until(ends_ms + TERMS.grace_ms - 1);
+    assert_eq!((world.plan(), world.granted.len()), ("pro", 0));
+    world.until(ends_ms + GRACE_MS - 1);
     assert!(world.granted.is_empty());
-    world.until(ends_ms + TERMS.grace_ms);
-    world.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms + TERMS.grace_ms);
+    world.until(ends_ms + GRACE_MS);
+    world.tell(&said(Action::Changed, "Pro", ends_ms), ends_ms + GRACE_MS);
     assert_eq!(world.granted, ["marketplace:4:2026-11-08"]);
 
     let mut affected_objects = World::linked();
@@ -411,23 +444,23 @@ fn a_free_trial_gives_pro_and_no_credits_until_it_is_paid() {
     cancelled.tell(&bought, BOUGHT);
     cancelled.tell(&said(Action::Cancelled, "Pro", BOUGHT + DAY_MS), BOUGHT + DAY_MS);
     cancelled.until(BOUGHT + 60 * DAY_MS);
-    assert_eq!((cancelled.customer.plan, cancelled.granted.len()), (Plan::PayAsYouGo, 0));
+    assert_eq!((cancelled.plan(), cancelled.granted.len()), ("pay_as_you_go", 0));
 }
 
 #[test]
 fn a_plan_that_pays_one_by_one_ends_the_trial() {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Pay_as_you_go", BOUGHT), BOUGHT);
-    assert_eq!((world.customer.plan, world.granted.len()), (Plan::PayAsYouGo, 0));
+    assert_eq!((world.plan(), world.granted.len()), ("pay_as_you_go", 0));
 }
 
 #[test]
 fn pro_of_the_marketplace_is_not_taken_from_whom_it_never_gave_it_to() {
     let mut world = World::linked();
-    world.customer.plan = Plan::Pro;
+    world.customer.plan = plan("pro");
     world.tell(&said(Action::Purchased, "Trial", BOUGHT), BOUGHT);
     world.tell(&said(Action::Cancelled, "Trial", BOUGHT + 1), BOUGHT + 1);
-    assert_eq!(world.customer.plan, Plan::Pro);
+    assert_eq!(world.plan(), "pro");
 }
 
 #[test]
@@ -435,14 +468,14 @@ fn a_change_of_a_later_day_counts_at_once_if_it_gives_more_and_on_its_day_if_it_
     let mut more = World::linked();
     more.tell(&said(Action::Purchased, "Trial", BOUGHT), BOUGHT);
     more.tell(&said(Action::Changed, "Pro", BILLED), BOUGHT + DAY_MS);
-    assert_eq!(more.customer.plan, Plan::Pro);
+    assert_eq!(more.plan(), "pro");
 
     let mut less = World::linked();
     less.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
     less.tell(&said(Action::Changed, "Trial", BILLED), BOUGHT + DAY_MS);
-    assert_eq!(less.customer.plan, Plan::Pro);
+    assert_eq!(less.plan(), "pro");
     less.until(BILLED);
-    assert_eq!(less.customer.plan, Plan::PayAsYouGo);
+    assert_eq!(less.plan(), "pay_as_you_go");
 }
 
 #[test]
@@ -450,17 +483,19 @@ fn where_pro_brings_no_credits_the_plan_moves_all_the_same() {
     let mut world = World::linked();
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT - 1);
     let account = world.account().clone();
-    let terms = Terms { credits: Credits(0), ..TERMS };
-    let verdict = settle(Some(&account), account.clone(), Some(&world.customer), terms, BOUGHT);
+    Arc::make_mut(&mut world.catalogue).prices.clear();
+    let verdict = settle(Some(&account), account.clone(), Some(&world.customer), world.terms(), BOUGHT);
     assert!(verdict.ledger.is_none());
-    assert!(verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan: Plan::Pro, .. })));
+    assert!(
+        verdict.effects.iter().any(|effect| matches!(effect, Effect::PlanSet { plan, .. } if plan.as_str() == "pro"))
+    );
 }
 
 #[test]
 fn a_purchase_gives_pro_only_to_whom_it_is_linked() {
     let mut world = World::new();
     world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
-    assert!(world.account().is_pro() && !world.account().gives_pro());
+    assert!(world.is_paid() && world.account().gives_plan(&world.catalogue).is_none());
     world.link(BOUGHT + 1);
-    assert!(world.account().gives_pro());
+    assert_eq!(world.account().gives_plan(&world.catalogue), Some(&plan("pro")));
 }

@@ -1,6 +1,6 @@
 //! Invoices and their lines.
 
-use super::price::{IsPro, Price, ProPrice, says_pro};
+use super::price::Price;
 use super::{
     Metadata, add_metadata, clean, id, metadata_of, money, push_new, rows, short_text, stripe_customer_id, time_ms,
 };
@@ -22,10 +22,12 @@ pub struct InvoiceFields {
     pub subscription_id: Option<String>,
     /// Its own metadata, its subscription's, its lines'; the first that names a key wins.
     pub metadata: Metadata,
-    /// Whether metadata of its own or of its subscription says `plan=pro`, wherever it stands.
-    pub is_tagged_pro: bool,
+    /// Metadata of its subscription alone.
+    pub subscription_metadata: Metadata,
     /// Why it was made: `subscription_create`, `subscription_cycle`, `manual` …
     pub billing_reason: Option<String>,
+    /// Its total after discounts and taxes, however it is paid: by card, from the customer's balance, out of band.
+    pub total: Option<MoneyMinor>,
     /// Money that was paid.
     pub amount_paid: Option<MoneyMinor>,
     /// ISO currency, in lower case as Stripe gives it.
@@ -62,8 +64,14 @@ pub struct Line {
     pub metadata: Metadata,
     /// Its subscription.
     pub subscription_id: Option<String>,
-    /// Its amount, negative for a credit.
+    /// Its amount before discounts, negative for a credit.
     pub amount: Option<MoneyMinor>,
+    /// What discounts take off the amount.
+    pub discount: MoneyMinor,
+    /// How many of the price it bills.
+    pub quantity: Option<i64>,
+    /// ISO currency, in lower case.
+    pub currency: Option<String>,
     /// Whether it settles a change within a period.
     pub is_proration: bool,
     /// Whether it is an item on its own rather than a period of a subscription.
@@ -79,11 +87,10 @@ impl InvoiceFields {
     pub fn read(object: &Value) -> Self {
         let details = [&object["parent"]["subscription_details"], &object["subscription_details"]];
         let lines: Vec<Line> = rows(&object["lines"]).iter().map(Line::read).collect();
-        let mut metadata = Metadata::new();
-        let mut is_tagged_pro = false;
-        for place in [object, details[0], details[1], &object["subscription"]] {
-            is_tagged_pro |= says_pro(&metadata_of(place));
+        let (mut metadata, mut subscription_metadata) = (metadata_of(object), Metadata::new());
+        for place in [details[0], details[1], &object["subscription"]] {
             add_metadata(&mut metadata, &place["metadata"]);
+            add_metadata(&mut subscription_metadata, &place["metadata"]);
         }
         for (key, value) in lines.iter().flat_map(|line| &line.metadata) {
             metadata.entry(key.clone()).or_insert_with(|| value.clone());
@@ -97,8 +104,10 @@ impl InvoiceFields {
                 .or_else(|| details.iter().find_map(|place| id(&place["subscription"])))
                 .or_else(|| lines.iter().find_map(|line| line.subscription_id.clone())),
             metadata,
-            is_tagged_pro,
+            subscription_metadata,
             billing_reason: short_text(&object["billing_reason"]),
+            // Hand-made objects may lack the total.
+            total: ["total", "amount_due", "amount_paid"].iter().find_map(|name| money(&object[*name])),
             amount_paid: money(&object["amount_paid"]),
             currency: short_text(&object["currency"]),
             is_paid: status.map(|status| status == "paid").or_else(|| object["paid"].as_bool()),
@@ -114,30 +123,9 @@ impl InvoiceFields {
         }
     }
 
-    /// Whether it bills a period of Pro. Prorations, items on their own and lines that cost nothing
-    /// (a trial) bill no period, whatever the subscription is.
-    pub fn is_pro(&self, pro: &ProPrice) -> IsPro {
-        let periods: Vec<&Line> = self.lines.iter().filter(|line| line.bills_period()).collect();
-        if periods.iter().any(|line| line.is_pro(pro) == IsPro::Yes) {
-            return IsPro::Yes;
-        }
-        let all_lines_known = !self.lines.is_empty() && !self.has_more_lines;
-        if all_lines_known && periods.is_empty() {
-            IsPro::No
-        } else if self.is_tagged_pro {
-            IsPro::Yes
-        } else if all_lines_known && periods.iter().all(|line| line.is_pro(pro) == IsPro::No) {
-            IsPro::No
-        } else {
-            IsPro::Unknown
-        }
-    }
-
-    /// End of the period that it bills: Pro's line's, else the latest of its lines'.
-    pub fn billed_until_ms(&self, pro: &ProPrice) -> Option<TimeMs> {
-        let of_pro = self.lines.iter().filter(|line| line.bills_period() && line.is_pro(pro) == IsPro::Yes);
-        let latest = self.lines.iter().filter_map(|line| line.period_end_ms).max();
-        of_pro.filter_map(|line| line.period_end_ms).max().or(latest)
+    /// Whether all its lines are there.
+    pub fn has_all_lines(&self) -> bool {
+        !self.lines.is_empty() && !self.has_more_lines
     }
 
     /// The prices that its lines name, for a person to read.
@@ -174,6 +162,12 @@ impl Line {
                 .or_else(|| id(&item["subscription"]))
                 .or_else(|| id(&invoice_item["subscription"])),
             amount: money(&line["amount"]),
+            discount: rows(&line["discount_amounts"])
+                .iter()
+                .filter_map(|row| money(&row["amount"]))
+                .fold(MoneyMinor::ZERO, |sum, amount| MoneyMinor(sum.0.saturating_add(amount.0))),
+            quantity: line["quantity"].as_i64(),
+            currency: short_text(&line["currency"]),
             is_proration: [line, item, invoice_item].iter().any(|place| place["proration"] == true),
             is_invoice_item: line["type"] == "invoiceitem" || line["parent"]["type"] == "invoice_item_details",
             period_start_ms: time_ms(&line["period"]["start"]),
@@ -181,13 +175,20 @@ impl Line {
         }
     }
 
-    /// Whether it bills a period of a subscription with money.
-    fn bills_period(&self) -> bool {
-        !self.is_proration && !self.is_invoice_item && self.amount.is_none_or(|amount| amount > MoneyMinor::ZERO)
+    /// Whether it bills a period of a subscription, and not a change within one or an item on its own.
+    pub fn bills_period(&self) -> bool {
+        !self.is_proration && !self.is_invoice_item
     }
 
-    fn is_pro(&self, pro: &ProPrice) -> IsPro {
-        if says_pro(&self.metadata) { IsPro::Yes } else { self.price.is_pro(pro) }
+    /// Its amount after discounts.
+    pub fn net_amount(&self) -> Option<MoneyMinor> {
+        self.amount.map(|amount| MoneyMinor(amount.0.saturating_sub(self.discount.0)))
+    }
+
+    /// What one of its price costs, if the amount divides evenly.
+    pub fn unit_amount(&self) -> Option<MoneyMinor> {
+        let (amount, quantity) = (self.amount?, self.quantity.unwrap_or(1));
+        (quantity > 0 && amount.0 % quantity == 0).then(|| MoneyMinor(amount.0 / quantity))
     }
 }
 

@@ -126,6 +126,8 @@ pub struct DisputeFields {
     pub charge_id: Option<String>,
     /// What is disputed.
     pub amount: MoneyMinor,
+    /// ISO currency, in lower case. It may be another than the charge's.
+    pub currency: Option<String>,
     /// Stripe's status: `needs_response`, `under_review`, `won`, `lost`, `warning_…`, `prevented`.
     pub status: Option<String>,
     /// What it moved on our balance at Stripe, in all: negative while the money is gone.
@@ -142,6 +144,7 @@ impl DisputeFields {
             id: id(&object["id"]),
             charge_id: id(&object["charge"]),
             amount: money(&object["amount"]).unwrap_or_default(),
+            currency: short_text(&object["currency"]),
             status: short_text(&object["status"]),
             moved,
         }
@@ -159,6 +162,16 @@ impl DisputeFields {
             },
             _ => MoneyMinor::ZERO,
         }
+    }
+}
+
+impl DisputeFields {
+    /// What is gone of a charge of this amount and currency. A dispute in another currency is about the whole charge,
+    /// as nearly all are: Stripe does not tell which part it is.
+    pub fn amount_gone_of(&self, charged: MoneyMinor, currency: Option<&str>) -> MoneyMinor {
+        let gone = self.amount_gone();
+        let is_foreign = self.currency.is_some() && currency.is_some() && self.currency.as_deref() != currency;
+        if is_foreign && gone > MoneyMinor::ZERO { charged } else { gone }
     }
 }
 
@@ -237,6 +250,15 @@ mod tests {
         for status in ["warning_needs_response", "warning_closed", "prevented"] {
             assert_eq!(gone(status, json!([{"amount": -2900}])), 0, "{status}");
         }
+    }
+
+    #[test]
+    fn a_dispute_in_another_currency_takes_the_whole_charge_and_none_while_no_money_is_gone() {
+        let gone = |currency: &str, status: &str| {
+            let dispute = json!({"amount": 90_000, "currency": currency, "status": status});
+            DisputeFields::read(&dispute).amount_gone_of(MoneyMinor(59_900), Some("usd")).0
+        };
+        assert_eq!((gone("jpy", "lost"), gone("jpy", "won"), gone("usd", "lost")), (59_900, 0, 90_000));
     }
 
     #[test]

@@ -1,47 +1,15 @@
-//! Prices, and which of them is Pro's.
+//! Prices: what an object says of the price of a line or an item.
 
-use super::{Metadata, add_metadata, id, push_new, short_text};
-use crate::config::StripeConfig;
+use super::{Metadata, add_metadata, id, money, push_new, short_text};
+use crate::amount::MoneyMinor;
 use serde_json::Value;
 
-/// Metadata that makes its price, line or subscription Pro's.
-const PLAN_KEY: &str = "plan";
-const PLAN_PRO: &str = "pro";
-
-/// How Pro's price is recognised: by any of its id, its lookup key, or metadata `plan=pro`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProPrice {
-    /// Its id at Stripe. Worth configuring: since 2025-03-31.basil an invoice's lines name their
-    /// price by id only, without lookup key or metadata.
-    pub price_id: Option<String>,
-    /// Its lookup key.
-    pub lookup_key: String,
-}
-
-impl Default for ProPrice {
-    fn default() -> Self {
-        Self { price_id: None, lookup_key: "pro_monthly".to_owned() }
-    }
-}
-
-impl From<&StripeConfig> for ProPrice {
-    fn from(config: &StripeConfig) -> Self {
-        // A variable that is set to nothing, as compose files do, is not set.
-        let price_id = config.pro_price_id.clone().filter(|id| !id.trim().is_empty());
-        Self { price_id, lookup_key: config.pro_lookup_key.clone() }
-    }
-}
-
-/// Whether something is priced as Pro.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IsPro {
-    /// It is.
-    Yes,
-    /// It is not, and enough was there to tell.
-    No,
-    /// What was there does not tell.
-    Unknown,
-}
+/// The metadata key under which a price, or a subscription that we made, names the catalogue's price.
+pub const PRICE_METADATA_KEY: &str = "bursar_price";
+/// The metadata key under which it names the catalogue's plan.
+pub const PLAN_METADATA_KEY: &str = "bursar_plan";
+/// The key that the releases before the catalogue told companies to use.
+const OLD_PLAN_METADATA_KEY: &str = "plan";
 
 /// The fields of the price of an invoice line or a subscription item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,6 +22,14 @@ pub struct Price {
     pub product_id: Option<String>,
     /// Its metadata.
     pub metadata: Metadata,
+    /// What one costs for an interval; `None` also where Stripe has tiers or parts of a minor unit.
+    pub amount: Option<MoneyMinor>,
+    /// ISO currency, in lower case.
+    pub currency: Option<String>,
+    /// How long a period is, such as `month` or `2 weeks`.
+    pub every: Option<String>,
+    /// Whether it bills what was used instead of a fixed quantity.
+    pub is_metered: bool,
     /// Whether the whole price is there, not only its id: then a lookup key or metadata that is not
     /// there does not exist.
     pub is_whole: bool,
@@ -66,96 +42,88 @@ impl Price {
         let details = &holder["pricing"]["price_details"];
         let mut price = Self::default();
         for place in [&holder["price"], &details["price"], &holder["plan"]] {
-            push_new(&mut price.ids, id(place));
-            price.lookup_key = price.lookup_key.or_else(|| short_text(&place["lookup_key"]));
-            price.product_id = price.product_id.or_else(|| id(&place["product"]));
-            add_metadata(&mut price.metadata, &place["metadata"]);
-            // A plan never has a lookup key, even where its price has one.
-            price.is_whole |= place["object"] == "price" || place.get("lookup_key").is_some();
+            price.add(place);
         }
         price.product_id = price.product_id.or_else(|| id(&details["product"]));
         price
     }
 
-    /// Whether it is Pro's, judged by the price alone.
-    pub fn is_pro(&self, pro: &ProPrice) -> IsPro {
-        let by_id = pro.price_id.as_ref().is_some_and(|wanted| self.ids.contains(wanted));
-        let by_key = self.lookup_key.as_ref() == Some(&pro.lookup_key);
-        if by_id || by_key || says_pro(&self.metadata) {
-            IsPro::Yes
-        } else if self.is_whole {
-            IsPro::No
-        } else {
-            IsPro::Unknown
-        }
+    /// Reads a price object by itself.
+    pub fn read_object(object: &Value) -> Self {
+        let mut price = Self::default();
+        price.add(object);
+        price
+    }
+
+    fn add(&mut self, place: &Value) {
+        push_new(&mut self.ids, id(place));
+        let recurring = &place["recurring"];
+        // Before prices, a plan had the interval itself.
+        let interval = short_text(&recurring["interval"]).or_else(|| short_text(&place["interval"]));
+        let count = recurring["interval_count"].as_i64().or_else(|| place["interval_count"].as_i64()).unwrap_or(1);
+        let every = interval.map(|unit| if count == 1 { unit } else { format!("{count} {unit}s") });
+        let usage = [&recurring["usage_type"], &place["usage_type"]];
+        self.is_metered |= usage.into_iter().any(|usage| usage == "metered");
+        self.every = self.every.take().or(every);
+        self.amount = self.amount.or_else(|| money(&place["unit_amount"])).or_else(|| money(&place["amount"]));
+        self.currency = self.currency.take().or_else(|| short_text(&place["currency"]));
+        self.lookup_key = self.lookup_key.take().or_else(|| short_text(&place["lookup_key"]));
+        self.product_id = self.product_id.take().or_else(|| id(&place["product"]));
+        add_metadata(&mut self.metadata, &place["metadata"]);
+        // A plan never has a lookup key, even where its price has one.
+        self.is_whole |= place["object"] == "price" || place.get("lookup_key").is_some();
     }
 }
 
-/// Whether metadata says `plan=pro`.
-pub(super) fn says_pro(metadata: &Metadata) -> bool {
-    metadata.get(PLAN_KEY).is_some_and(|plan| plan == PLAN_PRO)
+/// The key of the catalogue's price that metadata names.
+pub fn tagged_price(metadata: &Metadata) -> Option<&str> {
+    metadata.get(PRICE_METADATA_KEY).map(String::as_str)
+}
+
+/// Whether metadata carries our own tag, which no other business uses.
+pub fn has_our_tag(metadata: &Metadata) -> bool {
+    metadata.contains_key(PRICE_METADATA_KEY) || metadata.contains_key(PLAN_METADATA_KEY)
+}
+
+/// The key of the catalogue's plan that metadata names.
+pub fn tagged_plan(metadata: &Metadata) -> Option<&str> {
+    metadata.get(PLAN_METADATA_KEY).or_else(|| metadata.get(OLD_PLAN_METADATA_KEY)).map(String::as_str)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_price_id_that_is_set_to_nothing_is_none() {
-        let config = StripeConfig { pro_price_id: Some(String::new()), ..StripeConfig::default() };
-        assert_eq!(ProPrice::from(&config).price_id, None);
-    }
     use serde_json::json;
 
-    fn configured() -> ProPrice {
-        ProPrice { price_id: Some("price_pro".to_owned()), ..ProPrice::default() }
-    }
-
     #[test]
-    fn pro_is_recognised_in_every_place_that_a_price_was_ever_kept() {
-        let whole = json!({"id": "price_9", "object": "price", "lookup_key": "pro_monthly", "product": "prod_1"});
-        let tagged = json!({"id": "price_9", "object": "price", "lookup_key": null, "metadata": {"plan": "pro"}});
-        let holders = [
-            json!({"price": "price_pro"}),
-            json!({"plan": {"id": "price_pro", "object": "plan"}}),
-            json!({"price": whole}),
-            json!({"price": tagged}),
-            json!({"plan": {"id": "price_9", "object": "plan", "metadata": {"plan": "pro"}}}),
-            json!({"pricing": {"price_details": {"price": "price_pro", "product": "prod_1"}}}),
-            json!({"pricing": {"price_details": {"price": whole}}}),
-            json!({"pricing": {"price_details": {"price": tagged}}}),
-        ];
-        for holder in holders {
-            assert_eq!(Price::read(&holder).is_pro(&configured()), IsPro::Yes, "{holder}");
+    fn a_price_is_read_in_every_place_that_it_was_ever_kept() {
+        let whole = json!({"id": "price_9", "object": "price", "lookup_key": "pro_monthly", "product": "prod_1",
+            "unit_amount": 59_900, "currency": "usd", "recurring": {"interval": "month", "interval_count": 1},
+            "metadata": {"bursar_price": "pro_monthly"}});
+        for holder in [json!({"price": whole}), json!({"pricing": {"price_details": {"price": whole}}})] {
+            let price = Price::read(&holder);
+            assert_eq!(
+                (price.ids.as_slice(), price.amount),
+                (["price_9".to_owned()].as_slice(), Some(MoneyMinor(59_900)))
+            );
+            assert_eq!((price.every.as_deref(), price.currency.as_deref()), (Some("month"), Some("usd")), "{holder}");
+            assert_eq!((price.lookup_key.as_deref(), price.is_whole), (Some("pro_monthly"), true), "{holder}");
+            assert_eq!(tagged_price(&price.metadata), Some("pro_monthly"), "{holder}");
         }
+        let old = json!({"plan": {"id": "gold", "object": "plan", "amount": 900, "currency": "usd", "interval": "week",
+            "interval_count": 2, "product": "prod_1"}});
+        let price = Price::read(&old);
+        assert_eq!((price.amount, price.every.as_deref()), (Some(MoneyMinor(900)), Some("2 weeks")));
+        let bare = Price::read(&json!({"pricing": {"price_details": {"price": "price_9", "product": "prod_1"}}}));
+        assert_eq!((bare.product_id.as_deref(), bare.is_whole), (Some("prod_1"), false));
+        assert!(!Price::read(&json!({"plan": {"id": "price_9", "object": "plan"}})).is_whole);
     }
 
     #[test]
-    fn a_price_named_by_id_only_is_unknown_and_a_whole_one_is_known_not_to_be_pro() {
-        let bare = json!({"pricing": {"price_details": {"price": "price_9"}}});
-        let plan = json!({"plan": {"id": "price_9", "object": "plan"}});
-        let whole = json!({"price": {"id": "price_9", "object": "price", "lookup_key": null}});
-        assert_eq!(Price::read(&bare).is_pro(&configured()), IsPro::Unknown);
-        assert_eq!(Price::read(&plan).is_pro(&configured()), IsPro::Unknown);
-        assert_eq!(Price::read(&json!({})).is_pro(&configured()), IsPro::Unknown);
-        assert_eq!(Price::read(&whole).is_pro(&configured()), IsPro::No);
-    }
-
-    #[test]
-    fn an_empty_lookup_key_in_the_configuration_matches_nothing() {
-        let none = ProPrice { price_id: None, lookup_key: String::new() };
-        let price = json!({"price": {"id": "price_9", "object": "price", "lookup_key": ""}});
-        assert_eq!(Price::read(&price).is_pro(&none), IsPro::No);
-    }
-
-    #[test]
-    fn the_product_is_read_as_text_or_expanded() {
-        for holder in [
-            json!({"price": {"id": "price_1", "product": "prod_1"}}),
-            json!({"plan": {"id": "price_1", "product": {"id": "prod_1"}}}),
-            json!({"pricing": {"price_details": {"price": "price_1", "product": "prod_1"}}}),
-        ] {
-            assert_eq!(Price::read(&holder).product_id.as_deref(), Some("prod_1"), "{holder}");
-        }
+    fn a_tag_names_a_price_or_a_plan_by_our_key_or_by_the_old_one() {
+        let metadata = |key: &str| Metadata::from([(key.to_owned(), "pro".to_owned())]);
+        assert_eq!(tagged_plan(&metadata("bursar_plan")), Some("pro"));
+        assert_eq!(tagged_plan(&metadata("plan")), Some("pro"));
+        assert_eq!(tagged_price(&metadata("plan")), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Subscriptions and their items.
 
-use super::price::{IsPro, Price, ProPrice, says_pro};
+use super::price::Price;
 use super::{Metadata, id, metadata_of, rows, short_text, stripe_customer_id, time_ms};
 use crate::clock::TimeMs;
 use serde_json::Value;
@@ -42,6 +42,8 @@ pub struct Item {
     pub price: Price,
     /// Its own metadata.
     pub metadata: Metadata,
+    /// How many of the price are subscribed to.
+    pub quantity: Option<i64>,
     /// When its period ends (since 2025-03-31.basil).
     pub current_period_end_ms: Option<TimeMs>,
 }
@@ -53,7 +55,7 @@ impl SubscriptionFields {
         // Old versions repeat the price of a subscription's only item at its top.
         let own = Price::read(object);
         if items.is_empty() && own != Price::default() {
-            items.push(Item { price: own, ..Item::default() });
+            items.push(Item { price: own, quantity: object["quantity"].as_i64(), ..Item::default() });
         }
         Self {
             id: id(&object["id"]),
@@ -71,30 +73,21 @@ impl SubscriptionFields {
         }
     }
 
-    /// Whether it is a subscription to Pro.
-    pub fn is_pro(&self, pro: &ProPrice) -> IsPro {
-        if says_pro(&self.metadata) || self.items.iter().any(|item| item.is_pro(pro) == IsPro::Yes) {
-            return IsPro::Yes;
-        }
-        let all_items_known = !self.items.is_empty() && !self.has_more_items;
-        if all_items_known && self.items.iter().all(|item| item.is_pro(pro) == IsPro::No) {
-            IsPro::No
-        } else {
-            IsPro::Unknown
-        }
+    /// Whether all its items are there.
+    pub fn has_all_items(&self) -> bool {
+        !self.items.is_empty() && !self.has_more_items
     }
 
-    /// When the period ends: as the subscription says, else its Pro item, else the latest of its items.
-    pub fn period_end_ms(&self, pro: &ProPrice) -> Option<TimeMs> {
-        let of_pro = self.items.iter().filter(|item| item.is_pro(pro) == IsPro::Yes);
+    /// When the period ends: as the subscription says, else as the item `ours` says, else the latest of its items.
+    pub fn period_end_ms(&self, ours: Option<&Item>) -> Option<TimeMs> {
         self.current_period_end_ms
-            .or_else(|| of_pro.filter_map(|item| item.current_period_end_ms).max())
+            .or_else(|| ours.and_then(|item| item.current_period_end_ms))
             .or_else(|| self.items.iter().filter_map(|item| item.current_period_end_ms).max())
     }
 
     /// Whether it is scheduled to end by the end of the period: `cancel_at_period_end`, or `cancel_at` within it.
-    pub fn ends_with_period(&self, pro: &ProPrice) -> bool {
-        let scheduled = self.cancel_at_ms.is_some_and(|at| self.period_end_ms(pro).is_none_or(|end| at <= end));
+    pub fn ends_with_period(&self, ours: Option<&Item>) -> bool {
+        let scheduled = self.cancel_at_ms.is_some_and(|at| self.period_end_ms(ours).is_none_or(|end| at <= end));
         self.cancel_at_period_end || scheduled
     }
 }
@@ -104,11 +97,8 @@ impl Item {
         Self {
             price: Price::read(item),
             metadata: metadata_of(item),
+            quantity: item["quantity"].as_i64(),
             current_period_end_ms: time_ms(&item["current_period_end"]),
         }
-    }
-
-    fn is_pro(&self, pro: &ProPrice) -> IsPro {
-        if says_pro(&self.metadata) { IsPro::Yes } else { self.price.is_pro(pro) }
     }
 }

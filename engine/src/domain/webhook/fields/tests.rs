@@ -1,6 +1,21 @@
 use super::*;
+use crate::domain::sale::Sold;
+use crate::domain::sale::line::{Sales, sales};
 use crate::domain::webhook::fixtures::*;
 use serde_json::json;
+
+/// Whether it sells Pro by a book.
+fn is_pro(sold: &Sold) -> bool {
+    matches!(sold, Sold::Ours(price) if price.key.as_str() == "pro_monthly")
+}
+
+/// The number of periods of ours that an invoice with these lines sells, by the book [`by_id`].
+fn sold(lines: Value) -> Option<usize> {
+    match sales(&InvoiceFields::read(&json!({"metadata": {"plan": "pro"}, "lines": lines})), &by_id()) {
+        Sales::Known(sold) => Some(sold.len()),
+        Sales::Incomplete(_) | Sales::Undecided(_) => None,
+    }
+}
 
 #[test]
 fn a_customer_is_found_as_itself_as_text_expanded_or_inside() {
@@ -44,15 +59,20 @@ fn every_version_of_one_invoice_reads_the_same() {
         assert_eq!(invoice.stripe_customer_id.as_deref(), Some(CUS), "{version:?}");
         assert_eq!(invoice.subscription_id.as_deref(), Some(SUB), "{version:?}");
         assert_eq!(invoice.billing_reason.as_deref(), Some("subscription_cycle"), "{version:?}");
-        assert_eq!((invoice.amount_paid, invoice.is_paid), (Some(MoneyMinor(59_900)), Some(true)), "{version:?}");
+        assert_eq!((invoice.total, invoice.is_paid), (Some(MoneyMinor(59_900)), Some(true)), "{version:?}");
+        assert_eq!(invoice.amount_paid, Some(MoneyMinor(59_900)), "{version:?}");
         assert_eq!(invoice.currency.as_deref(), Some("usd"), "{version:?}");
         assert_eq!(invoice.metadata.get("plan").map(String::as_str), Some("pro"), "{version:?}");
         assert_eq!(invoice.payment_intent_ids, ["pi_1"], "{version:?}");
         assert_eq!(invoice.charge_ids, ["ch_1"], "{version:?}");
         assert_eq!(invoice.price_ids(), [PRICE], "{version:?}");
-        assert_eq!(invoice.lines[0].price.product_id.as_deref(), Some("prod_1"), "{version:?}");
-        assert_eq!(invoice.billed_until_ms(&by_id()), Some(PERIOD_END_S * 1_000), "{version:?}");
-        assert_eq!(invoice.is_pro(&ProPrice::default()), IsPro::Yes, "{version:?}");
+        let line = &invoice.lines[0];
+        assert_eq!(line.price.product_id.as_deref(), Some("prod_1"), "{version:?}");
+        assert_eq!(line.period_start_ms, Some(PERIOD_START_S * 1_000), "{version:?}");
+        assert_eq!(line.period_end_ms, Some(PERIOD_END_S * 1_000), "{version:?}");
+        assert_eq!((line.quantity, line.currency.as_deref()), (Some(1), Some("usd")), "{version:?}");
+        assert!(line.bills_period() && invoice.has_all_lines(), "{version:?}");
+        assert!(is_pro(&by_key().line(line, &invoice.subscription_metadata)), "{version:?}");
     }
 }
 
@@ -65,9 +85,11 @@ fn every_version_of_one_subscription_reads_the_same() {
         assert_eq!(said.stripe_customer_id.as_deref(), Some(CUS), "{version:?}");
         assert_eq!(said.status.as_deref(), Some("active"), "{version:?}");
         assert_eq!(said.latest_invoice_id.as_deref(), Some("in_1"), "{version:?}");
-        assert_eq!(said.period_end_ms(&ProPrice::default()), Some(PERIOD_END_S * 1_000), "{version:?}");
-        assert!(said.ends_with_period(&ProPrice::default()), "{version:?}");
-        assert_eq!(said.is_pro(&ProPrice::default()), IsPro::Yes, "{version:?}");
+        let item = &said.items[0];
+        assert_eq!((item.quantity, item.price.every.as_deref()), (Some(1), Some("month")), "{version:?}");
+        assert_eq!(said.period_end_ms(Some(item)), Some(PERIOD_END_S * 1_000), "{version:?}");
+        assert!(said.ends_with_period(Some(item)) && said.has_all_items(), "{version:?}");
+        assert!(is_pro(&by_key().item(item, &said.metadata)), "{version:?}");
     }
 }
 
@@ -113,6 +135,16 @@ fn an_invoice_is_paid_by_its_status_and_only_without_one_by_the_old_flag() {
 }
 
 #[test]
+fn an_invoices_total_counts_and_only_without_one_what_is_due_or_paid() {
+    let total = |object: Value| InvoiceFields::read(&object).total.map(|total| total.0);
+    assert_eq!(total(json!({"total": 59_900, "amount_due": 0, "amount_paid": 0})), Some(59_900), "paid by balance");
+    assert_eq!(total(json!({"total": 0, "amount_due": 5, "amount_paid": 5})), Some(0));
+    assert_eq!(total(json!({"amount_due": 7, "amount_paid": 5})), Some(7));
+    assert_eq!(total(json!({"amount_paid": 5})), Some(5));
+    assert_eq!(total(json!({"total": "5"})), None);
+}
+
+#[test]
 fn a_proration_is_recognised_in_every_place() {
     for flagged in [
         json!({"proration": true}),
@@ -122,35 +154,49 @@ fn a_proration_is_recognised_in_every_place() {
         let mut line = flagged.clone();
         line["price"] = json!(PRICE);
         let invoice = InvoiceFields::read(&json!({"lines": {"data": [line]}}));
-        assert!(invoice.lines[0].is_proration, "{flagged}");
-        assert_eq!(invoice.is_pro(&by_id()), IsPro::No, "{flagged}");
+        assert!(invoice.lines[0].is_proration && !invoice.lines[0].bills_period(), "{flagged}");
+        assert_eq!(sold(json!({"data": [line]})), Some(0), "{flagged}");
     }
 }
 
 #[test]
-fn only_a_line_that_bills_a_period_with_money_makes_an_invoice_pros() {
+fn only_a_line_that_bills_a_period_with_money_sells_one() {
     let with = |extra: Value| {
         let mut line = json!({"price": PRICE, "amount": 59_900});
         for (key, value) in extra.as_object().expect("an object") {
             line[key.as_str()] = value.clone();
         }
-        InvoiceFields::read(&json!({"metadata": {"plan": "pro"}, "lines": {"data": [line]}})).is_pro(&by_id())
+        sold(json!({"data": [line]}))
     };
-    assert_eq!(with(json!({})), IsPro::Yes);
-    assert_eq!(with(json!({"amount": 0})), IsPro::No, "a trial");
-    assert_eq!(with(json!({"amount": -5})), IsPro::No, "a credit");
-    assert_eq!(with(json!({"type": "invoiceitem"})), IsPro::No, "an item on its own");
-    assert_eq!(with(json!({"parent": {"type": "invoice_item_details"}})), IsPro::No, "an item on its own");
+    assert_eq!(with(json!({})), Some(1));
+    assert_eq!(with(json!({"amount": 0})), Some(0), "a trial");
+    assert_eq!(with(json!({"amount": -5})), Some(0), "a credit");
+    assert_eq!(with(json!({"type": "invoiceitem"})), Some(0), "an item on its own");
+    assert_eq!(with(json!({"parent": {"type": "invoice_item_details"}})), Some(0), "an item on its own");
+    assert_eq!(with(json!({"discount_amounts": [{"amount": 59_900}]})), Some(0), "a discount of everything");
+    assert_eq!(with(json!({"discount_amounts": [{"amount": 900}, {"amount": 9_000}]})), Some(1));
+}
+
+#[test]
+fn what_one_of_a_lines_price_costs_is_its_amount_by_its_quantity() {
+    let unit = |line: Value| {
+        let invoice = InvoiceFields::read(&json!({"lines": {"data": [line]}}));
+        invoice.lines[0].unit_amount().map(|amount| amount.0)
+    };
+    assert_eq!(unit(json!({"amount": 59_700, "quantity": 3})), Some(19_900));
+    assert_eq!(unit(json!({"amount": 59_900})), Some(59_900));
+    for odd in [json!({"amount": 10, "quantity": 3}), json!({"amount": 10, "quantity": 0}), json!({"quantity": 1})] {
+        assert_eq!(unit(odd.clone()), None, "{odd}");
+    }
 }
 
 #[test]
 fn lines_that_the_event_does_not_carry_leave_it_unknown() {
     let other = json!({"price": {"id": "price_9", "object": "price", "lookup_key": null}});
-    let read = |lines: Value| InvoiceFields::read(&json!({"lines": lines})).is_pro(&by_id());
-    assert_eq!(read(json!({"data": [other], "has_more": false})), IsPro::No);
-    assert_eq!(read(json!({"data": [other], "has_more": true})), IsPro::Unknown);
-    assert_eq!(read(json!({"data": []})), IsPro::Unknown);
-    assert_eq!(read(json!(null)), IsPro::Unknown);
+    assert_eq!(sold(json!({"data": [other], "has_more": false})), Some(0));
+    assert_eq!(sold(json!({"data": [other], "has_more": true})), None);
+    assert_eq!(sold(json!({"data": []})), None);
+    assert_eq!(sold(json!(null)), None);
 }
 
 #[test]
@@ -180,19 +226,21 @@ fn a_failure_in_words_says_which_attempt_it_was_and_what_comes_next() {
 }
 
 #[test]
-fn the_period_of_a_subscription_with_items_of_several_intervals_is_that_of_pro() {
+fn the_period_of_a_subscription_with_items_of_several_intervals_is_that_of_our_item() {
     let object = json!({"items": {"data": [
         {"price": {"id": "price_yearly", "object": "price"}, "current_period_end": 900},
         {"price": {"id": PRICE, "object": "price"}, "current_period_end": 100},
     ]}});
-    assert_eq!(SubscriptionFields::read(&object).period_end_ms(&by_id()), Some(100_000));
+    let said = SubscriptionFields::read(&object);
+    assert_eq!(said.period_end_ms(said.items.last()), Some(100_000));
+    assert_eq!(said.period_end_ms(None), Some(900_000));
 }
 
 #[test]
 fn an_end_scheduled_beyond_the_period_is_not_one_with_the_period() {
     let with = |cancel_at: i64| {
         let object = json!({"cancel_at_period_end": false, "cancel_at": cancel_at, "current_period_end": 100});
-        SubscriptionFields::read(&object).ends_with_period(&by_id())
+        SubscriptionFields::read(&object).ends_with_period(None)
     };
     assert!(with(100));
     assert!(!with(101));
@@ -200,14 +248,20 @@ fn an_end_scheduled_beyond_the_period_is_not_one_with_the_period() {
 
 #[test]
 fn a_subscription_that_only_has_the_old_plan_at_its_top_is_read() {
-    let object = json!({"plan": {"id": PRICE, "object": "plan"}, "current_period_end": 100});
-    assert_eq!(SubscriptionFields::read(&object).is_pro(&by_id()), IsPro::Yes);
+    let object = json!({"plan": {"id": PRICE, "object": "plan"}, "quantity": 3, "current_period_end": 100});
+    let said = SubscriptionFields::read(&object);
+    assert!(is_pro(&by_id().item(&said.items[0], &said.metadata)) && said.has_all_items());
+    assert_eq!(said.items[0].quantity, Some(3));
 }
 
 #[test]
-fn an_item_may_say_by_itself_that_it_is_pro() {
-    let object = json!({"items": {"data": [
-        {"price": {"id": "price_other", "lookup_key": "other", "object": "price"}, "metadata": {"plan": "pro"}},
-    ]}});
-    assert_eq!(SubscriptionFields::read(&object).is_pro(&by_id()), IsPro::Yes);
+fn an_item_may_say_by_itself_that_it_is_pro_at_pros_amount() {
+    let sold = |unit_amount: i64| {
+        let price = json!({"id": "price_9", "object": "price", "lookup_key": "other", "unit_amount": unit_amount});
+        let said =
+            SubscriptionFields::read(&json!({"items": {"data": [{"price": price, "metadata": {"plan": "pro"}}]}}));
+        by_key().item(&said.items[0], &said.metadata)
+    };
+    assert!(is_pro(&sold(59_900)));
+    assert_eq!(sold(500), Sold::NotOurs);
 }

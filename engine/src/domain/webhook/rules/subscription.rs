@@ -3,15 +3,16 @@
 //! Statuses and their order: Stripe, "Subscription statuses". A subscription begins as `incomplete`
 //! or further on, never returns to it, and never leaves `canceled` or `incomplete_expired`.
 
-use super::{Facts, Owner, RuleResult, incomplete};
+use super::{Facts, RuleResult, incomplete, price_unknown};
+use crate::domain::catalogue::Price;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
+use crate::domain::sale::Sold;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::fields::{IsPro, SubscriptionFields};
-use crate::plan::Plan;
+use crate::domain::webhook::fields::{Item, SubscriptionFields};
 
 /// `customer.subscription.created`. It is the first that Stripe has to tell, so whatever is known
-/// already is later: a late `created (incomplete)` must not take Pro away.
+/// already is later: a late `created (incomplete)` must not take a plan away.
 pub(super) fn created(facts: &Facts<'_>) -> RuleResult {
     if facts.stored().is_some() {
         return Err(Outcome::Done);
@@ -57,29 +58,36 @@ fn changed(facts: &Facts<'_>, is_deleted: bool) -> RuleResult {
     if status == "incomplete" && stored.is_some_and(|stored| stored.status != "incomplete") {
         return Err(Outcome::Done);
     }
-    if facts.customer.is_none() && said.is_pro(facts.pro) == IsPro::No {
-        // Other business of the same Stripe account.
-        return Err(Outcome::Done);
-    }
-    let owner = facts.owner(said.stripe_customer_id.as_ref())?;
+    let is_known = stored.is_some();
     let has_ended = is_deleted || Subscription::status_is_final(&status);
-    let is_pro = match (said.is_pro(facts.pro), stored) {
-        (IsPro::Yes, _) => true,
-        (IsPro::No, _) => false,
-        (IsPro::Unknown, Some(stored)) => stored.is_pro,
-        // An end must be kept, or a late event would revive it. As an ended subscription gives
-        // nothing, taking it for Pro's only matters to a Pro customer that no other one explains.
-        (IsPro::Unknown, None) if has_ended => true,
-        (IsPro::Unknown, None) => return Err(missing("price")),
+    // What is stored counts for what cannot be decided.
+    let (ours, kept) = match sold(facts, &said) {
+        Subscribed::Ours(item, price) => (Some((item, price)), None),
+        // Other business of the same Stripe account.
+        Subscribed::NotOurs if !is_known => return Err(Outcome::Done),
+        // A person will see it in the next reconciliation; meanwhile nothing is taken away.
+        Subscribed::NotOurs if facts.sold_before().is_some() => (None, stored),
+        Subscribed::NotOurs => (None, None),
+        Subscribed::Unnamed | Subscribed::Undecided(_) if is_known => (None, stored),
+        Subscribed::Unnamed => return Err(missing("price")),
+        Subscribed::Undecided(why) => return Err(price_unknown("subscription", said.id.as_deref(), &why)),
     };
+    let owner = facts.owner(said.stripe_customer_id.as_ref())?;
+    let item = ours.as_ref().map(|(item, _)| *item);
     let row = late_payment(
         Subscription {
             id,
             customer_id: owner.customer.id.clone(),
-            is_pro,
-            cancel_at_period_end: said.ends_with_period(facts.pro),
+            plan: ours.as_ref().map(|(_, price)| price.plan.clone()).or_else(|| kept.and_then(|row| row.plan.clone())),
+            price: ours.as_ref().map(|(_, price)| price.key.clone()).or_else(|| kept.and_then(|row| row.price.clone())),
+            quantity: match &ours {
+                Some((item, price)) if price.per_seat => item.quantity.unwrap_or(1),
+                Some(_) => 1,
+                None => kept.map_or(1, |row| row.quantity),
+            },
+            cancel_at_period_end: said.ends_with_period(item),
             current_period_end_ms: said
-                .period_end_ms(facts.pro)
+                .period_end_ms(item)
                 .or_else(|| stored.and_then(|stored| stored.current_period_end_ms)),
             past_due_since_ms: stored.and_then(|stored| stored.past_due_since_ms),
             past_due_reason: stored.and_then(|stored| stored.past_due_reason.clone()),
@@ -89,8 +97,50 @@ fn changed(facts: &Facts<'_>, is_deleted: bool) -> RuleResult {
         },
         facts,
     );
-    let plan = plan_after(facts, &owner, &row);
+    // A subscription of which nothing was known may be what gave the customer its plan, unless it was never paid.
+    let may_have_given = !is_known && row.gives_plan().is_none() && !row.status.starts_with("incomplete");
+    let has_left = row.plan.as_ref().filter(|plan| may_have_given && **plan == owner.customer.plan);
+    let plan = facts.plan_set(owner.customer, &row, has_left);
     Ok(owner.verdict(facts, Some(row), plan))
+}
+
+/// What a subscription sells.
+enum Subscribed<'a> {
+    /// The price of ours with the best plan, and its item.
+    Ours(&'a Item, Price),
+    /// Other business.
+    NotOurs,
+    /// The object names no price, or not all.
+    Unnamed,
+    /// A price may be ours; why that cannot be decided.
+    Undecided(String),
+}
+
+fn sold<'a>(facts: &Facts<'_>, said: &'a SubscriptionFields) -> Subscribed<'a> {
+    let catalogue = facts.book.catalogue();
+    let mut best: Option<(&Item, Price)> = None;
+    let mut undecided = None;
+    let mut is_unnamed = !said.has_all_items();
+    for item in &said.items {
+        match facts.book.item(item, &said.metadata) {
+            Sold::Ours(price) => {
+                let is_better =
+                    best.as_ref().is_none_or(|(_, known)| *catalogue.better(&known.plan, &price.plan) != known.plan);
+                if is_better {
+                    best = Some((item, *price));
+                }
+            }
+            Sold::NotOurs => {}
+            Sold::Unnamed => is_unnamed = true,
+            Sold::Undecided(why) => undecided = Some(why),
+        }
+    }
+    match (best, undecided) {
+        (Some((item, price)), _) => Subscribed::Ours(item, price),
+        (None, Some(why)) => Subscribed::Undecided(why),
+        (None, None) if is_unnamed => Subscribed::Unnamed,
+        (None, None) => Subscribed::NotOurs,
+    }
 }
 
 /// Keeps since when and why a payment is missing, and forgets it once nothing is missing. Ended
@@ -103,20 +153,4 @@ fn late_payment(row: Subscription, facts: &Facts<'_>) -> Subscription {
         }
         _ => row,
     }
-}
-
-/// The plan that follows: Pro if this gives it; pay as you go if this was what gave it and no other
-/// does. A trial customer whose subscription never gave Pro stays on trial.
-fn plan_after(facts: &Facts<'_>, owner: &Owner<'_>, row: &Subscription) -> Option<Plan> {
-    if row.gives_pro() {
-        return Some(Plan::Pro);
-    }
-    let gave_pro = facts.stored().is_some_and(Subscription::gives_pro);
-    // Of what is not known here the status tells: an incomplete one never gave anything.
-    let may_have_given_pro = match facts.stored() {
-        None => row.is_pro && !row.status.starts_with("incomplete"),
-        Some(stored) => (row.is_pro || stored.is_pro) && row.ended_at_ms.is_some(),
-    };
-    let loses_pro = gave_pro || (owner.customer.plan == Plan::Pro && may_have_given_pro);
-    (loses_pro && !facts.another_gives_pro(&row.id)).then_some(Plan::PayAsYouGo)
 }

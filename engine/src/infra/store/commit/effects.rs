@@ -5,7 +5,7 @@
 //! - a row with several effects is written that many times, in their order ([`waves`]), so that a guard such as "an
 //!   ended subscription stays so" sees each of them;
 //! - single effects, and links to Stripe among them, keep the order of the units;
-//! - plans follow everything that gives Pro, because they read it;
+//! - plans follow everything that gives a plan, because they read it;
 //! - jobs come last, in one call, which locks streams in the order of their keys. Events come first, before any
 //!   stream is locked, as at intake.
 
@@ -19,11 +19,11 @@ use crate::domain::subscription::Subscription;
 use crate::domain::webhook::delivery::Delivery;
 use crate::error::Result;
 use crate::ids::{CustomerId, JobId, ReplayId};
+use crate::infra::store::customer::PlanChange;
 use crate::infra::store::{
     audit, customer, event, job, mail, marketplace, operation, payment_method, reconciliation, replay, stream,
     subscription,
 };
-use crate::plan::Plan;
 use sea_orm::ConnectionTrait;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ use std::collections::HashMap;
 pub(super) struct Effects<'a> {
     operations: Vec<&'a Operation>,
     subscriptions: Vec<&'a Subscription>,
-    plans: Vec<(&'a CustomerId, Plan)>,
+    plans: Vec<PlanChange<'a>>,
     args: Vec<(&'a JobId, &'a str)>,
     mails: Vec<&'a Mail>,
     /// Each with the index of its unit.
@@ -61,7 +61,9 @@ impl<'a> Effects<'a> {
         match effect {
             Effect::OperationPut(operation) => self.operations.push(operation),
             Effect::SubscriptionPut(subscription) => self.subscriptions.push(subscription),
-            Effect::PlanSet { customer_id, plan } => self.plans.push((customer_id, *plan)),
+            Effect::PlanSet { customer_id, plan, has_left, catalogue } => {
+                self.plans.push(PlanChange { customer_id, plan, has_left: has_left.as_ref(), catalogue });
+            }
             Effect::JobArgs { job_id, args } => self.args.push((job_id, args)),
             Effect::MailPut(mail) => self.mails.push(mail),
             Effect::JobInsert(new) => self.jobs.push((unit, JobSource::Job(Cow::Borrowed(new)))),
@@ -149,7 +151,7 @@ pub(super) async fn write_effects(
             }
         }
     }
-    for wave in waves(by_kind.plans, |(customer_id, _)| customer_id.as_str()) {
+    for wave in waves(by_kind.plans, |change| change.customer_id.as_str()) {
         customer::customer_set_plan_many(tx, &wave, now_ms).await?;
     }
     wakes.extend(write_jobs(tx, by_kind.jobs, now_ms).await?);
@@ -198,6 +200,9 @@ async fn write_jobs(
 /// reconciliations have one unit under way, at their own rate.
 async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs) -> Result<Vec<Wake>> {
     match effect {
+        Effect::StripeAdopt { customer_id, stripe_customer_id, replaces } => {
+            customer::customer_adopt_stripe(tx, customer_id, stripe_customer_id, replaces.as_deref(), now_ms).await?;
+        }
         Effect::StripeUnlink { customer_id, stripe_customer_id } => {
             customer::customer_unlink_stripe(tx, customer_id, stripe_customer_id, now_ms).await?;
             payment_method::payment_method_detach_all(tx, customer_id, now_ms).await?;

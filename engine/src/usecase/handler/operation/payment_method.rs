@@ -46,7 +46,7 @@ impl Run<'_> {
             self.subscriptions_follow(&id).await?;
         }
         let mut verdict = self.done(&id, vec![Effect::PaymentMethodPut(method)]);
-        let bonus = self.deps.credits.payment_method_bonus;
+        let bonus = self.deps.catalogue.now().entry_plan().payment_method_credits;
         if bonus > Credits::ZERO {
             let op = Op::Grant { kind: GrantKind::Promotional, amount: bonus, expires_at_ms: None };
             let command = Command::internal(op, "payment_method", BONUS_KEY.to_owned()).with_reference(id);
@@ -90,7 +90,7 @@ impl Run<'_> {
     async fn subscriptions_follow(&self, payment_method_id: &str) -> Result<(), Failure> {
         let stripe = &self.deps.stripe;
         let rows = subscription::subscription_list(self.deps.db.read(), &self.customer.id).await?;
-        for row in rows.iter().filter(|row| row.is_pro && row.ended_at_ms.is_none()) {
+        for row in rows.iter().filter(|row| row.is_ours() && row.ended_at_ms.is_none()) {
             let Some(object) = unless_refused(stripe.subscription_retrieve(&row.id).await)? else { continue };
             let own = fields::id(&object["default_payment_method"]);
             if own.is_some_and(|own| own != payment_method_id) {

@@ -1,18 +1,23 @@
-//! Pro: subscribe, cancel, resume. Stripe's answers go through the same rules as its events.
+//! Subscriptions: subscribe, cancel, resume. Stripe's answers go through the same rules as its events.
 
 use super::{Run, authentication, check_job, failure, settle_job};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
+use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::operation::{Operation, Problem, State, Task};
+use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::{
-    self, InvoiceFields, IsPro, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields,
+    self, InvoiceFields, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields,
 };
-use crate::infra::stripe::{Answer, StripeError};
-use crate::usecase::handler::Failure;
+use crate::infra::store::price as prices;
+use crate::infra::stripe::requests::SubscribedItem;
+use crate::infra::stripe::{Answer, StripeError, found};
+use crate::key::PriceKey;
 use crate::usecase::handler::subscription::{apply_rules, merge};
+use crate::usecase::handler::{Failure, price};
 use serde_json::Value;
 
 /// Wait before checking a first payment again.
@@ -21,7 +26,12 @@ const FIRST_PAYMENT_WAIT_MS: i64 = 10_000;
 const CUSTOMER_TRIES_WAIT_MS: i64 = 5 * 60_000;
 
 impl Run<'_> {
-    pub(super) async fn subscribe(&self, payment_method_id: &str) -> Result<Verdict, Failure> {
+    pub(super) async fn subscribe(
+        &self,
+        payment_method_id: &str,
+        price: Option<&PriceKey>,
+        quantity: i64,
+    ) -> Result<Verdict, Failure> {
         let (stripe, operation) = (&self.deps.stripe, self.operation);
         if let Some(id) = &operation.stripe_id {
             let object = stripe.subscription_retrieve(id).await?;
@@ -36,10 +46,16 @@ impl Run<'_> {
         if operation.key_is_closing(self.deps.doubt_ms, self.now_ms) {
             return Ok(self.new_key_when_safe("there is no subscription"));
         }
-        let Some(price_id) = self.price_id().await? else { return Ok(self.price_missing()) };
+        let catalogue = self.deps.catalogue.now();
+        let Some(price) = offered(&catalogue, price) else { return Ok(self.price_missing("no such price is offered")) };
+        let Some(price_id) = self.price_id(&catalogue, price).await? else {
+            let key = &price.lookup_key;
+            return Ok(self.price_missing(&format!("Stripe has no active price for {key} at the catalogue's amount")));
+        };
         stripe.customer_set_default(self.stripe_customer_id, payment_method_id, &self.key("default")).await?;
         let (customer_id, key) = (self.customer.id.as_str(), self.key("subscribe"));
-        let made = stripe.subscription_create(self.stripe_customer_id, &price_id, customer_id, self.mark(), &key).await;
+        let item = SubscribedItem { price_id: &price_id, price: &price.key, plan: &price.plan, quantity };
+        let made = stripe.subscription_create(self.stripe_customer_id, &item, customer_id, self.mark(), &key).await;
         match made {
             Ok(answer) => {
                 let object = self.refetch_if_replayed(answer).await?;
@@ -59,7 +75,7 @@ impl Run<'_> {
     }
 
     /// The verdict if the customer already has a subscription at Stripe; `None` if none is in the way. It may be this
-    /// operation's own (an earlier attempt created it and its answer was lost), or another one to Pro (then this
+    /// operation's own (an earlier attempt created it and its answer was lost), or another one of ours (then this
     /// operation fails). An unpaid one of another request is cancelled first.
     async fn adopt_existing(&self) -> Result<Option<Verdict>, Failure> {
         let stripe = &self.deps.stripe;
@@ -80,8 +96,8 @@ impl Run<'_> {
                 if first_was_paid(&ended) {
                     return Ok(Some(merge(self.apply_rules(&ended).await?, self.failed(paid_meanwhile()))));
                 }
-            } else if said(row).is_pro(&self.deps.pro) != IsPro::No {
-                let message = "There is a subscription to Pro already.".to_owned();
+            } else if self.may_be_ours(row).await? {
+                let message = "There is a subscription already.".to_owned();
                 let code = "subscription_exists".to_owned();
                 return Ok(Some(self.failed(Problem { code, message, ..Problem::default() })));
             }
@@ -98,19 +114,40 @@ impl Run<'_> {
         }
     }
 
-    async fn price_id(&self) -> Result<Option<String>, Failure> {
-        if let Some(id) = &self.deps.pro.price_id {
-            return Ok(Some(id.clone()));
-        }
-        let prices = self.deps.stripe.price_list(&self.deps.pro.lookup_key).await?;
-        Ok(fields::rows(&prices).first().and_then(|price| fields::id(&price["id"])))
+    /// Whether a subscription sells a plan of ours, or may do so.
+    async fn may_be_ours(&self, object: &Value) -> Result<bool, Failure> {
+        let book = PriceBook::new(self.deps.catalogue.now(), []);
+        let book = price::learn(self.deps, &book, object, self.now_ms).await?;
+        let said = SubscriptionFields::read(object);
+        let is_open = |item| !matches!(book.item(item, &said.metadata), Sold::NotOurs);
+        Ok(!said.has_all_items() || said.items.iter().any(is_open))
     }
 
-    fn price_missing(&self) -> Verdict {
-        let reason = format!("Stripe has no active price with lookup key {}", self.deps.pro.lookup_key);
+    /// The id at Stripe of what a price of the catalogue sells now. It is remembered as sold: whoever has it keeps it,
+    /// whatever the catalogue becomes.
+    async fn price_id(&self, catalogue: &Catalogue, price: &Price) -> Result<Option<String>, Failure> {
+        let stripe = &self.deps.stripe;
+        let object = match price.stripe.first() {
+            Some(id) => found(stripe.price_retrieve(id).await)?,
+            None => fields::rows(&stripe.price_list(&price.lookup_key).await?).first().cloned(),
+        };
+        let Some(object) = object else { return Ok(None) };
+        let said = fields::Price::read_object(&object);
+        // Nobody is charged another amount than the catalogue shows.
+        if !judge::Offer::of(&said).is_of(price) {
+            return Ok(None);
+        }
+        let judged = judge::judge(&said, catalogue, &[], self.now_ms);
+        let sold = KnownPrice { decision: Decision::Ours(price.key.clone()), decided_by: DecidedBy::Sold, ..judged };
+        let id = sold.id.clone();
+        prices::price_put_many(self.deps.db.write(), &[KnownPrice { reason: None, ..sold }]).await?;
+        Ok(Some(id))
+    }
+
+    fn price_missing(&self, why: &str) -> Verdict {
         let shown = "Subscribing is not possible just now.".to_owned();
         let problem = Problem { code: "price_missing".to_owned(), message: shown, ..Problem::default() };
-        Verdict { outcome: Outcome::Dead { reason }, ..self.failed(problem) }
+        Verdict { outcome: Outcome::Dead { reason: why.to_owned() }, ..self.failed(problem) }
     }
 
     /// The verdict on the created subscription. This job runs in the Stripe customer's stream and must not delay its
@@ -243,7 +280,7 @@ impl Run<'_> {
     }
 
     async fn apply_rules(&self, object: &Value) -> Result<Verdict, Failure> {
-        Ok(apply_rules(self.deps, Some(self.customer.clone()), object, self.now_ms).await?)
+        apply_rules(self.deps, Some(self.customer.clone()), object, true, self.now_ms).await
     }
 
     /// The state of a new subscription: from its status or, while that is `incomplete`, from its first payment's.
@@ -276,6 +313,13 @@ impl Run<'_> {
         }
         Ok(Some(intent))
     }
+}
+
+/// The price that is asked for; if none is named, the only one that is offered.
+fn offered<'a>(catalogue: &'a Catalogue, key: Option<&PriceKey>) -> Option<&'a Price> {
+    let mut offered = catalogue.offered().filter(|price| key.is_none_or(|key| price.key == *key));
+    let first = offered.next();
+    first.filter(|_| offered.next().is_none())
 }
 
 /// The state of a new subscription and its first payment.

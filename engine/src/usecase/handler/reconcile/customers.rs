@@ -1,12 +1,13 @@
 //! Events and customers.
 
 use super::super::Failure;
-use super::super::stripe::{Known, found};
+use super::super::stripe::Known;
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::reconcile::{customers, events};
 use crate::domain::webhook::delivery::SOURCE_STRIPE;
 use crate::domain::webhook::{self, EventKind, fields};
 use crate::infra::store::reconciliation as rows;
+use crate::infra::stripe::found;
 use crate::usecase::reconcile::WINDOW_MAX_MS;
 
 impl Walk<'_> {
@@ -34,6 +35,11 @@ impl Walk<'_> {
         let (mut differences, mut seen) = (Vec::new(), Vec::new());
         for (object, (_, lookup)) in objects.iter().zip(&lookups) {
             let linked = lookup.stripe_customer_id.as_deref().and_then(|id| known.by_stripe_id(id));
+            // One more Stripe customer of a customer that has another as its own.
+            if lookup.stripe_customer_id.as_ref().is_some_and(|id| known.is_former(id)) {
+                seen.extend(lookup.stripe_customer_id.clone());
+                continue;
+            }
             let named = lookup.bursar_customer_id.as_deref().and_then(|id| known.by_id(id));
             differences.extend(customers::compare(object, linked, named));
             seen.extend([&lookup.stripe_customer_id, &lookup.bursar_customer_id].into_iter().flatten().cloned());

@@ -1,8 +1,8 @@
 //! Payments, refunds and disputes.
 
 use super::super::Failure;
+use super::super::stripe::Known;
 use super::super::stripe::clawback::{Standing, standing};
-use super::super::stripe::{Known, found};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::operation::{Operation, payment_key};
 use crate::domain::reconcile::{payments, refunds};
@@ -10,6 +10,7 @@ use crate::domain::webhook::fields::{self, ChargeFields, PaymentIntentFields};
 use crate::domain::webhook::{self, EventKind};
 use crate::ids::{CustomerId, OperationId};
 use crate::infra::store::{account, operation, reconciliation as rows};
+use crate::infra::stripe::found;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -113,7 +114,9 @@ impl Walk<'_> {
             };
             // Credits that were never granted are another difference, which other phases find.
             let said = ChargeFields::read(charge);
-            if let Some(Standing::Granted { clawed_back, target, .. }) = standing(self.deps, &customer, &said).await? {
+            if let Some(Standing::Granted { grants }) = standing(self.deps, &customer, &said, self.now_ms).await? {
+                let clawed_back = grants.iter().map(|grant| grant.clawed_back).sum();
+                let target = grants.iter().map(|grant| grant.target).sum();
                 differences.extend(refunds::compare(charge, &id, &customer.id, clawed_back, target));
             }
         }

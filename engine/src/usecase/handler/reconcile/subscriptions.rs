@@ -1,12 +1,17 @@
 //! Subscriptions and invoices.
 
 use super::super::Failure;
-use super::super::stripe::{Known, found};
+use super::super::invoice::whole_invoice;
+use super::super::price;
+use super::super::stripe::Known;
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::reconcile::{invoices, subscriptions};
+use crate::domain::sale::PriceBook;
+use crate::domain::sale::grant::grant_key;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::{self, EventKind, Facts, Lookup, fields};
 use crate::infra::store::{account, reconciliation as rows};
+use crate::infra::stripe::found;
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -15,7 +20,7 @@ use std::collections::HashSet;
 const INVOICE_OPEN_S: i64 = 62 * 24 * 60 * 60;
 
 impl Walk<'_> {
-    /// All of Stripe's subscriptions, ended ones too: an end that nobody told of leaves a customer on Pro.
+    /// All of Stripe's subscriptions, ended ones too: an end that nobody told of leaves a customer on its plan.
     pub(super) async fn subscriptions(&self) -> Result<Page, Failure> {
         let list = self.deps.stripe.subscription_list(None, self.run.cursor.as_deref()).await?;
         let objects = fields::rows(&list);
@@ -44,7 +49,15 @@ impl Walk<'_> {
         let since_s = self.since_s() - INVOICE_OPEN_S;
         let cursor = self.run.cursor.as_deref();
         let list = self.deps.stripe.invoice_list_page(since_s, self.until_s(), cursor).await?;
-        let objects = fields::rows(&list);
+        let mut objects = fields::rows(&list).to_vec();
+        for object in objects.iter_mut().filter(|object| object["lines"]["has_more"] == true) {
+            if let Some(id) = fields::id(&object["id"])
+                && let Some(whole) = whole_invoice(self.deps, &id).await?
+            {
+                *object = whole;
+            }
+        }
+        let objects = objects.as_slice();
         let looked = self.look_up(objects, invoices::EVENT_KIND).await?;
         let facts = looked.facts(self, objects, invoices::EVENT_KIND);
         let granted = self.granted(&facts).await?;
@@ -55,7 +68,7 @@ impl Walk<'_> {
     /// The invoices whose credits are in the ledger.
     async fn granted(&self, facts: &[Facts<'_>]) -> Result<HashSet<String>, Failure> {
         let named = facts.iter().filter_map(|facts| Some((facts.customer.as_ref()?, fields::id(&facts.object["id"])?)));
-        let named: Vec<_> = named.map(|(customer, id)| (&customer.id, webhook::grant_key(&id), id)).collect();
+        let named: Vec<_> = named.map(|(customer, id)| (&customer.id, grant_key(&id), id)).collect();
         let pairs: Vec<_> = named.iter().map(|(customer, key, _)| (*customer, key.as_str())).collect();
         if pairs.is_empty() {
             return Ok(HashSet::new());
@@ -68,7 +81,12 @@ impl Walk<'_> {
     async fn look_up(&self, objects: &[Value], kind: EventKind) -> Result<Looked, Failure> {
         let lookups = objects.iter().map(|object| webhook::lookup(object, kind)).enumerate().collect::<Vec<_>>();
         let known = Known::load(self.deps.db.read(), &lookups).await?;
-        Ok(Looked { lookups, known })
+        let prices = price::known_of(self.deps.db.read(), objects).await?;
+        let mut book = PriceBook::new(self.deps.catalogue.now(), prices);
+        for object in objects {
+            book = price::learn(self.deps, &book, object, self.now_ms).await?;
+        }
+        Ok(Looked { lookups, known, book })
     }
 }
 
@@ -76,11 +94,12 @@ impl Walk<'_> {
 struct Looked {
     lookups: Vec<(usize, Lookup)>,
     known: Known,
+    book: PriceBook,
 }
 
 impl Looked {
     /// Each object with what bears on it, for the rules.
-    fn facts<'a>(&self, walk: &'a Walk<'_>, objects: &'a [Value], kind: EventKind) -> Vec<Facts<'a>> {
+    fn facts<'a>(&'a self, walk: &Walk<'_>, objects: &'a [Value], kind: EventKind) -> Vec<Facts<'a>> {
         let facts = objects.iter().zip(&self.lookups).map(|(object, (_, lookup))| {
             let all = || self.known.subscriptions.values();
             let subscription: Option<Subscription> =
@@ -93,8 +112,8 @@ impl Looked {
                 subscriptions_of_customer: own.cloned().collect(),
                 customer: customer.clone(),
                 subscription,
-                pro: &walk.deps.pro,
-                pro_credits: walk.deps.pro_credits,
+                book: &self.book,
+                may_relink: false,
                 now_ms: walk.now_ms,
             }
         });

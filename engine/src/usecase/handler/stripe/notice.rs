@@ -16,7 +16,7 @@ pub(super) fn of_failed_payment(about: &EventContext<'_>, invoice: &Value, verdi
     let is_late = verdict
         .effects
         .iter()
-        .any(|effect| matches!(effect, Effect::SubscriptionPut(row) if row.is_pro && row.status == "past_due"));
+        .any(|effect| matches!(effect, Effect::SubscriptionPut(row) if row.is_ours() && row.status == "past_due"));
     let Some(customer) = about.event.customer.as_ref().filter(|_| is_late) else { return verdict };
     let mail = failed_payment(customer, about.kind, invoice, about.now_ms);
     with(verdict, mail)
@@ -42,14 +42,14 @@ fn failed_payment(customer: &Customer, kind: EventKind, invoice: &Value, now_ms:
     Some(Effect::JobInsert(mail::job(template, &customer.id, &id, subject, now_ms)))
 }
 
-/// Adds one mail for each Pro subscription that the verdict ends.
+/// Adds one mail for each subscription of ours that the verdict ends.
 pub(in crate::usecase::handler) fn of_ended_subscriptions(verdict: Verdict, now_ms: i64) -> Verdict {
     let mails: Vec<Effect> = verdict
         .effects
         .iter()
         .filter_map(|effect| match effect {
             // A subscription that expired while incomplete never began, so it gets no mail.
-            Effect::SubscriptionPut(row) if row.is_pro && row.status == "canceled" => {
+            Effect::SubscriptionPut(row) if row.is_ours() && row.status == "canceled" => {
                 let subject = MailSubject { subscription: Some(row.id.clone()), ..MailSubject::default() };
                 let mail = mail::job(Template::SubscriptionEnded, &row.customer_id, &row.id, subject, now_ms);
                 Some(Effect::JobInsert(mail))
@@ -71,7 +71,6 @@ fn with(mut verdict: Verdict, mails: impl IntoIterator<Item = Effect>) -> Verdic
 mod tests {
     use super::*;
     use crate::domain::webhook::fixtures;
-    use crate::plan::Plan;
     use serde_json::json;
 
     fn key_of(effect: &Effect) -> String {
@@ -80,7 +79,7 @@ mod tests {
     }
 
     fn mail(kind: EventKind, invoice: &Value) -> String {
-        key_of(&failed_payment(&fixtures::customer(Plan::Pro), kind, invoice, 1).expect("a mail"))
+        key_of(&failed_payment(&fixtures::customer("pro"), kind, invoice, 1).expect("a mail"))
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Payment methods.
 
-use super::{EventContext, done, found};
+use super::{EventContext, done};
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, PaymentMethodFields};
 use crate::infra::store::{customer as customers, payment_method as rows};
+use crate::infra::stripe::found;
 use crate::usecase::handler::Failure;
 
 /// `payment_method.attached`, `.automatically_updated`, `.detached`. A method that was not
@@ -22,8 +23,39 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         return detached(about, id).await;
     }
     let Some(customer) = about.owner(about.kind, object).await? else { return Ok(Outcome::Done.into()) };
+    // Only those of its own Stripe customer can be charged, and one more may belong to somebody else who paid.
+    if fields.stripe_customer_id.as_ref().is_some_and(|id| customer.former_stripe_ids.contains(id)) {
+        return Ok(Outcome::Done.into());
+    }
     let method = PaymentMethod::from_stripe(fields, id, &customer.id, None, false, about.now_ms);
     Ok(done(vec![Effect::PaymentMethodPut(method)]))
+}
+
+/// Adds to a verdict that links a Stripe customer, made by a Checkout of its own, that one's payment methods: the events
+/// about them found nobody. Nobody has consented to their being charged yet.
+pub(super) async fn add_of_new_link(about: &EventContext<'_>, verdict: &mut Verdict) -> Result<(), Failure> {
+    let is_about_customer = about.object["object"] == "customer";
+    let linked = verdict.effects.iter().find_map(|effect| match effect {
+        Effect::StripeAdopt { customer_id, stripe_customer_id, replaces: Some(_) } => {
+            Some((customer_id.clone(), stripe_customer_id.clone()))
+        }
+        // Of one that we made there are none yet.
+        Effect::StripeLink { customer_id, stripe_customer_id } if !is_about_customer => {
+            Some((customer_id.clone(), stripe_customer_id.clone()))
+        }
+        _ => None,
+    });
+    let Some((customer_id, stripe_customer_id)) = linked else { return Ok(()) };
+    let Some(methods) = found(about.deps.stripe.payment_method_list(&stripe_customer_id).await)? else {
+        return Ok(());
+    };
+    verdict.effects.extend(fields::rows(&methods).iter().filter_map(|method| {
+        let id = fields::id(&method["id"])?;
+        let said = PaymentMethodFields::read(method);
+        let method = PaymentMethod::from_stripe(said, id, &customer_id, None, false, about.now_ms);
+        Some(Effect::PaymentMethodPut(method))
+    }));
+    Ok(())
 }
 
 /// Handles a detached payment method. If it was the default, the next one becomes the default at Stripe as well, so that

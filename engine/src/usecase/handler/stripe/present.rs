@@ -4,11 +4,13 @@
 //! the exception, because it stays paid: it is fetched only if the event lacks what the rules need. If Stripe no
 //! longer has the object, the event's copy counts.
 
-use super::{EventContext, clawback, customer, found, notice, payment_method};
-use crate::domain::effect::Verdict;
+use super::{EventContext, clawback, customer, notice, payment_method};
+use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, InvoiceFields};
+use crate::infra::stripe::found;
+use crate::usecase::handler::invoice::whole_invoice;
 use crate::usecase::handler::{Failure, operation, subscription};
 use serde_json::Value;
 
@@ -48,30 +50,17 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 }
 
 async fn paid_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let verdict = about.decide(EventKind::InvoicePaid, about.object);
+    let verdict = about.decide(EventKind::InvoicePaid, about.object).await?;
     let Some(id) = fields::id(&about.object["id"]).filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
-    match found(about.deps.stripe.invoice_retrieve(&id).await)? {
-        Some(invoice) => by_paid_invoice(about, invoice).await,
+    match whole_invoice(about.deps, &id).await? {
+        Some(invoice) => about.decide(EventKind::InvoicePaid, &invoice).await,
         None => Ok(verdict),
     }
 }
 
 /// Whether the rules could not decide because the object lacks facts that Stripe has.
 fn lacks_facts(verdict: &Verdict) -> bool {
-    let words = ["shape_incomplete", "pro_undecidable"];
-    matches!(&verdict.outcome, Outcome::Dead { reason } if words.iter().any(|word| reason.starts_with(word)))
-}
-
-/// Decides a paid invoice as Stripe has it now. If the invoice does not tell whether it bills Pro, its subscription
-/// does.
-async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Verdict, Failure> {
-    let verdict = about.decide(EventKind::InvoicePaid, &invoice);
-    let subscription_id = InvoiceFields::read(&invoice).subscription_id;
-    let Some(id) = subscription_id.filter(|_| lacks_facts(&verdict)) else { return Ok(verdict) };
-    let Some(mut object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else { return Ok(verdict) };
-    // This invoice is to be judged, not the latest.
-    object["latest_invoice"] = invoice;
-    Ok(subscription::apply_rules(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
+    matches!(&verdict.outcome, Outcome::Dead { reason } if reason.starts_with("shape_incomplete"))
 }
 
 /// Decides a failed payment, which may be old news: the invoice may be paid by now, or its subscription may have
@@ -79,24 +68,25 @@ async fn by_paid_invoice(about: &EventContext<'_>, invoice: Value) -> Result<Ver
 async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let stripe = &about.deps.stripe;
     let now = match fields::id(&about.object["id"]) {
-        Some(id) => found(stripe.invoice_retrieve(&id).await)?,
+        Some(id) => whole_invoice(about.deps, &id).await?,
         None => None,
     };
     let Some(invoice) = now else {
-        let verdict = about.decide(EventKind::InvoicePaymentFailed, about.object);
+        let verdict = about.decide(EventKind::InvoicePaymentFailed, about.object).await?;
         return Ok(notice::of_failed_payment(about, about.object, verdict));
     };
     let said = InvoiceFields::read(&invoice);
     if said.is_paid == Some(true) {
-        return by_paid_invoice(about, invoice).await;
+        return about.decide(EventKind::InvoicePaid, &invoice).await;
     }
     if let Some(id) = said.subscription_id
         && let Some(object) = found(stripe.subscription_retrieve(&id).await)?
         && matches!(object["status"].as_str(), Some("active" | "trialing" | "canceled" | "incomplete_expired"))
     {
-        return Ok(subscription::apply_rules(about.deps, about.event.customer.clone(), &object, about.now_ms).await?);
+        let customer = about.event.customer.clone();
+        return subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.now_ms).await;
     }
-    let verdict = about.decide(EventKind::InvoicePaymentFailed, &invoice);
+    let verdict = about.decide(EventKind::InvoicePaymentFailed, &invoice).await?;
     Ok(notice::of_failed_payment(about, &invoice, verdict))
 }
 
@@ -104,20 +94,11 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 /// invoice's own key: all other changes belong into the Stripe customer's stream.
 async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = fields::id(&about.object["invoice"]) else { return Ok(Outcome::Done.into()) };
-    let Some(invoice) = found(about.deps.stripe.invoice_retrieve(&id).await)? else { return Ok(Outcome::Done.into()) };
-    let customer = about.owner(EventKind::InvoicePaid, &invoice).await?;
-    let subscription = match InvoiceFields::read(&invoice).subscription_id {
-        Some(id) => found(about.deps.stripe.subscription_retrieve(&id).await)?,
-        None => None,
-    };
-    let verdict = match subscription {
-        Some(mut object) => {
-            object["latest_invoice"] = invoice;
-            subscription::apply_rules(about.deps, customer, &object, about.now_ms).await?
-        }
-        None => return Ok(Outcome::Done.into()),
-    };
-    Ok(Verdict { effects: Vec::new(), ..verdict })
+    let Some(invoice) = whole_invoice(about.deps, &id).await? else { return Ok(Outcome::Done.into()) };
+    let event = about.event_of(EventKind::InvoicePaid, &invoice).await?;
+    let mut verdict = EventContext { event: &event, ..*about }.decide(EventKind::InvoicePaid, &invoice).await?;
+    verdict.effects.retain(|effect| matches!(effect, Effect::JobInsert(_)));
+    Ok(verdict)
 }
 
 async fn changed_subscription(about: &EventContext<'_>) -> Result<Verdict, Failure> {
@@ -128,9 +109,10 @@ async fn changed_subscription(about: &EventContext<'_>) -> Result<Verdict, Failu
     };
     match now {
         Some(object) => {
-            Ok(subscription::apply_rules(about.deps, about.event.customer.clone(), &object, about.now_ms).await?)
+            let customer = about.event.customer.clone();
+            subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.now_ms).await
         }
-        None => Ok(about.decide(about.kind, about.object)),
+        None => about.decide(about.kind, about.object).await,
     }
 }
 
@@ -145,18 +127,31 @@ async fn payment_intent(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     Ok(verdict.unwrap_or_else(|| Outcome::Done.into()))
 }
 
-/// Decides a completed Checkout session: its subscription is learned like any other. The payment method is announced
-/// by events of its own.
+/// Decides a completed Checkout session: its subscription is learned like any other.
 async fn checkout(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let Some(id) = fields::id(&about.object["subscription"]) else {
-        return Ok(about.decide(EventKind::CustomerUpdated, about.object));
+    let session = about.object;
+    let id = fields::id(&session["subscription"]);
+    let object = match &id {
+        Some(id) => found(about.deps.stripe.subscription_retrieve(id).await)?,
+        None => None,
     };
-    let Some(object) = found(about.deps.stripe.subscription_retrieve(&id).await)? else {
-        return Ok(Outcome::Done.into());
+    let may_relink = is_trusted(session) || object.as_ref().is_some_and(is_trusted);
+    let about = &EventContext { may_relink, ..*about };
+    let Some(object) = object else {
+        // The link is all that can be learned; without an API key the events about the subscription need it.
+        return about.decide(EventKind::CustomerUpdated, session).await;
     };
     let customer = match &about.event.customer {
         Some(customer) => Some(customer.clone()),
         None => about.owner(EventKind::SubscriptionUpdated, &object).await?,
     };
-    Ok(subscription::apply_rules(about.deps, customer, &object, about.now_ms).await?)
+    subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.now_ms).await
+}
+
+/// Whether a Checkout session or its subscription names our customer in its metadata, which the company writes.
+///
+/// Whoever pays by a Payment Link can put any `client_reference_id` into its address: that makes a Stripe customer one
+/// more of the customer's, and never its own, so that nobody's cards get under another's account.
+pub(super) fn is_trusted(object: &Value) -> bool {
+    fields::bursar_customer_id(&fields::metadata_of(object)).is_some()
 }

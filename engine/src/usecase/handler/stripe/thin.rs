@@ -4,13 +4,13 @@
 //! Stripe customer, and only once, even if Stripe delivers it too. Without a twin, the object is fetched and wrapped
 //! into an event of our own.
 
-use super::{cannot_ask, found};
+use super::cannot_ask;
 use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::webhook::Envelope;
 use crate::domain::webhook::delivery::delivery;
-use crate::infra::stripe::StripeError;
+use crate::infra::stripe::{StripeError, found};
 use crate::usecase::handler::Deps;
 use serde_json::json;
 

@@ -26,7 +26,7 @@ fn whatever_comes_first_and_however_often_state_plan_and_credits_are_the_same() 
                 let world = run(&events, times);
                 let order: Vec<Action> = events.iter().map(|said| said.action).collect();
                 assert_eq!(world.account().state, in_order.account().state, "{order:?}");
-                assert_eq!(world.customer.plan, in_order.customer.plan, "{order:?}");
+                assert_eq!(world.plan(), in_order.plan(), "{order:?}");
                 assert_eq!(world.granted.len(), in_order.granted.len(), "{order:?}: {:?}", world.granted);
             }
         }
@@ -41,7 +41,7 @@ fn an_end_that_is_heard_of_before_the_purchase_leaves_the_credits_that_were_paid
             (0..times).for_each(|_| world.tell(&said, BILLED + 1));
         }
         world.until(BILLED + 60 * DAY_MS);
-        assert_eq!((world.customer.plan, world.granted.len()), (Plan::PayAsYouGo, 1));
+        assert_eq!((world.plan(), world.granted.len()), ("pay_as_you_go", 1));
         assert_eq!(world.account().state, PurchaseState::Cancelled);
     }
 }
@@ -50,7 +50,7 @@ fn an_end_that_is_heard_of_before_the_purchase_leaves_the_credits_that_were_paid
 fn late_news_count_as_they_would_have_in_order() {
     let day = |n: i64| BOUGHT + n * DAY_MS;
     let spans = |world: &World| -> Vec<_> {
-        let left = world.account().ungranted_spans();
+        let left = world.account().ungranted_spans(&world.catalogue);
         left.iter().map(|span| (span.from_ms, span.until_ms)).collect()
     };
     // Pro, then a downgrade that is reported only after Pro was bought again.

@@ -1,0 +1,228 @@
+//! `bursar catalogue`: plans and prices. It needs no server.
+
+use super::table::{Column, Table};
+use super::{Cli, output, usage, view};
+use bursar_engine::Error;
+use bursar_engine::amount::MoneyMinor;
+use bursar_engine::config::{Config, read_catalogue};
+use bursar_engine::count::counted;
+use bursar_engine::domain::catalogue::currency::{Currency, money};
+use bursar_engine::domain::catalogue::write::write;
+use bursar_engine::domain::catalogue::{BUILT_IN, Catalogue, Plan, Price};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+const PLANS: &[Column] = &[
+    Column::fixed("key"),
+    Column::wrapped("name"),
+    Column::fixed("entry"),
+    Column::wrapped("unit_price"),
+    Column::number("signup_credits").optional(),
+    Column::number("payment_method_credits").optional(),
+    Column::fixed("followed_by"),
+];
+const PRICES: &[Column] = &[
+    Column::fixed("key"),
+    Column::fixed("plan"),
+    Column::number("amount"),
+    Column::fixed("every"),
+    Column::number("credits"),
+    Column::fixed("per_seat"),
+    Column::fixed("grant"),
+    Column::fixed("rollover"),
+    Column::number("lifetime_days").optional(),
+    Column::fixed("offered"),
+    Column::wrapped("lookup_key").optional(),
+    Column::wrapped("stripe").optional(),
+];
+
+/// Plans and prices.
+#[derive(Debug, Subcommand)]
+pub enum CatalogueCommand {
+    /// Check a file, or what `serve` would use; print the problems, one per line.
+    Check {
+        /// The file.
+        file: Option<PathBuf>,
+    },
+    /// Show the plans and prices that `serve` would use.
+    Show,
+    /// Print the catalogue that `serve` would use as TOML.
+    Export {
+        /// Print the built-in catalogue instead, with its comments.
+        #[arg(long)]
+        built_in: bool,
+    },
+}
+
+/// Runs a command. It reads files only.
+///
+/// # Errors
+/// `Config` with every problem of the catalogue, or the output cannot be written.
+pub fn run(cli: &Cli, command: &CatalogueCommand) -> anyhow::Result<ExitCode> {
+    let file = cli.config.as_deref();
+    match command {
+        CatalogueCommand::Check { file: Some(catalogue) } => {
+            let read = read_catalogue(catalogue).map(Arc::new).map_err(Error::Config);
+            report(cli.json, read.map(|read| (name_of(Some(catalogue)), read)))
+        }
+        CatalogueCommand::Check { file: None } => {
+            let loaded = Config::load_for_catalogue(file);
+            report(cli.json, loaded.map(|config| (name_of(config.catalogue_path.as_deref()), config.catalogue.now())))
+        }
+        CatalogueCommand::Show => {
+            let catalogue = Config::load_for_catalogue(file)?.catalogue.now();
+            if cli.json {
+                return output::print_json(&to_json(&catalogue));
+            }
+            output::print(&render(&catalogue, output::width()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        CatalogueCommand::Export { .. } if cli.json => {
+            Err(usage("the export is TOML: for JSON, use `catalogue show --json`"))
+        }
+        CatalogueCommand::Export { built_in } => {
+            let text =
+                if *built_in { BUILT_IN.to_owned() } else { write(&Config::load_for_catalogue(file)?.catalogue.now()) };
+            output::print(text.trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Prints whether a catalogue is valid. As JSON, it prints the problems too.
+fn report(is_json: bool, checked: Result<(String, Arc<Catalogue>), Error>) -> anyhow::Result<ExitCode> {
+    if is_json {
+        let (counts, problems) = match checked {
+            Ok((_, catalogue)) => (Some((catalogue.plans.len(), catalogue.prices.len())), Vec::new()),
+            Err(Error::Config(problems)) => (None, problems),
+            Err(error) => return Err(error.into()),
+        };
+        let (plans, prices) = counts.unzip();
+        let is_valid = problems.is_empty();
+        output::print_json(&json!({ "valid": is_valid, "problems": problems, "plans": plans, "prices": prices }))?;
+        return Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let (name, catalogue) = checked?;
+    let (plans, prices) = (counted(catalogue.plans.len(), "plan"), counted(catalogue.prices.len(), "price"));
+    output::print(&format!("{name} is valid: {plans}, {prices}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name_of(path: Option<&Path>) -> String {
+    path.map_or_else(|| "the built-in catalogue".to_owned(), |path| path.display().to_string())
+}
+
+fn render(catalogue: &Catalogue, width: Option<u16>) -> String {
+    let mut plans = Table::new(PLANS);
+    for plan in &catalogue.plans {
+        plans.row(plan_cells(catalogue, plan));
+    }
+    let mut prices = Table::new(PRICES);
+    for price in &catalogue.prices {
+        prices.row(price_cells(price));
+    }
+    let mut text = format!("Plans, better ones last\n{}", plans.render(width));
+    if !prices.is_empty() {
+        text.push_str(&format!("\n\nPrices\n{}", prices.render(width)));
+    }
+    text
+}
+
+fn plan_cells(catalogue: &Catalogue, plan: &Plan) -> [String; 7] {
+    let unit_price = |(currency, price): (&Currency, &MoneyMinor)| money(*price, currency.as_str());
+    let unit_prices: Vec<String> = plan.unit_prices.iter().map(unit_price).collect();
+    [
+        plan.key.to_string(),
+        plan.name.clone(),
+        flag(plan.key == catalogue.entry),
+        if unit_prices.is_empty() { "-".to_owned() } else { unit_prices.join(", ") },
+        plan.signup_credits.to_string(),
+        plan.payment_method_credits.to_string(),
+        plan.followed_by.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+    ]
+}
+
+fn price_cells(price: &Price) -> [String; 12] {
+    [
+        price.key.to_string(),
+        price.plan.to_string(),
+        money(price.amount, price.currency.as_str()),
+        price.every.to_string(),
+        price.credits.to_string(),
+        flag(price.per_seat),
+        price.grant.as_str().to_owned(),
+        price.rollover.as_str().to_owned(),
+        price.lifetime_days.map_or_else(|| "-".to_owned(), |days| days.to_string()),
+        flag(price.offered),
+        price.lookup_key.clone(),
+        if price.stripe.is_empty() { "-".to_owned() } else { price.stripe.join(", ") },
+    ]
+}
+
+fn flag(is_set: bool) -> String {
+    view::full(&Value::Bool(is_set))
+}
+
+/// The catalogue with the names of its file.
+fn to_json(catalogue: &Catalogue) -> Value {
+    let plan = |plan: &Plan| {
+        json!({
+            "key": plan.key,
+            "name": plan.name,
+            "signup_credits": plan.signup_credits,
+            "payment_method_credits": plan.payment_method_credits,
+            "unit_price": plan.unit_prices,
+            "followed_by": plan.followed_by,
+        })
+    };
+    let price = |price: &Price| {
+        json!({
+            "key": price.key,
+            "plan": price.plan,
+            "every": price.every.to_string(),
+            "amount": price.amount,
+            "currency": price.currency,
+            "credits": price.credits,
+            "grant": price.grant,
+            "per_seat": price.per_seat,
+            "rollover": price.rollover,
+            "lifetime_days": price.lifetime_days,
+            "lookup_key": price.lookup_key,
+            "stripe": price.stripe,
+            "offered": price.offered,
+        })
+    };
+    json!({
+        "currency": catalogue.currency,
+        "entry": catalogue.entry,
+        "plans": catalogue.plans.iter().map(plan).collect::<Vec<_>>(),
+        "prices": catalogue.prices.iter().map(price).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_show_amounts_of_money_with_their_currencies() {
+        let text = render(&Catalogue::built_in(), None);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert!(lines.contains(&vec!["trial", "Trial", "yes", "$29.00", "5", "5", "-"]), "{text}");
+        assert!(lines.contains(&vec!["pro", "Pro", "no", "$15.00", "0", "0", "pay_as_you_go"]), "{text}");
+        let price = "pro_monthly pro $599.00 month 60 no whole keep - yes pro_monthly -";
+        assert!(lines.contains(&price.split(' ').collect()), "{text}");
+    }
+
+    #[test]
+    fn json_has_the_names_and_values_of_the_file() {
+        let value = to_json(&Catalogue::built_in());
+        assert_eq!(value["plans"][0]["unit_price"], json!({ "usd": 2900 }));
+        assert_eq!(value["plans"][2]["followed_by"], "pay_as_you_go");
+        assert_eq!(value["prices"][0]["every"], "month");
+        assert_eq!((&value["prices"][0]["amount"], &value["prices"][0]["grant"]), (&json!(59_900), &json!("whole")));
+    }
+}

@@ -1,0 +1,126 @@
+//! Currencies: their digits, and the least that Stripe charges in them.
+
+use crate::amount::MoneyMinor;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// An ISO 4217 code in lower case, as Stripe writes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Currency(Arc<str>);
+
+/// Currencies without minor units. Source: Stripe, "Supported currencies".
+const ZERO_DECIMAL: [&str; 15] =
+    ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];
+
+/// Currencies with three digits of minor units. Source: Stripe, "Supported currencies".
+const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
+
+/// The least that Stripe charges. Source: Stripe, "Minimum and maximum charge amounts".
+const MINIMUM: [(&str, i64); 26] = [
+    ("usd", 50),
+    ("aed", 200),
+    ("aud", 50),
+    ("bgn", 100),
+    ("brl", 50),
+    ("cad", 50),
+    ("chf", 50),
+    ("czk", 1_500),
+    ("dkk", 250),
+    ("eur", 50),
+    ("gbp", 30),
+    ("hkd", 400),
+    ("huf", 17_500),
+    ("inr", 50),
+    ("jpy", 50),
+    ("mxn", 1_000),
+    ("myr", 200),
+    ("nok", 300),
+    ("nzd", 50),
+    ("pln", 200),
+    ("ron", 200),
+    ("sek", 300),
+    ("sgd", 50),
+    ("thb", 1_000),
+    ("cop", 200_000),
+    ("krw", 500),
+];
+
+impl Currency {
+    /// Parses three letters in any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+        is_code.then(|| Self(text.to_lowercase().into()))
+    }
+
+    /// The code in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The least that Stripe charges in it; one minor unit where Stripe names no minimum.
+    pub fn charge_min(&self) -> MoneyMinor {
+        MoneyMinor(MINIMUM.iter().find(|(code, _)| *code == self.as_str()).map_or(1, |(_, least)| *least))
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<Currency> for String {
+    fn from(currency: Currency) -> Self {
+        currency.0.to_string()
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("a currency is the three letters of an ISO 4217 code, such as usd")
+    }
+}
+
+/// Formats an amount of money: `$29.00`, `29.00 EUR`, `2900 JPY` or `2.900 KWD`.
+pub fn money(amount: MoneyMinor, currency: &str) -> String {
+    let (sign, minor) = (if amount < MoneyMinor::ZERO { "-" } else { "" }, amount.0.unsigned_abs());
+    let is_among = |codes: &[&str]| codes.iter().any(|code| currency.eq_ignore_ascii_case(code));
+    let amount = if is_among(&ZERO_DECIMAL) {
+        minor.to_string()
+    } else if is_among(&THREE_DECIMAL) {
+        format!("{}.{:03}", minor / 1_000, minor % 1_000)
+    } else {
+        format!("{}.{:02}", minor / 100, minor % 100)
+    };
+    if currency.eq_ignore_ascii_case("usd") {
+        format!("{sign}${amount}")
+    } else {
+        format!("{sign}{amount} {}", currency.to_uppercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_written_with_the_digits_of_its_currency_and_its_sign() {
+        assert_eq!(money(MoneyMinor(2_905), "usd"), "$29.05");
+        assert_eq!(money(MoneyMinor(-5), "eur"), "-0.05 EUR");
+        assert_eq!(money(MoneyMinor(2_905), "JPY"), "2905 JPY");
+        assert_eq!(money(MoneyMinor(2_905), "kwd"), "2.905 KWD");
+    }
+
+    #[test]
+    fn a_currency_is_three_letters_in_any_case() {
+        assert_eq!(Currency::parse("USD").map(|code| code.to_string()).as_deref(), Some("usd"));
+        for text in ["us", "us$", "ëu", ""] {
+            assert_eq!(Currency::parse(text), None, "{text}");
+        }
+        assert_eq!(Currency::parse("gbp").map(|code| code.charge_min()), Some(MoneyMinor(30)));
+    }
+}

@@ -1,0 +1,25 @@
+//! What was bought, read from the lines of invoices and the items of subscriptions.
+//!
+//! The order of questions: what was sold, then how much of it was paid, then to whom. What is not ours is done silently,
+//! whoever its customer is. What may be ours and cannot be decided waits for a person, and takes nothing away meanwhile.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`known_price`] | a price at Stripe, and how it was decided what it sells |
+//! | [`mod@judge`] | decides what a price sells |
+//! | [`book`] | the prices that are known, and what a line or an item sells by them |
+//! | [`mod@line`] | what the lines of an invoice sold |
+//! | [`grant`] | the credits that they bring, and when |
+
+pub mod book;
+pub mod grant;
+pub mod judge;
+pub mod known_price;
+pub mod line;
+
+#[cfg(test)]
+pub(crate) mod example;
+
+pub use book::{PriceBook, Sold};
+pub use known_price::{DecidedBy, Decision, KnownPrice};
+pub use line::Sale;

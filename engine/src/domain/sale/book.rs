@@ -1,0 +1,214 @@
+//! The prices that are known, and what a line or an item sells by them.
+
+use super::judge::{Offer, judge, tagged};
+use super::known_price::{Decision, KnownPrice};
+use crate::domain::catalogue::{Catalogue, Price};
+use crate::domain::webhook::fields::{self, Item, Line, Metadata};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The catalogue with the known prices of some objects.
+#[derive(Debug, Clone)]
+pub struct PriceBook {
+    catalogue: Arc<Catalogue>,
+    known: Arc<HashMap<String, KnownPrice>>,
+}
+
+/// What a line or an item sells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sold {
+    /// This price of the catalogue, on the terms that count for it.
+    Ours(Box<Price>),
+    /// Other business.
+    NotOurs,
+    /// The object names no price.
+    Unnamed,
+    /// It may be ours, and a person must decide; why, in words.
+    Undecided(String),
+}
+
+impl PriceBook {
+    /// Creates a book.
+    pub fn new(catalogue: Arc<Catalogue>, known: impl IntoIterator<Item = KnownPrice>) -> Self {
+        let known: HashMap<_, _> = known.into_iter().map(|price| (price.id.clone(), price)).collect();
+        Self { catalogue, known: Arc::new(known) }
+    }
+
+    /// The same prices with another catalogue.
+    pub fn with_catalogue(&self, catalogue: Arc<Catalogue>) -> Self {
+        Self { catalogue, known: self.known.clone() }
+    }
+
+    /// The catalogue.
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
+    /// Adds what was learned of prices.
+    pub fn add(&mut self, known: impl IntoIterator<Item = KnownPrice>) {
+        Arc::make_mut(&mut self.known).extend(known.into_iter().map(|price| (price.id.clone(), price)));
+    }
+
+    /// What is known of a price.
+    pub fn known(&self, price: &fields::Price) -> Option<&KnownPrice> {
+        price.ids.iter().find_map(|id| self.known.get(id))
+    }
+
+    /// Whether nothing is known of a price but what the object at hand says.
+    pub fn lacks(&self, price: &fields::Price) -> bool {
+        !price.ids.is_empty() && self.known(price).is_none()
+    }
+
+    /// What a line of an invoice sells.
+    pub fn line(&self, line: &Line, of_subscription: &Metadata) -> Sold {
+        let offer = Offer { amount: line.unit_amount(), currency: line.currency.as_deref(), every: None };
+        self.sold(&line.price, &[&line.metadata, of_subscription], offer)
+    }
+
+    /// What an item of a subscription sells.
+    pub fn item(&self, item: &Item, of_subscription: &Metadata) -> Sold {
+        self.sold(&item.price, &[&item.metadata, of_subscription], Offer::of(&item.price))
+    }
+
+    /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue.
+    fn decided(&self, price: &fields::Price) -> Option<Sold> {
+        let ours = |price: &Price| Some(Sold::Ours(Box::new(price.clone())));
+        let known = self.known(price).filter(|known| known.is_final());
+        if let Some(terms) = known.and_then(|known| known.terms.as_ref()) {
+            return ours(terms);
+        }
+        if known.is_some_and(|known| known.decision == Decision::NotOurs) {
+            return Some(Sold::NotOurs);
+        }
+        if let Some(price) = price.ids.iter().find_map(|id| self.catalogue.price_of_stripe_id(id)) {
+            return ours(price);
+        }
+        let (id, key) = known.and_then(|known| Some((&known.id, known.decision.price()?)))?;
+        match self.catalogue.price(key) {
+            Some(price) => ours(price),
+            None => Some(Sold::Undecided(format!("price {id} was sold as {key}, which the catalogue has no longer"))),
+        }
+    }
+
+    /// What is known of the price by its id counts first. Then the tags of the line and of its subscription, at an
+    /// amount of the catalogue: the same subscription may bill other things beside the plan. Then what else is known of
+    /// the price, judged by the present catalogue.
+    fn sold(&self, price: &fields::Price, tags: &[&Metadata], offer: Offer<'_>) -> Sold {
+        if let Some(sold) = self.decided(price) {
+            return sold;
+        }
+        let named = tags.iter().filter_map(|metadata| tagged(metadata, &self.catalogue)).flatten();
+        if let Some(price) = named.into_iter().find(|price| offer.is_of(price)) {
+            return Sold::Ours(Box::new(price.clone()));
+        }
+        if price.ids.is_empty() && !price.is_whole {
+            return Sold::Unnamed;
+        }
+        let known = self.known(price);
+        let judged = match known {
+            Some(known) if known.is_final() => known.clone(),
+            // The catalogue may have changed since.
+            Some(known) => {
+                let anew = judge(&known.said(), &self.catalogue, &[], known.decided_at_ms);
+                if matches!(anew.decision, Decision::Ours(_)) { anew } else { known.clone() }
+            }
+            None => judge(price, &self.catalogue, &[], 0),
+        };
+        match judged.decision {
+            Decision::Ours(key) => match self.catalogue.price(&key) {
+                Some(price) => Sold::Ours(Box::new(price.clone())),
+                None => Sold::NotOurs,
+            },
+            Decision::NotOurs if known.is_some() || price.is_whole => Sold::NotOurs,
+            Decision::NotOurs => Sold::Undecided(format!(
+                "nothing is known of price {0}, because Stripe could not be asked; if it is ours, name it in the \
+                 catalogue: stripe = [\"{0}\"] under its price",
+                judged.id
+            )),
+            Decision::Undecided => {
+                Sold::Undecided(format!("price {}: {}", judged.id, judged.reason.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amount::MoneyMinor;
+    use crate::domain::sale::example::{catalogue, pro_price};
+    use crate::key::PriceKey;
+
+    fn line(id: &str, unit: i64, quantity: i64) -> Line {
+        Line {
+            price: fields::Price { ids: vec![id.to_owned()], ..fields::Price::default() },
+            amount: Some(MoneyMinor(unit * quantity)),
+            quantity: Some(quantity),
+            currency: Some("usd".to_owned()),
+            ..Line::default()
+        }
+    }
+
+    fn tags(key: &str, value: &str) -> Metadata {
+        Metadata::from([(key.to_owned(), value.to_owned())])
+    }
+
+    fn key(sold: &Sold) -> Option<&PriceKey> {
+        match sold {
+            Sold::Ours(price) => Some(&price.key),
+            Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
+        }
+    }
+
+    fn known(id: &str, decision: Decision) -> KnownPrice {
+        KnownPrice { id: id.to_owned(), decision, ..judge(&fields::Price::default(), &catalogue(), &[], 1) }
+    }
+
+    #[test]
+    fn a_price_once_known_as_ours_stays_ours_whatever_the_line_says() {
+        let pro = PriceKey::trusted("pro_monthly");
+        let book = PriceBook::new(catalogue(), [known("price_old", Decision::Ours(pro.clone()))]);
+        assert_eq!(key(&book.line(&line("price_old", 49_900, 1), &Metadata::new())), Some(&pro));
+    }
+
+    #[test]
+    fn a_price_keeps_the_terms_on_which_it_was_sold() {
+        let old = Price { credits: crate::amount::Credits(40), ..pro_price() };
+        let row = KnownPrice { terms: Some(old.clone()), ..known("price_old", Decision::Ours(old.key.clone())) };
+        let book = PriceBook::new(catalogue(), [row]);
+        assert_eq!(book.line(&line("price_old", 1, 1), &Metadata::new()), Sold::Ours(Box::new(old)));
+    }
+
+    #[test]
+    fn a_price_that_was_ours_and_left_the_catalogue_is_never_taken_for_other_business() {
+        let gone = known("price_old", Decision::Ours(PriceKey::trusted("gone")));
+        let sold = PriceBook::new(catalogue(), [gone]).line(&line("price_old", 1, 1), &Metadata::new());
+        assert!(matches!(&sold, Sold::Undecided(why) if why.contains("sold as gone")), "{sold:?}");
+    }
+
+    #[test]
+    fn a_tag_of_the_subscription_counts_for_the_line_with_our_amount_and_for_no_other() {
+        let book = PriceBook::new(catalogue(), [known("price_add_on", Decision::NotOurs)]);
+        let tags = tags("bursar_price", "pro_monthly");
+        assert!(key(&book.line(&line("price_x", 59_900, 2), &tags)).is_some());
+        assert_eq!(book.line(&line("price_add_on", 500, 1), &tags), Sold::NotOurs);
+    }
+
+    #[test]
+    fn a_bare_id_of_which_nothing_is_known_waits_for_a_person_with_the_line_to_add() {
+        let sold = PriceBook::new(catalogue(), []).line(&line("price_x", 1, 1), &Metadata::new());
+        assert!(matches!(&sold, Sold::Undecided(why) if why.contains("stripe = [\"price_x\"]")), "{sold:?}");
+    }
+
+    #[test]
+    fn what_was_not_ours_is_ours_once_the_catalogue_names_it() {
+        let keyed = KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..known("price_x", Decision::NotOurs) };
+        let book = PriceBook::new(catalogue(), [keyed.clone()]);
+        assert!(key(&book.line(&line("price_x", 1, 1), &Metadata::new())).is_some());
+        let decided = KnownPrice { decided_by: crate::domain::sale::DecidedBy::Operator, ..keyed };
+        let book = PriceBook::new(catalogue(), [decided]);
+        for tags in [Metadata::new(), tags("bursar_price", "pro_monthly")] {
+            assert_eq!(book.line(&line("price_x", 59_900, 1), &tags), Sold::NotOurs, "a person said so");
+        }
+    }
+}

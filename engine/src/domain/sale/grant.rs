@@ -1,0 +1,290 @@
+//! The credits that the lines of a paid invoice bring, and when.
+
+use super::line::Sale;
+use crate::amount::{Credits, UNITS_MAX};
+use crate::clock::TimeMs;
+use crate::domain::catalogue::{GrantSchedule, Rollover};
+use crate::domain::job::{JobKind, NewJob};
+use crate::domain::ledger::{Command, GrantKind, Op};
+use crate::ids::CustomerId;
+use chrono::{DateTime, Months, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How long credits that end with their period stay after it. Source: Stripe, "Subscription invoices": a renewal is
+/// charged about an hour after the period begins.
+pub const RESET_GRACE_MS: i64 = 3 * 60 * 60 * 1_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// Maximum number of months whose parts are granted one by one: ten years.
+pub const MONTHS_MAX: u32 = 120;
+
+/// Credits to grant at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Their idempotency key in the ledger.
+    pub key: String,
+    /// How many.
+    pub credits: Credits,
+    /// When they expire.
+    pub expires_at_ms: Option<TimeMs>,
+    /// When to grant them; `None` for now.
+    pub at_ms: Option<TimeMs>,
+}
+
+impl Grant {
+    /// The command for the ledger.
+    pub fn command(&self, invoice_id: &str) -> Command {
+        let op = Op::Grant { kind: GrantKind::Included, amount: self.credits, expires_at_ms: self.expires_at_ms };
+        Command::internal(op, "stripe", self.key.clone()).with_reference(invoice_id)
+    }
+}
+
+/// The key of the credits that an invoice brings when it is paid.
+pub fn grant_key(invoice_id: &str) -> String {
+    format!("stripe:invoice:{invoice_id}")
+}
+
+/// The arguments of the job that grants a part of an invoice's credits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartArgs {
+    /// The customer.
+    pub customer: String,
+    /// The invoice.
+    pub invoice: String,
+    /// The part's key in the ledger.
+    pub key: String,
+    /// Its credits.
+    pub credits: Credits,
+    /// When they expire.
+    pub expires_at_ms: Option<TimeMs>,
+}
+
+impl PartArgs {
+    /// The grant.
+    pub fn grant(&self) -> Grant {
+        Grant { key: self.key.clone(), credits: self.credits, expires_at_ms: self.expires_at_ms, at_ms: None }
+    }
+}
+
+/// The job that grants a part when its time has come.
+pub fn part_job(grant: &Grant, invoice_id: &str, customer_id: &CustomerId, now_ms: TimeMs) -> NewJob {
+    let args = PartArgs {
+        customer: customer_id.to_string(),
+        invoice: invoice_id.to_owned(),
+        key: grant.key.clone(),
+        credits: grant.credits,
+        expires_at_ms: grant.expires_at_ms,
+    };
+    let args = serde_json::to_string(&args).expect("texts and numbers are JSON");
+    let mut job = NewJob::new(JobKind::CreditsGrant, args, grant.at_ms.unwrap_or(now_ms));
+    job.unique_key = Some(format!("grant:{}", grant.key));
+    job.customer_id = Some(customer_id.clone());
+    job
+}
+
+/// All keys under which the credits of an invoice may be in the ledger.
+pub fn grant_keys(invoice_id: &str) -> impl Iterator<Item = String> {
+    let first = grant_key(invoice_id);
+    let also = (1..ALSO_MAX).map({
+        let first = first.clone();
+        move |n| format!("{first}:also:{n}")
+    });
+    let months = (1..MONTHS_MAX).map({
+        let first = first.clone();
+        move |month| format!("{first}:month:{month}")
+    });
+    std::iter::once(first).chain(also).chain(months)
+}
+
+/// Maximum number of different ends that the credits of one invoice have.
+const ALSO_MAX: usize = 20;
+
+/// What the sales of a paid invoice bring, the first to grant first.
+///
+/// Credits with the same end are one grant. One invoice nearly always brings one grant, under a key made of the
+/// invoice alone: so an invoice is granted once, whatever its lines look like in another API version or by a later
+/// catalogue.
+pub fn grants(invoice_id: &str, sales: &[Sale], now_ms: TimeMs) -> Vec<Grant> {
+    // Of credits without an end it is the last.
+    let mut now: BTreeMap<TimeMs, Credits> = BTreeMap::new();
+    let mut later: BTreeMap<u32, (TimeMs, TimeMs, Credits)> = BTreeMap::new();
+    for sale in sales {
+        for part in parts(sale, now_ms) {
+            let ends_ms = part.expires_at_ms.unwrap_or(TimeMs::MAX);
+            match part.month {
+                0 => {
+                    let sum = now.entry(ends_ms).or_default();
+                    *sum = capped(*sum, part.credits);
+                }
+                month => {
+                    let of_month = later.entry(month).or_insert((part.at_ms, ends_ms, Credits::ZERO));
+                    // Two prices in one invoice have one period. If their credits end apart, the later end counts.
+                    of_month.1 = of_month.1.max(ends_ms);
+                    of_month.2 = capped(of_month.2, part.credits);
+                }
+            }
+        }
+    }
+    let key = grant_key(invoice_id);
+    let end = |ends_ms: TimeMs| (ends_ms != TimeMs::MAX).then_some(ends_ms);
+    now.retain(|_, credits| *credits > Credits::ZERO);
+    let now = now.into_iter().rev().take(ALSO_MAX).enumerate().map(|(n, (ends_ms, credits))| Grant {
+        key: if n == 0 { key.clone() } else { format!("{key}:also:{n}") },
+        credits,
+        expires_at_ms: end(ends_ms),
+        at_ms: None,
+    });
+    let later = later.into_iter().map(|(month, (at_ms, ends_ms, credits))| Grant {
+        key: format!("{key}:month:{month}"),
+        credits,
+        expires_at_ms: end(ends_ms),
+        at_ms: Some(at_ms),
+    });
+    now.chain(later).filter(|grant| grant.credits > Credits::ZERO).collect()
+}
+
+/// A sum of credits, at most what one entry of the ledger may have.
+fn capped(one: Credits, other: Credits) -> Credits {
+    Credits(one.0.saturating_add(other.0)).min(UNITS_MAX)
+}
+
+/// A part of a period's credits.
+struct Part {
+    month: u32,
+    at_ms: TimeMs,
+    credits: Credits,
+    expires_at_ms: Option<TimeMs>,
+}
+
+fn parts(sale: &Sale, now_ms: TimeMs) -> Vec<Part> {
+    let price = &sale.price;
+    let months = match price.grant {
+        GrantSchedule::Whole => 1,
+        GrantSchedule::Monthly => price.every.months().clamp(1, MONTHS_MAX),
+    };
+    let from_ms = sale.from_ms.unwrap_or(now_ms);
+    let whole = sale.credits().0;
+    let (each, rest) = (whole / i64::from(months), whole % i64::from(months));
+    let part = |month: u32| {
+        let at_ms = if month == 0 { now_ms } else { add_months(from_ms, month).max(now_ms) };
+        let span = if months == 1 {
+            (sale.from_ms, sale.until_ms)
+        } else {
+            (Some(add_months(from_ms, month)), Some(add_months(from_ms, month + 1)))
+        };
+        Part {
+            month,
+            at_ms,
+            // What does not divide comes first, so that the first part is never empty.
+            credits: Credits(each + i64::from(i64::from(month) < rest)),
+            expires_at_ms: expiry(sale, at_ms, span),
+        }
+    };
+    (0..months).map(part).collect()
+}
+
+/// When credits expire that are granted at `at_ms` for a span of time.
+///
+/// Whoever pays after the end of what it pays for gets the credits for as long as the period was.
+fn expiry(sale: &Sale, at_ms: TimeMs, (from_ms, ends_ms): (Option<TimeMs>, Option<TimeMs>)) -> Option<TimeMs> {
+    let of_lifetime = sale.price.lifetime_days.map(|days| at_ms.saturating_add(i64::from(days) * DAY_MS));
+    let of_period = ends_ms.filter(|_| sale.price.rollover == Rollover::Reset).map(|ends_ms| {
+        let length_ms = from_ms.map_or(0, |from_ms| ends_ms.saturating_sub(from_ms)).max(0);
+        let ends_ms = if ends_ms > at_ms { ends_ms } else { at_ms.saturating_add(length_ms) };
+        ends_ms.saturating_add(RESET_GRACE_MS)
+    });
+    of_period.or(of_lifetime)
+}
+
+/// The same moment some months later; in a month without that day, on its last one.
+pub fn add_months(from_ms: TimeMs, months: u32) -> TimeMs {
+    let later = DateTime::<Utc>::from_timestamp_millis(from_ms)
+        .and_then(|from| from.checked_add_months(Months::new(months)))
+        .map(|at| at.timestamp_millis());
+    later.unwrap_or(TimeMs::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::catalogue::{Interval, IntervalUnit, Price};
+    use crate::domain::sale::example::pro_price;
+    use proptest::prelude::*;
+
+    const NOW_MS: TimeMs = 1_796_000_000_000;
+
+    fn sale(price: Price) -> Sale {
+        let until_ms = add_months(NOW_MS, price.every.months());
+        Sale { price, quantity: 1, from_ms: Some(NOW_MS), until_ms: Some(until_ms) }
+    }
+
+    fn year(credits: i64) -> Price {
+        Price {
+            every: Interval { count: 1, unit: IntervalUnit::Year },
+            grant: GrantSchedule::Monthly,
+            credits: Credits(credits),
+            ..pro_price()
+        }
+    }
+
+    #[test]
+    fn a_month_of_pro_brings_its_credits_at_once_under_the_invoices_own_key() {
+        let expected = Grant { key: grant_key("in_1"), credits: Credits(60), expires_at_ms: None, at_ms: None };
+        assert_eq!(grants("in_1", &[sale(pro_price())], NOW_MS), [expected]);
+    }
+
+    #[test]
+    fn a_year_granted_monthly_is_twelve_parts_each_at_the_return_of_its_day() {
+        let parts = grants("in_1", &[sale(year(100))], NOW_MS);
+        assert_eq!(parts.len(), 12);
+        assert_eq!(parts.iter().map(|part| part.credits).sum::<Credits>(), Credits(100));
+        assert_eq!((parts[0].credits, parts[11].credits, parts[0].at_ms), (Credits(9), Credits(8), None));
+        assert_eq!(parts[3].at_ms, Some(add_months(NOW_MS, 3)));
+        let keys: Vec<String> = grant_keys("in_1").collect();
+        assert!(parts.iter().all(|part| keys.contains(&part.key)));
+    }
+
+    #[test]
+    fn credits_that_end_with_their_period_last_until_the_next_payment_can_be_made() {
+        let reset = Price { rollover: Rollover::Reset, ..pro_price() };
+        let grant = grants("in_1", &[sale(reset.clone())], NOW_MS).remove(0);
+        assert_eq!(grant.expires_at_ms, Some(add_months(NOW_MS, 1) + RESET_GRACE_MS));
+        let paid_late_ms = add_months(NOW_MS, 2);
+        let late = grants("in_1", &[sale(reset)], paid_late_ms).remove(0);
+        let length_ms = add_months(NOW_MS, 1) - NOW_MS;
+        assert_eq!(late.expires_at_ms, Some(paid_late_ms + length_ms + RESET_GRACE_MS));
+    }
+
+    #[test]
+    fn credits_with_a_lifetime_end_that_many_days_after_their_grant() {
+        let price = Price { lifetime_days: Some(90), ..pro_price() };
+        assert_eq!(grants("in_1", &[sale(price)], NOW_MS)[0].expires_at_ms, Some(NOW_MS + 90 * DAY_MS));
+    }
+
+    #[test]
+    fn two_prices_in_one_invoice_are_one_grant_unless_their_credits_end_apart() {
+        let both = grants("in_1", &[sale(pro_price()), sale(pro_price())], NOW_MS);
+        assert_eq!((both.len(), both[0].credits), (1, Credits(120)));
+        let ending = Price { lifetime_days: Some(1), ..pro_price() };
+        let apart = grants("in_1", &[sale(ending), sale(pro_price())], NOW_MS);
+        assert_eq!(apart.len(), 2);
+        assert_eq!((apart[0].key.as_str(), apart[0].expires_at_ms), (grant_key("in_1").as_str(), None));
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_of_a_period_are_the_whole_and_no_part_is_lost(
+            credits in 0_i64..1_000_000, months in 1_u32..=36, quantity in 1_i64..500, per_seat: bool,
+        ) {
+            let price = Price {
+                every: Interval { count: months, unit: IntervalUnit::Month },
+                per_seat,
+                ..year(credits)
+            };
+            let sale = Sale { quantity, ..sale(price) };
+            let parts = grants("in_1", std::slice::from_ref(&sale), NOW_MS);
+            prop_assert_eq!(parts.iter().map(|part| part.credits).sum::<Credits>(), sale.credits());
+            prop_assert!(parts.len() <= months as usize);
+        }
+    }
+}

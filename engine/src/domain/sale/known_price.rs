@@ -1,0 +1,202 @@
+//! A price at Stripe, and how it was decided what it sells.
+
+use crate::amount::MoneyMinor;
+use crate::clock::TimeMs;
+use crate::domain::catalogue::Price;
+use crate::domain::webhook::fields;
+use crate::key::PriceKey;
+use std::collections::BTreeMap;
+
+/// A price at Stripe that was seen, and what it sells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPrice {
+    /// Its id at Stripe.
+    pub id: String,
+    /// Its product at Stripe.
+    pub product_id: Option<String>,
+    /// Its lookup key.
+    pub lookup_key: Option<String>,
+    /// Its metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// What one costs.
+    pub amount: Option<MoneyMinor>,
+    /// The currency.
+    pub currency: Option<String>,
+    /// How long a period is, as an [`Interval`](crate::domain::catalogue::Interval) is written: `month`, `2 weeks`.
+    pub every: Option<String>,
+    /// What it sells.
+    pub decision: Decision,
+    /// Who or what decided that.
+    pub decided_by: DecidedBy,
+    /// Why, in words: what is unclear, or the operator's reason.
+    pub reason: Option<String>,
+    /// The terms of the catalogue's price when this stopped being its present one; `None` if the catalogue's present
+    /// terms count.
+    pub terms: Option<Price>,
+    /// When it was first seen.
+    pub first_seen_ms: TimeMs,
+    /// When it was decided.
+    pub decided_at_ms: TimeMs,
+}
+
+impl KnownPrice {
+    /// Whether the decision stands whatever the catalogue becomes: a person's, and that a price is ours.
+    pub fn is_final(&self) -> bool {
+        self.decided_by == DecidedBy::Operator || matches!(self.decision, Decision::Ours(_))
+    }
+
+    /// Whether another look says the same of it, whenever that was.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let (first_seen_ms, decided_at_ms) = (other.first_seen_ms, other.decided_at_ms);
+        Self { first_seen_ms, decided_at_ms, terms: other.terms.clone(), ..self.clone() } == *other
+    }
+
+    /// What was seen of it.
+    pub fn said(&self) -> fields::Price {
+        fields::Price {
+            ids: vec![self.id.clone()],
+            lookup_key: self.lookup_key.clone(),
+            product_id: self.product_id.clone(),
+            metadata: self.metadata.clone(),
+            amount: self.amount,
+            currency: self.currency.clone(),
+            every: self.every.clone(),
+            is_metered: false,
+            is_whole: true,
+        }
+    }
+}
+
+/// What a price at Stripe sells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// This price of the catalogue.
+    Ours(PriceKey),
+    /// Other business.
+    NotOurs,
+    /// It may be ours, and a person must decide.
+    Undecided,
+}
+
+impl Decision {
+    /// The name as stored and shown.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ours(_) => "ours",
+            Self::NotOurs => "not_ours",
+            Self::Undecided => "undecided",
+        }
+    }
+
+    /// The catalogue's price, if it is ours.
+    pub fn price(&self) -> Option<&PriceKey> {
+        match self {
+            Self::Ours(price) => Some(price),
+            Self::NotOurs | Self::Undecided => None,
+        }
+    }
+
+    /// Reads a stored name with the catalogue's price, which exactly `ours` has.
+    pub fn parse(text: &str, price: Option<PriceKey>) -> Option<Self> {
+        Some(match (text, price) {
+            ("ours", Some(price)) => Self::Ours(price),
+            ("not_ours", None) => Self::NotOurs,
+            ("undecided", None) => Self::Undecided,
+            _ => return None,
+        })
+    }
+}
+
+/// Who or what decided what a price sells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DecidedBy {
+    /// The catalogue names its id.
+    Catalogue,
+    /// Its lookup key is one of the catalogue.
+    LookupKey,
+    /// Its metadata names a price or a plan of the catalogue.
+    Tag,
+    /// Its product has another price that is ours.
+    Product,
+    /// A subscription or an invoice that was sold as ours has it.
+    Sold,
+    /// An operator.
+    Operator,
+    /// Nothing says that it is ours.
+    Nothing,
+}
+
+impl DecidedBy {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Catalogue, Self::LookupKey, Self::Tag, Self::Product, Self::Sold, Self::Operator, Self::Nothing];
+
+    /// The name as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Catalogue => "catalogue",
+            Self::LookupKey => "lookup_key",
+            Self::Tag => "tag",
+            Self::Product => "product",
+            Self::Sold => "sold",
+            Self::Operator => "operator",
+            Self::Nothing => "nothing",
+        }
+    }
+
+    /// Reads a stored name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|by| by.as_str() == text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_a_price_that_is_ours_has_a_price_of_the_catalogue() {
+        let key = PriceKey::trusted("pro_monthly");
+        for decision in [Decision::Ours(key.clone()), Decision::NotOurs, Decision::Undecided] {
+            let price = decision.price().cloned();
+            assert_eq!(Decision::parse(decision.as_str(), price.clone()), Some(decision.clone()));
+            let other = price.is_none().then(|| key.clone());
+            assert_eq!(Decision::parse(decision.as_str(), other), None, "{decision:?}");
+        }
+        assert_eq!(Decision::parse("theirs", None), None);
+    }
+
+    #[test]
+    fn a_later_look_at_the_same_price_says_the_same_and_another_lookup_key_does_not() {
+        let price = KnownPrice { first_seen_ms: 1, decided_at_ms: 2, ..of(Decision::NotOurs) };
+        assert!(price.is_as(&KnownPrice { first_seen_ms: 3, decided_at_ms: 4, ..price.clone() }));
+        assert!(!price.is_as(&KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..price.clone() }));
+        assert!(!price.is_as(&KnownPrice { decision: Decision::Undecided, ..price.clone() }));
+    }
+
+    fn of(decision: Decision) -> KnownPrice {
+        KnownPrice {
+            id: "price_1".to_owned(),
+            product_id: None,
+            lookup_key: None,
+            metadata: BTreeMap::new(),
+            amount: None,
+            currency: None,
+            every: None,
+            decision,
+            decided_by: DecidedBy::Nothing,
+            reason: None,
+            terms: None,
+            first_seen_ms: 0,
+            decided_at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn who_decided_is_read_as_it_is_written() {
+        for by in DecidedBy::ALL {
+            assert_eq!(DecidedBy::parse(by.as_str()), Some(by));
+        }
+        assert_eq!(DecidedBy::parse("chance"), None);
+    }
+}

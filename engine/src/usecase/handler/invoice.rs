@@ -1,0 +1,48 @@
+//! Invoices: all their lines, and the later parts of their credits.
+
+use super::{Deps, Failure};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::JobKind;
+use crate::domain::webhook::fields;
+use crate::error::Result;
+use crate::infra::store::account;
+use crate::infra::stripe::found;
+use serde_json::{Value, json};
+
+/// Maximum number of pages of an invoice's lines, of 100 lines each.
+const LINE_PAGES_MAX: usize = 20;
+
+/// An invoice as Stripe has it now, with all its lines: the object itself has the first few only. Source: Stripe,
+/// "Retrieve an invoice's line items".
+pub(super) async fn whole_invoice(deps: &Deps, id: &str) -> std::result::Result<Option<Value>, Failure> {
+    let Some(mut invoice) = found(deps.stripe.invoice_retrieve(id).await)? else { return Ok(None) };
+    if invoice["lines"]["has_more"] != true {
+        return Ok(Some(invoice));
+    }
+    let (mut lines, mut after): (Vec<Value>, Option<String>) = (Vec::new(), None);
+    for _ in 0..LINE_PAGES_MAX {
+        let page = deps.stripe.invoice_line_list(id, after.as_deref()).await?;
+        let rows = fields::rows(&page);
+        after = rows.last().and_then(|line| fields::id(&line["id"])).filter(|_| page["has_more"] == true);
+        lines.extend_from_slice(rows);
+        if after.is_none() {
+            break;
+        }
+    }
+    invoice["lines"] = json!({ "object": "list", "data": lines, "has_more": after.is_some() });
+    Ok(Some(invoice))
+}
+
+/// The verdict without the later parts of an invoice's credits, if its first part is in the ledger already: a catalogue
+/// that changed since must not grant the invoice once more in another way.
+pub(super) async fn without_parts_of_granted(deps: &Deps, mut verdict: Verdict) -> Result<Verdict> {
+    let is_part = |effect: &Effect| matches!(effect, Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant);
+    let key =
+        verdict.ledger.as_ref().and_then(|(customer, command)| Some((customer, command.idempotency_key.as_ref()?)));
+    if let Some((customer, key)) = key.filter(|_| verdict.effects.iter().any(is_part))
+        && account::entry_find_by_key(deps.db.read(), customer, key).await?.is_some()
+    {
+        verdict.effects.retain(|effect| !is_part(effect));
+    }
+    Ok(verdict)
+}

@@ -1,0 +1,177 @@
+//! What is known of the prices that objects name; what is not known yet is asked at Stripe once and remembered.
+
+use super::{Deps, Failure};
+use crate::amount::MoneyMinor;
+use crate::clock::TimeMs;
+use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
+use crate::domain::webhook::fields::{self, InvoiceFields, Line, SubscriptionFields, has_our_tag};
+use crate::error::Result;
+use crate::infra::store::price as rows;
+use crate::infra::stripe::StripeError;
+use sea_orm::ConnectionTrait;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashSet};
+
+/// Maximum number of prices that are asked for one object. Stripe allows twenty items on a subscription.
+const ASKED_MAX: usize = 100;
+/// How long a price that is not ours is taken for that before it is asked again: its lookup key may be set later.
+const ASK_AGAIN_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// A price that an object names, and whether what names it carries our own tag.
+struct Named {
+    price: fields::Price,
+    sold: Sold,
+    is_tagged: bool,
+}
+
+/// The prices that may sell something: those of an invoice's lines that bill a period for money, those of a
+/// subscription's items and of its latest invoice.
+fn named(object: &Value, book: &PriceBook) -> Vec<Named> {
+    match object["object"].as_str() {
+        Some("invoice") => of_invoice(object, book),
+        Some("subscription") => {
+            let said = SubscriptionFields::read(object);
+            let items = said.items.iter().map(|item| Named {
+                price: item.price.clone(),
+                sold: book.item(item, &said.metadata),
+                is_tagged: has_our_tag(&item.metadata) || has_our_tag(&said.metadata),
+            });
+            let latest = &object["latest_invoice"];
+            items.chain(if latest.is_object() { of_invoice(latest, book) } else { Vec::new() }).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn of_invoice(object: &Value, book: &PriceBook) -> Vec<Named> {
+    let said = InvoiceFields::read(object);
+    let costs = |line: &&Line| line.net_amount().is_none_or(|amount| amount > MoneyMinor::ZERO);
+    let lines = said.lines.iter().filter(|line| line.bills_period()).filter(costs);
+    let named = lines.map(|line| Named {
+        price: line.price.clone(),
+        sold: book.line(line, &said.subscription_metadata),
+        is_tagged: has_our_tag(&line.metadata) || has_our_tag(&said.subscription_metadata),
+    });
+    named.collect()
+}
+
+/// What the database knows of the prices of some objects.
+pub(super) async fn known_of<'a>(
+    db: &impl ConnectionTrait,
+    objects: impl IntoIterator<Item = &'a Value>,
+) -> Result<Vec<KnownPrice>> {
+    let book = PriceBook::new(crate::domain::catalogue::Catalogue::built_in(), []);
+    let ids: HashSet<String> =
+        objects.into_iter().flat_map(|object| named(object, &book)).flat_map(|named| named.price.ids).collect();
+    let ids: Vec<String> = ids.into_iter().collect();
+    if ids.is_empty() { Ok(Vec::new()) } else { rows::price_find_many(db, &ids).await }
+}
+
+/// Adds to a book what it lacks of the prices of an object: from the database, else from the object if that has the
+/// whole price, else from Stripe. What is learned is stored, because it is a fact whatever becomes of the event: above
+/// all that a price was sold as ours, which later changes of the catalogue do not undo.
+///
+/// A price that cannot be asked for because there is no API key stays unknown.
+pub(super) async fn learn(
+    deps: &Deps,
+    book: &PriceBook,
+    object: &Value,
+    now_ms: TimeMs,
+) -> std::result::Result<PriceBook, Failure> {
+    let mut book = book.clone();
+    let unloaded: Vec<String> = named(object, &book)
+        .into_iter()
+        .filter(|named| book.lacks(&named.price))
+        .flat_map(|named| named.price.ids)
+        .collect();
+    if !unloaded.is_empty() {
+        book.add(rows::price_find_many(deps.db.read(), &unloaded).await?);
+    }
+    let mut learned: BTreeMap<String, KnownPrice> = BTreeMap::new();
+    for named in named(object, &book) {
+        let Some(id) = named.price.ids.first().filter(|id| !learned.contains_key(*id)) else { continue };
+        if learned.len() >= ASKED_MAX || !is_open(&book, &named.price, now_ms) {
+            continue;
+        }
+        let judged = ask(deps, &book, &named, now_ms).await?;
+        let known = book.known(&named.price);
+        // Other business that is as it was is not written at every event.
+        let is_news = |judged: &KnownPrice| {
+            known.is_none_or(|known| !known.is_as(judged) || now_ms - known.decided_at_ms >= ASK_AGAIN_MS)
+        };
+        if let Some(judged) = judged.filter(is_news) {
+            learned.insert(id.clone(), judged);
+        }
+    }
+    book.add(learned.values().cloned());
+    for named in named(object, &book).into_iter().filter(|named| named.is_tagged) {
+        if let Some(sold) = sold_by_tag(&book, &named, now_ms) {
+            learned.insert(sold.id.clone(), sold);
+        }
+    }
+    if !learned.is_empty() {
+        let learned: Vec<KnownPrice> = learned.into_values().collect();
+        if !deps.is_dry_run {
+            rows::price_put_many(deps.db.write(), &learned).await?;
+        }
+        book.add(learned);
+    }
+    Ok(book)
+}
+
+/// Whether it is still to be decided what a price sells: it was never seen, or it was not ours and may be by now.
+fn is_open(book: &PriceBook, price: &fields::Price, now_ms: TimeMs) -> bool {
+    match book.known(price) {
+        None => true,
+        Some(known) if known.is_final() => false,
+        Some(known) => price.is_whole || now_ms - known.decided_at_ms >= ASK_AGAIN_MS,
+    }
+}
+
+/// What a price sells by what Stripe says of it; `None` if nothing can be learned.
+async fn ask(
+    deps: &Deps,
+    book: &PriceBook,
+    named: &Named,
+    now_ms: TimeMs,
+) -> std::result::Result<Option<KnownPrice>, Failure> {
+    let price = &named.price;
+    let is_named = price.ids.iter().any(|id| book.catalogue().price_of_stripe_id(id).is_some());
+    let id = price.ids.first().map_or("", String::as_str);
+    let whole = if price.is_whole {
+        Ok(price.clone())
+    } else {
+        deps.stripe.price_retrieve(id).await.map(|object| fields::Price::read_object(&object))
+    };
+    let whole = match whole {
+        Ok(whole) => whole,
+        // The catalogue says what it sells.
+        Err(_) if is_named => price.clone(),
+        Err(StripeError::NotConfigured) => return Ok(None),
+        Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => {
+            // What we sell is in this account.
+            let known = judge::judge(price, book.catalogue(), &[], now_ms);
+            let reason = named.is_tagged.then(|| "it is tagged as ours, and Stripe does not have it".to_owned());
+            let decision = if named.is_tagged { Decision::Undecided } else { Decision::NotOurs };
+            return Ok(Some(KnownPrice { decision, reason, ..known }));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let of_product = match &whole.product_id {
+        Some(product) => rows::price_of_products(deps.db.read(), std::slice::from_ref(product)).await?,
+        None => Vec::new(),
+    };
+    Ok(Some(judge::judge(&whole, book.catalogue(), &of_product, now_ms)))
+}
+
+/// The price of something that our own tag makes ours, as sold.
+fn sold_by_tag(book: &PriceBook, named: &Named, now_ms: TimeMs) -> Option<KnownPrice> {
+    let Sold::Ours(price) = &named.sold else { return None };
+    let known = book.known(&named.price);
+    if known.is_some_and(KnownPrice::is_final) || named.price.ids.is_empty() {
+        return None;
+    }
+    let seen = known.cloned().unwrap_or_else(|| judge::judge(&named.price, book.catalogue(), &[], now_ms));
+    let decision = Decision::Ours(price.key.clone());
+    Some(KnownPrice { decision, decided_by: DecidedBy::Sold, reason: None, decided_at_ms: now_ms, ..seen })
+}
