@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod app;
 pub mod bench;
+pub mod catalogue;
 pub mod chaos;
 mod contract;
 pub mod e2e;
@@ -15,6 +16,7 @@ pub mod unique;
 pub mod wait;
 
 pub use app::{Backend, TestApp, TestCustomer};
+pub use catalogue::catalogue_with;
 
 /// Declares tests that run on both pairs of backends: `name::embedded` and `name::production`.
 ///

@@ -122,8 +122,11 @@ impl Generator<'_> {
     fn other_invoice(&mut self, rng: &mut StdRng) {
         let mut invoice = self.invoice(false);
         match rng.random_range(0..3) {
-            0 => invoice["billing_reason"] = json!("manual"),
-            1 => invoice["amount_paid"] = json!(0),
+            0 => {
+                let details = &mut invoice["lines"]["data"][0]["parent"]["subscription_item_details"];
+                details["proration"] = json!(true);
+            }
+            1 => invoice["total"] = json!(0),
             _ => {
                 let price = &mut invoice["lines"]["data"][0]["pricing"]["price_details"]["price"];
                 *price = json!({ "id": "price_other", "object": "price", "lookup_key": "other", "metadata": {} });
@@ -167,7 +170,7 @@ impl Generator<'_> {
             }
             4 => {
                 let mut invoice = self.invoice(false);
-                invoice["billing_reason"] = Value::Null;
+                invoice["status"] = Value::Null;
                 self.send(&event("invoice.paid", &invoice), Expected::Dead(&["shape_incomplete"]));
             }
             _ => {

@@ -111,9 +111,11 @@ with_app! {
               "current_period_end": "[time]",
               "ended_at": null,
               "id": "sub_of_cus_…",
-              "is_pro": true,
               "past_due_reason": null,
               "past_due_since": null,
+              "plan": "pro",
+              "price": "pro_monthly",
+              "quantity": 1,
               "status": "active"
             }
           ]

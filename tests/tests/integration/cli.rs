@@ -1,5 +1,6 @@
 //! The real program's commands: output and exit codes.
 
+mod catalogue;
 mod config;
 
 use crate::node::{environment, program};
@@ -170,14 +171,14 @@ with_app! {
         assert!(ignored.code == Some(0) && ignored.err.contains("warning: BURSAR_LISTN is set"), "{ignored:?}");
         let wrong = program.with(&[
             ("BURSAR_LEDGER__COMMANDS_MAX", "0"),
-            ("BURSAR_CREDITS__CURRENCY", "dollars"),
+            ("BURSAR_CREDITS__WARN_AT", "-1"),
             ("BURSAR_HTTP__REQUESTS_MAX", "many"),
             ("BURSAR_DATABASE_URL", "postgres://db/bursar"),
             ("BURSAR_LOG", "bursar=loud"),
         ]);
         let wrong = run(&wrong, &["config", "check"]).await;
         assert_eq!((wrong.code, wrong.err.trim_end().lines().count()), (Some(1), 5), "{wrong:?}");
-        for name in ["ledger.commands_max", "credits.currency", "requests_max", "use DATABASE_URL", "BURSAR_LOG"] {
+        for name in ["ledger.commands_max", "credits.warn_at", "requests_max", "use DATABASE_URL", "BURSAR_LOG"] {
             assert!(wrong.err.to_lowercase().contains(&name.to_lowercase()), "{wrong:?}");
         }
     }

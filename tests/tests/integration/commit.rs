@@ -2,6 +2,7 @@
 
 mod effects;
 mod order;
+mod plan;
 
 use crate::database_proxy::DatabaseProxy;
 use crate::scene::{SIGNUP, customer_id, now_ms};

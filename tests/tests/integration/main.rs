@@ -27,6 +27,7 @@ mod node;
 mod onboard;
 mod outage;
 mod overload;
+mod price;
 mod private;
 mod reconcile;
 mod replay;

@@ -1,5 +1,6 @@
 //! Purchases on GitHub Marketplace, from GitHub's event to spent credits.
 
+mod catalogue;
 mod delivery;
 mod link;
 mod same_day;

@@ -112,6 +112,33 @@ with_backend! {
         app.stop().await;
     }
 
+    async fn subscriptions_keep_their_plan_up_and_down_and_up_again(backend: Backend) {
+        let folder = tempfile::tempdir().unwrap();
+        let db = connect(&config(backend, &folder).await).await.unwrap();
+        let migrations = Migrator::migrations();
+        let before = migrations.iter().position(|one| one.name() == "m0023_catalogue").unwrap();
+        Migrator::up(db.write(), Some(u32::try_from(before).unwrap())).await.unwrap();
+        for statement in OLD_SUBSCRIPTIONS {
+            db.write().execute_unprepared(statement).await.unwrap();
+        }
+        let old = "SELECT id || ' ' || status || ' ' || CASE WHEN is_pro THEN 'pro' ELSE 'other' END || ' ' || \
+                   CASE WHEN cancel_at_period_end THEN 'ends' ELSE 'renews' END || ' ' || \
+                   COALESCE(CAST(ended_at_ms AS TEXT), 'never') || ' ' || updated_at_ms FROM subscriptions ORDER BY 1";
+        let new = "SELECT id || ' ' || COALESCE(plan, 'none') || ' ' || COALESCE(price, 'none') || ' ' || quantity \
+                   FROM subscriptions ORDER BY 1";
+        let (was, old_schema) = (lines(&db, old).await, schema(&db).await);
+        assert_eq!(was, ["sub_1 active pro renews never 9", "sub_2 canceled pro ends 7 9", "sub_3 active other ends never 9"]);
+        let steps = Some(u32::try_from(migrations.len() - before).unwrap());
+        for _ in 0..2 {
+            Migrator::up(db.write(), None).await.unwrap();
+            assert_eq!(lines(&db, new).await, ["sub_1 pro none 1", "sub_2 pro none 1", "sub_3 none none 1"]);
+            Migrator::down(db.write(), steps).await.unwrap();
+            assert_eq!(lines(&db, old).await, was);
+            assert_eq!(schema(&db).await, old_schema);
+        }
+        db.close().await;
+    }
+
     async fn settlement_jobs_migrate_to_the_sweep_and_back(backend: Backend) {
         let folder = tempfile::tempdir().unwrap();
         let db = connect(&config(backend, &folder).await).await.unwrap();
@@ -162,6 +189,16 @@ with_backend! {
         db.close().await;
     }
 }
+
+/// Subscriptions to Pro, one of which has ended, and one to something else.
+const OLD_SUBSCRIPTIONS: [&str; 2] = [
+    "INSERT INTO customers (id, email, email_normalized, name, source, plan, created_at_ms, updated_at_ms) \
+     SELECT 'cst_aaaaaaaaaaaaaaaaaaaaaaaaaa', 'a', 'a', 'n', 'direct', 'pro', 1, 1",
+    "INSERT INTO subscriptions (id, customer_id, status, is_pro, cancel_at_period_end, ended_at_ms, updated_at_ms) \
+     VALUES ('sub_1', 'cst_aaaaaaaaaaaaaaaaaaaaaaaaaa', 'active', TRUE, FALSE, NULL, 9), \
+     ('sub_2', 'cst_aaaaaaaaaaaaaaaaaaaaaaaaaa', 'canceled', TRUE, TRUE, 7, 9), \
+     ('sub_3', 'cst_aaaaaaaaaaaaaaaaaaaaaaaaaa', 'active', FALSE, TRUE, NULL, 9)",
+];
 
 /// Accounts with two holds, with an expiring grant, with an expired grant that a hold needs, with nothing that
 /// expires; and the jobs that settle them.

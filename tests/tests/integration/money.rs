@@ -13,6 +13,7 @@ mod pro;
 mod refund;
 mod report;
 mod shutdown;
+mod sold;
 mod unusual_answer;
 mod unusual_event;
 
@@ -21,7 +22,7 @@ use bursar_engine::config::Config;
 use bursar_sandbox::{Fault, FaultRule, NewEndpoint, Options, Policy, Sandbox};
 use bursar_tests::answer::Answer;
 use bursar_tests::app::WEBHOOK_SECRETS;
-use bursar_tests::{Backend, TestApp, TestCustomer, stripe, wait};
+use bursar_tests::{Backend, TestApp, TestCustomer, catalogue_with, stripe, wait};
 use serde_json::{Value, json};
 use std::time::Duration;
 

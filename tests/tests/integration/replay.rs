@@ -4,8 +4,9 @@ mod dry_run;
 
 use crate::node::NodeProcess;
 use crate::scene::{
-    PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, job_in_state, job_of, jobs_of_stream,
-    now_ms, other_streams_proceed, sql, stripe_customer, subscription_event, undecidable_invoice, with_backend,
+    PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, decide_price, deliver_until, job_in_state, job_of,
+    jobs_of_stream, now_ms, other_streams_proceed, sql, stripe_customer, subscription_event, undecidable_invoice,
+    with_backend,
 };
 use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
 use bursar_engine::domain::replay::Action;
@@ -19,7 +20,7 @@ use bursar_tests::answer::Answer;
 use bursar_tests::{TestApp, TestCustomer, stripe, wait, with_app};
 use serde_json::{Value, json};
 
-/// A customer with payments that are dead until its subscription is known.
+/// A customer with payments that are dead until it is decided what their price sells.
 struct Dead {
     customer: TestCustomer,
     stripe_customer: String,
@@ -36,8 +37,9 @@ async fn dead_payments(app: &TestApp, count: usize) -> Dead {
 }
 
 impl Dead {
-    /// Makes a replay grant the credits from now on.
+    /// Makes a replay grant the credits from now on, and nothing else: the subscription is known.
     async fn cause_is_removed(&self, app: &TestApp) {
+        decide_price(app, &self.stripe_customer).await;
         deliver_until(app, &subscription_event(&self.stripe_customer, &self.customer), "processed").await;
     }
 
@@ -93,7 +95,7 @@ with_app! {
         let before = dead.jobs(app).await;
         let filter = json!({
             "state": "dead", "kind": "stripe.event", "event_type": "invoice.paid",
-            "stream": format!("stripe:{}", dead.stripe_customer), "error": "pro_undecidable",
+            "stream": format!("stripe:{}", dead.stripe_customer), "error": "price_unknown",
         });
         let made = prepare(app, &json!({ "filter": filter, "reason": "ticket 4711" })).await.expect(201);
         let shown = &made["replay"];

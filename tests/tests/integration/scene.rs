@@ -2,11 +2,17 @@
 //! their outcome.
 
 use bursar_engine::clock::Clock;
+use bursar_engine::domain::catalogue::Catalogue;
 use bursar_engine::domain::job::{Job, JobFilter, JobKind, JobState, NewJob};
+use bursar_engine::domain::sale::judge::judge;
+use bursar_engine::domain::sale::{DecidedBy, Decision, KnownPrice};
+use bursar_engine::domain::webhook::fields;
 use bursar_engine::ids::{CustomerId, JobId};
 use bursar_engine::infra::store::attempt::{Attempt, attempt_list};
 use bursar_engine::infra::store::job::{job_find, job_insert_many, job_list};
+use bursar_engine::infra::store::price::price_put_many;
 use bursar_engine::infra::store::{audit, customer};
+use bursar_engine::key::PriceKey;
 use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, stripe, wait};
 use sea_orm::{ConnectionTrait, Statement};
@@ -67,12 +73,28 @@ pub fn invoice_paid(stripe_customer: &str, customer: Option<&TestCustomer>) -> V
     stripe::event("invoice.paid", &stripe::pro_invoice(stripe_customer, customer))
 }
 
-/// A payment that is dead at the first attempt, because only the unknown subscription says that it is for Pro. A
-/// replay after [`subscription_event`] grants [`PERIOD`] credits.
+/// A payment that is dead at the first attempt, because nothing is known of its price. A replay after
+/// [`decide_price`] grants [`PERIOD`] credits.
 pub fn undecidable_invoice(stripe_customer: &str, customer: &TestCustomer) -> Value {
     let mut invoice = stripe::pro_invoice(stripe_customer, Some(&customer.id));
-    invoice["lines"]["data"][0]["pricing"]["price_details"]["price"] = json!("price_bare");
+    invoice["lines"]["data"][0]["pricing"]["price_details"]["price"] = json!(undecidable_price(stripe_customer));
     stripe::event("invoice.paid", &invoice)
+}
+
+/// The price of a Stripe customer's [`undecidable_invoice`].
+fn undecidable_price(stripe_customer: &str) -> String {
+    format!("price_of_{stripe_customer}")
+}
+
+/// Decides, as an operator, that the price of a Stripe customer's [`undecidable_invoice`] sells Pro.
+pub async fn decide_price(app: &TestApp, stripe_customer: &str) {
+    let said = fields::Price { ids: vec![undecidable_price(stripe_customer)], ..fields::Price::default() };
+    let decided = KnownPrice {
+        decision: Decision::Ours(PriceKey::trusted("pro_monthly")),
+        decided_by: DecidedBy::Operator,
+        ..judge(&said, &Catalogue::built_in(), &[], now_ms())
+    };
+    price_put_many(app.app.db.write(), &[decided]).await.unwrap();
 }
 
 /// An event about the subscription of the customer's invoices.

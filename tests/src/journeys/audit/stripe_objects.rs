@@ -50,15 +50,15 @@ impl StripeObjects {
         self.intents.iter().filter(is_it).collect()
     }
 
-    /// Invoices of the customer's subscriptions that were paid with money and that pay for a period.
+    /// Paid invoices of the customer's subscriptions that cost money and bill a whole period.
     pub(super) fn paid_periods_of(&self, customer: &str) -> Vec<&Value> {
         let own = self.subscriptions_of(customer);
         let is_paid = |row: &&Value| {
             let subscription = text(&row["parent"]["subscription_details"], "subscription");
             own.iter().any(|own| text(own, "id") == subscription)
                 && row["status"] == "paid"
-                && number(row, "amount_paid") > 0
-                && matches!(text(row, "billing_reason"), "subscription_create" | "subscription_cycle")
+                && number(row, "total") > 0
+                && row["lines"]["data"].as_array().is_some_and(|lines| lines.iter().any(bills_period))
         };
         self.invoices.iter().filter(is_paid).collect()
     }
@@ -98,6 +98,11 @@ impl StripeObjects {
 /// The operation that created an object.
 pub(super) fn operation_of(object: &Value) -> &str {
     text(&object["metadata"], OPERATION_METADATA_KEY)
+}
+
+/// Whether a line bills a whole period, and not a change within one.
+fn bills_period(line: &Value) -> bool {
+    line["parent"]["subscription_item_details"]["proration"] == false
 }
 
 fn is_of(object: &Value, customer: &str) -> bool {

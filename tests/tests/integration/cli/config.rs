@@ -59,7 +59,7 @@ async fn a_wrong_type_names_its_variable_and_the_form() {
     let said = problems(
         "",
         &[
-            ("BURSAR_CREDITS__SIGNUP", "five"),
+            ("BURSAR_CREDITS__WARN_AT", "five"),
             ("BURSAR_HTTP__TRUSTED_PROXIES", "10.0.0.0/8"),
             ("BURSAR_MAIL__PRODUCT_NAME", "4711"),
             ("BURSAR_STRIPE__SECRET_KEY", "4711"),
@@ -68,7 +68,7 @@ async fn a_wrong_type_names_its_variable_and_the_form() {
     )
     .await;
     for sentence in [
-        "BURSAR_CREDITS__SIGNUP must be a whole number\n",
+        "BURSAR_CREDITS__WARN_AT must be a whole number\n",
         "BURSAR_HTTP__TRUSTED_PROXIES must be a list such as '[\"10.0.0.0/8\"]'\n",
         "BURSAR_MAIL__PRODUCT_NAME must be text, in two pairs of quotes if it could be a number: '\"…\"'\n",
         "BURSAR_STRIPE__SECRET_KEY must be text",
@@ -81,7 +81,7 @@ async fn a_wrong_type_names_its_variable_and_the_form() {
 
 #[tokio::test]
 async fn the_check_prints_json_on_request() {
-    for (variables, code) in [(&[][..], 0), (&[("BURSAR_CREDITS__SIGNUP", "five")], 1)] {
+    for (variables, code) in [(&[][..], 0), (&[("BURSAR_CREDITS__WARN_AT", "five")], 1)] {
         let (ran, _folder) = run_with("", variables, &["--json", "config", "check"]).await;
         let printed: Value = serde_json::from_str(&ran.out).unwrap();
         assert_eq!((ran.code, &printed["valid"]), (Some(code), &Value::from(code == 0)), "{ran:?}");

@@ -1,6 +1,7 @@
 //! Effects of many units in one transaction: applied by set, with the same result as one after another.
 
 use crate::scene::{customer_id, now_ms};
+use bursar_engine::domain::catalogue::Catalogue;
 use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::job::{JobKind, NewJob};
 use bursar_engine::domain::subscription::Subscription;
@@ -8,12 +9,12 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units};
 use bursar_engine::infra::store::customer::customer_find;
 use bursar_engine::infra::store::subscription::subscription_list;
-use bursar_engine::plan::Plan;
+use bursar_engine::key::{PlanKey, PriceKey};
 use bursar_tests::{TestApp, with_app};
 use serde_json::json;
 
 /// Commits units in one transaction; returns the ids of the jobs that each created.
-async fn commit(app: &TestApp, units: Vec<Vec<Effect>>) -> Vec<Vec<String>> {
+pub(super) async fn commit(app: &TestApp, units: Vec<Vec<Effect>>) -> Vec<Vec<String>> {
     let units: Vec<Unit> = units.into_iter().map(|effects| Unit { effects, ..Unit::default() }).collect();
     let results = commit_units(&app.app.db, &units, "a-node", now_ms()).await.unwrap();
     let ids = |result: UnitResult| match result {
@@ -28,7 +29,9 @@ fn subscription(customer: &CustomerId, id: &str, status: &str, ended_at_ms: Opti
         id: id.to_owned(),
         customer_id: customer.clone(),
         status: status.to_owned(),
-        is_pro: true,
+        plan: Some(PlanKey::trusted("pro")),
+        price: Some(PriceKey::trusted("pro_monthly")),
+        quantity: 1,
         cancel_at_period_end: ended_at_ms.is_some(),
         current_period_end_ms: Some(7),
         past_due_since_ms: None,
@@ -37,8 +40,11 @@ fn subscription(customer: &CustomerId, id: &str, status: &str, ended_at_ms: Opti
     })
 }
 
-fn plan(customer: &CustomerId, plan: Plan) -> Effect {
-    Effect::PlanSet { customer_id: customer.clone(), plan }
+/// Moves a customer to Pro, or off it to another plan.
+fn plan(customer: &CustomerId, plan: &str) -> Effect {
+    let has_left = (plan != "pro").then(|| PlanKey::trusted("pro"));
+    let (customer_id, plan) = (customer.clone(), PlanKey::trusted(plan));
+    Effect::PlanSet { customer_id, plan, has_left, catalogue: Catalogue::built_in() }
 }
 
 fn link(customer: &CustomerId, stripe_customer: &str) -> Effect {
@@ -54,18 +60,18 @@ with_app! {
         let customers = [app.onboard().await, app.onboard().await, app.onboard().await];
         let [ended, moved, other] = customers.each_ref().map(customer_id);
         commit(app, vec![
-            vec![subscription(&ended, "sub_1", "active", None), plan(&ended, Plan::Pro)],
-            vec![subscription(&moved, "sub_2", "active", None), plan(&moved, Plan::Pro)],
-            vec![subscription(&ended, "sub_1", "canceled", Some(5)), plan(&ended, Plan::PayAsYouGo)],
+            vec![subscription(&ended, "sub_1", "active", None), plan(&ended, "pro")],
+            vec![subscription(&moved, "sub_2", "active", None), plan(&moved, "pro")],
+            vec![subscription(&ended, "sub_1", "canceled", Some(5)), plan(&ended, "pay_as_you_go")],
             vec![subscription(&ended, "sub_1", "active", None)],
-            vec![subscription(&moved, "sub_2", "canceled", Some(5)), plan(&moved, Plan::PayAsYouGo)],
-            vec![subscription(&moved, "sub_3", "active", None), plan(&moved, Plan::Pro)],
-            vec![plan(&other, Plan::PayAsYouGo)],
+            vec![subscription(&moved, "sub_2", "canceled", Some(5)), plan(&moved, "pay_as_you_go")],
+            vec![subscription(&moved, "sub_3", "active", None), plan(&moved, "pro")],
+            vec![plan(&other, "pay_as_you_go")],
         ])
         .await;
         let db = app.app.db.read();
-        for (customer, expected) in [(&ended, Plan::PayAsYouGo), (&moved, Plan::Pro), (&other, Plan::PayAsYouGo)] {
-            assert_eq!(customer_find(db, customer).await.unwrap().unwrap().plan, expected);
+        for (customer, expected) in [(&ended, "pay_as_you_go"), (&moved, "pro"), (&other, "pay_as_you_go")] {
+            assert_eq!(customer_find(db, customer).await.unwrap().unwrap().plan.as_str(), expected);
         }
         let rows = subscription_list(db, &ended).await.unwrap();
         assert_eq!(rows.len(), 1);
@@ -74,10 +80,10 @@ with_app! {
         commit(app, vec![vec![
             subscription(&moved, "sub_4", "active", None),
             subscription(&moved, "sub_3", "canceled", Some(6)),
-            plan(&moved, Plan::PayAsYouGo),
+            plan(&moved, "pay_as_you_go"),
         ]])
         .await;
-        assert_eq!(customer_find(db, &moved).await.unwrap().unwrap().plan, Plan::Pro);
+        assert_eq!(customer_find(db, &moved).await.unwrap().unwrap().plan.as_str(), "pro");
     }
 
     async fn links_to_stripe_follow_the_order_of_the_units(app: &TestApp) {

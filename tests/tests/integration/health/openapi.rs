@@ -309,6 +309,7 @@ fn every_operation_except_public_ones_documents_credentials() {
         "post /api/v1/customers/onboard",
         "post /webhooks/stripe",
         "post /webhooks/github",
+        "get /api/v1/plans",
         "get /health",
         "get /health/live",
         "get /health/ready",

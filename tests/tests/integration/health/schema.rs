@@ -208,6 +208,7 @@ async fn billing_operations(checker: &mut Checker<'_>, customer: &TestCustomer) 
     checker.call(customer, "post /api/v1/subscription/resume", "", None).await;
     checker.call(customer, "delete /api/v1/subscription", "", None).await;
     checker.call(customer, "get /api/v1/invoices", "", None).await;
+    checker.call(customer, "get /api/v1/plans", "", None).await;
     checker.call(customer, "delete /api/v1/payment-methods/{id}", &method, None).await;
     let operations = checker.call(customer, "get /api/v1/operations", "", None).await;
     let latest = text(&operations["data"][0]["id"]);

@@ -72,7 +72,7 @@ with_shop! {
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
     }
 
-    async fn a_paused_subscription_gives_no_pro_until_it_is_resumed(shop: &Shop) {
+    async fn a_paused_subscription_gives_no_pro_until_it_is_resumed_and_a_new_month_paid(shop: &Shop) {
         let customer = shop.pro().await;
         let subscription = shop.subscription();
         let paused = shop.stripe.set(stripe::id(&subscription), json!({ "status": "paused" })).expect("it is there");
@@ -81,7 +81,10 @@ with_shop! {
         let resumed = shop.resume(&customer).await;
         assert_eq!((&resumed["status"], &resumed["plan"]), (&json!("active"), &json!("pro")));
         shop.deliver_event("customer.subscription.updated", &subscription).await;
-        assert_eq!(shop.app.balance(&customer).await, PERIOD, "what resuming costs is no month");
+        // The month that begins with resuming is billed as a change of the subscription.
+        assert_eq!(shop.stripe.list("invoice").pop().expect("an invoice")["billing_reason"], "subscription_update");
+        assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
+        assert_eq!(shop.net_paid(&customer).await, 2 * MONTH);
     }
 
     async fn a_new_card_pays_a_past_due_subscription_at_once_and_grants_its_month(shop: &Shop) {

@@ -1,6 +1,7 @@
 //! Pro: subscribe, pay, cancel, resume.
 
 use super::*;
+use crate::scene::{delay_job, resume_job};
 use sea_orm::ConnectionTrait;
 
 with_shop! {
@@ -42,27 +43,44 @@ with_shop! {
         assert_eq!(shop.app.balance(&customer).await, 60);
     }
 
-    async fn a_replayed_event_uses_stripes_current_state(shop: &Shop) {
+    async fn an_event_of_an_unlinked_stripe_customer_asks_stripe_whose_it_is(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let id = shop.stripe_customer(&customer).await;
         // Stripe knows the customer of its Stripe customer; Bursar does not, and the event does not name it.
         let forget = format!("UPDATE customers SET stripe_customer_id = NULL WHERE id = '{}'", customer.id);
         shop.app.app.db.write().execute_unprepared(&forget).await.expect("the link is forgotten");
-        let failing = stripe::event("invoice.paid", &stripe::pro_invoice(&id, None));
-        let next = stripe::event("invoice.paid", &stripe::pro_invoice(&id, None));
-        for event in [&failing, &next] {
-            shop.app.deliver(event).await.expect(200);
+        for _ in 0..2 {
+            let event = stripe::event("invoice.paid", &stripe::pro_invoice(&id, None));
+            shop.app.deliver(&event).await.expect(200);
+            let done = shop.app.event_in_state(stripe::id(&event), "processed").await;
+            assert_eq!(done["event"]["attempts"], 1, "{done}");
         }
-        let healed = shop.app.event_in_state(stripe::id(&failing), "processed").await;
-        let attempts = healed["attempts"].as_array().expect("attempts");
-        let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt["outcome"].as_str()).collect();
-        assert_eq!(outcomes, [Some("retry"), Some("done")]);
-        assert!(attempts[0]["reason"].as_str().is_some_and(|reason| reason.contains("customer_unknown")), "{healed}");
-        // The stream continued, and now the customer is known.
-        let second = shop.app.event_in_state(stripe::id(&next), "processed").await;
-        assert_eq!(second["event"]["attempts"], 1);
         assert_eq!(shop.stripe_customer(&customer).await, id);
         assert_eq!(shop.app.balance(&customer).await, 120);
+    }
+
+    async fn a_replayed_event_uses_stripes_current_state(shop: &Shop) {
+        let customer = shop.app.onboard().await;
+        shop.stripe_customer(&customer).await;
+        // Another Stripe customer pays, which names nobody until after the first attempt.
+        let made = shop.ask_stripe("POST", "/v1/customers", &[("email", "else@example.com")]).await;
+        let payer = stripe::id(&made).to_owned();
+        let failing = stripe::event("invoice.paid", &stripe::pro_invoice(&payer, None));
+        shop.app.deliver(&failing).await.expect(200);
+        let job = delay_job(&shop.app, "stripe.event").await;
+        let path = format!("/v1/customers/{payer}");
+        shop.ask_stripe("POST", &path, &[("metadata[bursar_customer_id]", customer.id.as_str())]).await;
+        resume_job(&shop.app, &job).await;
+        let healed = shop.app.event_in_state(stripe::id(&failing), "processed").await;
+        let attempts = healed["attempts"].as_array().expect("attempts");
+        assert!(attempts[0]["reason"].as_str().is_some_and(|reason| reason.contains("customer_unknown")), "{healed}");
+        assert_eq!(attempts.last().expect("an attempt")["outcome"], "done", "{healed}");
+        // Now the customer is known.
+        let next = stripe::event("invoice.paid", &stripe::pro_invoice(&payer, None));
+        shop.app.deliver(&next).await.expect(200);
+        let second = shop.app.event_in_state(stripe::id(&next), "processed").await;
+        assert_eq!(second["event"]["attempts"], 1);
+        assert_eq!(shop.app.balance(&customer).await, 125);
     }
 
     async fn an_attempt_after_a_lost_answer_finds_the_first_result_and_its_failure(shop: &Shop) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::scene::with_backend;
 use bursar_engine::amount::MoneyMinor;
+use bursar_engine::domain::catalogue::currency::Currency;
 
 const SUMMARY: &str = "/api/v1/usage/summary";
 
@@ -95,8 +96,13 @@ with_shop! {
 with_backend! {
     async fn a_currency_without_minor_units_is_charged_shown_and_refunded_as_its_price_says(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
-            config.credits.currency = "jpy".to_owned();
-            config.credits.pay_as_you_go_price_minor = MoneyMinor(4_500);
+            config.catalogue = catalogue_with(|catalogue| {
+                let yen = Currency::parse("jpy").expect("a currency");
+                for plan in &mut catalogue.plans {
+                    plan.unit_prices.insert(yen.clone(), MoneyMinor(4_500));
+                }
+                catalogue.currency = yen;
+            });
         })
         .await;
         let customer = shop.without_credits("pm_card_visa").await;
@@ -109,6 +115,27 @@ with_backend! {
         shop.stripe.refund(stripe::id(&charge), Some(4_500)).expect("a refund");
         shop.deliver_event("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
         assert_eq!(shop.app.balance(&customer).await, -1);
+        shop.close().await;
+    }
+
+    async fn a_plan_without_a_unit_price_charges_nobody_and_says_so(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| {
+            config.catalogue = catalogue_with(|catalogue| catalogue.plans[0].unit_prices.clear());
+        })
+        .await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let refused = shop.app.spend(&customer, 1, "unit").await;
+        refused.expect_problem(402, "plan_without_unit_price");
+        let words = "The plan Trial has no price for single fixes: choose another plan.";
+        assert_eq!(refused.body["detail"], words);
+        assert_eq!(shop.stripe.list("charge").len(), 0);
+        let summary = shop.summary(&customer).await;
+        assert_eq!((&summary["next_price"], &summary["next_price_minor"]), (&Value::Null, &Value::Null));
+        let words = format!("You have no fix credits left. {words}");
+        assert_eq!(summary["warnings"], json!([{ "code": "no_credits", "message": words }]));
+        // A plan with a unit price helps.
+        shop.subscribe(&customer, "pro").await.expect(201);
+        assert_eq!(shop.summary(&customer).await["next_price"], "$15.00");
         shop.close().await;
     }
 }

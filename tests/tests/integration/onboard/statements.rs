@@ -1,7 +1,7 @@
 //! The number of SQL statements of a signup, counted by a proxy.
 
 use crate::database_proxy::DatabaseProxy;
-use bursar_engine::amount::Credits;
+use bursar_engine::domain::catalogue::Catalogue;
 use bursar_engine::domain::customer::Source;
 use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_engine::usecase::onboard::{self, Signup};
@@ -24,7 +24,8 @@ async fn a_signup_takes_fewer_than_twenty_statements() {
         let (name, source, now_ms) = ("Ada", Source::Direct, app.app.clock.now_ms());
         let from = "203.0.113.7".parse().unwrap();
         onboard::gate::admit(&db, &config, &email, from, now_ms).await.unwrap();
-        let signup = Signup { email: &email, name, source, credits: Credits(5), marketplace_link: None };
+        let catalogue = Catalogue::built_in();
+        let signup = Signup { email: &email, name, source, plan: catalogue.entry_plan(), marketplace_link: None };
         onboard::onboard(&db, app.app.seal(), signup, now_ms).await.unwrap();
         proxy.statements() - before
     };

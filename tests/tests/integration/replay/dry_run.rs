@@ -81,7 +81,7 @@ with_app! {
     }
 
     async fn a_dry_run_reports_repeated_failures_and_earlier_grants(app: &TestApp) {
-        // One is dead while its subscription is unknown.
+        // One is dead while nobody has decided what its price sells.
         let hopeless = dead_payments(app, 1).await;
         // The other one's payment was also announced by a second event, which granted the credits meanwhile.
         let granted = dead_payments(app, 1).await;
@@ -96,7 +96,7 @@ with_app! {
         let results = tried(app).await;
         assert_eq!(results.len(), 2);
         let of_hopeless = results.iter().find(|result| result["outcome"] == "dead").unwrap();
-        assert!(of_hopeless["reason"].as_str().unwrap().starts_with("pro_undecidable"), "{of_hopeless}");
+        assert!(of_hopeless["reason"].as_str().unwrap().starts_with("price_unknown"), "{of_hopeless}");
         let of_granted = results.iter().find(|result| result["outcome"] == "done").unwrap();
         assert_eq!(of_granted["ledger"], json!({ "amount": 0, "already": PERIOD }));
         assert_eq!([stored(app, &hopeless.customer).await, stored(app, &granted.customer).await], before);

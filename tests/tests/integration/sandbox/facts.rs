@@ -1,17 +1,18 @@
 //! The facts that the engine reads from an object, as far as every API version has them.
 
-use bursar_engine::domain::webhook::ProPrice;
+use bursar_engine::domain::sale::PriceBook;
+use bursar_engine::domain::sale::line::sales;
 use bursar_engine::domain::webhook::fields::{
-    ChargeFields, DisputeFields, InvoiceFields, Line, PaymentIntentFields, PaymentMethodFields, SubscriptionFields, id,
-    stripe_customer_id,
+    ChargeFields, DisputeFields, InvoiceFields, Item, Line, PaymentIntentFields, PaymentMethodFields,
+    SubscriptionFields, id, stripe_customer_id,
 };
 use serde_json::{Value, json};
 
 /// Facts that must be equal in every version.
-pub(super) fn facts(object: &Value, pro: &ProPrice) -> Value {
+pub(super) fn facts(object: &Value, book: &PriceBook) -> Value {
     let said = match object["object"].as_str().unwrap_or_default() {
-        "invoice" => json!(invoice(&InvoiceFields::read(object), pro)),
-        "subscription" => json!(subscription(&SubscriptionFields::read(object), pro)),
+        "invoice" => json!(invoice(&InvoiceFields::read(object), book)),
+        "subscription" => json!(subscription(&SubscriptionFields::read(object), book)),
         "payment_intent" => json!(format!("{:?}", PaymentIntentFields::read(object))),
         // Only versions before basil name the invoice that it paid; see `names_its_invoice`.
         "charge" => json!(format!("{:?}", ChargeFields { invoice_id: None, ..ChargeFields::read(object) })),
@@ -33,13 +34,14 @@ pub(super) fn facts(object: &Value, pro: &ProPrice) -> Value {
     json!([object["id"], object["object"], stripe_customer_id(object), object["metadata"], said])
 }
 
-fn invoice(invoice: &InvoiceFields, pro: &ProPrice) -> Value {
+fn invoice(invoice: &InvoiceFields, book: &PriceBook) -> Value {
     let lines: Vec<Value> = invoice.lines.iter().map(line).collect();
     json!([
         invoice.subscription_id,
         invoice.metadata,
-        invoice.is_tagged_pro,
+        invoice.subscription_metadata,
         invoice.billing_reason,
+        invoice.total,
         invoice.amount_paid,
         invoice.currency,
         invoice.is_paid,
@@ -49,8 +51,7 @@ fn invoice(invoice: &InvoiceFields, pro: &ProPrice) -> Value {
         invoice.has_more_lines,
         invoice.attempt_count,
         invoice.next_payment_attempt_ms,
-        invoice.billed_until_ms(pro),
-        format!("{:?}", invoice.is_pro(pro)),
+        format!("{:?}", sales(invoice, book)),
     ])
 }
 
@@ -61,6 +62,9 @@ fn line(line: &Line) -> Value {
         line.metadata,
         line.subscription_id,
         line.amount,
+        line.discount,
+        line.quantity,
+        line.currency,
         line.is_proration,
         line.is_invoice_item,
         line.period_start_ms,
@@ -68,19 +72,21 @@ fn line(line: &Line) -> Value {
     ])
 }
 
-fn subscription(subscription: &SubscriptionFields, pro: &ProPrice) -> Value {
-    let items: Vec<Value> = subscription.items.iter().map(|item| json!([item.price.ids, item.metadata])).collect();
+fn subscription(subscription: &SubscriptionFields, book: &PriceBook) -> Value {
+    let item = |item: &Item| {
+        let sold = format!("{:?}", book.item(item, &subscription.metadata));
+        json!([item.price.ids, item.metadata, item.quantity, sold])
+    };
+    let items: Vec<Value> = subscription.items.iter().map(item).collect();
     json!([
         subscription.status,
         subscription.metadata,
-        subscription.ends_with_period(pro),
+        subscription.ends_with_period(None),
         subscription.canceled_at_ms,
         subscription.ended_at_ms,
-        subscription.period_end_ms(pro),
+        subscription.period_end_ms(None),
         subscription.latest_invoice_id,
         items,
         subscription.has_more_items,
-        format!("{:?}", subscription.is_pro(pro)),
-        format!("{:?}", subscription.is_pro(&ProPrice::default())),
     ])
 }

@@ -4,8 +4,9 @@
 use super::scene::{Stripe, id};
 use bursar_engine::amount::MoneyMinor;
 use bursar_engine::config::Config;
-use bursar_engine::infra::stripe::requests::{Mark, OffSessionPayment};
+use bursar_engine::infra::stripe::requests::{Mark, OffSessionPayment, SubscribedItem};
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions, StripeError};
+use bursar_engine::key::{PlanKey, PriceKey};
 use bursar_sandbox::Options;
 use poem::http::StatusCode;
 use poem::listener::{Acceptor, Listener, TcpListener};
@@ -155,8 +156,12 @@ async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, d
 async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut BTreeSet<&'static str>) {
     let price = id(&call!(done, gateway.price_list("pro_monthly"))["data"][0]);
     let mark = Mark { operation_id: "op_2", round: 1 };
-    let subscription = call!(done, gateway.subscription_create(customer, &price, "cst_1", mark, "k8")).body;
+    let (key, plan) = (PriceKey::trusted("pro_monthly"), PlanKey::trusted("pro"));
+    let item = SubscribedItem { price_id: &price, price: &key, plan: &plan, quantity: 1 };
+    let subscription = call!(done, gateway.subscription_create(customer, &item, "cst_1", mark, "k8")).body;
     assert_eq!(subscription["status"], "active");
+    assert_eq!(subscription["metadata"]["bursar_price"], "pro_monthly");
+    assert_eq!(call!(done, gateway.price_retrieve(&price))["lookup_key"], "pro_monthly");
     let invoice = id(&subscription["latest_invoice"]);
     let subscription = id(&subscription);
     call!(done, gateway.subscription_retrieve(&subscription));
@@ -169,6 +174,11 @@ async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut B
     assert_eq!(paid_with["default_payment_method"], method);
     let found = call!(done, gateway.invoice_retrieve(&invoice));
     let intent = id(&found["payments"]["data"][0]["payment"]["payment_intent"]);
+    let lines = call!(done, gateway.invoice_line_list(&invoice, None));
+    let line = id(&lines["data"][0]);
+    assert_eq!(call!(done, gateway.invoice_line_list(&invoice, Some(&line)))["data"].as_array().map(Vec::len), Some(0));
+    let sessions = call!(done, gateway.checkout_session_list(&subscription));
+    assert_eq!(sessions["data"].as_array().map(Vec::len), Some(0));
     call!(done, gateway.invoice_list(customer, 10, None));
     call!(done, gateway.invoice_list(customer, 10, Some(&invoice)));
     assert_eq!(call!(done, gateway.invoice_payment_list(&intent))["data"][0]["invoice"], invoice.as_str());

@@ -2,8 +2,10 @@
 
 use super::facts::facts;
 use super::scene::{Made, Stripe, id};
+use bursar_engine::domain::catalogue::Catalogue;
+use bursar_engine::domain::sale::PriceBook;
+use bursar_engine::domain::webhook::WANTED;
 use bursar_engine::domain::webhook::fields::{ChargeFields, InvoiceFields};
-use bursar_engine::domain::webhook::{ProPrice, WANTED};
 use bursar_sandbox::Options;
 use bursar_sandbox::version::Version;
 use poem::listener::{Acceptor, Listener, TcpListener};
@@ -11,6 +13,7 @@ use poem::web::{Data, Path};
 use poem::{EndpointExt, Route, Server, handler, post};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -26,8 +29,11 @@ fn receive(Path(version): Path<usize>, body: Vec<u8>, Data(delivered): Data<&Del
     let _ = delivered.send((version, serde_json::from_slice(&body).unwrap()));
 }
 
-fn pro(made: &Made) -> ProPrice {
-    ProPrice { price_id: Some(made.price.clone()), ..ProPrice::default() }
+/// The built-in catalogue with the id of Pro's price, as every API version has it.
+fn book(made: &Made) -> PriceBook {
+    let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+    catalogue.prices[0].stripe = vec![made.price.clone()];
+    PriceBook::new(Arc::new(catalogue), [])
 }
 
 fn paths(made: &Made) -> Vec<String> {
@@ -55,10 +61,10 @@ async fn every_api_version_of_every_object_reads_the_same() {
     let stripe = Stripe::start(Options::default()).await;
     let made = stripe.everything().await;
     for path in paths(&made) {
-        let wanted = facts(&only(stripe.get(&path, Version::newest()).await), &pro(&made));
+        let wanted = facts(&only(stripe.get(&path, Version::newest()).await), &book(&made));
         assert!(wanted[0].is_string(), "{path}: {wanted}");
         for version in Version::all() {
-            let found = facts(&only(stripe.get(&path, version).await), &pro(&made));
+            let found = facts(&only(stripe.get(&path, version).await), &book(&made));
             assert_eq!(found, wanted, "{path} at {version}");
         }
     }
@@ -117,11 +123,11 @@ async fn compare_events(endpoints: &[Version], batch: usize) {
     let newest = endpoints.len() - 1;
     let mut types = BTreeSet::new();
     for rendered in events.values() {
-        let wanted = facts(&rendered[&newest]["data"]["object"], &pro(&made));
+        let wanted = facts(&rendered[&newest]["data"]["object"], &book(&made));
         types.insert(rendered[&newest]["type"].as_str().unwrap().to_owned());
         for (at, event) in rendered {
             assert_eq!(event["api_version"], endpoints[*at].as_str(), "batch {batch}");
-            let found = facts(&event["data"]["object"], &pro(&made));
+            let found = facts(&event["data"]["object"], &book(&made));
             assert_eq!(found, wanted, "{} at {}", event["type"], endpoints[*at]);
         }
     }

@@ -82,10 +82,11 @@ with_app! {
             invoice
         };
         let invoices = [
-            change(|invoice| invoice["amount_paid"] = json!(0)),
-            change(|invoice| invoice["billing_reason"] = json!("manual")),
-            change(|invoice| invoice["billing_reason"] = json!("subscription_update")),
-            change(|invoice| invoice["billing_reason"] = json!("upcoming")),
+            change(|invoice| invoice["total"] = json!(0)),
+            // A trial.
+            change(|invoice| invoice["lines"]["data"][0]["amount"] = json!(0)),
+            // A period that a discount leaves nothing of.
+            change(|invoice| invoice["lines"]["data"][0]["discount_amounts"] = json!([{ "amount": 59_900 }])),
             change(|invoice| invoice["status"] = json!("open")),
             change(|invoice| {
                 let line = &mut invoice["lines"]["data"][0];
@@ -108,6 +109,25 @@ with_app! {
             assert_eq!(app.balance(&customer).await, 5, "{invoice}");
         }
         assert_eq!(plan(app, &customer).await, "trial");
+        app.verify().await;
+    }
+
+    async fn a_paid_period_grants_whatever_the_invoice_was_made_for(app: &TestApp) {
+        let (customer, stripe_customer) = (app.onboard().await, cus());
+        let reasons = [json!("subscription_update"), json!("manual"), json!("upcoming"), Value::Null];
+        for (n, reason) in (1..).zip(reasons) {
+            let mut invoice = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
+            invoice["billing_reason"] = reason;
+            for event_type in ["invoice.paid", "invoice.payment_succeeded"] {
+                deliver_and_wait(app, &stripe::event(event_type, &invoice)).await;
+            }
+            assert_eq!(app.balance(&customer).await, 5 + n * 60, "{invoice}");
+        }
+        // What was paid from the customer's balance or out of band counts as well.
+        let mut invoice = stripe::pro_invoice(&stripe_customer, None);
+        invoice["amount_paid"] = json!(0);
+        deliver_and_wait(app, &stripe::event("invoice.paid", &invoice)).await;
+        assert_eq!(app.balance(&customer).await, 5 + 5 * 60);
         app.verify().await;
     }
 
@@ -213,16 +233,33 @@ with_app! {
         app.verify().await;
     }
 
-    async fn another_customers_payment_grants_nothing(app: &TestApp) {
+    async fn a_payment_of_another_stripe_customer_that_names_ours_counts_and_the_link_stays(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, cus());
         let invoice = stripe::pro_invoice(&stripe_customer, Some(&customer.id));
         deliver_and_wait(app, &stripe::event("invoice.paid", &invoice)).await;
-        // The metadata names our customer, but the money came from another Stripe customer.
-        let event = stripe::event("invoice.paid", &stripe::pro_invoice(&cus(), Some(&customer.id)));
+        // Its metadata names our customer, and it was paid by a Stripe customer of its own, as by a Payment Link.
+        let other = cus();
+        let invoice = stripe::pro_invoice(&other, Some(&customer.id));
+        deliver_and_wait(app, &stripe::event("invoice.paid", &invoice)).await;
+        // From now on that Stripe customer is ours without being named.
+        deliver_and_wait(app, &stripe::event("invoice.paid", &stripe::pro_invoice(&other, None))).await;
+        assert_eq!(app.balance(&customer).await, 5 + 3 * 60);
+        assert_eq!(shown(app, &customer).await["customer"]["stripe_customer_id"], stripe_customer);
+        app.verify().await;
+    }
+
+    async fn a_payment_for_another_customers_subscription_grants_nothing(app: &TestApp) {
+        let (one, other, stripe_customer) = (app.onboard().await, app.onboard().await, cus());
+        let invoice = stripe::pro_invoice(&stripe_customer, Some(&one.id));
+        deliver_and_wait(app, &stripe::event("invoice.paid", &invoice)).await;
+        let mut odd = stripe::pro_invoice(&cus(), Some(&other.id));
+        odd["parent"]["subscription_details"]["subscription"] =
+            invoice["parent"]["subscription_details"]["subscription"].clone();
+        let event = stripe::event("invoice.paid", &odd);
         app.deliver(&event).await.expect(200);
         let dead = app.event_in_state(stripe::id(&event), "dead").await;
         assert!(dead["event"]["last_error"].as_str().unwrap().starts_with("customer_mismatch"), "{dead}");
-        assert_eq!(app.balance(&customer).await, 65);
+        assert_eq!((app.balance(&one).await, app.balance(&other).await), (65, 5));
     }
 }
 

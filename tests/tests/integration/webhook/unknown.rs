@@ -114,11 +114,17 @@ with_app! {
     async fn an_incomplete_event_is_dead_with_a_reason(app: &TestApp) {
         let customer = app.onboard().await;
         type Case = (&'static str, fn(&mut Value));
-        let cases: [Case; 4] = [
-            ("shape_incomplete", |invoice| invoice["billing_reason"] = Value::Null),
-            ("shape_incomplete", |invoice| invoice["amount_paid"] = Value::Null),
+        let cases: [Case; 5] = [
             ("shape_incomplete", |invoice| invoice["id"] = Value::Null),
-            ("pro_undecidable", |invoice| {
+            ("shape_incomplete", |invoice| invoice["status"] = Value::Null),
+            ("shape_incomplete", |invoice| invoice["lines"] = Value::Null),
+            ("shape_incomplete", |invoice| {
+                for amount in ["total", "amount_due", "amount_paid"] {
+                    invoice[amount] = Value::Null;
+                }
+            }),
+            // There is no Stripe that could be asked for the price.
+            ("price_unknown", |invoice| {
                 invoice["lines"]["data"][0]["pricing"]["price_details"]["price"] = json!("price_unheard_of");
             }),
         ];

@@ -107,7 +107,10 @@ with_backend! {
 
     async fn without_configured_credits_none_are_granted_or_clawed_back(backend: Backend) {
         let shop = Shop::open_with(backend, |config| {
-            (config.credits.payment_method_bonus, config.credits.pro_period) = (Credits::ZERO, Credits::ZERO);
+            config.catalogue = catalogue_with(|catalogue| {
+                catalogue.plans[0].payment_method_credits = Credits::ZERO;
+                catalogue.prices[0].credits = Credits::ZERO;
+            });
         })
         .await;
         let customer = shop.app.onboard().await;

@@ -40,7 +40,8 @@ with_backend! {
         let prices = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_monthly", &[]).await;
         let Shop { app, stripe } = shop;
         let (mut config, folder) = app.halt().await;
-        config.stripe.pro_price_id = Some(stripe::id(&prices["data"][0]).to_owned());
+        let id = stripe::id(&prices["data"][0]).to_owned();
+        config.catalogue = catalogue_with(|catalogue| catalogue.prices[0].stripe = vec![id]);
         let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
         interceptor.intercept(usize::MAX, "GET", "/v1/prices", Interception::Blocked(200, list(&[])));
         shop.subscribe_until_done(&customer, "pro").await;

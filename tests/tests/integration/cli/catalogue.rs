@@ -1,0 +1,70 @@
+//! The real program's commands about the catalogue.
+
+use super::{Ran, run};
+use crate::node::program;
+use bursar_tests::chaos::node::Launch;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Runs a command in a folder with this catalogue, or without one, and with these variables only.
+async fn run_with(catalogue: &str, variables: &[(&str, &str)], words: &[&str]) -> Ran {
+    let folder = tempfile::tempdir().unwrap();
+    if !catalogue.is_empty() {
+        std::fs::write(folder.path().join("bursar.catalogue.toml"), catalogue).unwrap();
+    }
+    let environment: BTreeMap<_, _> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    run(&Launch { program: program(), environment, folder: folder.path().to_path_buf() }, words).await
+}
+
+#[tokio::test]
+async fn the_catalogue_is_checked_shown_and_exported_without_a_server() {
+    let checked = run_with("", &[], &["catalogue", "check"]).await;
+    assert_eq!(checked.out, "the built-in catalogue is valid: 3 plans, 1 price\n", "{checked:?}");
+    let exported = run_with("", &[], &["catalogue", "export", "--built-in"]).await;
+    let changed = exported.out.replace("name = \"Pro\"", "name = \"Best\"");
+    let checked = run_with(&changed, &[], &["catalogue", "check"]).await;
+    assert_eq!(checked.out, "bursar.catalogue.toml is valid: 3 plans, 1 price\n", "{checked:?}");
+    assert!(run_with(&changed, &[], &["catalogue", "show"]).await.out.contains("Best"));
+    assert!(run_with(&changed, &[], &["catalogue", "export"]).await.out.contains("name = \"Best\""));
+    let shown = run_with(&changed, &[], &["catalogue", "show", "--json"]).await;
+    let shown: Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(shown["plans"][2]["name"], "Best");
+    // A server on Postgres needs secrets; these commands do not.
+    let variables = [("DATABASE_URL", "postgres://db/bursar")];
+    assert_eq!(run_with("", &variables, &["catalogue", "check"]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn every_problem_of_the_catalogue_is_printed() {
+    let wrong = "currency = \"dollars\"\nentry = \"trial\"\ncolour = 1\n[plans.trial]\nname = \"Trial\"\n";
+    for words in [&["catalogue", "check"][..], &["catalogue", "check", "bursar.catalogue.toml"], &["config", "check"]] {
+        let ran = run_with(wrong, &[], words).await;
+        assert!(ran.code == Some(1) && ran.out.is_empty(), "{ran:?}");
+        for place in ["bursar.catalogue.toml, line 1: currency must be", "bursar.catalogue.toml, line 3: colour is not"]
+        {
+            assert!(ran.err.contains(place), "{place}: {ran:?}");
+        }
+    }
+    let ran = run_with(wrong, &[], &["catalogue", "check", "--json"]).await;
+    let printed: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &printed["valid"]), (Some(1), &Value::from(false)), "{ran:?}");
+    assert_eq!(printed["problems"].as_array().unwrap().len(), 2, "{ran:?}");
+}
+
+#[tokio::test]
+async fn whoever_still_sets_a_price_by_variable_is_told_where_it_is_now() {
+    let variables = [("BURSAR_CREDITS__SIGNUP", "5"), ("BURSAR_STRIPE__PRO_PRICE_ID", "price_1")];
+    let ran = run_with("", &variables, &["config", "check"]).await;
+    let mut said: Vec<&str> = ran.err.trim_start_matches("error: ").lines().collect();
+    said.sort_unstable();
+    assert_eq!(
+        said,
+        [
+            "BURSAR_CREDITS__SIGNUP has moved to the catalogue: signup_credits under [plans.trial] (see \
+             docs/catalogue.md)",
+            "BURSAR_STRIPE__PRO_PRICE_ID has moved to the catalogue: stripe under [prices.pro_monthly] (see \
+             docs/catalogue.md)",
+        ]
+    );
+}

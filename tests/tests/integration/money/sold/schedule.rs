@@ -1,0 +1,143 @@
+//! When the credits of a price are granted, for how many seats, and when they expire.
+
+use super::*;
+use crate::database::{rows, texts};
+use crate::scene::{job_in_state, now_ms, resume_job};
+use bursar_engine::clock::parse_rfc3339;
+use bursar_engine::domain::job::JobState;
+use bursar_engine::ids::JobId;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// A twelfth of a year's credits.
+const PART: i64 = 60;
+/// The price of a year of Pro.
+const YEAR: i64 = 599_000;
+
+impl Shop {
+    /// A shop that sells years of Pro, and a customer that has just bought one.
+    async fn with_year(backend: Backend) -> (Self, TestCustomer) {
+        let shop = Self::selling(backend, &[pro_yearly(GrantSchedule::Monthly)]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let made = shop.subscribe_to(&customer, "year", json!({ "price": "pro_yearly" })).await.expect(201);
+        assert_eq!((&made["plan"], &made["credit_balance"]), (&json!("pro"), &json!(PART)));
+        (shop, customer)
+    }
+
+    /// When the other parts of the year's credits will be granted.
+    async fn parts(&self) -> Vec<i64> {
+        let sql = "SELECT run_at_ms FROM jobs WHERE kind = 'credits.grant' AND state = 'available' ORDER BY run_at_ms";
+        let found = rows(&self.app, sql, []).await;
+        found.iter().map(|row| row.try_get_by_index(0).expect("a time")).collect()
+    }
+
+    /// Makes the job of the next part due and waits for its end.
+    async fn next_part(&self, state: JobState) {
+        let sql = "SELECT id FROM jobs WHERE kind = 'credits.grant' AND state = 'available' ORDER BY run_at_ms LIMIT 1";
+        let job = texts(&self.app, sql).await.remove(0);
+        resume_job(&self.app, &job).await;
+        job_in_state(&self.app, &JobId::parse(&job).expect("an id"), state).await;
+    }
+
+    /// The times at which the credits of the customer's invoices expire, the latest invoice first.
+    async fn expiries(&self, customer: &TestCustomer) -> Vec<Option<i64>> {
+        let page = self.app.call(customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
+        let entries = page["data"].as_array().expect("transactions").iter();
+        let of_invoices = entries.filter(|entry| entry["source"] == "stripe");
+        of_invoices.map(|entry| entry["expires_at"].as_str().and_then(parse_rfc3339)).collect()
+    }
+}
+
+with_backend! {
+    async fn a_year_brings_a_part_each_month_and_none_after_its_money_was_refunded(backend: Backend) {
+        let (shop, customer) = Shop::with_year(backend).await;
+        assert_eq!(shop.net_paid(&customer).await, YEAR);
+        for event_type in ["invoice.paid", "invoice.payment_succeeded"] {
+            shop.deliver_event(event_type, &shop.stripe.list("invoice")[0]).await;
+        }
+        assert_eq!(shop.app.balance(&customer).await, PART);
+        let times = shop.parts().await;
+        assert_eq!(times.len(), 11, "{times:?}");
+        let is_a_month = |from_ms: i64, to_ms: i64| (28 * DAY_MS..=31 * DAY_MS).contains(&(to_ms - from_ms));
+        assert!(times.windows(2).all(|pair| is_a_month(pair[0], pair[1])), "{times:?}");
+        let after_ms = times[0] - now_ms();
+        assert!((27 * DAY_MS..=31 * DAY_MS).contains(&after_ms), "the second month begins in {after_ms} ms");
+
+        shop.next_part(JobState::Succeeded).await;
+        assert_eq!(shop.app.balance(&customer).await, 2 * PART);
+        let charge = stripe::id(&shop.stripe.list("charge")[0]).to_owned();
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.announce_refund(&charge).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        for _ in 0..2 {
+            shop.next_part(JobState::Cancelled).await;
+        }
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        shop.close().await;
+    }
+
+    async fn a_part_that_comes_after_a_refund_of_half_the_year_loses_its_half(backend: Backend) {
+        let (shop, customer) = Shop::with_year(backend).await;
+        let charge = stripe::id(&shop.stripe.list("charge")[0]).to_owned();
+        shop.stripe.refund(&charge, Some(YEAR / 2)).expect("a refund");
+        shop.announce_refund(&charge).await;
+        assert_eq!(shop.app.balance(&customer).await, PART / 2);
+        for months in 2..=3 {
+            shop.next_part(JobState::Succeeded).await;
+            wait::until("half of it is gone", || async {
+                let is_quiet = events(&shop.app, "state=waiting").await.is_empty();
+                (is_quiet && shop.app.balance(&customer).await == months * PART / 2).then_some(())
+            })
+            .await;
+        }
+        shop.close().await;
+    }
+
+    async fn a_price_by_seat_costs_and_brings_as_much_for_each_seat(backend: Backend) {
+        let seats = priced("company_monthly", |price| {
+            (price.amount, price.credits, price.per_seat) = (MoneyMinor(5_000), Credits(20), true);
+        });
+        let shop = Shop::selling(backend, &[seats]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        for (price, quantity) in [("pro_monthly", 2), ("company_monthly", 0), ("company_monthly", 100_001)] {
+            let request = json!({ "price": price, "quantity": quantity });
+            let refused = shop.subscribe_to(&customer, &format!("{price}-{quantity}"), request).await;
+            refused.expect_problem(400, "invalid_quantity");
+        }
+        let request = json!({ "price": "company_monthly", "quantity": 3 });
+        let made = shop.subscribe_to(&customer, "three", request).await.expect(201);
+        assert_eq!((&made["quantity"], &made["credit_balance"]), (&json!(3), &json!(60)));
+        assert_eq!(shop.net_paid(&customer).await, 15_000);
+
+        shop.change_item(&shop.subscription(), &[("items[0][quantity]", "5"), ("proration_behavior", "none")]).await;
+        shop.deliver_event("invoice.paid", &shop.next_month()).await;
+        assert_eq!(shop.net_paid(&customer).await, 15_000 + 25_000);
+        assert_eq!(shop.app.balance(&customer).await, 60 + 100);
+        let shown = shop.app.call(&customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
+        assert_eq!(shown["quantity"], 5);
+        // A refund of one seat's money takes one seat's credits.
+        let charge = shop.stripe.list("charge").pop().expect("a charge");
+        shop.stripe.refund(stripe::id(&charge), Some(5_000)).expect("a refund");
+        shop.announce_refund(stripe::id(&charge)).await;
+        assert_eq!(shop.app.balance(&customer).await, 60 + 80);
+        shop.close().await;
+    }
+
+    async fn credits_that_reset_expire_soon_after_their_period_and_a_renewal_brings_new_ones(backend: Backend) {
+        const GRACE_MS: i64 = 3 * 60 * 60 * 1_000;
+        let shop = Shop::selling(backend, &[priced("pro_reset", |price| price.rollover = Rollover::Reset)]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "reset", json!({ "price": "pro_reset" })).await.expect(201);
+        shop.deliver_event("invoice.paid", &shop.next_month()).await;
+        assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
+        let ends = shop.stripe.list("invoice").into_iter().rev().map(|invoice| {
+            let end_s = invoice["lines"]["data"][0]["period"]["end"].as_i64().expect("a time");
+            Some(end_s * 1_000 + GRACE_MS)
+        });
+        assert_eq!(shop.expiries(&customer).await, ends.collect::<Vec<_>>());
+        // Those of the other price stay.
+        let other = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&other, "keep", json!({ "price": "pro_monthly" })).await.expect(201);
+        assert_eq!(shop.expiries(&other).await, [None]);
+        shop.close().await;
+    }
+}
