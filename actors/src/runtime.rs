@@ -221,6 +221,7 @@ impl Parts {
             broker: broker.clone(),
             leases: leases.clone(),
             jobs: config.jobs.clone(),
+            catalogue: config.catalogue.clone(),
             runs_jobs,
             draining: draining.clone(),
         };
@@ -239,8 +240,7 @@ impl Parts {
         workers: &Arc<Semaphore>,
     ) {
         let Some(streams) = &self.streams else { return };
-        let (db, node) = (&handlers.db, &handlers.node);
-        let claims = stream::claims(db, node, clock, config.jobs.lease_ms, CLAIMS_WAITING_MAX);
+        let claims = stream::claims(handlers, clock, config.jobs.lease_ms, CLAIMS_WAITING_MAX);
         let deps = StreamDeps {
             handlers: handlers.clone(),
             clock: clock.clone(),
@@ -255,7 +255,7 @@ impl Parts {
             draining: draining.clone(),
         };
         let scheduler = SchedulerDeps {
-            db: db.clone(),
+            db: handlers.db.clone(),
             clock: clock.clone(),
             dispatcher: self.dispatcher.clone(),
             // Without a Stripe key there is nothing to compare with.

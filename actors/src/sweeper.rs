@@ -1,4 +1,4 @@
-//! The sweeper: announces overdue jobs, settles due accounts, renews leases, sets gauges.
+//! The sweeper: announces overdue jobs, settles due accounts, renews leases, looks for a newer catalogue, sets gauges.
 
 mod due;
 mod settle;
@@ -11,10 +11,12 @@ use crate::root::{Child, Slot};
 use crate::stream::{Leases, renew_interval};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::JobsConfig;
+use bursar_engine::domain::catalogue::SharedCatalogue;
 use bursar_engine::domain::reconcile::Class;
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::broker::{Broker, Health};
 use bursar_engine::infra::store::{Db, account, job, reconciliation, stream};
+use bursar_engine::usecase::version;
 use bursar_engine::{Result, metric};
 use due::{Found, Progress};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -30,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often the gauges are set.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
+/// How often a newer version of the catalogue is looked for. Operators are told that all nodes have it within 5 s.
+const CATALOGUE_EVERY: Duration = Duration::from_secs(3);
 
 pub(crate) struct SweeperDeps {
     pub(crate) db: Db,
@@ -39,6 +43,7 @@ pub(crate) struct SweeperDeps {
     pub(crate) broker: Option<Broker>,
     pub(crate) leases: Leases,
     pub(crate) jobs: JobsConfig,
+    pub(crate) catalogue: SharedCatalogue,
     /// Whether this process runs jobs. If not, it only sets the gauges.
     pub(crate) runs_jobs: bool,
     /// Whether the process stops.
@@ -60,6 +65,8 @@ enum SweeperMsg {
     Settled(FailedAccounts),
     Renew,
     Renewed,
+    Catalogue,
+    CatalogueSeen { succeeded: bool },
     Gauges,
 }
 
@@ -70,6 +77,8 @@ struct SweeperState {
     failed: Option<FailedAccounts>,
     /// Whether a renewal of leases is under way.
     is_renewing: bool,
+    /// How the last look for a newer catalogue ended. `None` while one is under way.
+    catalogue_seen: Option<bool>,
 }
 
 impl Actor for Sweeper {
@@ -79,6 +88,7 @@ impl Actor for Sweeper {
 
     async fn pre_start(&self, myself: ActorRef<SweeperMsg>, (): ()) -> Result<SweeperState, ActorProcessingErr> {
         myself.send_interval(GAUGES_EVERY, || SweeperMsg::Gauges);
+        myself.send_interval(CATALOGUE_EVERY, || SweeperMsg::Catalogue);
         if self.deps.runs_jobs {
             let interval = Duration::from_millis(self.deps.jobs.sweep_interval_ms);
             myself.send_interval(interval, || SweeperMsg::Sweep);
@@ -89,6 +99,7 @@ impl Actor for Sweeper {
             sweeps: Some(Sweeps::default()),
             failed: Some(FailedAccounts::default()),
             is_renewing: false,
+            catalogue_seen: Some(true),
         })
     }
 
@@ -129,6 +140,15 @@ impl Actor for Sweeper {
                 });
             }
             SweeperMsg::Renewed => state.is_renewing = false,
+            SweeperMsg::Catalogue => {
+                let Some(succeeded) = state.catalogue_seen.take() else { return Ok(()) };
+                let reply = GuaranteedReply::new(myself, SweeperMsg::CatalogueSeen { succeeded: false });
+                tokio::spawn(async move {
+                    let succeeded = refresh_catalogue(&deps, succeeded).await;
+                    reply.send(SweeperMsg::CatalogueSeen { succeeded });
+                });
+            }
+            SweeperMsg::CatalogueSeen { succeeded } => state.catalogue_seen = Some(succeeded),
             SweeperMsg::Gauges => {
                 tokio::spawn(async move {
                     if let Err(error) = within(ANSWER_MAX, set_gauges(&deps)).await {
@@ -138,6 +158,24 @@ impl Actor for Sweeper {
             }
         }
         Ok(())
+    }
+}
+
+/// Puts a newer version of the catalogue into force if there is one. Returns whether it could be looked for. Only the
+/// first failure of several is logged as a warning.
+async fn refresh_catalogue(deps: &SweeperDeps, succeeded_before: bool) -> bool {
+    match within(ANSWER_MAX, version::refresh(deps.db.read(), &deps.catalogue)).await {
+        Ok(None) => true,
+        Ok(Some(version)) => {
+            tracing::info!(version, "another version of the catalogue is in force");
+            true
+        }
+        Err(error) => {
+            if succeeded_before && !deps.draining.is_cancelled() {
+                tracing::warn!(error = %error.chain(), "a newer catalogue could not be looked for; the present one stays");
+            }
+            false
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::seal::SealBox;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions};
-use bursar_engine::usecase::timekeeping;
+use bursar_engine::usecase::{timekeeping, version};
 use ipnet::IpNet;
 use moka::future::Cache;
 use std::net::SocketAddr;
@@ -75,6 +75,7 @@ impl App {
         timekeeping::compare(&db, &clock).await.context("the database's clock cannot be read")?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
         let stripe = Gateway::new(GatewayOptions::from(&config))?;
+        begin_catalogue(&config, &db, &stripe, sandbox.is_some(), clock.now_ms()).await?;
         let options =
             RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role, stripe };
         let runtime = Runtime::start(options).await?;
@@ -181,6 +182,37 @@ impl App {
     pub fn render_metrics(&self) -> String {
         self.metrics.render()
     }
+}
+
+/// Puts the latest version of the catalogue into force. With the sandbox, whose money is not real, a changed file becomes
+/// a version of its own, and the sandbox gets its prices.
+async fn begin_catalogue(
+    config: &Config,
+    db: &Db,
+    stripe: &Gateway,
+    has_sandbox: bool,
+    now_ms: i64,
+) -> bursar_engine::Result<()> {
+    let (shared, configured) = (&config.catalogue, config.catalogue.now());
+    let differs = version::begin(db, shared, now_ms).await?;
+    let file = config.catalogue_path.as_deref().map(std::path::Path::display);
+    let sold = if differs && file.is_none() { shared.now() } else { configured };
+    if has_sandbox {
+        let begun = version::begin_with_sandbox(db, stripe, shared, &sold, now_ms).await;
+        if let Err(error) = begun {
+            tracing::warn!(%error, "the catalogue cannot be sold in the sandbox");
+        }
+    }
+    if let Some(file) = file
+        && shared.now() != sold
+    {
+        tracing::warn!(
+            version = shared.version(),
+            "{file} differs from the catalogue in force, which counts: see what it would change with `bursar catalogue \
+             plan {file}`, and put it into force with `bursar catalogue apply {file}`"
+        );
+    }
+    Ok(())
 }
 
 fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {

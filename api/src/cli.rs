@@ -13,7 +13,7 @@
 //! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`] | the commands, one file per resource |
 //! | [`stripe`], [`github`], [`send`] | sending test webhooks |
 //! | [`watch`] | follows a replay until it ends |
-//! | [`catalogue`] | plans and prices; needs no server |
+//! | [`catalogue`] | plans and prices; needs a server only for its versions |
 //! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | output on the terminal |
 
 pub mod audit;
@@ -236,7 +236,7 @@ impl Session {
 pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let session = || Client::new(cli).map(|client| Session { client, json: cli.json });
     match &cli.command {
-        Command::Catalogue(command) => catalogue::run(cli, command),
+        Command::Catalogue(command) => catalogue::run(cli, session, command).await,
         Command::Completions { shell } => completions(*shell),
         Command::Stripe(command) => stripe::run(cli, command).await,
         Command::Github(command) => github::run(cli, command).await,

@@ -192,6 +192,7 @@ fn parameter_example(parameter: &Value, path: &str, schemas: &Value) -> Option<V
     }
     match (name, schema["type"].as_str()?) {
         ("limit", _) => Some(50.into()),
+        ("version", _) => Some(2.into()),
         ("github_account_id", _) => Some(18_404_719.into()),
         (_, "boolean") => Some(true.into()),
         ("id", _) => {

@@ -3,9 +3,11 @@
 use crate::app::App;
 use crate::problem::{self, ApiError, Asked};
 use crate::routes;
+use crate::routes::admin::catalogue;
 use crate::routes::webhook::{self, Sender};
 use crate::unread_answers::UnreadAnswerLimit;
 use crate::webhook_bodies::{BodyMemory, WebhookBodies};
+use bursar_engine::domain::catalogue::read::FILE_MAX_BYTES;
 use bursar_engine::metric;
 use futures_util::StreamExt;
 use poem::error::ReadBodyError;
@@ -17,6 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
+
+/// The largest body with a catalogue. In JSON its line breaks and quotes take two bytes each.
+const CATALOGUE_BODY_MAX_BYTES: usize = 2 * FILE_MAX_BYTES + 64 * 1_024;
 
 /// The class of a request, which decides its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,11 +134,20 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             return Ok(counted.unwrap_or_else(|| problem::respond(overloaded())));
         }
         let body = request.take_body();
-        let bytes =
-            self.with_body_timeout(async { Ok(body.into_bytes_limit(self.app.config.http.body_max_bytes).await?) });
+        let body_max_bytes = self.body_max_bytes(&request);
+        let bytes = self.with_body_timeout(async { Ok(body.into_bytes_limit(body_max_bytes).await?) });
         request.set_body(Body::from_bytes(bytes.await?));
         // The answer is small and tells the outcome, so it is not limited.
         self.inner.call(request).await
+    }
+
+    /// The largest body of a request. Only staff may send a catalogue, so only they get room for one.
+    fn body_max_bytes(&self, request: &Request) -> usize {
+        let usual = self.app.config.http.body_max_bytes;
+        let has_catalogue = catalogue::BODY_PATHS.contains(&request.uri().path());
+        let token = request.header(header::AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer "));
+        let is_staff = || token.is_some_and(|token| self.app.is_admin_token(token));
+        if has_catalogue && is_staff() { usual.max(CATALOGUE_BODY_MAX_BYTES) } else { usual }
     }
 
     /// Refuses a webhook with wrong headers before its body is read. The others count as in flight only once their

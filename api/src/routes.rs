@@ -1,6 +1,6 @@
 //! The HTTP API: one file per resource, each registered once, and the OpenAPI document.
 
-mod admin;
+pub(crate) mod admin;
 mod api_key;
 mod bodies;
 mod customer;
@@ -91,6 +91,7 @@ apis! {
     admin::reconciliation => AdminReconciliationApi,
     admin::marketplace => AdminMarketplaceApi,
     admin::audit => AdminAuditApi,
+    admin::catalogue => AdminCatalogueApi,
 }
 
 /// The API as a service, which can generate its document.
@@ -100,7 +101,7 @@ pub(crate) fn service() -> OpenApiService<impl poem_openapi::OpenApi, ()> {
          Errors are problem documents (RFC 9457) with a stable `code`. Lists are paged with `cursor` and `limit`. \
          An `Idempotency-Key` is required for usage, for holds, for making and rotating API keys, for payment methods \
          and for the subscription; of the support routes, for adjustments, new API keys, sending mails again, and making \
-         replays and reconciliations. Repeating such a request with the same key and body gives the first answer and \
+         replays and reconciliations, and applying a catalogue. Repeating such a request with the same key and body gives the first answer and \
          does nothing twice; the same key with another body is refused. Other routes take no key.",
     )
 }

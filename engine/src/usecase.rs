@@ -11,6 +11,7 @@
 //! | [`api_key`] | a customer's keys are created, rotated, revoked |
 //! | [`summary`] | a customer reads its usage summary |
 //! | [`replay`], [`reconcile`], [`job`], [`stream`], [`mail`], [`marketplace`] | support acts, or a schedule |
+//! | [`version`] | another version of the catalogue is planned and applied |
 //! | [`verify`], [`schema`] | the database is checked |
 //! | [`timekeeping`], [`rate_limit`] | the shared clock, the shared limits |
 
@@ -30,4 +31,5 @@ pub mod stream;
 pub mod summary;
 pub mod timekeeping;
 pub mod verify;
+pub mod version;
 pub mod work;

@@ -1,6 +1,7 @@
 //! What a subscription gives comes from the catalogue: `subscriptions` names the plan, the price and the number of
 //! seats in place of `is_pro`. `prices` records which price of the catalogue each price at Stripe sells, and why, so
-//! that the answer stays the same when the catalogue changes.
+//! that the answer stays the same when the catalogue changes. `catalogue_versions` keeps every catalogue that was ever
+//! in force.
 //!
 //! This is no rolling upgrade: nodes of the previous release read `is_pro` and fail without it. Stop them first.
 
@@ -18,7 +19,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        crate::run(manager, UP).await
+        crate::run(manager, UP).await?;
+        crate::append_only(manager, "catalogue_versions").await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -53,11 +55,19 @@ const UP: &[&str] = &[
     )",
     "CREATE INDEX prices_catalogue_price ON prices (catalogue_price)",
     "CREATE INDEX prices_product ON prices (product_id)",
+    "CREATE TABLE catalogue_versions (
+        version BIGINT PRIMARY KEY,
+        catalogue TEXT NOT NULL,
+        applied_by TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        applied_at_ms BIGINT NOT NULL
+    )",
 ];
 
 // The table is made anew: an added column would stand last and, being NOT NULL, would need a default that it did not
 // have before.
 const COPY: &[&str] = &[
+    "DROP TABLE catalogue_versions",
     "DROP TABLE prices",
     "CREATE TABLE subscriptions_copy AS SELECT * FROM subscriptions",
     "DROP TABLE subscriptions",

@@ -3,10 +3,12 @@
 use crate::batcher::{Batcher, Limits, Work};
 use bursar_engine::Result;
 use bursar_engine::clock::Clock;
+use bursar_engine::domain::catalogue::SharedCatalogue;
+use bursar_engine::domain::job::JobKind;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::store::stream::stream_due_many;
-use bursar_engine::usecase::handler::Claimed;
-use bursar_engine::usecase::work;
+use bursar_engine::usecase::handler::{Claimed, Deps};
+use bursar_engine::usecase::{version, work};
 use std::collections::HashMap;
 
 /// Maximum number of streams claimed at once.
@@ -29,6 +31,20 @@ pub(crate) struct ClaimWork {
     node: String,
     clock: Clock,
     lease_ms: i64,
+    catalogue: SharedCatalogue,
+}
+
+impl ClaimWork {
+    /// Takes the newest catalogue before jobs decide by it: what another node sold by a newer one must not be judged by
+    /// an older one. Without the database the present one stays until the sweeper's next look.
+    async fn refresh_catalogue(&self, claimed: &[Claimed]) {
+        let by_catalogue = |claimed: &Claimed| JobKind::parse(&claimed.job.kind).is_some_and(JobKind::needs_catalogue);
+        if claimed.iter().any(by_catalogue)
+            && let Err(error) = version::refresh(self.db.read(), &self.catalogue).await
+        {
+            tracing::debug!(error = %error.chain(), "the newest catalogue could not be read");
+        }
+    }
 }
 
 impl Work for ClaimWork {
@@ -54,6 +70,7 @@ impl Work for ClaimWork {
             return Ok(requests.iter().map(|_| None).collect());
         }
         let claimed = work::claim(&db, &keys, &self.node, now_ms, self.lease_ms).await?;
+        self.refresh_catalogue(&claimed).await;
         let mut by_stream: HashMap<String, Claimed> =
             claimed.into_iter().map(|claimed| (claimed.job.stream_key.clone(), claimed)).collect();
         Ok(requests.iter().map(|request| by_stream.remove(&request.stream)).collect())
@@ -63,8 +80,9 @@ impl Work for ClaimWork {
 /// Batches claims. The answer is a stream's head job, or `None` if no job is due or another node holds the lease.
 pub(crate) type Claims = Batcher<ClaimWork>;
 
-pub(crate) fn claims(db: &Db, node: &str, clock: &Clock, lease_ms: i64, waiting_max: usize) -> Claims {
-    let work = ClaimWork { db: db.clone(), node: node.to_owned(), clock: clock.clone(), lease_ms };
+pub(crate) fn claims(handlers: &Deps, clock: &Clock, lease_ms: i64, waiting_max: usize) -> Claims {
+    let Deps { db, node, catalogue, .. } = handlers.clone();
+    let work = ClaimWork { db, node, clock: clock.clone(), lease_ms, catalogue };
     Batcher::new(
         work,
         Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, second_batch_min: SECOND_BATCH_MIN, waiting_max },

@@ -1,7 +1,10 @@
-//! `bursar catalogue`: plans and prices. It needs no server.
+//! `bursar catalogue`: plans and prices. Files need no server; the versions of one do.
 
+mod version;
+
+use super::list::Paging;
 use super::table::{Column, Table};
-use super::{Cli, output, usage, view};
+use super::{Cli, Session, output, usage, view};
 use bursar_engine::Error;
 use bursar_engine::amount::MoneyMinor;
 use bursar_engine::config::{Config, read_catalogue};
@@ -54,16 +57,39 @@ pub enum CatalogueCommand {
         /// Print the built-in catalogue instead, with its comments.
         #[arg(long)]
         built_in: bool,
+        /// Print this version of the server's catalogue instead.
+        #[arg(long, value_name = "N", conflicts_with = "built_in")]
+        version: Option<i64>,
+    },
+    /// Show what putting a file into force on the server would change, here and at Stripe.
+    Plan {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Put a file into force on the server; make the prices that Stripe lacks.
+    Apply(version::ApplyArgs),
+    /// List the versions of the server's catalogue, the latest first.
+    Versions {
+        /// Paging options.
+        #[command(flatten)]
+        paging: Paging,
     },
 }
 
-/// Runs a command. It reads files only.
+/// Runs a command. Those about the server's catalogue ask it, for which `session` is called; the others read files.
 ///
 /// # Errors
-/// `Config` with every problem of the catalogue, or the output cannot be written.
-pub fn run(cli: &Cli, command: &CatalogueCommand) -> anyhow::Result<ExitCode> {
+/// `Config` with every problem of the catalogue, [`super::error::Error`], or the output cannot be written.
+pub async fn run(
+    cli: &Cli,
+    session: impl FnOnce() -> anyhow::Result<Session>,
+    command: &CatalogueCommand,
+) -> anyhow::Result<ExitCode> {
     let file = cli.config.as_deref();
     match command {
+        CatalogueCommand::Plan { file } => version::plan(&session()?, file).await,
+        CatalogueCommand::Apply(args) => version::apply(&session()?, args).await,
+        CatalogueCommand::Versions { paging } => version::versions(&session()?, paging).await,
         CatalogueCommand::Check { file: Some(catalogue) } => {
             let read = read_catalogue(catalogue).map(Arc::new).map_err(Error::Config);
             report(cli.json, read.map(|read| (name_of(Some(catalogue)), read)))
@@ -83,7 +109,8 @@ pub fn run(cli: &Cli, command: &CatalogueCommand) -> anyhow::Result<ExitCode> {
         CatalogueCommand::Export { .. } if cli.json => {
             Err(usage("the export is TOML: for JSON, use `catalogue show --json`"))
         }
-        CatalogueCommand::Export { built_in } => {
+        CatalogueCommand::Export { version: Some(number), .. } => version::export(&session()?, *number).await,
+        CatalogueCommand::Export { built_in, version: None } => {
             let text =
                 if *built_in { BUILT_IN.to_owned() } else { write(&Config::load_for_catalogue(file)?.catalogue.now()) };
             output::print(text.trim_end())?;

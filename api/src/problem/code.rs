@@ -33,6 +33,7 @@ pub const CODES: &[Code] = &[
          events is unclear",
     ),
     code(400, "invalid_body", "parse request payload error: failed to parse \"UsageRequest\": unknown field `unit`."),
+    code(400, "invalid_catalogue", "line 12: plans.team.name is missing: it must be text in quotes"),
     code(400, "invalid_cursor", "cursor must be the next_cursor of an earlier response."),
     code(400, "invalid_date", "effective_date must not be in the future"),
     code(400, "invalid_email", "the e-mail address is not valid: Missing separator character '@'."),
@@ -96,6 +97,7 @@ pub const CODES: &[Code] = &[
     code(405, "method_not_allowed", "This route has no such method."),
     code(409, "already_subscribed", "There is a subscription already."),
     code(409, "api_key_rotated", "this key was already rotated and ends soon; rotate its successor"),
+    code(409, "catalogue_version_changed", "Version 3 is in force, not 2: plan again."),
     code(
         409,
         "credits_spent_meanwhile",
@@ -142,6 +144,11 @@ pub const CODES: &[Code] = &[
     code(413, "body_too_large", "The body is too large."),
     code(415, "unsupported_media_type", "The body must be application/json."),
     code(422, "capture_exceeds_hold", "the hold reserves 3 credits, fewer than the 5 to capture"),
+    code(
+        422,
+        "catalogue_refused",
+        "price pro_yearly cannot be removed: 3 open subscriptions have it. Keep [prices.pro_yearly] with offered = false",
+    ),
     code(
         422,
         "charge_too_large",

@@ -2,6 +2,7 @@
 
 pub(super) mod api_key;
 pub(super) mod audit;
+pub(crate) mod catalogue;
 pub(super) mod customer;
 pub(super) mod event;
 pub(super) mod job;

@@ -10,16 +10,27 @@
 //! | [`mod@write`] | writes a catalogue as a file |
 //! | [`currency`] | currencies, their digits and Stripe's minimum charges |
 //! | [`shared`] | the catalogue that a process uses now |
+//! | [`version`] | a catalogue that is or was in force |
+//! | [`mod@difference`] | what another catalogue changes |
+//! | [`refusal`] | changes that customers forbid |
+//! | [`touch`] | whom a change touches, and how |
 
 pub mod check;
 pub mod currency;
+pub mod difference;
 pub mod read;
+pub mod refusal;
 pub mod shared;
+pub mod touch;
+pub mod version;
 pub mod write;
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::key::{PlanKey, PriceKey};
+pub use difference::{Difference, Subject};
+pub use refusal::{InUse, Refusal};
 pub use shared::SharedCatalogue;
+pub use version::CatalogueVersion;
 
 use currency::Currency;
 use serde::{Deserialize, Serialize};

@@ -10,6 +10,7 @@ use crate::domain::operation::Operation;
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::reconcile::Step;
 use crate::domain::replay::ReplayStep;
+use crate::domain::sale::AppliedCatalogue;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::delivery::Delivery;
 use crate::ids::{CustomerId, JobId, ReplayId};
@@ -116,6 +117,8 @@ pub enum Effect {
     },
     /// Stores a reconciliation's progress.
     ReconciliationStep(Box<Step>),
+    /// Puts a version of the catalogue into force. Fails if there is one with this number.
+    CatalogueApply(Box<AppliedCatalogue>),
     /// Records a privileged act.
     Audit(Audit),
 }

@@ -10,7 +10,11 @@
 //! | [`book`] | the prices that are known, and what a line or an item sells by them |
 //! | [`mod@line`] | what the lines of an invoice sold |
 //! | [`grant`] | the credits that they bring, and when |
+//! | [`at_stripe`] | which prices at Stripe a catalogue sells, and which have to be made |
+//! | [`applied`] | what becomes of known prices when another catalogue comes into force |
 
+pub mod applied;
+pub mod at_stripe;
 pub mod book;
 pub mod grant;
 pub mod judge;
@@ -20,6 +24,7 @@ pub mod line;
 #[cfg(test)]
 pub(crate) mod example;
 
+pub use applied::{AppliedCatalogue, KeptTerms};
 pub use book::{PriceBook, Sold};
 pub use known_price::{DecidedBy, Decision, KnownPrice};
 pub use line::Sale;

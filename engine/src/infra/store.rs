@@ -6,6 +6,7 @@ pub mod account;
 pub mod api_key;
 pub mod attempt;
 pub mod audit;
+pub mod catalogue;
 pub mod check;
 pub mod clock;
 pub mod commit;

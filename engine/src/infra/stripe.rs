@@ -11,8 +11,10 @@
 //! | [`breaker`] | the circuit breaker, pure |
 //! | [`gateway`] | one call: limits, retries, metrics |
 //! | [`requests`] | the calls, one function each |
+//! | [`catalogue`] | those that make products and prices |
 
 pub mod breaker;
+pub mod catalogue;
 pub mod error;
 pub mod gateway;
 pub mod requests;

@@ -1,6 +1,7 @@
 //! Handlers: what each kind of job does. A handler reads, decides and gives a verdict; whatever it
 //! wants changed commits together with the end of its attempt.
 
+pub mod catalogue;
 mod credits_grant;
 mod invoice;
 mod mail;
@@ -178,6 +179,7 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
             let id = ReplayId::trusted(args::<ReplayArgs>(claimed)?.replay);
             Box::pin(replay::run(deps, &id, now_ms)).await
         }
+        Some(JobKind::CatalogueApply) => Box::pin(catalogue::run(deps, claimed, now_ms)).await,
         Some(JobKind::CreditsGrant) => credits_grant::run(deps, claimed, now_ms).await,
         Some(JobKind::MailSend) => Box::pin(mail::run(deps, claimed, now_ms)).await,
         Some(JobKind::Retention) => retention(deps, claimed, now_ms).await,

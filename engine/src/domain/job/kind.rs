@@ -33,6 +33,8 @@ pub enum JobKind {
     StripeCustomer,
     /// Compares Bursar's records with Stripe's.
     StripeReconcile,
+    /// Applies a catalogue.
+    CatalogueApply,
     /// Grants a part of a paid invoice's credits at its time.
     CreditsGrant,
     /// Sends one mail.
@@ -43,7 +45,7 @@ pub enum JobKind {
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::StripeEvent,
         Self::GithubEvent,
         Self::MarketplaceSettle,
@@ -52,6 +54,7 @@ impl JobKind {
         Self::OperationRun,
         Self::StripeCustomer,
         Self::StripeReconcile,
+        Self::CatalogueApply,
         Self::CreditsGrant,
         Self::MailSend,
         Self::Retention,
@@ -68,6 +71,7 @@ impl JobKind {
             Self::OperationRun => "operation.run",
             Self::StripeCustomer => "stripe.customer",
             Self::StripeReconcile => "stripe.reconcile",
+            Self::CatalogueApply => "catalogue.apply",
             Self::CreditsGrant => "credits.grant",
             Self::MailSend => "mail.send",
             Self::Retention => "retention",
@@ -92,16 +96,29 @@ impl JobKind {
             | Self::MarketplaceSettle
             | Self::ReplayRun
             | Self::Retention
+            | Self::CatalogueApply
             | Self::StripeReconcile => 20,
         }
     }
 
-    /// The longest wait between two attempts of kinds for which customers wait.
+    /// The longest wait between two attempts of kinds for which somebody waits.
     pub fn backoff_max_ms(self) -> i64 {
         match self {
-            Self::OperationRun | Self::StripeCustomer | Self::CreditsGrant => 5 * 60 * 1_000,
+            Self::OperationRun | Self::StripeCustomer | Self::CreditsGrant | Self::CatalogueApply => 5 * 60 * 1_000,
             _ => i64::MAX,
         }
+    }
+
+    /// Whether the handler decides by the catalogue what was sold or what a customer pays.
+    pub fn needs_catalogue(self) -> bool {
+        matches!(
+            self,
+            Self::StripeEvent
+                | Self::GithubEvent
+                | Self::MarketplaceSettle
+                | Self::OperationRun
+                | Self::StripeReconcile
+        )
     }
 
     /// Whether the handler only reads (at least with `Deps::is_dry_run`), so that a dry run can show what it would
@@ -121,6 +138,7 @@ impl JobKind {
             | Self::OperationRun
             | Self::StripeCustomer
             | Self::StripeReconcile
+            | Self::CatalogueApply
             | Self::CreditsGrant
             | Self::MailSend
             | Self::Retention => Policy::ParkAndContinue,

@@ -121,6 +121,12 @@ pub async fn job_find_by_event(db: &impl ConnectionTrait, event: &EventId) -> Re
     query_one(db, &sql, [event.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
+/// Finds a job by its unique key.
+pub async fn job_find_by_key(db: &impl ConnectionTrait, key: &str) -> Result<Option<Job>> {
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE unique_key = $1");
+    query_one(db, &sql, [key.into()]).await?.map(|row| read(&row)).transpose()
+}
+
 /// The job at the head of a stream: the lowest unfinished one.
 pub async fn job_head(db: &impl ConnectionTrait, key: &str) -> Result<Option<Job>> {
     let sql = "SELECT * FROM jobs WHERE stream_key = $1 AND state IN ('available', 'running') ORDER BY seq LIMIT 1";

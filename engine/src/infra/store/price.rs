@@ -3,10 +3,11 @@
 use super::{Kind, Rows, execute, from_json, get, query_all, query_by, to_json};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
+use crate::domain::catalogue::Price;
 use crate::domain::sale::known_price::{DecidedBy, Decision, KnownPrice};
 use crate::error::{Error, Result};
 use crate::key::PriceKey;
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 use std::collections::BTreeMap;
 
 const COLUMNS: &str = "id, product_id, lookup_key, metadata, amount, currency, every, catalogue_price, decision, \
@@ -167,4 +168,24 @@ pub async fn price_decide(
         now_ms.into(),
     ];
     Ok(execute(db, sql, values).await? == 1)
+}
+
+/// Gives these terms to all prices at Stripe of a price that have none yet, except `present`.
+pub async fn price_keep_terms(db: &impl ConnectionTrait, terms: &Price, present: Option<&str>) -> Result<()> {
+    // Locked in the order of their ids, as by `price_put_many`.
+    let lock = if db.get_database_backend() == DbBackend::Postgres { "FOR UPDATE" } else { "" };
+    let sql = format!(
+        "UPDATE prices SET terms = $1 WHERE id IN (SELECT id FROM prices WHERE catalogue_price = $2 AND id <> $3 \
+         AND terms IS NULL ORDER BY id {lock})"
+    );
+    let values = [to_json(terms)?.into(), terms.key.as_str().into(), present.unwrap_or_default().into()];
+    execute(db, &sql, values).await?;
+    Ok(())
+}
+
+/// Lets the present terms of the catalogue count for a price that sells this price of it.
+pub async fn price_drop_terms(db: &impl ConnectionTrait, id: &str, key: &PriceKey) -> Result<()> {
+    let sql = "UPDATE prices SET terms = NULL WHERE id = $1 AND catalogue_price = $2 AND terms IS NOT NULL";
+    execute(db, sql, [id.into(), key.as_str().into()]).await?;
+    Ok(())
 }

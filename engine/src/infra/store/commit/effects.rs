@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::ids::{CustomerId, JobId, ReplayId};
 use crate::infra::store::customer::PlanChange;
 use crate::infra::store::{
-    audit, customer, event, job, mail, marketplace, operation, payment_method, reconciliation, replay, stream,
+    audit, catalogue, customer, event, job, mail, marketplace, operation, payment_method, reconciliation, replay, stream,
     subscription,
 };
 use sea_orm::ConnectionTrait;
@@ -223,6 +223,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
             replay::replay_move(tx, replay_id, &["running"], state, Some(now_ms)).await?;
         }
         Effect::ReconciliationStep(step) => reconciliation::reconciliation_step(tx, step).await?,
+        Effect::CatalogueApply(applied) => catalogue::catalogue_version_apply(tx, applied).await?,
         Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
         // Written in sets, above.
         Effect::OperationPut(_)

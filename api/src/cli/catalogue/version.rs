@@ -1,0 +1,193 @@
+//! `bursar catalogue plan`, `apply`, `versions` and `export --version`: the catalogue of a server.
+
+use super::super::client::admin_path;
+use super::super::customer::new_idempotency_key;
+use super::super::error::Error;
+use super::super::list::{self, Paging};
+use super::super::progress::Progress;
+use super::super::table::{Column, Table};
+use super::super::watch::{INTERRUPTED, ctrl_c};
+use super::super::{Session, output, view};
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How often the server is polled.
+const INTERVAL_MS: u64 = 500;
+/// Maximum number of consecutive failures: at two polls a second, long enough for the server to restart.
+const FAILURES_MAX: u32 = 120;
+
+const VERSIONS: &[Column] = &[
+    Column::number("version"),
+    Column::wrapped("applied_at"),
+    Column::wrapped("applied_by"),
+    Column::wrapped("reason"),
+];
+const CHANGES: &[Column] = &[
+    Column::fixed("kind"),
+    Column::fixed("key"),
+    Column::fixed("field"),
+    Column::wrapped("before"),
+    Column::wrapped("after"),
+    Column::wrapped("effect"),
+];
+const AT_STRIPE: &[Column] = &[Column::fixed("price"), Column::wrapped("what")];
+
+/// Arguments of `catalogue apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The file.
+    pub file: PathBuf,
+    /// Reason, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Makes repeating this safe: the same key never applies a second time.
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+/// Prints what applying a file would do. The exit code is 1 if it would be refused.
+///
+/// # Errors
+/// The file cannot be read, or [`Error`].
+pub async fn plan(session: &Session, file: &Path) -> anyhow::Result<ExitCode> {
+    let plan = session.client.post(&path("plan")?, &json!({ "catalogue": text_of(file)? })).await?;
+    session.show(&plan, render_plan)?;
+    Ok(if view::items(&plan, "refusals").is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Plans a file, applies it and waits for the end. The exit code is 1 if it was not applied.
+///
+/// # Errors
+/// The file cannot be read, the server refuses it, or [`Error`].
+pub async fn apply(session: &Session, args: &ApplyArgs) -> anyhow::Result<ExitCode> {
+    let catalogue = text_of(&args.file)?;
+    let plan = session.client.post(&path("plan")?, &json!({ "catalogue": catalogue })).await?;
+    if !session.json {
+        output::print(&render_plan(&plan))?;
+    }
+    let refusals: Vec<String> =
+        view::items(&plan, "refusals").iter().map(|refusal| view::full(&refusal["reason"])).collect();
+    anyhow::ensure!(refusals.is_empty(), "nothing was applied: the catalogue is refused");
+    let body = json!({ "catalogue": catalogue, "reason": args.reason, "expected_version": plan["version"] });
+    let key = args.idempotency_key.clone().unwrap_or_else(new_idempotency_key);
+    let answer = session.client.post_with_key(&path("apply")?, &body, Some(&key)).await?;
+    let id = answer["job"]["id"].as_str().unwrap_or_default().to_owned();
+    let job = tokio::select! {
+        ended = follow(session, &id) => ended?,
+        () = ctrl_c() => {
+            let hint = output::hint(&format!("jobs show {id}"));
+            output::note(&format!("\nThe catalogue is still being applied on the server. Look at it: {hint}"));
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    if job["job"]["state"] != "succeeded" {
+        let why = view::full(&job["job"]["last_error"]);
+        anyhow::bail!("nothing was put into force: job {id} is {}: {why}", view::full(&job["job"]["state"]));
+    }
+    let present = session.client.get(&admin_path(&["catalogue"])?, &[]).await?;
+    let answer = json!({ "job": job["job"], "version": present["version"] });
+    session.show(&answer, |answer| {
+        format!("Version {} is in force.", view::full(&view::part(view::part(answer, "version"), "version").clone()))
+    })
+}
+
+/// Lists the versions, latest first.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn versions(session: &Session, paging: &Paging) -> anyhow::Result<ExitCode> {
+    list::show(session, &path("versions")?, &[], paging, VERSIONS).await
+}
+
+/// Prints a version as TOML.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn export(session: &Session, version: i64) -> anyhow::Result<ExitCode> {
+    let path = admin_path(&["catalogue", "versions", &version.to_string()])?;
+    let answer = session.client.get(&path, &[]).await?;
+    output::print(answer["catalogue"].as_str().unwrap_or_default().trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path(last: &str) -> anyhow::Result<String> {
+    Ok(admin_path(&["catalogue", last])?)
+}
+
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("the catalogue {} cannot be read", file.display()))
+}
+
+/// Polls a job until it ends.
+async fn follow(session: &Session, id: &str) -> anyhow::Result<Value> {
+    let path = admin_path(&["jobs", id])?;
+    let progress = Progress::spinner("Applying");
+    let mut failures = 0;
+    loop {
+        match session.client.get(&path, &[]).await {
+            Ok(answer) if matches!(answer["job"]["state"].as_str(), Some("succeeded" | "cancelled" | "dead")) => {
+                return Ok(answer);
+            }
+            Ok(answer) => {
+                failures = 0;
+                progress.set_message(answer["job"]["last_error"].as_str().unwrap_or_default());
+            }
+            Err(error) => retry_or_fail(error, &mut failures, &progress)?,
+        }
+        tokio::time::sleep(Duration::from_millis(INTERVAL_MS)).await;
+    }
+}
+
+fn retry_or_fail(error: Error, failures: &mut u32, progress: &Progress) -> Result<(), Error> {
+    *failures += 1;
+    if !error.is_retryable() || *failures > FAILURES_MAX {
+        return Err(error);
+    }
+    let reason = error.to_string();
+    progress.set_message(&format!("{}; trying again", reason.lines().next().unwrap_or_default()));
+    Ok(())
+}
+
+fn render_plan(plan: &Value) -> String {
+    let mut parts = Vec::new();
+    let table = |title: &str, columns: &'static [Column], key: &str| {
+        let items = view::items(plan, key);
+        (!items.is_empty()).then(|| format!("{title}\n{}", Table::of(columns, items).render(output::width())))
+    };
+    parts.extend(table(&format!("Changes of version {}", view::full(&plan["version"])), CHANGES, "changes"));
+    parts.extend(table("Made at Stripe", AT_STRIPE, "stripe"));
+    parts.extend(plan["stripe_note"].as_str().map(output::sanitize));
+    let refusals = view::items(plan, "refusals");
+    if !refusals.is_empty() {
+        let lines: Vec<String> = refusals.iter().map(|refusal| view::full(&refusal["reason"])).collect();
+        parts.push(format!("Refused\n{}", lines.join("\n")));
+    }
+    if view::items(plan, "changes").is_empty() {
+        parts.insert(0, format!("Nothing differs from version {}.", view::full(&plan["version"])));
+    }
+    parts.join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_shows_what_changes_what_is_made_and_why_it_is_refused() {
+        let change = json!({ "kind": "price", "key": "pro_monthly", "field": "amount", "before": "$599.00",
+            "after": "$699.00", "customers": 2, "effect": "2 subscribers keep the old amount." });
+        let plan = json!({ "version": 3, "changes": [change], "stripe_note": null,
+            "refusals": [{ "kind": "plan", "key": "pro", "reason": "plan pro cannot be removed" }],
+            "stripe": [{ "price": "pro_monthly", "what": "$699.00 each month" }] });
+        let text = render_plan(&plan);
+        for part in ["Changes of version 3", "$699.00  2 subscribers keep", "Made at Stripe", "plan pro cannot be"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let nothing = render_plan(&json!({ "version": 3, "stripe_note": "This server has no Stripe key." }));
+        assert_eq!(nothing, "Nothing differs from version 3.\n\nThis server has no Stripe key.");
+    }
+}

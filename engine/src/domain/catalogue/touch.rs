@@ -1,0 +1,162 @@
+//! Whom a change touches, and how.
+
+use super::difference::{Difference, Subject};
+use super::refusal::InUse;
+use super::{Catalogue, Price};
+use crate::count::counted;
+
+/// Whom a difference touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch {
+    /// The number of customers or subscribers; `None` if it touches only who comes later, or nobody in particular.
+    pub count: Option<u64>,
+    /// What happens to them, in a sentence.
+    pub effect: String,
+}
+
+/// Whether a changed price needs another price at Stripe, as far as the catalogue tells.
+pub fn needs_other_stripe_price(old: &Price, new: &Price) -> bool {
+    let offer = |price: &Price| (price.amount, price.currency.clone(), price.every, price.per_seat);
+    let named = |price: &Price| match price.stripe.first() {
+        Some(id) => id.clone(),
+        None => format!("lookup key {}", price.lookup_key),
+    };
+    offer(old) != offer(new) || named(old) != named(new)
+}
+
+/// Whom a difference touches, and how.
+pub fn touch(difference: &Difference, old: &Catalogue, new: &Catalogue, in_use: &InUse) -> Touch {
+    match &difference.subject {
+        Subject::Catalogue => of_catalogue(difference, new),
+        Subject::Plan(key) => of_plan(difference, in_use.of_plan(key)),
+        Subject::Price(key) => match (old.price(key), new.price(key)) {
+            (Some(before), Some(after)) => of_price(difference, before, after, in_use.of_price(before)),
+            (Some(before), None) => removed(in_use.of_price(before), "subscriber"),
+            _ => later("New customers can buy it if it is offered."),
+        },
+    }
+}
+
+fn later(effect: impl Into<String>) -> Touch {
+    Touch { count: None, effect: effect.into() }
+}
+
+fn removed(count: u64, noun: &str) -> Touch {
+    let effect = if count == 0 {
+        "Nobody has it.".to_owned()
+    } else {
+        format!("{} would lose it.", counted(count, noun))
+    };
+    Touch { count: Some(count), effect }
+}
+
+fn of_catalogue(difference: &Difference, new: &Catalogue) -> Touch {
+    later(match difference.field {
+        Some("currency") => format!("Single units are charged in {} from then on.", new.currency),
+        Some("entry") => format!("New customers begin on {}.", new.entry),
+        _ => "Of several plans that a customer has, the last in this order counts.".to_owned(),
+    })
+}
+
+fn of_plan(difference: &Difference, count: u64) -> Touch {
+    let customers = counted(count, "customer");
+    let on_it = |what: &str| Touch { count: Some(count), effect: format!("{customers} {what}") };
+    match (difference.field, &difference.before) {
+        (None, None) => later("Nobody has it yet."),
+        (None, Some(_)) => removed(count, "customer"),
+        (Some("unit_price"), _) if difference.after.is_none() => on_it("can no longer buy single units."),
+        (Some("unit_price"), _) => on_it(if count == 1 {
+            "pays the new price for each unit from then on."
+        } else {
+            "pay the new price for each unit from then on."
+        }),
+        (Some("signup_credits"), _) => later("It counts for customers who sign up from then on."),
+        (Some("payment_method_credits"), _) => {
+            later("It counts for customers who add their first payment method from then on.")
+        }
+        (Some("followed_by"), _) => on_it("will be moved to the other plan when nothing gives this one any longer."),
+        _ => on_it(if count == 1 { "sees the change." } else { "see the change." }),
+    }
+}
+
+fn of_price(difference: &Difference, old: &Price, new: &Price, count: u64) -> Touch {
+    let subscribers = counted(count, "subscriber");
+    let [keep, get] = if count == 1 { ["keeps", "gets"] } else { ["keep", "get"] };
+    let is_replaced = needs_other_stripe_price(old, new);
+    let effect = match difference.field.unwrap_or_default() {
+        "amount" => format!("{subscribers} {keep} the old amount; new ones pay the new one."),
+        "every" | "currency" | "per_seat" | "plan" => {
+            format!("{subscribers} {keep} what was bought; new ones get the new offer.")
+        }
+        "offered" if new.offered => "New customers can buy it.".to_owned(),
+        "offered" => format!("Nobody can buy it any longer; {subscribers} {keep} it."),
+        "stripe" | "lookup_key" => {
+            format!("{subscribers} {keep} the price at Stripe that was bought, with its terms.")
+        }
+        _ if is_replaced => format!("{subscribers} {keep} the old terms; new ones get the new ones."),
+        // Who has a former price at Stripe keeps the terms stored with it.
+        _ => format!(
+            "{subscribers} {get} the new terms from the next period on, except at a former price, which keeps its terms."
+        ),
+    };
+    Touch { count: Some(count), effect }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::difference::differences;
+    use super::*;
+    use crate::amount::{Credits, MoneyMinor};
+    use crate::key::{PlanKey, PriceKey};
+    use std::collections::BTreeMap;
+
+    fn said(change: impl FnOnce(&mut Catalogue)) -> Vec<String> {
+        let old = Catalogue::built_in();
+        let mut new = Catalogue::clone(&old);
+        change(&mut new);
+        let in_use = InUse {
+            customers: BTreeMap::from([(PlanKey::trusted("pro"), 1_000), (PlanKey::trusted("trial"), 1)]),
+            subscriptions: BTreeMap::from([(PriceKey::trusted("pro_monthly"), 1_000)]),
+            ..InUse::default()
+        };
+        differences(&old, &new).iter().map(|found| touch(found, &old, &new, &in_use).effect).collect()
+    }
+
+    #[test]
+    fn a_raised_price_leaves_subscribers_what_they_have() {
+        let raised = said(|new| {
+            new.prices[0].amount = MoneyMinor(69_900);
+            new.prices[0].credits = Credits(80);
+        });
+        assert_eq!(
+            raised,
+            [
+                "1000 subscribers keep the old amount; new ones pay the new one.",
+                "1000 subscribers keep the old terms; new ones get the new ones.",
+            ]
+        );
+    }
+
+    #[test]
+    fn other_credits_at_the_same_amount_reach_subscribers_with_their_next_period() {
+        let effects = said(|new| new.prices[0].credits = Credits(80));
+        assert!(effects[0].starts_with("1000 subscribers get the new terms from the next period on"), "{effects:?}");
+    }
+
+    #[test]
+    fn plans_touch_the_customers_who_are_on_them() {
+        let effects = said(|new| {
+            new.plans[0].signup_credits = Credits(6);
+            new.plans[0].unit_prices.clear();
+            new.plans[2].name = "Best".to_owned();
+        });
+        assert_eq!(
+            effects,
+            [
+                "It counts for customers who sign up from then on.",
+                "1 customer can no longer buy single units.",
+                "1000 customers see the change.",
+            ]
+        );
+    }
+}
