@@ -16,6 +16,7 @@ mod shutdown;
 mod sold;
 mod unusual_answer;
 mod unusual_event;
+mod version;
 
 use crate::scene::sql;
 use bursar_engine::config::Config;

@@ -218,9 +218,7 @@ mod tests {
     fn the_order_of_plans_counts_and_that_of_prices_does_not() {
         assert_eq!(
             changed(|new| new.plans.swap(1, 2)),
-            [
-                "order of plans of the catalogue changes from trial, pay_as_you_go, pro to trial, pro, pay_as_you_go"
-            ]
+            ["order of plans of the catalogue changes from trial, pay_as_you_go, pro to trial, pro, pay_as_you_go"]
         );
         let mut old = Catalogue::clone(&Catalogue::built_in());
         old.prices.push(Price { key: PriceKey::trusted("other"), ..old.prices[0].clone() });

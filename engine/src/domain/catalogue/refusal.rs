@@ -97,7 +97,8 @@ fn other_offer(old: &Price, new: &Price, subscriptions: u64) -> Option<Refusal> 
         ("currency", old.currency != new.currency),
         ("per_seat", old.per_seat != new.per_seat),
     ];
-    let changed: Vec<&str> = changes.into_iter().filter(|(_, is_changed)| *is_changed).map(|(field, _)| field).collect();
+    let changed: Vec<&str> =
+        changes.into_iter().filter(|(_, is_changed)| *is_changed).map(|(field, _)| field).collect();
     let key = &old.key;
     (!changed.is_empty()).then(|| Refusal {
         subject: Subject::Price(key.clone()),
@@ -214,8 +215,10 @@ mod tests {
         };
         assert_eq!(
             refused(&used(), other),
-            ["every and currency and per_seat of price pro_monthly cannot change: 2 open subscriptions have it. Add a \
-              new price instead, and set offered = false in [prices.pro_monthly]"]
+            [
+                "every and currency and per_seat of price pro_monthly cannot change: 2 open subscriptions have it. Add a \
+              new price instead, and set offered = false in [prices.pro_monthly]"
+            ]
         );
         assert!(refused(&InUse::default(), other).is_empty());
     }
@@ -223,7 +226,8 @@ mod tests {
     #[test]
     fn a_name_at_stripe_stays_with_its_price() {
         let second = |new: &mut Catalogue| {
-            let price = Price { key: PriceKey::trusted("pro_2"), lookup_key: "pro_2".to_owned(), ..new.prices[0].clone() };
+            let price =
+                Price { key: PriceKey::trusted("pro_2"), lookup_key: "pro_2".to_owned(), ..new.prices[0].clone() };
             new.prices.push(price);
         };
         let sold = InUse { sold: BTreeMap::from([("price_1".to_owned(), pro().1)]), ..InUse::default() };

@@ -42,11 +42,8 @@ fn later(effect: impl Into<String>) -> Touch {
 }
 
 fn removed(count: u64, noun: &str) -> Touch {
-    let effect = if count == 0 {
-        "Nobody has it.".to_owned()
-    } else {
-        format!("{} would lose it.", counted(count, noun))
-    };
+    let effect =
+        if count == 0 { "Nobody has it.".to_owned() } else { format!("{} would lose it.", counted(count, noun)) };
     Touch { count: Some(count), effect }
 }
 

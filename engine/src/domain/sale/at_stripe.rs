@@ -199,12 +199,7 @@ pub fn sold(price: &Price, said: &fields::Price, catalogue: &Catalogue, now_ms: 
 
 /// The prices at Stripe that a catalogue names and of which nothing final is stored. They are ours, and must be known
 /// as such before another catalogue is in force, by which nothing may tell it any longer.
-pub fn unstored(
-    catalogue: &Catalogue,
-    seen: &StripePrices,
-    known: &[KnownPrice],
-    now_ms: TimeMs,
-) -> Vec<KnownPrice> {
+pub fn unstored(catalogue: &Catalogue, seen: &StripePrices, known: &[KnownPrice], now_ms: TimeMs) -> Vec<KnownPrice> {
     let is_stored = |id: &str| known.iter().any(|row| row.id == id && row.is_final());
     let mut unstored = BTreeMap::new();
     for price in &catalogue.prices {

@@ -21,8 +21,7 @@ fn read(row: &QueryResult) -> Result<CatalogueVersion> {
 
 /// The version in force, if its number is greater than `after`.
 pub async fn catalogue_version_latest(db: &impl ConnectionTrait, after: i64) -> Result<Option<CatalogueVersion>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM catalogue_versions WHERE version > $1 ORDER BY version DESC LIMIT 1");
+    let sql = format!("SELECT {COLUMNS} FROM catalogue_versions WHERE version > $1 ORDER BY version DESC LIMIT 1");
     query_one(db, &sql, [after.into()]).await?.map(|row| read(&row)).transpose()
 }
 

@@ -136,12 +136,7 @@ pub fn applied(
 ) -> AppliedCatalogue {
     let id = |said: &fields::Price| said.ids.first().cloned();
     let ids = present.iter().filter_map(|(key, said)| Some((key.clone(), id(said)?))).collect();
-    let sold = present.iter().filter_map(|(key, said)| {
-        Some(sold(proposal.new.price(key)?, said, &proposal.new, now_ms))
-    });
-    AppliedCatalogue {
-        version,
-        present: sold.collect(),
-        kept: kept_terms(&proposal.old, &proposal.new, &ids),
-    }
+    let sold =
+        present.iter().filter_map(|(key, said)| Some(sold(proposal.new.price(key)?, said, &proposal.new, now_ms)));
+    AppliedCatalogue { version, present: sold.collect(), kept: kept_terms(&proposal.old, &proposal.new, &ids) }
 }

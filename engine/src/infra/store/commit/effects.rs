@@ -21,8 +21,8 @@ use crate::error::Result;
 use crate::ids::{CustomerId, JobId, ReplayId};
 use crate::infra::store::customer::PlanChange;
 use crate::infra::store::{
-    audit, catalogue, customer, event, job, mail, marketplace, operation, payment_method, reconciliation, replay, stream,
-    subscription,
+    audit, catalogue, customer, event, job, mail, marketplace, operation, payment_method, reconciliation, replay,
+    stream, subscription,
 };
 use sea_orm::ConnectionTrait;
 use std::borrow::Cow;

@@ -46,10 +46,7 @@ pub struct Maker<'a> {
 
 impl Maker<'_> {
     /// Makes what is missing, unless there is no Stripe key. The inner error is Stripe's.
-    pub async fn make(
-        &self,
-        proposal: &Proposal,
-    ) -> Result<std::result::Result<Made, StripeError>> {
+    pub async fn make(&self, proposal: &Proposal) -> Result<std::result::Result<Made, StripeError>> {
         // Before a lookup key moves on: afterwards nothing at Stripe tells what the price that had it sells.
         price_put_many(self.db.write(), &proposal.unstored).await?;
         let at = match &proposal.at_stripe {
@@ -60,11 +57,7 @@ impl Maker<'_> {
         Ok(self.make_missing(proposal, at).await)
     }
 
-    async fn make_missing(
-        &self,
-        proposal: &Proposal,
-        at: &AtStripe,
-    ) -> std::result::Result<Made, StripeError> {
+    async fn make_missing(&self, proposal: &Proposal, at: &AtStripe) -> std::result::Result<Made, StripeError> {
         let (mut present, mut products, mut made) = (at.present.clone(), at.products.clone(), 0);
         for price in at.missing.iter().filter_map(|key| proposal.new.price(key)) {
             if made == MADE_MAX {

@@ -1,0 +1,57 @@
+//! Which catalogue is in force at start.
+
+use super::*;
+use bursar_tests::catalogue_with;
+use std::path::PathBuf;
+
+with_backend! {
+    async fn the_last_version_is_in_force_after_a_restart_whatever_the_file_says(backend: Backend) {
+        let app = TestApp::start(backend).await;
+        let raised = changed(raise);
+        let planned = plan(&app, &raised).await;
+        assert_eq!(planned["stripe_note"], "This server has no Stripe key: nothing is made at Stripe.");
+        apply(&app, &raised).await;
+        let (config, folder) = app.halt().await;
+        let other = catalogue_with(|catalogue| catalogue.prices.clear());
+        let app = TestApp::start_on(Config { catalogue: other, ..config }, folder).await;
+        assert_eq!((version(&app).await, write(&app.app.config.catalogue.now())), (2, raised));
+        let first = app.admin("GET", "/admin/v1/catalogue/versions/1", None).await.expect(200);
+        assert_eq!(first["version"]["applied_by"], "system");
+        app.verify().await;
+        app.stop().await;
+    }
+}
+
+/// Starts an application with the sandbox inside it and this file of the catalogue.
+fn with_sandbox(config: Config, change: impl FnOnce(&mut Catalogue)) -> Config {
+    let mut config = Config { catalogue: catalogue_with(change), ..config };
+    config.catalogue_path = Some(PathBuf::from("bursar.catalogue.toml"));
+    config.stripe.sandbox = true;
+    config.stripe.secret_key.clear();
+    config.stripe.api_base.clear();
+    config
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sandbox_sells_a_changed_file_from_the_start() {
+    let app = TestApp::start_with(Backend::Embedded, |config| {
+        *config = with_sandbox(config.clone(), add_team);
+    })
+    .await;
+    let lookup_keys = |app: &TestApp| {
+        let prices = app.app.sandbox().expect("the sandbox").list("price");
+        let mut keys: Vec<String> =
+            prices.iter().filter_map(|price| price["lookup_key"].as_str().map(str::to_owned)).collect();
+        keys.sort_unstable();
+        keys
+    };
+    assert_eq!(lookup_keys(&app), ["pro_monthly", "team_monthly", "team_small"]);
+    assert_eq!(version(&app).await, 1);
+    let (config, folder) = app.halt().await;
+    let app = TestApp::start_on(with_sandbox(config, raise), folder).await;
+    assert_eq!((version(&app).await, app.app.config.catalogue.now().prices[0].amount), (2, MoneyMinor(RAISED.0)));
+    let prices = app.app.sandbox().expect("the sandbox").list("price");
+    let present = prices.iter().find(|price| price["lookup_key"] == "pro_monthly").expect("the price");
+    assert_eq!(present["unit_amount"], json!(RAISED.0));
+    app.stop().await;
+}
