@@ -203,6 +203,9 @@ async fn begin_catalogue(
             tracing::warn!(%error, "the catalogue cannot be sold in the sandbox");
         }
     }
+    for problem in config.marketplace.plan_problems(&shared.now()) {
+        tracing::warn!("{problem}; version {} of the catalogue has no such one", shared.version());
+    }
     if let Some(file) = file
         && shared.now() != sold
     {
