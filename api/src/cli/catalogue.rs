@@ -53,6 +53,7 @@ pub enum CatalogueCommand {
     /// Show the plans and prices that `serve` would use.
     Show,
     /// Print the catalogue that `serve` would use as TOML.
+    #[command(disable_version_flag = true)]
     Export {
         /// Print the built-in catalogue instead, with its comments.
         #[arg(long)]

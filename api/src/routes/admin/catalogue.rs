@@ -74,6 +74,8 @@ impl AdminCatalogueApi {
     }
 
     /// Look at a version of the catalogue
+    ///
+    /// Every version that was ever in force is kept.
     #[oai(
         path = "/admin/v1/catalogue/versions/:version",
         method = "get",

@@ -215,6 +215,22 @@ async fn billing_operations(checker: &mut Checker<'_>, customer: &TestCustomer) 
     checker.call(customer, "get /api/v1/operations/{id}", &latest, None).await;
 }
 
+async fn catalogue_operations(checker: &mut Checker<'_>) {
+    let catalogue = checker.admin("get /admin/v1/catalogue", "", None).await;
+    checker.admin("get /admin/v1/catalogue/versions", "", None).await;
+    for version in ["1", "9"] {
+        checker.admin("get /admin/v1/catalogue/versions/{version}", version, None).await;
+    }
+    let text = text(&catalogue["catalogue"]);
+    for catalogue in [text.replace("amount = 59900", "amount = 69900"), "entry = 1".to_owned()] {
+        checker.admin("post /admin/v1/catalogue/plan", "", Some(json!({ "catalogue": catalogue }))).await;
+        for expected_version in [9, 1] {
+            let apply = json!({ "catalogue": catalogue, "reason": "test", "expected_version": expected_version });
+            checker.admin("post /admin/v1/catalogue/apply", "", Some(apply)).await;
+        }
+    }
+}
+
 async fn reconciliation_operations(checker: &mut Checker<'_>) {
     let path = "post /admin/v1/stripe/reconciliations";
     let run = checker.admin(path, "", Some(json!({ "since_hours": 1, "repair": false }))).await;
@@ -268,6 +284,7 @@ with_app! {
         admin_operations(&mut checker, &customer, stripe::id(&event)).await;
         marketplace_operations(&mut checker, &customer).await;
         reconciliation_operations(&mut checker).await;
+        catalogue_operations(&mut checker).await;
         checker.app = &shop.app;
         billing_operations(&mut checker, &shop.app.onboard().await).await;
         let all: BTreeSet<String> = openapi::operations(&document()).into_iter().map(|(name, _)| name).collect();
