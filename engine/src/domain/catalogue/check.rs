@@ -133,6 +133,11 @@ impl<'c> Rules<'c> {
         for (currency, price) in &plan.unit_prices {
             self.need_charge(&[&path(&format!("unit_price.{currency}"))], *price, currency);
         }
+        let (unit_price, currency) = (path("unit_price"), &self.catalogue.currency);
+        let is_charged = plan.unit_prices.is_empty() || plan.unit_prices.contains_key(currency);
+        self.need(is_charged, &[&unit_price, "currency"], || {
+            format!("{unit_price} must have a price in {currency}, the currency at the top: units are charged in it")
+        });
         if let Some(next) = &plan.followed_by {
             let (field, next_path) = (path("followed_by"), format!("plans.{next}"));
             self.need(self.catalogue.plan(next).is_some(), &[&field, &next_path], || {

@@ -165,7 +165,11 @@ mod tests {
     }
 
     fn catalogues() -> impl Strategy<Value = Catalogue> {
-        (currencies(), plans(), vec((any::<Index>(), price()), 0..6)).prop_map(|(currency, plans, prices)| {
+        (currencies(), plans(), vec((any::<Index>(), price()), 0..6)).prop_map(|(currency, mut plans, prices)| {
+            // Who has a unit price in any currency has one in that of the catalogue.
+            for plan in plans.iter_mut().filter(|plan| !plan.unit_prices.is_empty()) {
+                plan.unit_prices.entry(currency.clone()).or_insert(MoneyMinor(200_000));
+            }
             let sold: Vec<PlanKey> =
                 plans.iter().filter(|plan| plan.followed_by.is_some()).map(|plan| plan.key.clone()).collect();
             let named = |(at, (plan, price)): (usize, (Index, Price))| Price {

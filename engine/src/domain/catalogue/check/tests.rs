@@ -66,6 +66,11 @@ fn each_rule_has_a_message_with_the_line_of_the_mistake() {
         ("signup_credits = 5", "signup_credits = -1", "line 6: plans.trial.signup_credits must be from 0 to 1000000"),
         ("jpy = 4500", "jpy = 49", "line 8: plans.trial.unit_price.jpy must be from 50 to 99999999 minor units of jpy"),
         (
+            "{ usd = 2900, jpy = 4500 }",
+            "{ jpy = 4500 }",
+            "line 8: plans.trial.unit_price must have a price in usd, the currency at the top",
+        ),
+        (
             "name = \"Trial\"",
             "name = \"Trial\"\nfollowed_by = \"each\"",
             "line 6: plans.trial.followed_by must be left out",

@@ -106,8 +106,7 @@ impl InvoiceFields {
             metadata,
             subscription_metadata,
             billing_reason: short_text(&object["billing_reason"]),
-            // Hand-made objects may lack the total.
-            total: ["total", "amount_due", "amount_paid"].iter().find_map(|name| money(&object[*name])),
+            total: total(object),
             amount_paid: money(&object["amount_paid"]),
             currency: short_text(&object["currency"]),
             is_paid: status.map(|status| status == "paid").or_else(|| object["paid"].as_bool()),
@@ -190,6 +189,15 @@ impl Line {
         let (amount, quantity) = (self.amount?, self.quantity.unwrap_or(1));
         (quantity > 0 && amount.0 % quantity == 0).then(|| MoneyMinor(amount.0 / quantity))
     }
+}
+
+/// What is to be paid for it. A credit note that is issued before it is paid forgives a part of the total, which stays as
+/// it was. Source: Stripe, "The Invoice object": `pre_payment_credit_notes_amount`.
+fn total(object: &Value) -> Option<MoneyMinor> {
+    // Hand-made objects may lack the total.
+    let total = ["total", "amount_due", "amount_paid"].iter().find_map(|name| money(&object[*name]))?;
+    let forgiven = money(&object["pre_payment_credit_notes_amount"]).unwrap_or_default();
+    Some(MoneyMinor(total.0.saturating_sub(forgiven.0)))
 }
 
 /// `payment_intent` and `charge` before 2025-03-31.basil, `payments` since.

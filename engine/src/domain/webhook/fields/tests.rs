@@ -126,6 +126,16 @@ fn metadata_of_an_invoice_is_found_in_every_place_and_its_own_wins() {
 }
 
 #[test]
+fn what_a_credit_note_forgave_before_the_payment_is_no_part_of_the_total() {
+    let total = |forgiven: Value| {
+        InvoiceFields::read(&json!({"total": 59_900, "pre_payment_credit_notes_amount": forgiven})).total
+    };
+    assert_eq!(total(json!(59_900)), Some(MoneyMinor::ZERO));
+    assert_eq!(total(json!(50_000)), Some(MoneyMinor(9_900)));
+    assert_eq!(total(Value::Null), Some(MoneyMinor(59_900)));
+}
+
+#[test]
 fn an_invoice_is_paid_by_its_status_and_only_without_one_by_the_old_flag() {
     let is_paid = |object: Value| InvoiceFields::read(&object).is_paid;
     assert_eq!(is_paid(json!({"status": "paid"})), Some(true));
