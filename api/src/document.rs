@@ -77,6 +77,7 @@ const PATH_IDS: &[(&str, &str)] = &[
     ("mails", sample::MAIL),
     ("operations", sample::OPERATION),
     ("payment-methods", sample::PAYMENT_METHOD),
+    ("prices", sample::PRICE),
     ("reconciliations", sample::RECONCILIATION),
     ("replays", sample::REPLAY),
 ];

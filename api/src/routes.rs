@@ -90,6 +90,7 @@ apis! {
     admin::report => AdminReportApi,
     admin::reconciliation => AdminReconciliationApi,
     admin::marketplace => AdminMarketplaceApi,
+    admin::price => AdminPriceApi,
     admin::audit => AdminAuditApi,
     admin::catalogue => AdminCatalogueApi,
 }

@@ -12,6 +12,7 @@ pub const MAIL: &str = "mal_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const NODE: &str = "bursar-1-06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const OPERATION: &str = "op_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const PAYMENT_METHOD: &str = "pm_1Q0PsIJvEtkwdCNYMSaVuRz6";
+pub const PRICE: &str = "price_1Q0PsIJvEtkwdCNYMSaVuRz6";
 pub const RECONCILIATION: &str = "rec_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const REPLAY: &str = "rpl_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const STREAM: &str = "stripe:cus_NffrFeUfNV2Hib";

@@ -10,8 +10,7 @@
 //! | [`operation`] | a customer requests an operation at Stripe |
 //! | [`api_key`] | a customer's keys are created, rotated, revoked |
 //! | [`summary`] | a customer reads its usage summary |
-//! | [`replay`], [`reconcile`], [`job`], [`stream`], [`mail`], [`marketplace`] | support acts, or a schedule |
-//! | [`version`] | another version of the catalogue is planned and applied |
+//! | [`replay`], [`reconcile`], [`job`], [`stream`], [`mail`], [`marketplace`], [`price`] | support acts, or a schedule |
 //! | [`verify`], [`schema`] | the database is checked |
 //! | [`timekeeping`], [`rate_limit`] | the shared clock, the shared limits |
 
@@ -23,6 +22,7 @@ pub mod mail;
 pub mod marketplace;
 pub mod onboard;
 pub mod operation;
+pub mod price;
 pub mod rate_limit;
 pub mod reconcile;
 pub mod replay;

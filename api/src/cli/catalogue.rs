@@ -1,10 +1,9 @@
-//! `bursar catalogue`: plans and prices. Files need no server; the versions of one do.
+//! `bursar catalogue`: plans and prices. Files need no server; prices at Stripe do.
 
-mod version;
-
-use super::list::Paging;
-use super::table::{Column, Table};
-use super::{Cli, Session, output, usage, view};
+use super::client::admin_path;
+use super::list::{self, Paging};
+use super::table::{Column, Listing, Table};
+use super::{Cli, PROGRAM, Session, output, usage, view};
 use bursar_engine::Error;
 use bursar_engine::amount::MoneyMinor;
 use bursar_engine::config::{Config, read_catalogue};
@@ -12,7 +11,7 @@ use bursar_engine::count::counted;
 use bursar_engine::domain::catalogue::currency::{Currency, money};
 use bursar_engine::domain::catalogue::write::write;
 use bursar_engine::domain::catalogue::{BUILT_IN, Catalogue, Plan, Price};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +39,31 @@ const PRICES: &[Column] = &[
     Column::fixed("offered"),
     Column::wrapped("lookup_key").optional(),
     Column::wrapped("stripe").optional(),
+];
+const STRIPE_PRICES: &[Column] = &[
+    Column::fixed("id"),
+    Column::fixed("decision"),
+    Column::fixed("price"),
+    Column::fixed("decided_by"),
+    Column::number("amount_minor").optional(),
+    Column::fixed("currency").optional(),
+    Column::fixed("every").optional(),
+    Column::wrapped("reason").optional(),
+];
+const STRIPE_PRICE_KEYS: &[&str] = &[
+    "id",
+    "decision",
+    "price",
+    "decided_by",
+    "reason",
+    "amount_minor",
+    "currency",
+    "every",
+    "product_id",
+    "lookup_key",
+    "metadata",
+    "first_seen_at",
+    "decided_at",
 ];
 
 /// Plans and prices.
@@ -75,9 +99,58 @@ pub enum CatalogueCommand {
         #[command(flatten)]
         paging: Paging,
     },
+    /// List prices at Stripe, with what each sells. The undecided ones wait for `decide`.
+    Prices {
+        /// Only those with this decision.
+        #[arg(long, value_parser = ["ours", "not_ours", "undecided"])]
+        decision: Option<String>,
+        /// Paging options.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Decide what a price at Stripe sells; then replay the events that are dead with price_unknown.
+    Decide(DecideArgs),
 }
 
-/// Runs a command. Those about the server's catalogue ask it, for which `session` is called; the others read files.
+/// Arguments of `decide`.
+#[derive(Debug, Args)]
+pub struct DecideArgs {
+    /// The price's id at Stripe.
+    id: String,
+    /// What it sells.
+    #[command(flatten)]
+    decision: DecisionArgs,
+    /// Reason, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+/// What a price sells.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct DecisionArgs {
+    /// It sells the catalogue's price with this key.
+    #[arg(long, value_name = "KEY")]
+    ours: Option<String>,
+    /// It is other business.
+    #[arg(long)]
+    not_ours: bool,
+    /// Take an earlier decision back: the rules decide again.
+    #[arg(long)]
+    undecided: bool,
+}
+
+impl DecisionArgs {
+    fn name(&self) -> &'static str {
+        match (&self.ours, self.not_ours) {
+            (Some(_), _) => "ours",
+            (None, true) => "not_ours",
+            (None, false) => "undecided",
+        }
+    }
+}
+
+/// Runs a command. Those about prices at Stripe ask the server, for which `session` is called; the others read files.
 ///
 /// # Errors
 /// `Config` with every problem of the catalogue, [`super::error::Error`], or the output cannot be written.
@@ -88,9 +161,11 @@ pub async fn run(
 ) -> anyhow::Result<ExitCode> {
     let file = cli.config.as_deref();
     match command {
-        CatalogueCommand::Plan { file } => version::plan(&session()?, file).await,
-        CatalogueCommand::Apply(args) => version::apply(&session()?, args).await,
-        CatalogueCommand::Versions { paging } => version::versions(&session()?, paging).await,
+        CatalogueCommand::Prices { decision, paging } => {
+            let query = [("decision", decision.as_deref())];
+            list::show(&session()?, &admin_path(&["prices"])?, &query, paging, STRIPE_PRICES).await
+        }
+        CatalogueCommand::Decide(args) => decide(&session()?, args).await,
         CatalogueCommand::Check { file: Some(catalogue) } => {
             let read = read_catalogue(catalogue).map(Arc::new).map_err(Error::Config);
             report(cli.json, read.map(|read| (name_of(Some(catalogue)), read)))
@@ -118,6 +193,18 @@ pub async fn run(
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+async fn decide(session: &Session, args: &DecideArgs) -> anyhow::Result<ExitCode> {
+    let body = json!({ "decision": args.decision.name(), "price": args.decision.ours, "reason": args.reason });
+    let answer = session.client.post(&admin_path(&["prices", &args.id, "decision"])?, &body).await?;
+    let code = session
+        .show(&answer, |answer| Listing::of(view::part(answer, "price"), STRIPE_PRICE_KEYS).render(output::width()))?;
+    output::note(&format!(
+        "Events that are dead with price_unknown now need a replay: {PROGRAM} replays create --error price_unknown \
+         --reason TEXT --start"
+    ));
+    Ok(code)
 }
 
 /// Prints whether a catalogue is valid. As JSON, it prints the problems too.

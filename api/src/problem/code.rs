@@ -36,6 +36,7 @@ pub const CODES: &[Code] = &[
     code(400, "invalid_catalogue", "line 12: plans.team.name is missing: it must be text in quotes"),
     code(400, "invalid_cursor", "cursor must be the next_cursor of an earlier response."),
     code(400, "invalid_date", "effective_date must not be in the future"),
+    code(400, "invalid_decision", "price, the key of the catalogue's price, goes with the decision ours and no other."),
     code(400, "invalid_email", "the e-mail address is not valid: Missing separator character '@'."),
     code(400, "invalid_expiry", "expires_at must be in the future"),
     code(400, "invalid_grace", "grace_seconds must be from 0 to 86400"),
@@ -144,6 +145,7 @@ pub const CODES: &[Code] = &[
     code(413, "body_too_large", "The body is too large."),
     code(415, "unsupported_media_type", "The body must be application/json."),
     code(422, "capture_exceeds_hold", "the hold reserves 3 credits, fewer than the 5 to capture"),
+    code(422, "catalogue_price_unknown", "the catalogue has no price pro_yearly"),
     code(
         422,
         "catalogue_refused",

@@ -9,6 +9,7 @@ pub(super) mod job;
 mod job_body;
 pub(super) mod mail;
 pub(super) mod marketplace;
+pub(super) mod price;
 mod reason;
 pub(super) mod reconciliation;
 pub(super) mod replay;

@@ -1,6 +1,7 @@
 //! Support: authorization, what it sees of a customer, adjustments of credits, and the audit log.
 
 mod list;
+mod price;
 mod support;
 
 use crate::database::{number, refusal};

@@ -119,10 +119,12 @@ pub(super) async fn learn(
     Ok(book)
 }
 
-/// Whether it is still to be decided what a price sells: it was never seen, or it was not ours and may be by now.
+/// Whether it is still to be decided what a price sells: it was never seen, an operator took a decision back, or it was
+/// not ours and may be by now.
 fn is_open(book: &PriceBook, price: &fields::Price, now_ms: TimeMs) -> bool {
     match book.known(price) {
         None => true,
+        Some(known) if known.is_taken_back() => true,
         Some(known) if known.is_final() => false,
         Some(known) => price.is_whole || now_ms - known.decided_at_ms >= ASK_AGAIN_MS,
     }

@@ -3,7 +3,7 @@
 use super::{Program, Ran, run};
 use crate::node::program;
 use bursar_tests::chaos::node::Launch;
-use bursar_tests::{Backend, TestApp};
+use bursar_tests::with_app;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -70,28 +70,29 @@ async fn whoever_still_sets_a_price_by_variable_is_told_where_it_is_now() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_is_planned_and_applied_and_its_versions_are_kept() {
-    let app = TestApp::start(Backend::Embedded).await;
-    let program = Program::of(&app.config, &app.base);
-    let file = program.launch.folder.join("next.toml");
-    let first = program.well(&["catalogue", "export", "--version", "1"]).await;
-    let next = first.replace("amount = 59900", "amount = 69900");
-    std::fs::write(&file, &next).unwrap();
-
-    let planned = program.well(&["catalogue", "plan", "next.toml"]).await;
-    for part in ["Changes of version 1", "$699.00", "0 subscribers keep the old amount", "no Stripe key"] {
-        assert!(planned.contains(part), "{part}: {planned}");
+with_app! {
+    async fn prices_at_stripe_are_listed_and_decided_on(app: &TestApp) {
+        let program = Program::of(&app.config, &app.base);
+        let decide = |decision: &[&str]| {
+            let words = ["catalogue", "decide", "price_1", "--reason", "ticket 4711"];
+            [&words[..], decision].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let run_decide = async |decision: &[&str]| {
+            let words = decide(decision);
+            run(&program.launch, &words.iter().map(String::as_str).collect::<Vec<_>>()).await
+        };
+        let ran = run_decide(&["--ours", "pro_monthly"]).await;
+        assert!(ran.code == Some(0) && ran.out.contains("operator"), "{ran:?}");
+        assert!(ran.err.contains("bursar replays create --error price_unknown"), "{ran:?}");
+        let listed = program.both(&["catalogue", "prices", "--decision", "ours"]).await;
+        assert_eq!((&listed["data"][0]["id"], &listed["data"][0]["price"]), (&"price_1".into(), &"pro_monthly".into()));
+        for decision in [&["--not-ours"][..], &["--undecided"], &["--ours", "pro_monthly"]] {
+            assert_eq!(run_decide(decision).await.code, Some(0), "{decision:?}");
+        }
+        let unknown = run_decide(&["--ours", "gone"]).await;
+        assert!(unknown.code == Some(1) && unknown.err.contains("catalogue_price_unknown"), "{unknown:?}");
+        for wrong in [&[][..], &["--ours"], &["--not-ours", "--undecided"]] {
+            assert_eq!(run_decide(wrong).await.code, Some(2), "{wrong:?}");
+        }
     }
-    let applied = program.well(&["catalogue", "apply", "next.toml", "--reason", "ticket 4711"]).await;
-    assert!(applied.contains("Version 2 is in force."), "{applied}");
-    assert_eq!(program.well(&["catalogue", "export", "--version", "2"]).await, next);
-    let versions = program.json(&["catalogue", "versions"]).await;
-    assert_eq!((&versions["data"][0]["version"], &versions["data"][0]["reason"]), (&2.into(), &"ticket 4711".into()));
-
-    std::fs::write(&file, "currency = \"usd\"\n").unwrap();
-    let ran = run(&program.launch, &["catalogue", "apply", "next.toml", "--reason", "none"]).await;
-    assert!(ran.code == Some(1) && ran.err.contains("entry is missing"), "{ran:?}");
-    assert_eq!(program.json(&["catalogue", "versions"]).await["data"].as_array().map(Vec::len), Some(2));
-    app.stop().await;
 }

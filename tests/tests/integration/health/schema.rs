@@ -190,6 +190,18 @@ async fn marketplace_operations(checker: &mut Checker<'_>, customer: &TestCustom
     checker.admin("post /admin/v1/marketplace/accounts/{github_account_id}/link-token", &id, None).await;
 }
 
+async fn price_operations(checker: &mut Checker<'_>) {
+    let decide = "post /admin/v1/prices/{id}/decision";
+    let ours = json!({ "decision": "ours", "price": "pro_monthly", "reason": "test" });
+    checker.admin(decide, "price_1", Some(ours)).await;
+    for (id, decision) in [("price_1", "ours"), ("price_2", "undecided")] {
+        checker.admin(decide, id, Some(json!({ "decision": decision, "reason": "test" }))).await;
+    }
+    checker.admin(decide, "price_1", Some(json!({ "decision": "ours", "price": "gone", "reason": "test" }))).await;
+    checker.admin("get /admin/v1/prices", "", None).await;
+    checker.admin("get /admin/v1/prices/{id}", "price_1", None).await;
+}
+
 /// Needs an application with a Stripe.
 async fn billing_operations(checker: &mut Checker<'_>, customer: &TestCustomer) {
     let attach = "post /api/v1/payment-methods";
@@ -283,6 +295,7 @@ with_app! {
         customer_operations(&mut checker, &customer).await;
         admin_operations(&mut checker, &customer, stripe::id(&event)).await;
         marketplace_operations(&mut checker, &customer).await;
+        price_operations(&mut checker).await;
         reconciliation_operations(&mut checker).await;
         catalogue_operations(&mut checker).await;
         checker.app = &shop.app;

@@ -2,6 +2,7 @@
 
 mod change;
 mod checkout;
+mod decision;
 mod invoice;
 mod other_business;
 mod plan;

@@ -1,0 +1,75 @@
+//! Prices on which a person decides.
+
+use super::*;
+
+impl Shop {
+    /// Decides what a price at Stripe sells.
+    async fn decide(&self, price: &str, body: Value) {
+        let mut body = body;
+        body["reason"] = json!("ticket 4711");
+        self.app.admin("POST", &format!("/admin/v1/prices/{price}/decision"), Some(&body)).await.expect(200);
+    }
+
+    /// A customer on Pro whose last month was paid at a price of our product that the catalogue does not have; returns
+    /// the price and the dead event as well.
+    async fn paid_at_another_price(&self) -> (TestCustomer, String, Value) {
+        let customer = self.pro().await;
+        let product = self.pro_price().await["product"].clone();
+        let cheaper = self.other_price("49900", product.as_str()).await;
+        let change = [("items[0][price]", cheaper.as_str()), ("proration_behavior", "none")];
+        self.change_item(&self.subscription(), &change).await;
+        let (event, reason) = self.dead_event("invoice.paid", &self.next_month()).await;
+        assert!(reason.starts_with("price_unknown: ") && reason.contains(&cheaper), "{reason}");
+        assert_eq!(self.app.balance(&customer).await, PERIOD);
+        (customer, cheaper, event)
+    }
+}
+
+with_shop! {
+    async fn a_payment_at_a_price_that_support_decides_is_ours_brings_its_credits_once(shop: &Shop) {
+        let (customer, price, event) = shop.paid_at_another_price().await;
+        let waiting = shop.app.admin("GET", "/admin/v1/prices?decision=undecided", None).await.expect(200);
+        assert_eq!((&waiting["data"][0]["id"], waiting["data"].as_array().unwrap().len()), (&json!(price), 1));
+        shop.decide(&price, json!({ "decision": "ours", "price": "pro_monthly" })).await;
+        for _ in 0..2 {
+            replay_event(&shop.app, stripe::id(&event), "processed").await;
+            assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
+        }
+        assert_eq!(shop.plan(&customer).await, "pro");
+    }
+
+    async fn a_payment_at_a_price_that_support_decides_is_other_business_brings_nothing(shop: &Shop) {
+        let (customer, price, event) = shop.paid_at_another_price().await;
+        shop.decide(&price, json!({ "decision": "not_ours" })).await;
+        replay_event(&shop.app, stripe::id(&event), "processed").await;
+        assert_eq!(shop.app.balance(&customer).await, PERIOD);
+    }
+
+    async fn a_decision_that_is_taken_back_leaves_the_price_to_the_rules(shop: &Shop) {
+        let (customer, price, event) = shop.paid_at_another_price().await;
+        shop.decide(&price, json!({ "decision": "not_ours" })).await;
+        shop.decide(&price, json!({ "decision": "undecided" })).await;
+        let (_, reason) = shop.dead_event("invoice.paid", &event["data"]["object"]).await;
+        assert!(reason.starts_with("price_unknown: ") && reason.contains(&price), "{reason}");
+        let found = shop.app.admin("GET", &format!("/admin/v1/prices/{price}"), None).await.expect(200);
+        assert_eq!([&found["price"]["decision"], &found["price"]["decided_by"]], ["undecided", "product"]);
+
+        // Once its lookup key says that it is ours, nobody has to decide.
+        shop.ask_stripe("POST", &format!("/v1/prices/{price}"), &[("metadata[bursar_plan]", "pro")]).await;
+        let form = [("lookup_key", "pro_monthly"), ("transfer_lookup_key", "true")];
+        shop.ask_stripe("POST", &format!("/v1/prices/{price}"), &form).await;
+        shop.decide(&price, json!({ "decision": "undecided" })).await;
+        replay_event(&shop.app, stripe::id(&event), "processed").await;
+        assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
+    }
+
+    async fn a_price_that_was_never_seen_is_decided_before_its_first_payment(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let price = shop.other_price("49900", None).await;
+        shop.decide(&price, json!({ "decision": "ours", "price": "pro_monthly" })).await;
+        shop.subscribe_at_stripe(&stripe_customer, &price, &[]).await;
+        shop.deliver_event("invoice.paid", &shop.stripe.list("invoice")[0]).await;
+        assert_eq!((shop.plan(&customer).await.as_str(), shop.app.balance(&customer).await), ("pro", PERIOD));
+    }
+}
