@@ -11,10 +11,11 @@
 //! | [`api_key`] | a customer's keys are created, rotated, revoked |
 //! | [`summary`] | a customer reads its usage summary |
 //! | [`replay`], [`reconcile`], [`job`], [`stream`], [`mail`], [`marketplace`], [`price`] | support acts, or a schedule |
-//! | [`verify`], [`schema`] | the database is checked |
+//! | [`verify`], [`schema`], [`catalogue`] | the database is checked |
 //! | [`timekeeping`], [`rate_limit`] | the shared clock, the shared limits |
 
 pub mod api_key;
+pub mod catalogue;
 pub mod handler;
 pub mod intake;
 pub mod job;

@@ -32,6 +32,7 @@ mod m0020_settle_jobs;
 mod m0021_due_index;
 mod m0022_due_order;
 mod m0023_catalogue;
+mod m0024_catalogue_check;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -62,6 +63,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0021_due_index::Migration),
             Box::new(m0022_due_order::Migration),
             Box::new(m0023_catalogue::Migration),
+            Box::new(m0024_catalogue_check::Migration),
         ]
     }
 }

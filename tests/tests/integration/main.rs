@@ -6,6 +6,7 @@ mod admin;
 mod api_key;
 mod bench;
 mod broker;
+mod catalogue;
 mod cli;
 mod clock;
 mod commit;

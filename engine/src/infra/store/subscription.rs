@@ -1,6 +1,6 @@
 //! Rows of `subscriptions`.
 
-use super::{Kind, Rows, get, query_all, query_by};
+use super::{Kind, Rows, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
 use crate::domain::subscription::Subscription;
 use crate::error::Result;
@@ -54,6 +54,25 @@ pub async fn subscription_list(db: &impl ConnectionTrait, customer: &CustomerId)
     let sql =
         format!("SELECT {COLUMNS} FROM subscriptions WHERE customer_id = $1 ORDER BY updated_at_ms DESC, id LIMIT $2");
     query_all(db, &sql, [customer.as_str().into(), SUBSCRIPTIONS_MAX.into()]).await?.iter().map(read).collect()
+}
+
+/// Every price of the catalogue that a subscription has that has not ended. It reads one entry of the index for each.
+pub async fn subscription_price_list(db: &impl ConnectionTrait) -> Result<Vec<PriceKey>> {
+    let open = "FROM subscriptions s WHERE s.ended_at_ms IS NULL AND s.price IS NOT NULL";
+    let sql = format!(
+        "WITH RECURSIVE prices_of (price) AS (SELECT MIN(s.price) {open} UNION ALL \
+         SELECT (SELECT MIN(s.price) {open} AND s.price > prices_of.price) FROM prices_of \
+         WHERE prices_of.price IS NOT NULL) SELECT price FROM prices_of WHERE price IS NOT NULL ORDER BY price"
+    );
+    let rows = query_all(db, &sql, []).await?;
+    rows.iter().map(|row| Ok(PriceKey::trusted(&get::<String>(row, "price")?))).collect()
+}
+
+/// The number of subscriptions at a price of the catalogue that have not ended.
+pub async fn subscription_count_at_price(db: &impl ConnectionTrait, price: &PriceKey) -> Result<i64> {
+    let sql = "SELECT COUNT(*) AS n FROM subscriptions WHERE ended_at_ms IS NULL AND price = $1";
+    let row = query_one(db, sql, [price.as_str().into()]).await?;
+    row.map_or(Ok(0), |row| get(&row, "n"))
 }
 
 /// Writes subscriptions, each once. An ended one stays ended, in whatever order events arrive: only details of its

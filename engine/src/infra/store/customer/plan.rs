@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::infra::store::marketplace::marketplace_plan_find_many;
 use crate::infra::store::subscription::{self, subscription_find_many};
-use crate::infra::store::{Kind, Rows, get, query_by};
+use crate::infra::store::{Kind, Rows, get, query_all, query_by, query_one};
 use crate::key::PlanKey;
 use sea_orm::ConnectionTrait;
 use std::collections::HashMap;
@@ -86,4 +86,20 @@ pub async fn customer_set_plan_many(
     let sql = "UPDATE customers SET plan = r.plan, updated_at_ms = r.now_ms FROM {rows} WHERE customers.id = {r.id}";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())
+}
+
+/// Every plan that a customer has. It reads one entry of the index for each plan.
+pub async fn customer_plan_list(db: &impl ConnectionTrait) -> Result<Vec<PlanKey>> {
+    let sql = "WITH RECURSIVE plans (plan) AS (SELECT MIN(plan) FROM customers UNION ALL \
+               SELECT (SELECT MIN(c.plan) FROM customers c WHERE c.plan > plans.plan) FROM plans \
+               WHERE plans.plan IS NOT NULL) SELECT plan FROM plans WHERE plan IS NOT NULL ORDER BY plan";
+    let rows = query_all(db, sql, []).await?;
+    rows.iter().map(|row| Ok(PlanKey::trusted(&get::<String>(row, "plan")?))).collect()
+}
+
+/// The number of customers on a plan.
+pub async fn customer_count_on_plan(db: &impl ConnectionTrait, plan: &PlanKey) -> Result<i64> {
+    let sql = "SELECT COUNT(*) AS n FROM customers WHERE plan = $1";
+    let row = query_one(db, sql, [plan.as_str().into()]).await?;
+    row.map_or(Ok(0), |row| get(&row, "n"))
 }
