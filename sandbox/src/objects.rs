@@ -4,6 +4,7 @@ mod address;
 pub(crate) mod balance;
 pub(crate) mod charge;
 pub(crate) mod checkout;
+pub(crate) mod credit_note;
 pub(crate) mod customer;
 pub(crate) mod dispute;
 pub(crate) mod event;

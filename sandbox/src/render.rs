@@ -60,6 +60,7 @@ const BREAKING_CHANGES: &[BreakingChange] = &[
     until(Version::BASIL, "subscription", subscription::discount),
     until(Version::BASIL, "payment_intent", payment::invoice),
     until(Version::BASIL, "charge", payment::invoice),
+    until(Version::BASIL, "credit_note", payment::refund_of_note),
     until(Version::BASIL, "checkout.session", checkout::shipping_details),
     until(Version::V2024_04_10, "invoice", invoice::rendering_options),
     until(Version::V2024_04_10, "product", price::features),

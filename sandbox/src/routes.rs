@@ -2,8 +2,8 @@
 
 use crate::handler::Handler;
 use crate::objects::{
-    balance, charge, checkout, customer, dispute, event, invoice, invoice_item, invoice_payment, payment_intent,
-    payment_method, price, refund, setup_intent, source, subscription, webhook_endpoint,
+    balance, charge, checkout, credit_note, customer, dispute, event, invoice, invoice_item, invoice_payment,
+    payment_intent, payment_method, price, refund, setup_intent, source, subscription, webhook_endpoint,
 };
 
 /// A method, a path with `{}` for ids, and the handler.
@@ -25,6 +25,11 @@ const ROUTES: &[Route] = &[
     ("POST", "/v1/checkout/sessions/{}/expire", checkout::expire),
     ("GET", "/v1/payment_pages/{}", checkout::retrieve),
     ("POST", "/v1/payment_pages/{}/confirm", checkout::confirm),
+    ("POST", "/v1/credit_notes", credit_note::create),
+    ("GET", "/v1/credit_notes", credit_note::list),
+    ("GET", "/v1/credit_notes/{}", credit_note::retrieve),
+    ("POST", "/v1/credit_notes/{}", credit_note::update),
+    ("POST", "/v1/credit_notes/{}/void", credit_note::void),
     ("POST", "/v1/customers", customer::create),
     ("GET", "/v1/customers", customer::list),
     ("GET", "/v1/customers/{}", customer::retrieve),

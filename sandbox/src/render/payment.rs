@@ -1,4 +1,4 @@
-//! Older formats of PaymentIntents and charges.
+//! Older formats of PaymentIntents, charges and credit notes.
 
 use super::{Shape, list};
 use serde_json::{Value, json};
@@ -7,6 +7,14 @@ use serde_json::{Value, json};
 pub(super) fn invoice(payment: &mut Shape<'_>) {
     let invoice = payment.own("_invoice");
     payment.put("invoice", invoice);
+}
+
+/// Undoes basil: before it, a credit note had one refund at most.
+pub(super) fn refund_of_note(note: &mut Shape<'_>) {
+    if note.is_complete {
+        let refunds = note.take("refunds");
+        note.put("refund", refunds[0]["refund"].clone());
+    }
 }
 
 /// Undoes 2022-11-15: before it, a PaymentIntent contained its charges, newest first, instead of naming the latest.

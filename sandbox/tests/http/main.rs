@@ -2,6 +2,7 @@
 
 mod client;
 mod control;
+mod credit_notes;
 mod declines;
 mod delivery;
 mod faults;

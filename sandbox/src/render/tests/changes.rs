@@ -144,3 +144,13 @@ fn inner_lists_have_a_total_count_before_basil() {
     let page = json!({"object": "list", "data": [], "has_more": false});
     assert_eq!(at(page.clone(), "2020-08-27"), page);
 }
+
+#[test]
+fn a_credit_note_before_basil_names_one_refund() {
+    let note = |refunds: Value| json!({"id": "cn_1", "object": "credit_note", "amount": 5, "refunds": refunds});
+    let refunds = json!([{"refund": "re_1", "amount_refunded": 5, "type": "refund"}]);
+    let old = at(note(refunds.clone()), "2025-02-24.acacia");
+    assert_eq!((&old["refund"], old.get("refunds")), (&json!("re_1"), None));
+    assert_eq!(at(note(json!([])), "2020-08-27")["refund"], Value::Null);
+    assert_eq!(at(note(refunds), "2025-03-31.basil").get("refund"), None);
+}
