@@ -26,7 +26,8 @@ pub struct InvoiceFields {
     pub subscription_metadata: Metadata,
     /// Why it was made: `subscription_create`, `subscription_cycle`, `manual` …
     pub billing_reason: Option<String>,
-    /// Its total after discounts and taxes, however it is paid: by card, from the customer's balance, out of band.
+    /// Its total after discounts, taxes, and credit notes that reduced it while it was open; however it is paid: by card,
+    /// from the customer's balance, out of band.
     pub total: Option<MoneyMinor>,
     /// Money that was paid.
     pub amount_paid: Option<MoneyMinor>,
@@ -191,13 +192,12 @@ impl Line {
     }
 }
 
-/// What is to be paid for it. A credit note that is issued before it is paid forgives a part of the total, which stays as
-/// it was. Source: Stripe, "The Invoice object": `pre_payment_credit_notes_amount`.
+/// Hand-made objects may lack the total. Credit notes do not change it; the amounts for which it may be read otherwise, they
+/// do. Source: Stripe, "The Invoice object".
 fn total(object: &Value) -> Option<MoneyMinor> {
-    // Hand-made objects may lack the total.
-    let total = ["total", "amount_due", "amount_paid"].iter().find_map(|name| money(&object[*name]))?;
-    let forgiven = money(&object["pre_payment_credit_notes_amount"]).unwrap_or_default();
-    Some(MoneyMinor(total.0.saturating_sub(forgiven.0)))
+    let reduced = money(&object["pre_payment_credit_notes_amount"]).unwrap_or_default();
+    let total = money(&object["total"]).map(|total| MoneyMinor(total.0.saturating_sub(reduced.0)));
+    total.or_else(|| ["amount_due", "amount_paid"].iter().find_map(|name| money(&object[*name])))
 }
 
 /// `payment_intent` and `charge` before 2025-03-31.basil, `payments` since.

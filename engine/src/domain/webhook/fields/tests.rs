@@ -149,6 +149,8 @@ fn an_invoices_total_counts_and_only_without_one_what_is_due_or_paid() {
     let total = |object: Value| InvoiceFields::read(&object).total.map(|total| total.0);
     assert_eq!(total(json!({"total": 59_900, "amount_due": 0, "amount_paid": 0})), Some(59_900), "paid by balance");
     assert_eq!(total(json!({"total": 0, "amount_due": 5, "amount_paid": 5})), Some(0));
+    let reduced = json!({"total": 500, "pre_payment_credit_notes_amount": 200, "amount_due": 300});
+    assert_eq!(total(reduced), Some(300), "a credit note reduced it while it was open");
     assert_eq!(total(json!({"amount_due": 7, "amount_paid": 5})), Some(7));
     assert_eq!(total(json!({"amount_paid": 5})), Some(5));
     assert_eq!(total(json!({"total": "5"})), None);
