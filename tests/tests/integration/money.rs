@@ -2,6 +2,7 @@
 //! idempotency keys, delivers events and fails on demand.
 
 mod charge;
+mod credit_note;
 mod deleted;
 mod failures;
 mod interceptor;

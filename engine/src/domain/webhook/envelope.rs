@@ -85,8 +85,9 @@ pub fn fallback_external_id(body: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(body)))
 }
 
-/// The stream of an event: that of the charge if money comes back; that of its Stripe customer, so that what Stripe tells of one customer is
-/// processed one after the other; else that of its object; else one of its own.
+/// The stream of an event: that of the charge if money comes back; that of its Stripe customer, so that what Stripe tells
+/// of one customer is processed one after the other; else that of its object; else one of its own. A credit note names no
+/// charge, so its event is in the customer's stream and hands over to the charge's.
 pub fn stream_key(envelope: &Envelope) -> String {
     let object = envelope.object.as_ref().unwrap_or(&Value::Null);
     let money = charge_id(object);
@@ -232,6 +233,9 @@ mod tests {
             stream_key(&of_object(json!({"object": "subscription", "customer": {"id": "cus_1"}}))),
             "stripe:cus_1"
         );
+        let note = json!({"object": "credit_note", "id": "cn_1", "customer": "cus_1", "invoice": "in_1"});
+        assert_eq!(stream_key(&of_object(note)), "stripe:cus_1");
+        assert_eq!(stream_key(&of_object(json!({"object": "invoice", "id": "in_1"}))), "stripe:in_1");
         assert_eq!(stream_key(&of_object(json!({"object": "product", "id": "prod_1"}))), "stripe:prod_1");
         assert_eq!(stream_key(&of_object(json!({"object": "balance"}))), "stripe:event:evt_1");
         let nasty = json!({"object": "product", "id": "p\u{0}".repeat(200)});

@@ -6,14 +6,17 @@
 //!
 //! * [`InvoiceFields`], [`Line`]: invoices and their lines.
 //! * [`SubscriptionFields`], [`Item`]: subscriptions and their items.
+//! * [`CreditNoteFields`]: credit notes.
 //! * [`PaymentIntentFields`], [`ChargeFields`], [`DisputeFields`], [`PaymentMethodFields`]: payments.
 //! * [`Price`]: what is said of the price of a line or an item.
 
+mod credit_note;
 mod invoice;
 mod payment;
 mod price;
 mod subscription;
 
+pub use credit_note::CreditNoteFields;
 pub use invoice::{InvoiceFields, Line};
 pub use payment::{ChargeFields, DisputeFields, PaymentIntentFields, PaymentMethodFields};
 pub use price::{PLAN_METADATA_KEY, PRICE_METADATA_KEY, Price, has_our_tag, tagged_plan, tagged_price};

@@ -59,6 +59,9 @@ event_kinds! {
     DisputeClosed = "charge.dispute.closed",
     DisputeFundsWithdrawn = "charge.dispute.funds_withdrawn",
     DisputeFundsReinstated = "charge.dispute.funds_reinstated",
+    CreditNoteCreated = "credit_note.created",
+    CreditNoteUpdated = "credit_note.updated",
+    CreditNoteVoided = "credit_note.voided",
     CheckoutCompleted = "checkout.session.completed",
 }
 

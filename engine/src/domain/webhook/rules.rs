@@ -102,6 +102,9 @@ pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
         | EventKind::DisputeClosed
         | EventKind::DisputeFundsWithdrawn
         | EventKind::DisputeFundsReinstated
+        | EventKind::CreditNoteCreated
+        | EventKind::CreditNoteUpdated
+        | EventKind::CreditNoteVoided
         | EventKind::CheckoutCompleted => {
             let mut metadata = fields::metadata_of(object);
             if let Some(id) = object["client_reference_id"].as_str() {
@@ -149,6 +152,9 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
         | EventKind::DisputeClosed
         | EventKind::DisputeFundsWithdrawn
         | EventKind::DisputeFundsReinstated
+        | EventKind::CreditNoteCreated
+        | EventKind::CreditNoteUpdated
+        | EventKind::CreditNoteVoided
         | EventKind::CheckoutCompleted => Err(Outcome::Done),
     };
     verdict.unwrap_or_else(Verdict::from)

@@ -405,6 +405,14 @@ impl Gateway {
         self.read("invoice_payment_list", &ListInvoicePayment::new().payment(payment).limit(PAGE_LEN)).await
     }
 
+    /// Lists the credit notes of an invoice, at most [`PAGE_LEN`].
+    pub async fn credit_note_list(&self, invoice_id: &str) -> Call {
+        let limit = PAGE_LEN.to_string();
+        let request = RequestBuilder::new(StripeMethod::Get, "/credit_notes");
+        let request = request.query(&BTreeMap::from([("invoice", invoice_id), ("limit", limit.as_str())]));
+        Ok(self.get("credit_note_list", request).await?.body)
+    }
+
     /// Retrieves an event.
     pub async fn event_retrieve(&self, id: &str) -> Call {
         self.read("event_retrieve", &RetrieveEvent::new(id)).await

@@ -1,7 +1,7 @@
 //! Grants a part of a paid invoice's credits when its time has come: a month of a year, or credits that end apart from
 //! the invoice's others.
 
-use super::stripe::clawback::money_of_invoice;
+use super::stripe::clawback::{money_of_invoice, review_event};
 use super::{Claimed, Deps, Failure, args};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
@@ -9,13 +9,26 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::sale::grant::PartArgs;
 use crate::domain::webhook::EventKind;
-use crate::domain::webhook::delivery::delivery;
 use crate::error::Result;
 use crate::ids::CustomerId;
-use serde_json::{Value, json};
+use crate::infra::store::account;
 
 /// Wait between checks whether a dispute about all of the money is decided.
 const DISPUTE_WAIT_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// The verdict without the later parts of an invoice's credits, if its first part is in the ledger already: a catalogue
+/// that changed since must not grant the invoice once more in another way.
+pub(super) async fn without_parts_of_granted(deps: &Deps, mut verdict: Verdict) -> Result<Verdict> {
+    let is_part = |effect: &Effect| matches!(effect, Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant);
+    let key =
+        verdict.ledger.as_ref().and_then(|(customer, command)| Some((customer, command.idempotency_key.as_ref()?)));
+    if let Some((customer, key)) = key.filter(|_| verdict.effects.iter().any(is_part))
+        && account::entry_find_by_key(deps.db.read(), customer, key).await?.is_some()
+    {
+        verdict.effects.retain(|effect| !is_part(effect));
+    }
+    Ok(verdict)
+}
 
 /// Grants the part that the job names, unless all of the invoice's money is gone by now. If some of it is, the part is
 /// granted whole and an event is made, after which its share goes.
@@ -35,18 +48,10 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         .into());
     }
     let ledger = Some((CustomerId::trusted(part.customer.clone()), part.grant().command(&part.invoice)));
-    let review = money.and_then(|money| money.charge).map(|charge| review(deps, &part, charge, now_ms));
-    Ok(Verdict { outcome: Outcome::Done, ledger, effects: review.into_iter().collect() })
-}
-
-/// An event of our own making about a charge that paid the invoice, in the stream of Stripe's own.
-fn review(deps: &Deps, part: &PartArgs, charge: Value, now_ms: TimeMs) -> Effect {
-    let event = json!({
-        "id": format!("grant:{}", part.key),
-        "object": "event",
-        "type": EventKind::ChargeRefunded.as_str(),
-        "livemode": deps.livemode,
-        "data": { "object": charge },
+    let reviewed = money.and_then(|money| money.reviewed);
+    let review = reviewed.map(|object| {
+        // Of the charge's or the invoice's stream.
+        review_event(deps, &format!("grant:{}", part.key), EventKind::ChargeRefunded, object, now_ms)
     });
-    Effect::EventTake(Box::new(delivery(event.to_string().as_bytes(), deps.livemode, now_ms)))
+    Ok(Verdict { outcome: Outcome::Done, ledger, effects: review.into_iter().collect() })
 }

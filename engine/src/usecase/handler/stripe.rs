@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `latest` | an event that failed before, decided by what Stripe has now |
 //! | `present` | which object is fetched again, and the verdict on its present state |
-//! | `clawback` | refunds and disputes |
+//! | `clawback` | refunds, disputes and credit notes |
 //! | `notice` | mails to customers |
 //! | `customer` | Stripe customers |
 //! | `payment_method` | payment methods |

@@ -3,7 +3,7 @@
 use bursar_engine::domain::sale::PriceBook;
 use bursar_engine::domain::sale::line::sales;
 use bursar_engine::domain::webhook::fields::{
-    ChargeFields, DisputeFields, InvoiceFields, Item, Line, PaymentIntentFields, PaymentMethodFields,
+    ChargeFields, CreditNoteFields, DisputeFields, InvoiceFields, Item, Line, PaymentIntentFields, PaymentMethodFields,
     SubscriptionFields, id, stripe_customer_id,
 };
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ pub(super) fn facts(object: &Value, book: &PriceBook) -> Value {
         "payment_intent" => json!(format!("{:?}", PaymentIntentFields::read(object))),
         // Only versions before basil name the invoice that it paid; see `names_its_invoice`.
         "charge" => json!(format!("{:?}", ChargeFields { invoice_id: None, ..ChargeFields::read(object) })),
+        "credit_note" => json!(format!("{:?}", CreditNoteFields::read(object))),
         "dispute" => json!(format!("{:?}", DisputeFields::read(object))),
         "payment_method" => json!(format!("{:?}", PaymentMethodFields::read(object))),
         "refund" => json!([object["amount"], object["status"], id(&object["charge"]), id(&object["payment_intent"])]),

@@ -182,6 +182,8 @@ async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut B
     call!(done, gateway.invoice_list(customer, 10, None));
     call!(done, gateway.invoice_list(customer, 10, Some(&invoice)));
     assert_eq!(call!(done, gateway.invoice_payment_list(&intent))["data"][0]["invoice"], invoice.as_str());
+    let notes = call!(done, gateway.credit_note_list(&invoice));
+    assert_eq!(notes["data"].as_array().map(Vec::len), Some(0));
     assert_eq!(call!(done, gateway.subscription_cancel(&subscription, "k11"))["status"], "canceled");
 }
 

@@ -20,6 +20,7 @@ pub(super) struct Made {
     pub(super) charge: String,
     pub(super) refund: String,
     pub(super) dispute: String,
+    pub(super) credit_note: String,
     pub(super) session: String,
 }
 
@@ -93,10 +94,12 @@ impl Stripe {
         let (subscription, invoice) = self.subscribe(&customer, &price).await;
         let (intent, charge) = self.pay(&customer, &method).await;
         let refund = id(&self.post("/v1/refunds", &[("charge", charge.as_str()), ("amount", "900")]).await);
+        let note = [("invoice", invoice.as_str()), ("refund_amount", "900")];
+        let credit_note = id(&self.post("/v1/credit_notes", &note).await);
         self.fail(&customer).await;
         let dispute = self.dispute(&customer).await;
         let session = self.check_out(&customer, &price).await;
-        Made { customer, method, price, subscription, invoice, intent, charge, refund, dispute, session }
+        Made { customer, method, price, subscription, invoice, intent, charge, refund, dispute, credit_note, session }
     }
 
     async fn subscribe(&self, customer: &str, price: &str) -> (String, String) {

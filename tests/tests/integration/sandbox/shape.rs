@@ -46,6 +46,7 @@ fn paths(made: &Made) -> Vec<String> {
         format!("/v1/charges/{}", made.charge),
         format!("/v1/refunds/{}", made.refund),
         format!("/v1/disputes/{}", made.dispute),
+        format!("/v1/credit_notes/{}", made.credit_note),
         format!("/v1/checkout/sessions/{}", made.session),
         format!("/v1/invoice_payments?invoice={}", made.invoice),
     ]

@@ -45,7 +45,10 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         | EventKind::DisputeUpdated
         | EventKind::DisputeClosed
         | EventKind::DisputeFundsWithdrawn
-        | EventKind::DisputeFundsReinstated => clawback::review(about).await,
+        | EventKind::DisputeFundsReinstated
+        | EventKind::CreditNoteCreated
+        | EventKind::CreditNoteUpdated
+        | EventKind::CreditNoteVoided => clawback::review(about).await,
     }
 }
 
