@@ -6,7 +6,7 @@ use crate::domain::catalogue::read::read;
 use crate::domain::catalogue::refusal::{Refusal, refusals};
 use crate::domain::catalogue::touch::{Touch, touch};
 use crate::domain::catalogue::write::write;
-use crate::domain::catalogue::{Catalogue, CatalogueVersion, SharedCatalogue, version};
+use crate::domain::catalogue::{Catalogue, CatalogueVersion, Price, SharedCatalogue, version};
 use crate::domain::idempotency::check_same_request;
 use crate::domain::job::{Job, JobKind, NewJob, Wake};
 use crate::domain::sale::AppliedCatalogue;
@@ -132,7 +132,7 @@ pub async fn plan(deps: &Deps, text: &str, now_ms: TimeMs) -> Result<Plan> {
 
 fn planned(new: &Catalogue, at: &AtStripe) -> Vec<PlannedPrice> {
     let prices = at.missing.iter().filter_map(|key| new.price(key));
-    let price = |price: &crate::domain::catalogue::Price| {
+    let price = |price: &Price| {
         let product = match at.products.get(&price.plan) {
             Some(id) => format!("the product {id}"),
             None => format!("the product bursar_{}, which is made unless it exists", price.plan),

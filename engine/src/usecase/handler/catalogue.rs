@@ -101,11 +101,8 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     };
     let present = match made {
         Made::Part => return Ok(Outcome::Snooze { until_ms: now_ms }.into()),
-        Made::All { present, made } if made == 0 && proposal.old == proposal.new => {
-            // Nothing to change. The prices stay as they are stored.
-            drop(present);
-            return Ok(Outcome::Done.into());
-        }
+        // Nothing to change: the present version stays in force.
+        Made::All { made: 0, .. } if proposal.old == proposal.new => return Ok(Outcome::Done.into()),
         Made::All { present, .. } => present,
     };
     let version = CatalogueVersion {

@@ -38,11 +38,9 @@ with_backend! {
         interceptor.intercept(1, "GET", "/v1/prices", Interception::Blocked(200, list(&[])));
         shop.subscribe(&customer, "pro").await.expect_problem(503, "payment_unavailable");
         let prices = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_monthly", &[]).await;
-        let Shop { app, stripe } = shop;
-        let (mut config, folder) = app.halt().await;
         let id = stripe::id(&prices["data"][0]).to_owned();
-        config.catalogue = catalogue_with(|catalogue| catalogue.prices[0].stripe = vec![id]);
-        let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
+        let named = catalogue_with(|catalogue| catalogue.prices[0].stripe = vec![id]);
+        shop.app.app.config.catalogue.replace(named.now());
         interceptor.intercept(usize::MAX, "GET", "/v1/prices", Interception::Blocked(200, list(&[])));
         shop.subscribe_until_done(&customer, "pro").await;
         shop.pro_once(&customer).await;
