@@ -16,7 +16,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::seal::SealBox;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions};
-use bursar_engine::usecase::{catalogue, timekeeping};
+use bursar_engine::usecase::{timekeeping, version};
 use ipnet::IpNet;
 use moka::future::Cache;
 use std::net::SocketAddr;
@@ -73,7 +73,6 @@ impl App {
         let db = connect_node(&config).await?;
         // Before anything reads the time. Making an identifier does.
         timekeeping::compare(&db, &clock).await.context("the database's clock cannot be read")?;
-        catalogue::check(&db, &config.catalogue.now()).await?;
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
         let stripe = Gateway::new(GatewayOptions::from(&config))?;
         begin_catalogue(&config, &db, &stripe, sandbox.is_some(), clock.now_ms()).await?;

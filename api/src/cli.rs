@@ -13,7 +13,7 @@
 //! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`] | the commands, one file per resource |
 //! | [`stripe`], [`github`], [`send`] | sending test webhooks |
 //! | [`watch`] | follows a replay until it ends |
-//! | [`catalogue`] | plans and prices; needs a server only for those at Stripe |
+//! | [`catalogue`] | plans and prices; needs a server only for its versions and for prices at Stripe |
 //! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | output on the terminal |
 
 pub mod audit;

@@ -11,6 +11,7 @@
 //! | [`api_key`] | a customer's keys are created, rotated, revoked |
 //! | [`summary`] | a customer reads its usage summary |
 //! | [`replay`], [`reconcile`], [`job`], [`stream`], [`mail`], [`marketplace`], [`price`] | support acts, or a schedule |
+//! | [`version`] | another version of the catalogue is planned and applied |
 //! | [`verify`], [`schema`], [`catalogue`] | the database is checked |
 //! | [`timekeeping`], [`rate_limit`] | the shared clock, the shared limits |
 

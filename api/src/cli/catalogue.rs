@@ -1,4 +1,6 @@
-//! `bursar catalogue`: plans and prices. Files need no server; prices at Stripe do.
+//! `bursar catalogue`: plans and prices. Files need no server; versions and prices at Stripe do.
+
+mod version;
 
 use super::client::admin_path;
 use super::list::{self, Paging};
@@ -150,7 +152,7 @@ impl DecisionArgs {
     }
 }
 
-/// Runs a command. Those about prices at Stripe ask the server, for which `session` is called; the others read files.
+/// Runs a command. Those about versions and prices at Stripe ask the server, for which `session` is called; the others read files.
 ///
 /// # Errors
 /// `Config` with every problem of the catalogue, [`super::error::Error`], or the output cannot be written.
@@ -161,6 +163,9 @@ pub async fn run(
 ) -> anyhow::Result<ExitCode> {
     let file = cli.config.as_deref();
     match command {
+        CatalogueCommand::Plan { file } => version::plan(&session()?, file).await,
+        CatalogueCommand::Apply(args) => version::apply(&session()?, args).await,
+        CatalogueCommand::Versions { paging } => version::versions(&session()?, paging).await,
         CatalogueCommand::Prices { decision, paging } => {
             let query = [("decision", decision.as_deref())];
             list::show(&session()?, &admin_path(&["prices"])?, &query, paging, STRIPE_PRICES).await

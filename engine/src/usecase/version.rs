@@ -18,6 +18,7 @@ use crate::infra::store::catalogue::{
 use crate::infra::store::{Db, audit, job};
 use crate::infra::stripe::{Gateway, StripeError};
 use crate::key::PriceKey;
+use crate::usecase::catalogue;
 use crate::usecase::handler::Deps;
 use crate::usecase::handler::catalogue::make::{Made, Maker};
 use crate::usecase::handler::catalogue::proposal::{Proposal, propose};
@@ -32,7 +33,8 @@ const SYSTEM: &str = "system";
 /// the configured catalogue differs from the one in force.
 ///
 /// # Errors
-/// The database cannot be reached, or has a version that this release cannot read.
+/// `Config` if the first version would lack what customers have ([`catalogue::check`]); the database cannot be reached,
+/// or has a version that this release cannot read.
 pub async fn begin(db: &Db, shared: &SharedCatalogue, now_ms: TimeMs) -> Result<bool> {
     let configured = shared.now();
     let first = CatalogueVersion {
@@ -44,6 +46,7 @@ pub async fn begin(db: &Db, shared: &SharedCatalogue, now_ms: TimeMs) -> Result<
     };
     // Another node may be starting, too: then one of the two inserts it.
     if catalogue_version_latest(db.write(), 0).await?.is_none() {
+        catalogue::check(db, &configured).await?;
         catalogue_version_insert(db.write(), &first).await?;
     }
     let latest = catalogue_version_latest(db.write(), 0).await?;

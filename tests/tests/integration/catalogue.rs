@@ -1,4 +1,4 @@
-//! The catalogue that a server starts with must have what customers have.
+//! The first catalogue that a database gets must have what its customers have.
 
 use crate::scene::{sql, with_backend};
 use bursar::serve;
@@ -20,6 +20,12 @@ async fn subscribe(app: &TestApp, customer: &TestCustomer, id: &str, price: &str
     sql(app, &statement).await;
 }
 
+/// Leaves the database as an earlier release leaves it: no catalogue has been in force.
+async fn forget_versions(app: &TestApp) {
+    sql(app, "ALTER TABLE catalogue_versions RENAME TO former_versions").await;
+    sql(app, "CREATE TABLE catalogue_versions AS SELECT * FROM former_versions WHERE version = 0").await;
+}
+
 /// The messages with which a server refuses to start with this change of the catalogue.
 async fn refusal(config: &Config, change: impl FnOnce(&mut Catalogue)) -> Vec<String> {
     let config = Config { catalogue: catalogue_with(change), ..config.clone() };
@@ -39,6 +45,7 @@ with_backend! {
             let customer = app.onboard().await;
             sql(&app, &format!("UPDATE customers SET plan = '{plan}' WHERE id = '{}'", customer.id)).await;
         }
+        forget_versions(&app).await;
         let (config, folder) = app.halt().await;
         let problems = refusal(&config, |_| {}).await;
         assert_eq!(
@@ -69,6 +76,7 @@ with_backend! {
         ] {
             subscribe(&app, &customer, id, price, ended_at_ms).await;
         }
+        forget_versions(&app).await;
         let (config, folder) = app.halt().await;
         let problems = refusal(&config, |catalogue| catalogue.prices.clear()).await;
         assert_eq!(

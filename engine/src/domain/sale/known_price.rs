@@ -45,6 +45,12 @@ impl KnownPrice {
         self.decided_by == DecidedBy::Operator || matches!(self.decision, Decision::Ours(_))
     }
 
+    /// Whether another look says the same of it, whenever that was.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let (first_seen_ms, decided_at_ms) = (other.first_seen_ms, other.decided_at_ms);
+        Self { first_seen_ms, decided_at_ms, terms: other.terms.clone(), ..self.clone() } == *other
+    }
+
     /// Whether a person's decision was taken back and the rules have not decided since.
     pub fn is_taken_back(&self) -> bool {
         self.decision == Decision::Undecided && self.decided_by == DecidedBy::Nothing

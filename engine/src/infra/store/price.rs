@@ -127,10 +127,9 @@ fn put_statement() -> String {
          AND (prices.decision <> 'ours' OR excluded.decision = 'ours') END"
     );
     // An object that names only the price's id says nothing of the rest.
-    let said = ["product_id", "lookup_key", "amount", "currency", "every"]
-        .map(|column| format!("{column} = COALESCE(excluded.{column}, prices.{column})"));
-    let metadata = "metadata = CASE WHEN excluded.metadata = '{}' THEN prices.metadata ELSE excluded.metadata END";
-    let said: Vec<String> = said.into_iter().chain([metadata.to_owned()]).collect();
+    let is_bare = "excluded.product_id IS NULL AND excluded.lookup_key IS NULL AND excluded.amount IS NULL";
+    let said = ["product_id", "lookup_key", "metadata", "amount", "currency", "every"]
+        .map(|column| format!("{column} = CASE WHEN {is_bare} THEN prices.{column} ELSE excluded.{column} END"));
     let decided = ["catalogue_price", "decision", "decided_by", "reason", "decided_at_ms"]
         .map(|column| format!("{column} = CASE WHEN {counts} THEN excluded.{column} ELSE prices.{column} END"));
     format!(

@@ -5,30 +5,15 @@ use super::stripe::clawback::{money_of_invoice, review_event};
 use super::{Claimed, Deps, Failure, args};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
-use crate::domain::effect::{Effect, Verdict};
+use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
 use crate::domain::sale::grant::PartArgs;
 use crate::domain::webhook::EventKind;
 use crate::error::Result;
 use crate::ids::CustomerId;
-use crate::infra::store::account;
 
 /// Wait between checks whether a dispute about all of the money is decided.
 const DISPUTE_WAIT_MS: i64 = 24 * 60 * 60 * 1_000;
-
-/// The verdict without the later parts of an invoice's credits, if its first part is in the ledger already: a catalogue
-/// that changed since must not grant the invoice once more in another way.
-pub(super) async fn without_parts_of_granted(deps: &Deps, mut verdict: Verdict) -> Result<Verdict> {
-    let is_part = |effect: &Effect| matches!(effect, Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant);
-    let key =
-        verdict.ledger.as_ref().and_then(|(customer, command)| Some((customer, command.idempotency_key.as_ref()?)));
-    if let Some((customer, key)) = key.filter(|_| verdict.effects.iter().any(is_part))
-        && account::entry_find_by_key(deps.db.read(), customer, key).await?.is_some()
-    {
-        verdict.effects.retain(|effect| !is_part(effect));
-    }
-    Ok(verdict)
-}
 
 /// Grants the part that the job names, unless all of the invoice's money is gone by now. If some of it is, the part is
 /// granted whole and an event is made, after which its share goes.

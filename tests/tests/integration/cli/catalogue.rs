@@ -3,7 +3,7 @@
 use super::{Program, Ran, run};
 use crate::node::program;
 use bursar_tests::chaos::node::Launch;
-use bursar_tests::with_app;
+use bursar_tests::{Backend, TestApp, with_app};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -68,6 +68,32 @@ async fn whoever_still_sets_a_price_by_variable_is_told_where_it_is_now() {
              docs/catalogue.md)",
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_planned_and_applied_and_its_versions_are_kept() {
+    let app = TestApp::start(Backend::Embedded).await;
+    let program = Program::of(&app.config, &app.base);
+    let file = program.launch.folder.join("next.toml");
+    let first = program.well(&["catalogue", "export", "--version", "1"]).await;
+    let next = first.replace("amount = 59900", "amount = 69900");
+    std::fs::write(&file, &next).unwrap();
+
+    let planned = program.well(&["catalogue", "plan", "next.toml"]).await;
+    for part in ["Changes of version 1", "$699.00", "0 subscribers keep the old amount", "no Stripe key"] {
+        assert!(planned.contains(part), "{part}: {planned}");
+    }
+    let applied = program.well(&["catalogue", "apply", "next.toml", "--reason", "ticket 4711"]).await;
+    assert!(applied.contains("Version 2 is in force."), "{applied}");
+    assert_eq!(program.well(&["catalogue", "export", "--version", "2"]).await, next);
+    let versions = program.json(&["catalogue", "versions"]).await;
+    assert_eq!((&versions["data"][0]["version"], &versions["data"][0]["reason"]), (&2.into(), &"ticket 4711".into()));
+
+    std::fs::write(&file, "currency = \"usd\"\n").unwrap();
+    let ran = run(&program.launch, &["catalogue", "apply", "next.toml", "--reason", "none"]).await;
+    assert!(ran.code == Some(1) && ran.err.contains("entry is missing"), "{ran:?}");
+    assert_eq!(program.json(&["catalogue", "versions"]).await["data"].as_array().map(Vec::len), Some(2));
+    app.stop().await;
 }
 
 with_app! {

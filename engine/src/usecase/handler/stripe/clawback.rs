@@ -11,8 +11,7 @@ mod money;
 pub(in crate::usecase::handler) use credit_note::review as review_event;
 pub(in crate::usecase::handler) use money::money_of_invoice;
 
-use super::present::whole_invoice;
-use super::{EventContext, found};
+use super::EventContext;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::clawback::{command_towards, credits_gone, distribute};

@@ -12,7 +12,8 @@ use crate::domain::job::Outcome;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::delivery::delivery;
 use crate::domain::webhook::fields::{self, InvoiceFields};
-use crate::usecase::handler::stripe::{EventContext, done, found};
+use crate::infra::stripe::found;
+use crate::usecase::handler::stripe::{EventContext, done};
 use crate::usecase::handler::{Deps, Failure};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 
 use crate::amount::MoneyMinor;
 use crate::domain::webhook::fields::{self, ChargeFields, CreditNoteFields, DisputeFields, InvoiceFields};
-use crate::usecase::handler::stripe::found;
+use crate::infra::stripe::found;
 use crate::usecase::handler::{Deps, Failure};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
