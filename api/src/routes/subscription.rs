@@ -418,7 +418,7 @@ impl SubscriptionApi {
         let Some(stripe_customer_id) = customer.stripe_customer_id else {
             return Ok(Json(InvoicePage { data: Vec::new(), next_cursor: None }));
         };
-        let stripe = &app.runtime.handlers.stripe;
+        let stripe = app.runtime.handlers.stripe.for_caller(auth.0.as_str());
         let list =
             match stripe.invoice_list(&stripe_customer_id, page.limit().cast_signed(), page.cursor.as_deref()).await {
                 Err(StripeError::Invalid { param, .. }) if param.as_deref() == Some("starting_after") => {

@@ -9,6 +9,7 @@
 //! | [`error`] | the meaning of a failed call for the caller |
 //! | [`retry`] | whether and when a call is retried, pure |
 //! | [`breaker`] | the circuit breaker, pure |
+//! | `turns` | whose call is next at the rate limit |
 //! | [`gateway`] | one call: limits, retries, metrics |
 //! | [`requests`] | the calls, one function each |
 //! | [`catalogue`] | those that make products and prices |
@@ -19,6 +20,7 @@ pub mod error;
 pub mod gateway;
 pub mod requests;
 pub mod retry;
+mod turns;
 
 pub use error::{Decline, StripeError, found};
 pub use gateway::{Answer, Gateway, GatewayOptions};

@@ -88,6 +88,14 @@ pub struct Deps {
     pub is_dry_run: bool,
 }
 
+impl Deps {
+    /// For one job: its calls to Stripe take turns with those of other customers.
+    pub fn for_job(&self, job: &Job) -> Self {
+        let caller = job.customer_id.as_ref().map_or(job.stream_key.as_str(), CustomerId::as_str);
+        Self { stripe: self.stripe.for_caller(caller), ..self.clone() }
+    }
+}
+
 /// A job that this node may work on, under an epoch.
 #[derive(Debug, Clone)]
 pub struct Claimed {

@@ -4,14 +4,14 @@ use super::API_BASE;
 use super::breaker::{Breaker, BreakerOptions};
 use super::error::StripeError;
 use super::retry::{Hints, RetryPolicy};
+use super::turns::{LineFull, Turns};
 use crate::config::{Config, key_is_live};
 use crate::error::{Error, Result};
 use crate::metric;
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stripe_client_core::{RequestBuilder, StripeMethod};
@@ -79,14 +79,17 @@ pub struct Answer {
 #[derive(Clone)]
 pub struct Gateway {
     inner: Arc<Inner>,
+    /// For whom it calls; empty for Bursar itself.
+    caller: Arc<str>,
 }
 
 struct Inner {
     http: reqwest::Client,
     base: String,
     options: GatewayOptions,
-    limiter: DefaultDirectRateLimiter,
-    endpoint_limiter: DefaultKeyedRateLimiter<&'static str>,
+    turns: Arc<Turns>,
+    /// By the label of the call.
+    endpoint_turns: Mutex<HashMap<&'static str, Arc<Turns>>>,
     breaker: Mutex<Breaker>,
     /// Duration of the last answer.
     latency: Mutex<Option<Duration>>,
@@ -125,13 +128,17 @@ impl Gateway {
             .build()
             .map_err(|error| problem(&format!("the Stripe client cannot be set up: {error}")))?;
         let base = options.api_base.trim_end_matches('/').to_owned();
-        let quota = |rate: u32| Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN));
-        let limiter = RateLimiter::direct(quota(options.rate_per_s));
-        let endpoint_limiter = RateLimiter::keyed(quota(options.endpoint_rate_per_s));
+        let (turns, endpoint_turns) = (Turns::new(options.rate_per_s), Mutex::default());
         let breaker = Mutex::new(Breaker::default());
         let (latency, born) = (Mutex::new(None), Instant::now());
-        let inner = Inner { http, base, options, limiter, endpoint_limiter, breaker, latency, born };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner { http, base, options, turns, endpoint_turns, breaker, latency, born };
+        Ok(Self { inner: Arc::new(inner), caller: Arc::from("") })
+    }
+
+    /// The same gateway for the calls of one caller, such as a customer. Callers take turns where Stripe's rate limit
+    /// makes them wait.
+    pub fn for_caller(&self, caller: &str) -> Self {
+        Self { inner: self.inner.clone(), caller: Arc::from(caller) }
     }
 
     /// Reads an object. `call` is its label in metrics.
@@ -212,12 +219,12 @@ impl Gateway {
             ));
         }
         let waited = Instant::now();
-        let turn = async {
-            inner.endpoint_limiter.until_key_ready(&call).await;
-            inner.limiter.until_ready().await;
-        };
-        if tokio::time::timeout_at(end, turn).await.is_err() {
-            return Err(not_done("too many calls are waiting for Stripe's rate limit"));
+        match tokio::time::timeout_at(end, self.turn(call)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(LineFull)) => {
+                return Err(not_done("too many calls of this caller are waiting for Stripe's rate limit"));
+            }
+            Err(_) => return Err(not_done("too many calls are waiting for Stripe's rate limit")),
         }
         metrics::histogram!(metric::STRIPE_WAIT_SECONDS).record(waited.elapsed().as_secs_f64());
 
@@ -231,6 +238,17 @@ impl Gateway {
             }
         });
         result
+    }
+
+    /// Waits for the caller's turn, first at the call's own limit and then at that of all calls.
+    async fn turn(&self, call: &'static str) -> Result<(), LineFull> {
+        let rate_per_s = self.inner.options.endpoint_rate_per_s;
+        let of_endpoint = {
+            let mut turns = self.inner.endpoint_turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(call).or_insert_with(|| Turns::new(rate_per_s)).clone()
+        };
+        of_endpoint.wait(&self.caller).await?;
+        self.inner.turns.wait(&self.caller).await
     }
 
     fn breaker<T>(&self, act: impl FnOnce(&mut Breaker, BreakerOptions, i64) -> T) -> T {
