@@ -31,6 +31,7 @@ mod stream;
 mod sweeper;
 mod timekeeper;
 mod waker;
+mod workers;
 
 pub use credential::Credentials;
 pub use customer::{Applied, Customers, Request};

@@ -11,6 +11,7 @@ use crate::stream::{self, Leases, StreamDeps};
 use crate::sweeper::{self, SweeperDeps};
 use crate::timekeeper::{self, TimekeeperDeps};
 use crate::waker::StreamWaker;
+use crate::workers::Workers;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::infra::broker::{Broker, BrokerOptions, Delivered};
@@ -23,7 +24,7 @@ use bursar_engine::{Error, Result};
 use ractor::{Actor, ActorRef};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{RwLock, Semaphore, mpsc};
+use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -81,8 +82,7 @@ pub struct Runtime {
     draining: CancellationToken,
     stopping: CancellationToken,
     fatal: CancellationToken,
-    workers: Arc<Semaphore>,
-    workers_max: u32,
+    workers: Arc<Workers>,
     db: Db,
     node: String,
 }
@@ -101,7 +101,7 @@ impl Runtime {
         let runs_jobs = role != Role::Api;
         let draining = CancellationToken::new();
         let mut parts = Parts::new(&config, &db, &clock, &node, runs_jobs, &draining);
-        let workers = Arc::new(Semaphore::new(config.jobs.workers_max));
+        let workers = Arc::new(Workers::new(config.jobs.workers_max));
         let handlers = Deps {
             db: db.clone(),
             node: node.clone(),
@@ -126,7 +126,6 @@ impl Runtime {
             what: "the actors did not start".to_owned(),
             source: std::io::Error::other(error.to_string()),
         })?;
-        let workers_max = u32::try_from(config.jobs.workers_max).unwrap_or(u32::MAX);
         Ok(Self {
             credentials: parts.credentials,
             customers: parts.customers,
@@ -141,7 +140,6 @@ impl Runtime {
             stopping,
             fatal,
             workers,
-            workers_max,
             db,
             node,
         })
@@ -156,7 +154,7 @@ impl Runtime {
     /// uses up no attempt.
     pub async fn stop(&self, patience: Duration) {
         self.draining.cancel();
-        if tokio::time::timeout(patience, self.workers.acquire_many(self.workers_max)).await.is_err() {
+        if tokio::time::timeout(patience, self.workers.drain()).await.is_err() {
             tracing::warn!("some jobs did not end in time; another node runs them again");
         }
         for task in &self.tasks {
@@ -237,7 +235,7 @@ impl Parts {
         handlers: &Deps,
         clock: &Clock,
         draining: &CancellationToken,
-        workers: &Arc<Semaphore>,
+        workers: &Arc<Workers>,
     ) {
         let Some(streams) = &self.streams else { return };
         let claims = stream::claims(handlers, clock, config.jobs.lease_ms, CLAIMS_WAITING_MAX);

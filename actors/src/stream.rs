@@ -11,6 +11,7 @@ use crate::dispatch::Dispatcher;
 use crate::ledger::Ledger;
 use crate::root::Child;
 use crate::waker::StreamWaker;
+use crate::workers::Workers;
 use bursar_engine::clock::Clock;
 use bursar_engine::config::JobsConfig;
 use bursar_engine::usecase::handler::Deps;
@@ -19,7 +20,7 @@ pub(crate) use claim::claims;
 pub(crate) use lease::{Leases, renew_interval};
 use router::Router;
 use std::sync::Arc;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 /// The dependencies of stream actors.
@@ -31,7 +32,7 @@ pub(crate) struct StreamDeps {
     pub(crate) customers: Customers,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) leases: Leases,
-    pub(crate) workers: Arc<Semaphore>,
+    pub(crate) workers: Arc<Workers>,
     /// Read-locked by jobs that run side by side; write-locked by a suspect job, which runs alone.
     pub(crate) isolation: RwLock<()>,
     pub(crate) jobs: JobsConfig,

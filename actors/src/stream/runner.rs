@@ -5,7 +5,7 @@ use super::claim::ClaimRequest;
 use crate::customer::Request;
 use crate::deadline::{ANSWER_MAX, COMMIT_MAX, within};
 use bursar_engine::domain::effect::Verdict;
-use bursar_engine::domain::job::{Backoff, JobFinish, JobState, Outcome, RESCUES_MAX, finish};
+use bursar_engine::domain::job::{Backoff, JobFinish, JobState, Lane, Outcome, RESCUES_MAX, finish};
 use bursar_engine::error::Refusal;
 use bursar_engine::infra::store::commit::{Unit, UnitResult};
 use bursar_engine::infra::store::{attempt, stream as streams};
@@ -42,7 +42,7 @@ type Isolation<'a> = Either<RwLockReadGuard<'a, ()>, RwLockWriteGuard<'a, ()>>;
 /// Runs one round.
 pub(super) async fn run_round(deps: &Arc<StreamDeps>, request: &ClaimRequest) -> Round {
     // Take the permit first, so that a leased job never waits for a worker.
-    let Ok(permit) = deps.workers.acquire().await else { return Round::Stopping };
+    let Ok(permit) = deps.workers.acquire(Lane::of(&request.stream)).await else { return Round::Stopping };
     let (claimed, isolation) = match claim(deps, request).await {
         Ok(claimed) => claimed,
         Err(round) => return round,
@@ -125,7 +125,7 @@ async fn leave_behind(deps: &StreamDeps, stream: &str) {
 /// Runs the handler in its own task, so that a panic or a timeout only fails the attempt.
 async fn run_handler(deps: &Arc<StreamDeps>, claimed: &Claimed) -> Verdict {
     let now_ms = deps.clock.now_ms();
-    let (handlers, job) = (deps.handlers.clone(), claimed.clone());
+    let (handlers, job) = (deps.handlers.for_job(&claimed.job), claimed.clone());
     let mut task = tokio::spawn(async move { handler::handle(&handlers, &job, now_ms).await });
     let reason = match tokio::time::timeout(Duration::from_millis(deps.jobs.timeout_ms), &mut task).await {
         Ok(Ok(Ok(verdict))) => return verdict,

@@ -7,10 +7,12 @@
 mod backoff;
 mod finish;
 mod kind;
+mod lane;
 
 pub use backoff::Backoff;
 pub use finish::{Attempt, JobFinish, PAUSED_BY_DEAD_JOB, finish};
 pub use kind::{JobKind, Policy};
+pub use lane::{Lane, shared as shared_workers};
 
 use crate::clock::TimeMs;
 use crate::ids::{CustomerId, EventId, JobId};
@@ -151,7 +153,7 @@ impl NewJob {
 
     /// Its stream.
     pub fn stream(&self) -> String {
-        self.stream_key.clone().unwrap_or_else(|| format!("job:{}", self.id))
+        self.stream_key.clone().unwrap_or_else(|| format!("{}:{}", self.kind.as_str(), self.id))
     }
 }
 

@@ -182,7 +182,7 @@ with_app! {
             "run_at": "[time]",
             "seq": 1,
             "state": "cancelled",
-            "stream": "job:job_…",
+            "stream": "account.settle:job_…",
             "unique_key": "settle:hld_…"
           },
           "why": "It was cancelled: cancelled by support: ticket 4711."
