@@ -24,6 +24,7 @@ async fn subscribe(app: &TestApp, customer: &TestCustomer, id: &str, price: &str
 async fn forget_versions(app: &TestApp) {
     sql(app, "ALTER TABLE catalogue_versions RENAME TO former_versions").await;
     sql(app, "CREATE TABLE catalogue_versions AS SELECT * FROM former_versions WHERE version = 0").await;
+    sql(app, "CREATE UNIQUE INDEX catalogue_versions_again ON catalogue_versions (version)").await;
 }
 
 /// The messages with which a server refuses to start with this change of the catalogue.
