@@ -115,7 +115,7 @@ pub async fn export(session: &Session, version: i64) -> anyhow::Result<ExitCode>
 }
 
 fn path(last: &str) -> anyhow::Result<String> {
-    Ok(admin_path(&["catalogue", last])?)
+    admin_path(&["catalogue", last])
 }
 
 fn text_of(file: &Path) -> anyhow::Result<String> {
