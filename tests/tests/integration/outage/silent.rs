@@ -75,6 +75,9 @@ async fn a_node_replaces_silent_connections() {
     let proxy = DatabaseProxy::start(&config.database_url).await;
     config.database_url.clone_from(&proxy.url);
     config.ledger.timeout_ms = 1_000;
+    // A job whose statement gets no answer keeps its connection until its attempt times out.
+    config.jobs.timeout_ms = 5_000;
+    config.mail.timeout_ms = 1_000;
     let app = TestApp::start_on(config, Some(folder)).await;
     // The maximum of customers that may be locked concurrently.
     let mut customers = Vec::new();
