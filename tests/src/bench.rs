@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod baseline;
+pub mod fairness;
 pub mod goal;
 pub mod growth;
 pub mod holds;
@@ -36,6 +37,7 @@ pub async fn run_scenario(scenario: &Scenario) -> Result<Measurement> {
         Workload::Signups => signups::run(scenario).await,
         Workload::Holds => holds::run(scenario).await,
         Workload::Hot => hot::run(scenario).await,
+        Workload::Fairness => fairness::run(scenario).await,
     }
 }
 

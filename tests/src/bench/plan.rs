@@ -36,6 +36,8 @@ pub enum Workload {
     Holds,
     /// One hot customer on several nodes.
     Hot,
+    /// A paying customer beside another one whose card declines and who asks all the time.
+    Fairness,
     /// One debit for each of many customers; measures the resident memory.
     Touch,
 }
@@ -52,6 +54,7 @@ impl Workload {
             Self::Signups => "signups",
             Self::Holds => "hold + capture",
             Self::Hot => "hot customer",
+            Self::Fairness => "fairness",
             Self::Touch => "touch",
         }
     }
@@ -161,7 +164,9 @@ impl Services<'_> {
         std::fs::create_dir_all(&scenario.folder)?;
         if scenario.database == "postgres" {
             scenario.database_url = self.postgres.create_database(&format!("bench_{name}").to_lowercase())?;
-            if matches!(scenario.workload, Workload::Webhooks | Workload::Signups | Workload::Holds | Workload::Hot) {
+            let without_broker =
+                [Workload::RowLock, Workload::Actors, Workload::Baseline, Workload::Http, Workload::Touch];
+            if !without_broker.contains(&scenario.workload) {
                 scenario.amqp_url.clone_from(&self.amqp_url);
             }
         } else {
@@ -197,6 +202,7 @@ pub fn plan(length: Length) -> Vec<Scenario> {
     all.extend([20, 256].map(|callers| scenario(Workload::Holds, "postgres", callers, MANY)));
     all.extend(HOT.map(|(nodes, callers)| hot(nodes, callers, length)));
     all.push(signups(length));
+    all.push(fairness(length));
     all.push(scenario(Workload::Webhooks, "postgres", 64, 2_000));
     for customers in [1, MANY] {
         for callers in CALLERS {
@@ -214,6 +220,13 @@ fn hot(nodes: usize, callers: usize, length: Length) -> Scenario {
     let scenario = Scenario::new(Workload::Hot, "postgres", nodes * callers, 1 + OTHER_CUSTOMERS, length);
     let name = format!("hot customer postgres, {nodes} nodes x {callers}");
     Scenario { name, nodes, goal: Some(Goal::NoneRefused), ..scenario }
+}
+
+/// A customer that is charged for each unit, beside a flood.
+fn fairness(length: Length) -> Scenario {
+    let scenario = Scenario::new(Workload::Fairness, "postgres", 1, 2, length);
+    let name = "charges postgres, beside 500 declines a second".to_owned();
+    Scenario { name, goal: Some(Goal::P95Times(2.0)), ..scenario }
 }
 
 /// Signups run longer, since query plans made for empty tables degrade over time.

@@ -24,11 +24,27 @@ impl Server {
         Self::start_node(scenario, 0).await
     }
 
+    /// Starts `bursar serve` with further settings from the environment.
+    ///
+    /// # Errors
+    /// When the program is missing.
+    pub async fn start_with(scenario: &Scenario, settings: &[(&str, &str)]) -> Result<Self> {
+        let (mut command, address) = Self::command(scenario, 0)?;
+        command.envs(settings.iter().copied());
+        Self::spawn(command, &address).await
+    }
+
     /// Starts one of several nodes on the scenario's database, each with its own folder.
     ///
     /// # Errors
     /// When the program is missing.
     pub async fn start_node(scenario: &Scenario, node: usize) -> Result<Self> {
+        let (command, address) = Self::command(scenario, node)?;
+        Self::spawn(command, &address).await
+    }
+
+    /// The command that starts a node, and the address on which it will listen.
+    fn command(scenario: &Scenario, node: usize) -> Result<(Command, String)> {
         let address = free_address()?;
         let folder = scenario.folder.join(node.to_string());
         std::fs::create_dir_all(&folder)?;
@@ -47,7 +63,7 @@ impl Server {
             .env("DATABASE_URL", &scenario.database_url)
             .env("AMQP_URL", &scenario.amqp_url)
             .env("BURSAR_AMQP__PREFIX", scenario.queue_prefix());
-        Self::spawn(command, &address).await
+        Ok((command, address))
     }
 
     /// Starts the baseline, a mode of this program, on the scenario's database and waits until it is ready.
