@@ -23,6 +23,12 @@ with_app! {
     async fn due_jobs_are_read_in_parts_of_a_fixed_size(app: &TestApp) {
         let customer = app.onboard().await;
         let due_ms = now_ms() + HOUR_MS;
+        let now_ms = due_ms + HOUR_MS;
+        wait::until("the jobs of the signup have ended", || async {
+            let part = job_due(app.app.db.write(), &DuePosition::default(), now_ms, now_ms, 1).await.unwrap();
+            part.wakes.is_empty().then_some(())
+        })
+        .await;
         let at = |stream: &str, ms: i64| settle(&customer, Some(stream), due_ms + ms);
         // Nine blocked jobs, with two of the same time among them, and one that can run after every third.
         let mut jobs: Vec<NewJob> = (0..9).map(|n| at("blocked", n / 2 * 10)).collect();
@@ -30,7 +36,6 @@ with_app! {
         let ids = insert(app, &jobs).await;
         sql(app, "UPDATE streams SET paused_at_ms = 5 WHERE key = 'blocked'").await;
 
-        let now_ms = due_ms + HOUR_MS;
         let (mut found, mut parts, mut after) = (Vec::new(), 0, DuePosition::default());
         loop {
             let part = job_due(app.app.db.write(), &after, now_ms, now_ms, 5).await.unwrap();
