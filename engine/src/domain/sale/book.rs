@@ -106,8 +106,7 @@ impl PriceBook {
         }
         let known = self.known(price);
         let judged = match known {
-            Some(known) if known.is_final() => known.clone(),
-            // The catalogue may have changed since.
+            // It is not final, and the catalogue may have changed since.
             Some(known) => {
                 let anew = judge(&known.said(), &self.catalogue, &[], known.decided_at_ms);
                 if matches!(anew.decision, Decision::Ours(_)) { anew } else { known.clone() }

@@ -92,10 +92,7 @@ fn decide(
     if of_product.is_empty() || said.is_metered || said.every.is_none() {
         return (Decision::NotOurs, DecidedBy::Nothing, None);
     }
-    let prices = of_product.iter().filter_map(|known| match &known.decision {
-        Decision::Ours(key) => catalogue.price(key),
-        Decision::NotOurs | Decision::Undecided => None,
-    });
+    let prices = of_product.iter().filter_map(|known| catalogue.price(known.decision.price()?));
     match prices.into_iter().find(|price| offer.is_of(price)) {
         Some(price) => ours(price, DecidedBy::Product),
         None => {

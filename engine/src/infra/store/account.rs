@@ -60,10 +60,7 @@ pub(super) const ACCOUNT_COLUMNS: &str = "a.balance AS balance, a.held AS held, 
 
 /// Reads an account joined to another row, if there is one.
 pub(super) fn read_joined(row: &QueryResult) -> Result<Option<Account>> {
-    Ok(match get::<Option<i64>>(row, "version")? {
-        Some(_) => Some(read_account(row)?),
-        None => None,
-    })
+    get::<Option<i64>>(row, "version")?.map(|_| read_account(row)).transpose()
 }
 
 fn read_account(row: &QueryResult) -> Result<Account> {

@@ -20,7 +20,7 @@ use crate::domain::job::{JobFinish, PAUSED_BY_DEAD_JOB, Wake};
 use crate::domain::ledger::Entry;
 use crate::error::Result;
 use accounts::{LeftOut, write_accounts};
-use effects::{Effects, write_effects};
+use effects::{Effects, Stored, write_effects};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 use std::collections::{BTreeSet, HashSet};
 
@@ -151,7 +151,7 @@ impl<'a> Attempt<'a> {
         for (place, (_, unit)) in self.units().enumerate() {
             unit.effects.iter().for_each(|effect| effects.add(place, effect));
         }
-        effects.store_events(self.tx).await?;
+        let effects = effects.store_events(self.tx).await?;
         self.lock_streams(&effects).await?;
         // The locked stream rows keep other nodes from starting the same jobs.
         let mut fenced = self.release_leases().await?;
@@ -173,7 +173,7 @@ impl<'a> Attempt<'a> {
     /// Leases are released first and jobs inserted last, each locking streams in the order of their keys; but
     /// intake locks all its streams in that order at once. So if there are streams beyond those released, this
     /// locks all of them first. SQLite has no row locks.
-    async fn lock_streams(&self, effects: &Effects<'_>) -> Result<()> {
+    async fn lock_streams(&self, effects: &Stored<'_>) -> Result<()> {
         let finishes = self.units().flat_map(|(_, unit)| &unit.finishes);
         let mut keys: BTreeSet<String> = finishes.map(|finish| finish.stream_key.clone()).collect();
         if keys.is_empty() || self.tx.get_database_backend() != DbBackend::Postgres {

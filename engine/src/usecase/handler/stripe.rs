@@ -237,12 +237,9 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         verdict = latest::run(&about).await;
     }
     if let Ok(verdict) = &mut verdict
-        && let Err(failure) = payment_method::add_of_new_link(&about, verdict).await
+        && let Err(error) = payment_method::add_of_new_link(&about, verdict).await
     {
-        return match failure {
-            Failure::Engine(error) => Err(error),
-            Failure::Stripe(error) => Ok(cannot_ask(&error)),
-        };
+        return Ok(cannot_ask(&error));
     }
     match verdict {
         Ok(verdict) => Ok(verdict),

@@ -94,10 +94,8 @@ impl Reader {
 
     /// Remembers where something stands.
     fn place(&mut self, path: &str, span: Option<Range<usize>>) {
-        if let Some(span) = span {
-            let line = self.line_at(span.start);
-            self.lines.insert(path.to_owned(), line);
-        }
+        let line = span.map(|span| self.line_at(span.start));
+        self.lines.extend(line.map(|line| (path.to_owned(), line)));
     }
 }
 

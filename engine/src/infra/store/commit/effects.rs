@@ -43,8 +43,15 @@ pub(super) struct Effects<'a> {
 
 /// The origin of a job.
 enum JobSource<'a> {
-    Job(Cow<'a, NewJob>),
+    Job(&'a NewJob),
     Event(&'a Delivery),
+}
+
+/// Effects whose events are stored. What made a job no longer matters.
+pub(super) struct Stored<'a> {
+    effects: Effects<'a>,
+    /// All jobs, each with the index of its unit.
+    jobs: Vec<(usize, Cow<'a, NewJob>)>,
 }
 
 /// An effect that keeps its place among others.
@@ -66,7 +73,7 @@ impl<'a> Effects<'a> {
             }
             Effect::JobArgs { job_id, args } => self.args.push((job_id, args)),
             Effect::MailPut(mail) => self.mails.push(mail),
-            Effect::JobInsert(new) => self.jobs.push((unit, JobSource::Job(Cow::Borrowed(new)))),
+            Effect::JobInsert(new) => self.jobs.push((unit, JobSource::Job(new))),
             Effect::EventTake(delivery) => self.jobs.push((unit, JobSource::Event(delivery))),
             Effect::StripeLink { customer_id, stripe_customer_id } => {
                 let link = (customer_id, stripe_customer_id.as_str());
@@ -80,7 +87,7 @@ impl<'a> Effects<'a> {
     }
 
     /// Stores the events. A new event is replaced by its job, a known one is removed.
-    pub(super) async fn store_events(&mut self, tx: &impl ConnectionTrait) -> Result<()> {
+    pub(super) async fn store_events(mut self, tx: &impl ConnectionTrait) -> Result<Stored<'a>> {
         let event = |(_, made): &(usize, JobSource<'a>)| {
             if let JobSource::Event(delivery) = made { Some(*delivery) } else { None }
         };
@@ -88,23 +95,23 @@ impl<'a> Effects<'a> {
         let mut of_events = event::event_take_many(tx, &deliveries).await?.into_iter();
         let made = std::mem::take(&mut self.jobs).into_iter().filter_map(|(unit, made)| {
             let job = match made {
-                JobSource::Job(job) => job,
+                JobSource::Job(job) => Cow::Borrowed(job),
                 JobSource::Event(_) => Cow::Owned(of_events.next().flatten()?),
             };
-            Some((unit, JobSource::Job(job)))
+            Some((unit, job))
         });
-        self.jobs = made.collect();
-        Ok(())
+        let jobs = made.collect();
+        Ok(Stored { effects: self, jobs })
     }
+}
 
+impl Stored<'_> {
     /// The shared streams that these effects lock: those that gain a job, and those that continue because a dead
     /// job runs again. A job without an order has a new stream of its own, which nobody else knows yet.
     pub(super) async fn shared_streams(&self, tx: &impl ConnectionTrait) -> Result<Vec<String>> {
-        let shared = |(_, made): &(usize, JobSource<'a>)| {
-            if let JobSource::Job(job) = made { job.stream_key.clone() } else { None }
-        };
-        let mut streams: Vec<String> = self.jobs.iter().filter_map(shared).collect();
-        let requeued: Vec<String> = self.others.iter().flat_map(requeued_jobs).map(ToString::to_string).collect();
+        let mut streams: Vec<String> = self.jobs.iter().filter_map(|(_, job)| job.stream_key.clone()).collect();
+        let others = self.effects.others.iter();
+        let requeued: Vec<String> = others.flat_map(requeued_jobs).map(ToString::to_string).collect();
         streams.extend(stream::stream_of_dead_many(tx, &requeued).await?);
         Ok(streams)
     }
@@ -124,9 +131,10 @@ fn requeued_jobs<'a>(other: &OrderedEffect<'a>) -> Vec<&'a JobId> {
 /// Writes effects with stored events. Returns the jobs to announce, each with the index of its unit.
 pub(super) async fn write_effects(
     tx: &impl ConnectionTrait,
-    by_kind: Effects<'_>,
+    stored: Stored<'_>,
     now_ms: TimeMs,
 ) -> Result<Vec<(usize, Wake)>> {
+    let Stored { effects: by_kind, jobs } = stored;
     for wave in waves(by_kind.operations, |operation| operation.id.as_str()) {
         operation::operation_put_many(tx, &wave).await?;
     }
@@ -154,7 +162,7 @@ pub(super) async fn write_effects(
     for wave in waves(by_kind.plans, |change| change.customer_id.as_str()) {
         customer::customer_set_plan_many(tx, &wave, now_ms).await?;
     }
-    wakes.extend(write_jobs(tx, by_kind.jobs, now_ms).await?);
+    wakes.extend(write_jobs(tx, jobs, now_ms).await?);
     Ok(wakes)
 }
 
@@ -181,16 +189,14 @@ fn waves<'a, T: Copy>(items: Vec<T>, key: impl Fn(T) -> &'a str) -> Vec<Vec<T>> 
 /// Inserts all jobs, in the order of the units.
 async fn write_jobs(
     tx: &impl ConnectionTrait,
-    made: Vec<(usize, JobSource<'_>)>,
+    made: Vec<(usize, Cow<'_, NewJob>)>,
     now_ms: TimeMs,
 ) -> Result<Vec<(usize, Wake)>> {
     let mut jobs = Vec::with_capacity(made.len());
     let mut units = HashMap::with_capacity(made.len());
-    for (unit, made) in made {
-        if let JobSource::Job(job) = made {
-            units.insert(job.id.clone(), unit);
-            jobs.push(job.into_owned());
-        }
+    for (unit, job) in made {
+        units.insert(job.id.clone(), unit);
+        jobs.push(job.into_owned());
     }
     let wakes = job::job_insert_many(tx, &jobs, now_ms).await?;
     Ok(wakes.into_iter().filter_map(|wake| Some((*units.get(&wake.job_id)?, wake))).collect())

@@ -97,11 +97,8 @@ async fn fetch(
             Err(StripeError::NotConfigured) => return Ok(None),
             Err(error) => return Err(error),
         };
-        for found in fields::rows(&page).iter().map(SeenPrice::read) {
-            if let Some(key) = found.said.lookup_key.clone() {
-                seen.by_lookup_key.insert(key, found);
-            }
-        }
+        let found = fields::rows(&page).iter().map(SeenPrice::read);
+        seen.by_lookup_key.extend(found.filter_map(|found| Some((found.said.lookup_key.clone()?, found))));
     }
     Ok(Some(seen))
 }

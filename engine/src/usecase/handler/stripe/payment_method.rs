@@ -7,7 +7,7 @@ use crate::domain::payment_method::PaymentMethod;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, PaymentMethodFields};
 use crate::infra::store::{customer as customers, payment_method as rows};
-use crate::infra::stripe::found;
+use crate::infra::stripe::{StripeError, found};
 use crate::usecase::handler::Failure;
 
 /// `payment_method.attached`, `.automatically_updated`, `.detached`. A method that was not
@@ -33,7 +33,7 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 
 /// Adds to a verdict that links a Stripe customer, made by a Checkout of its own, that one's payment methods: the events
 /// about them found nobody. Nobody has consented to their being charged yet.
-pub(super) async fn add_of_new_link(about: &EventContext<'_>, verdict: &mut Verdict) -> Result<(), Failure> {
+pub(super) async fn add_of_new_link(about: &EventContext<'_>, verdict: &mut Verdict) -> Result<(), StripeError> {
     let is_about_customer = about.object["object"] == "customer";
     let linked = verdict.effects.iter().find_map(|effect| match effect {
         Effect::StripeAdopt { customer_id, stripe_customer_id, replaces: Some(_) } => {
