@@ -140,3 +140,24 @@ impl Ledger {
         Ok(result)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bursar_engine::domain::ledger::Account;
+    use bursar_engine::infra::store::account::AccountWrite;
+
+    #[test]
+    fn a_unit_that_cannot_be_committed_is_suspected_by_its_account_and_one_without_has_no_name() {
+        let customer_id = CustomerId::new();
+        let account = AccountWrite {
+            customer_id: customer_id.clone(),
+            expected_version: 0,
+            account: Account::default(),
+            entries: Vec::new(),
+        };
+        let of_account = Unit { account: Some(account), ..Unit::default() };
+        assert_eq!(Arc::<CommitWork>::key(&of_account), customer_id.as_str());
+        assert_eq!(Arc::<CommitWork>::key(&Unit::default()), "");
+    }
+}

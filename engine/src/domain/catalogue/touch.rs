@@ -101,6 +101,8 @@ fn of_price(difference: &Difference, old: &Price, new: &Price, count: u64) -> To
 
 #[cfg(test)]
 mod tests {
+    use super::super::Interval;
+    use super::super::currency::Currency;
     use super::super::difference::differences;
     use super::*;
     use crate::amount::{Credits, MoneyMinor};
@@ -108,15 +110,18 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn said(change: impl FnOnce(&mut Catalogue)) -> Vec<String> {
-        let old = Catalogue::built_in();
-        let mut new = Catalogue::clone(&old);
+        said_of(&Catalogue::built_in(), change)
+    }
+
+    fn said_of(old: &Catalogue, change: impl FnOnce(&mut Catalogue)) -> Vec<String> {
+        let mut new = old.clone();
         change(&mut new);
         let in_use = InUse {
             customers: BTreeMap::from([(PlanKey::trusted("pro"), 1_000), (PlanKey::trusted("trial"), 1)]),
             subscriptions: BTreeMap::from([(PriceKey::trusted("pro_monthly"), 1_000)]),
             ..InUse::default()
         };
-        differences(&old, &new).iter().map(|found| touch(found, &old, &new, &in_use).effect).collect()
+        differences(old, &new).iter().map(|found| touch(found, old, &new, &in_use).effect).collect()
     }
 
     #[test]
@@ -155,5 +160,75 @@ mod tests {
                 "1000 customers see the change.",
             ]
         );
+    }
+
+    #[test]
+    fn changes_of_the_catalogue_itself_count_for_who_comes_later() {
+        let effects = said(|new| {
+            new.currency = Currency::parse("eur").expect("a currency");
+            new.entry = PlanKey::trusted("pay_as_you_go");
+            new.plans.swap(1, 2);
+        });
+        assert_eq!(
+            effects,
+            [
+                "Single units are charged in eur from then on.",
+                "New customers begin on pay_as_you_go.",
+                "Of several plans that a customer has, the last in this order counts.",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_added_touches_nobody_yet() {
+        let effects = said(|new| {
+            new.plans.push(super::super::Plan { key: PlanKey::trusted("team"), ..new.plans[2].clone() });
+            new.prices.push(Price { key: PriceKey::trusted("team_monthly"), ..new.prices[0].clone() });
+        });
+        assert_eq!(effects, ["Nobody has it yet.", "New customers can buy it if it is offered."]);
+    }
+
+    #[test]
+    fn what_is_removed_is_lost_by_whoever_has_it() {
+        let effects = said(|new| {
+            new.plans.retain(|plan| plan.key.as_str() == "trial");
+            new.prices.clear();
+        });
+        assert_eq!(effects, ["Nobody has it.", "1000 customers would lose it.", "1000 subscribers would lose it."]);
+    }
+
+    #[test]
+    fn a_changed_plan_tells_one_customer_from_many() {
+        let effects = said(|new| {
+            new.plans[0].name = "Start".to_owned();
+            new.plans[0].payment_method_credits = Credits(9);
+            for plan in [0, 2] {
+                new.plans[plan].unit_prices.values_mut().for_each(|price| *price = MoneyMinor(1_900));
+            }
+            new.plans[2].followed_by = Some(PlanKey::trusted("trial"));
+        });
+        assert_eq!(
+            effects,
+            [
+                "1 customer sees the change.",
+                "It counts for customers who add their first payment method from then on.",
+                "1 customer pays the new price for each unit from then on.",
+                "1000 customers pay the new price for each unit from then on.",
+                "1000 customers will be moved to the other plan when nothing gives this one any longer.",
+            ]
+        );
+    }
+
+    #[test]
+    fn who_bought_a_price_keeps_it_when_it_is_offered_no_longer_or_as_something_else() {
+        let withdrawn = said(|new| new.prices[0].offered = false);
+        assert_eq!(withdrawn, ["Nobody can buy it any longer; 1000 subscribers keep it."]);
+        let yearly = said(|new| new.prices[0].every = Interval { count: 3, ..Interval::MONTH });
+        assert_eq!(yearly, ["1000 subscribers keep what was bought; new ones get the new offer."]);
+        let renamed = said(|new| new.prices[0].stripe = vec!["price_1".to_owned()]);
+        assert_eq!(renamed, ["1000 subscribers keep the price at Stripe that was bought, with its terms."]);
+        let mut old = Catalogue::clone(&Catalogue::built_in());
+        old.prices[0].offered = false;
+        assert_eq!(said_of(&old, |new| new.prices[0].offered = true), ["New customers can buy it."]);
     }
 }

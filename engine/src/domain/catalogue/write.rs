@@ -199,4 +199,12 @@ mod tests {
         let (written, expected) = (write(&Catalogue::built_in()), plain.replace("\n\n\n", "\n\n"));
         assert_eq!(written, expected.trim_start());
     }
+
+    #[test]
+    fn a_text_with_a_control_character_is_written_as_toml_that_reads_back_equal() {
+        let text = "a\u{1}b\n\u{85}\"\\";
+        let written = format!("name = {}", quoted(text));
+        let document: toml_edit::DocumentMut = written.parse().expect("it is TOML");
+        assert_eq!(document["name"].as_str(), Some(text), "{written}");
+    }
 }

@@ -321,4 +321,44 @@ mod tests {
         assert_eq!(stored.iter().map(ours).collect::<Vec<_>>(), expected);
         assert!(unstored(&catalogue, &prices, &stored, 2).is_empty());
     }
+
+    #[test]
+    fn a_named_price_with_the_same_terms_or_that_nobody_has_decided_on_is_sold() {
+        let (catalogue, prices) = named(Some(seen("price_1", 59_900)));
+        let row = sold(&pro_price(), &seen("price_1", 59_900).said, &catalogue, 1);
+        let same = KnownPrice { terms: Some(pro_price()), ..row.clone() };
+        let undecided = KnownPrice { decision: Decision::NotOurs, decided_by: DecidedBy::Nothing, ..row };
+        for known in [same, undecided] {
+            assert_eq!(present(&at_stripe(&catalogue, &prices, &[known])), Some("price_1"));
+        }
+    }
+
+    #[test]
+    fn a_price_that_nobody_can_buy_any_longer_may_be_archived_at_stripe() {
+        let (mut catalogue, prices) = named(Some(SeenPrice { is_active: false, ..seen("price_1", 59_900) }));
+        catalogue.prices[0].offered = false;
+        let at = at_stripe(&catalogue, &prices, &[]);
+        assert_eq!((present(&at), at.refusals.len()), (Some("price_1"), 0));
+    }
+
+    #[test]
+    fn what_is_paid_once_or_by_use_or_in_another_form_is_no_price_of_a_plan() {
+        let said = seen("price_1", 59_900).said;
+        for (said, words) in [
+            (fields::Price { every: None, ..said.clone() }, "price_1 costs $599.00 once at Stripe"),
+            (fields::Price { is_metered: true, ..said.clone() }, "price_1 costs $599.00 by use at Stripe"),
+            (fields::Price { amount: None, ..said }, "price_1 costs an amount of another form each month at Stripe"),
+        ] {
+            let (catalogue, prices) = named(Some(SeenPrice { said, is_active: true }));
+            let at = at_stripe(&catalogue, &prices, &[]);
+            assert!(at.present.is_empty() && at.refusals[0].message.starts_with(words), "{:?}", at.refusals);
+        }
+    }
+
+    #[test]
+    fn what_stripe_says_of_a_named_price_is_stored_with_it() {
+        let (catalogue, prices) = named(Some(seen("price_1", 59_900)));
+        let stored = unstored(&catalogue, &prices, &[], 1);
+        assert_eq!((stored.len(), stored[0].amount), (1, Some(MoneyMinor(59_900))));
+    }
 }

@@ -210,4 +210,15 @@ mod tests {
             assert_eq!(book.line(&line("price_x", 59_900, 1), &tags), Sold::NotOurs, "a person said so");
         }
     }
+
+    #[test]
+    fn what_a_price_sells_can_be_learned_only_of_one_that_has_an_id_and_is_not_known() {
+        let book = PriceBook::new(catalogue(), [known("price_1", Decision::NotOurs)]);
+        let with = |ids: &[&str]| fields::Price {
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+            ..fields::Price::default()
+        };
+        assert!(book.lacks(&with(&["price_2"])));
+        assert!(!book.lacks(&with(&["price_1"])) && !book.lacks(&with(&[])));
+    }
 }

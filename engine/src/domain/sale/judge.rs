@@ -178,4 +178,14 @@ mod tests {
         let once = fields::Price { every: None, ..said("price_9", 59_900) };
         assert_eq!(judged(&once, &ours), (Decision::NotOurs, DecidedBy::Nothing));
     }
+
+    #[test]
+    fn our_amount_in_another_currency_is_not_our_offer() {
+        let tagged = fields::Price {
+            metadata: tag("bursar_price", "pro_monthly"),
+            currency: Some("jpy".to_owned()),
+            ..said("price_9", 59_900)
+        };
+        assert_eq!(judged(&tagged, &[]), (Decision::Undecided, DecidedBy::Tag));
+    }
 }

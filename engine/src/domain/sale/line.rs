@@ -93,6 +93,8 @@ fn costs(line: &Line) -> bool {
 mod tests {
     use super::*;
     use crate::domain::sale::example::{catalogue, pro_price};
+    use crate::domain::sale::judge::judge;
+    use crate::domain::webhook::fields::Metadata;
 
     fn line(amount: i64) -> Line {
         let price = fields::Price { lookup_key: Some("pro_monthly".to_owned()), is_whole: true, ..Default::default() };
@@ -147,5 +149,31 @@ mod tests {
         let sale =
             |per_seat| Sale { price: Price { per_seat, ..pro_price() }, quantity: 3, from_ms: None, until_ms: None };
         assert_eq!((sale(true).credits(), sale(false).credits()), (Credits(180), Credits(60)));
+    }
+
+    #[test]
+    fn a_subscription_that_is_tagged_as_ours_at_an_undecided_price_waits_and_at_a_decided_one_does_not() {
+        let tags = Metadata::from([("bursar_price".to_owned(), "pro_monthly".to_owned())]);
+        let why = |lines: Vec<Line>, tags: &Metadata, known: Option<KnownPrice>| {
+            let invoice = InvoiceFields { lines, subscription_metadata: tags.clone(), ..InvoiceFields::default() };
+            tagged_at_another_price(&invoice, &PriceBook::new(catalogue(), known))
+        };
+        assert!(why(vec![add_on()], &tags, None).is_some_and(|why| why.contains("price_9")));
+        let decided = judge(&add_on().price, &catalogue(), &[], 1);
+        assert!(why(vec![add_on()], &tags, Some(decided.clone())).is_some(), "the rules alone do not decide it");
+        let by_person = KnownPrice { decided_by: DecidedBy::Operator, ..decided };
+        assert_eq!(why(vec![add_on()], &tags, Some(by_person)), None);
+        let metered = fields::Price { is_metered: true, ..add_on().price };
+        for other in [
+            Line { is_proration: true, ..add_on() },
+            Line { amount: Some(MoneyMinor(0)), ..add_on() },
+            Line { price: metered, ..add_on() },
+        ] {
+            assert_eq!(why(vec![other.clone()], &tags, None), None, "{other:?}");
+        }
+        let made_by_us = Metadata::from([("bursar_operation_id".to_owned(), "op_1".to_owned())]);
+        let both = tags.into_iter().chain(made_by_us).collect();
+        assert_eq!(why(vec![add_on()], &both, None), None, "it is an add-on of what we made");
+        assert_eq!(why(vec![add_on()], &Metadata::new(), None), None);
     }
 }

@@ -120,6 +120,8 @@ fn each_rule_has_a_message_with_the_line_of_the_mistake() {
         ("lifetime_days = 400", "lifetime_days = 3651", "line 39: prices.team_yearly.lifetime_days must be from 1"),
         ("\"reset\"", "\"reset\"\nlifetime_days = 30", "line 28: prices.pro_monthly.rollover = \"reset\" contradicts"),
         ("\"reset\"", "\"reset\"\nlookup_key = \"\"", "line 29: prices.pro_monthly.lookup_key must have 1 to 200"),
+        ("\"reset\"", "\"reset\"\nlookup_key = \"a\\tb\"", "line 29: prices.pro_monthly.lookup_key must have 1 to 200"),
+        ("\"reset\"", "\"reset\"\nlookup_key = \"pro \"", "line 29: prices.pro_monthly.lookup_key must have 1 to 200"),
         (
             "\"reset\"",
             "\"reset\"\nlookup_key = \"team_yearly\"",

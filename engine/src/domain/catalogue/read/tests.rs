@@ -100,6 +100,27 @@ fn names_that_are_no_keys_are_shown_in_quotes_and_shortened() {
 }
 
 #[test]
+fn a_name_that_is_empty_is_shown_in_quotes() {
+    let found = problems("currency = 'usd'\nentry = 'trial'\nplans.trial.name = 'T'\n\"\" = 1\n");
+    assert!(found[0].starts_with("line 4: \"\" is not a field"), "{found:?}");
+}
+
+#[test]
+fn a_unit_price_given_twice_for_one_currency_is_a_problem() {
+    let twice = BUILT_IN.replacen("unit_price = { usd = 2900 }", "unit_price = { usd = 2900, USD = 1900 }", 1);
+    assert_ne!(twice, BUILT_IN);
+    let found = problems(&twice);
+    assert!(found[0].ends_with("unit_price.USD is given twice, in upper and lower case"), "{found:?}");
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn one_id_in_place_of_a_list_of_ids_is_a_problem() {
+    let found = problems(&BUILT_IN.replace("credits = 60", "credits = 60\nstripe = \"price_1\""));
+    assert!(found[0].contains("prices.pro_monthly.stripe must be a list of ids in quotes"), "{found:?}");
+}
+
+#[test]
 fn a_mistake_in_the_syntax_is_placed() {
     for (text, line) in [
         ("currency = usd\n", 1),

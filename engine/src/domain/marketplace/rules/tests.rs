@@ -499,3 +499,25 @@ fn a_purchase_gives_pro_only_to_whom_it_is_linked() {
     world.link(BOUGHT + 1);
     assert_eq!(world.account().gives_plan(&world.catalogue), Some(&plan("pro")));
 }
+
+#[test]
+fn a_change_that_github_told_of_earlier_on_its_announced_day_is_one_change() {
+    const LATER_MS: i64 = DAY_MS / 2;
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::PendingChange, "Trial", BILLED + LATER_MS), BOUGHT + DAY_MS);
+    world.tell(&said(Action::Changed, "Trial", BILLED), BILLED + 1);
+    let (told, plan) = (world.account().news.len(), world.plan().to_owned());
+    world.until(BILLED + LATER_MS);
+    assert_eq!(world.account().pending, None, "the announced day has come");
+    assert_eq!((world.account().news.len(), world.plan()), (told, plan.as_str()));
+}
+
+#[test]
+fn a_change_of_a_later_day_to_a_plan_that_is_not_known_waits_for_its_day() {
+    let mut world = World::linked();
+    world.tell(&said(Action::Purchased, "Pro", BOUGHT), BOUGHT);
+    world.tell(&said(Action::Changed, "Gold", BILLED), BOUGHT + DAY_MS);
+    assert_eq!(world.account().plan.name, "Pro");
+    assert_eq!(world.account().announced_change().map(|pending| pending.at_ms), Some(BILLED));
+}

@@ -262,6 +262,14 @@ mod tests {
     }
 
     #[test]
+    fn a_dispute_takes_what_it_says_unless_both_currencies_are_known_to_differ() {
+        for (disputed, charged) in [(json!("jpy"), None), (Value::Null, Some("usd")), (Value::Null, None)] {
+            let dispute = DisputeFields::read(&json!({"amount": 500, "currency": disputed, "status": "lost"}));
+            assert_eq!(dispute.amount_gone_of(MoneyMinor(59_900), charged), MoneyMinor(500), "{disputed}");
+        }
+    }
+
+    #[test]
     fn a_card_shows_its_brand_and_its_end() {
         let read = PaymentMethodFields::read(
             &json!({"id": "pm_1", "type": "card", "card": {"brand": "visa", "last4": "4242", "exp_month": 1, "exp_year": 2031}}),

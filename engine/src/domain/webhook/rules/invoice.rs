@@ -223,3 +223,29 @@ fn unseen(facts: &Facts<'_>, sold: &[Sale], customer: &Customer, id: String) -> 
     };
     with_sale(row, facts, sold)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amount::Credits;
+    use crate::domain::webhook::EventKind;
+    use crate::domain::webhook::fixtures::{NOW_MS, by_id, customer, facts, row};
+    use serde_json::Value;
+
+    #[test]
+    fn credits_of_a_later_time_are_never_granted_at_once() {
+        let later =
+            Grant { key: "later".to_owned(), credits: Credits(5), expires_at_ms: None, at_ms: Some(NOW_MS + 1) };
+        let mut verdict = Verdict::from(Outcome::Done);
+        bring(&mut verdict, vec![later], "in_1", &customer("pro"), NOW_MS);
+        assert!(verdict.ledger.is_none());
+        assert!(matches!(&verdict.effects[..], [Effect::JobInsert(job)] if job.run_at_ms == NOW_MS + 1), "{verdict:?}");
+    }
+
+    #[test]
+    fn an_invoice_that_sold_nothing_of_ours_leaves_a_subscription_its_plan_and_price() {
+        let book = by_id();
+        let known = facts(EventKind::InvoicePaid, &Value::Null, &book, "pro");
+        assert_eq!(with_sale(row("active"), &known, &[]), row("active"));
+    }
+}

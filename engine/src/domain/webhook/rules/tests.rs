@@ -83,6 +83,16 @@ fn an_event_of_another_type_is_done_and_changes_nothing() {
 }
 
 #[test]
+fn an_event_of_a_connected_account_is_stored_and_never_processed() {
+    let object = InvoiceDoc::default().render(Version::Basil);
+    let mut event = json!({"id": "evt_1", "type": "invoice.paid", "livemode": false, "data": {"object": object}});
+    let fate = |event: &Value| delivery(event.to_string().as_bytes(), false, NOW_MS).fate;
+    assert_eq!(fate(&event), Fate::Process);
+    event["account"] = json!("acct_1");
+    assert_eq!(fate(&event), Fate::Ignore);
+}
+
+#[test]
 fn a_rule_that_needs_more_than_nothing_says_so() {
     let book = by_id();
     let prefixes = ["invoice.", "customer.subscription."];
@@ -183,6 +193,17 @@ fn an_unused_stripe_customer_is_replaced_if_the_naming_is_trusted() {
             assert_eq!(adopted(&decide(&doubted)), Some((CUS, None)), "{kind:?}");
         }
     }
+}
+
+#[test]
+fn a_first_stripe_customer_that_nobody_trusted_named_is_added_and_not_made_the_customers_own() {
+    let invoice = InvoiceDoc::default().render(Version::Basil);
+    let book = by_id();
+    let unlinked = Customer { stripe_customer_id: None, ..customer("trial") };
+    let verdict =
+        decide(&Facts { customer: Some(unlinked), may_relink: false, ..facts(PAID, &invoice, &book, "trial") });
+    assert_eq!(adopted(&verdict), Some((CUS, None)));
+    assert_eq!(granted(&verdict), Some(60), "what was paid there counts");
 }
 
 #[test]
