@@ -199,6 +199,23 @@ with_shop! {
         shop.reconcile_finds(&[]).await;
     }
 
+    async fn a_refund_of_money_that_bought_no_credits_is_no_difference(shop: &Shop) {
+        let customer = shop.refunded().await;
+        shop.reconcile_finds(&[("refund_not_applied", 1, 1)]).await;
+        shop.balance_becomes(&customer, 2).await;
+        // Other business with the same customer, and with somebody who is not ours.
+        let mut other = shop.stripe.all("charge").remove(0);
+        for (payer, payment) in [(other["customer"].clone(), "pi_other"), (json!("cus_else"), "pi_else")] {
+            let id = format!("ch_{}", unique());
+            (other["id"], other["customer"]) = (json!(id), payer);
+            (other["payment_intent"], other["metadata"], other["amount_refunded"]) = (json!(payment), json!({}), json!(0));
+            shop.stripe.put(&other);
+            shop.stripe.refund(&id, 2_900);
+        }
+        shop.reconcile_finds(&[]).await;
+        assert_eq!(shop.app.balance(&customer).await, 2);
+    }
+
     async fn a_dispute_without_a_webhook_claws_its_credit_back(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         shop.app.spend(&customer, 1, "unit").await.expect(200);

@@ -1,6 +1,8 @@
 //! Credit notes: what they give back of an invoice takes its share of the credits, and what a refund gives back counts as
 //! that refund.
 
+mod odd;
+
 use super::*;
 use crate::scene::{PERIOD, events, replay_event};
 

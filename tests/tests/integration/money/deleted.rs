@@ -5,6 +5,7 @@ use crate::scene::{PERIOD, admin_post, job_of, now_ms};
 use bursar_engine::domain::payment_method::PaymentMethod;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::payment_method::{payment_method_detach, payment_method_list, payment_method_put};
+use bursar_engine::infra::store::subscription::subscription_list;
 use bursar_engine::usecase::handler::replay::dry_run;
 
 with_shop! {
@@ -102,5 +103,33 @@ with_shop! {
         shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
         shop.app.spend(&customer, 3 + PERIOD, "all-and-one-more").await.expect(200);
         assert_eq!(shop.stripe.money(&second).net(), UNIT);
+    }
+}
+
+with_shop! {
+    async fn a_deleted_stripe_customer_ends_only_its_own_subscriptions(shop: &Shop) {
+        let customer = shop.pro().await;
+        let own = stripe::id(&shop.subscription()).to_owned();
+        let form = [("email", "else@example.com"), ("metadata[bursar_customer_id]", customer.id.as_str())];
+        let other = stripe::id(&shop.ask_stripe("POST", "/v1/customers", &form).await).to_owned();
+        let method = shop.ask_stripe("POST", "/v1/payment_methods/pm_card_visa/attach", &[("customer", &other)]).await;
+        let prices = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_monthly", &[]).await;
+        let form = [
+            ("customer", other.as_str()),
+            ("items[0][price]", stripe::id(&prices["data"][0])),
+            ("default_payment_method", stripe::id(&method)),
+            ("metadata[bursar_customer_id]", customer.id.as_str()),
+        ];
+        let kept = stripe::id(&shop.ask_stripe("POST", "/v1/subscriptions", &form).await).to_owned();
+        shop.deliver_event("customer.subscription.created", &shop.stripe.object(&kept)).await;
+
+        let gone = shop.stripe_customer(&customer).await;
+        let deleted = shop.ask_stripe("DELETE", &format!("/v1/customers/{gone}"), &[]).await;
+        shop.deliver_event("customer.deleted", &deleted).await;
+        let rows = subscription_list(shop.app.app.db.read(), &CustomerId::trusted(customer.id.clone())).await;
+        let rows = rows.expect("subscriptions");
+        let status = |id: &str| rows.iter().find(|row| row.id == id).map(|row| row.status.as_str());
+        assert_eq!((status(&own), status(&kept)), (Some("canceled"), Some("active")));
+        assert_eq!(shop.plan(&customer).await, "pro");
     }
 }

@@ -7,6 +7,7 @@ mod invoice;
 mod other_business;
 mod plan;
 mod schedule;
+mod unknown_price;
 
 use super::*;
 use crate::scene::{PERIOD, SIGNUP, events, replay_event, with_backend};

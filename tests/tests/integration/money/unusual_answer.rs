@@ -1,5 +1,6 @@
 //! Rare answers of Stripe to operations: without fields that every answer has, refused without a reason, or outdated.
 
+mod amount;
 mod customer;
 mod payment_method;
 mod pro;

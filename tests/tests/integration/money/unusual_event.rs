@@ -1,6 +1,7 @@
 //! Events that refer to Bursar's objects in unusual ways, or to none of them.
 
 mod invoice;
+mod link;
 mod refund;
 
 use super::interceptor::{Interception, error};

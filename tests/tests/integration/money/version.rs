@@ -1,5 +1,6 @@
 //! Versions of the catalogue: planned, applied, and what becomes of those who have a former price.
 
+mod made;
 mod refused;
 mod start;
 

@@ -179,3 +179,19 @@ with_shop! {
         assert_eq!(shop.stripe_customer(&customer).await, payer);
     }
 }
+
+with_shop! {
+    async fn one_more_stripe_customer_of_a_customer_is_no_difference_from_stripe(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        let (payer, events) = shop.bought(&[("subscription_data[metadata][bursar_customer_id]", &customer.id)]).await;
+        for event in &events {
+            shop.app.deliver(event).await.expect(200);
+            shop.app.event_in_state(stripe::id(event), "processed").await;
+        }
+        let names_ours = [("metadata[bursar_customer_id]", customer.id.as_str())];
+        shop.ask_stripe("POST", &format!("/v1/customers/{payer}"), &names_ours).await;
+        let run = crate::reconcile::reconcile(&shop.app, false).await;
+        let found = crate::reconcile::found(&run);
+        assert!(found.iter().all(|(class, ..)| !class.contains("customer")), "{run:#}");
+    }
+}

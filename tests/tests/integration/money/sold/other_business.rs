@@ -158,3 +158,19 @@ with_shop! {
         assert_eq!((shop.plan(&customer).await, shop.app.balance(&customer).await), ("trial".to_owned(), SIGNUP));
     }
 }
+
+with_shop! {
+    async fn a_subscription_that_is_other_business_by_now_keeps_its_own_payment_method(shop: &Shop) {
+        let customer = shop.pro().await;
+        let made = shop.subscription();
+        let other = shop.other_price("900", None).await;
+        shop.change_item(&made, &[("items[0][price]", &other), ("proration_behavior", "none")]).await;
+        let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);
+        let own = methods["data"][0]["id"].as_str().expect("an id").to_owned();
+        let path = format!("/v1/subscriptions/{}", stripe::id(&made));
+        shop.ask_stripe("POST", &path, &[("default_payment_method", &own)]).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        shop.attach(&customer, "pm_card_mastercard", "other").await.expect(201);
+        assert_eq!(shop.subscription()["default_payment_method"], json!(own));
+    }
+}

@@ -141,3 +141,35 @@ with_backend! {
         shop.close().await;
     }
 }
+
+with_backend! {
+    async fn a_part_waits_while_all_of_its_money_is_disputed_and_comes_once_it_is_won(backend: Backend) {
+        let (shop, customer) = Shop::with_year(backend).await;
+        let charge = stripe::id(&shop.stripe.list("charge")[0]).to_owned();
+        let dispute = shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
+        let sql = "SELECT id FROM jobs WHERE kind = 'credits.grant' AND state = 'available' ORDER BY run_at_ms LIMIT 1";
+        let part = texts(&shop.app, sql).await.remove(0);
+        let due = format!("SELECT id FROM jobs WHERE id = '{part}' AND run_at_ms > {}", now_ms() + DAY_MS / 2);
+        resume_job(&shop.app, &part).await;
+        wait::until("the part waits for a day", || async { texts(&shop.app, &due).await.pop() }).await;
+        assert_eq!(shop.app.balance(&customer).await, PART);
+        shop.stripe.close_dispute(stripe::id(&dispute), true).expect("it is open");
+        resume_job(&shop.app, &part).await;
+        job_in_state(&shop.app, &JobId::parse(&part).expect("an id"), JobState::Succeeded).await;
+        assert_eq!(shop.app.balance(&customer).await, 2 * PART);
+        shop.close().await;
+    }
+
+    async fn a_part_is_granted_once_although_stripe_could_not_be_asked_or_has_its_invoice_no_longer(backend: Backend) {
+        let (shop, customer) = Shop::with_year(backend).await;
+        shop.fail_next("GET", "/v1/invoices", Fault::RateLimit { retry_after_s: None });
+        shop.next_part(JobState::Succeeded).await;
+        assert_eq!(shop.app.balance(&customer).await, 2 * PART);
+        let unknown = "UPDATE jobs SET args = REPLACE(args, '\"in_', '\"in_gone_') \
+                       WHERE kind = 'credits.grant' AND state = 'available'";
+        sql(&shop.app, unknown).await;
+        shop.next_part(JobState::Succeeded).await;
+        assert_eq!(shop.app.balance(&customer).await, 3 * PART);
+        shop.close().await;
+    }
+}

@@ -53,3 +53,18 @@ with_backend! {
         shop.close().await;
     }
 }
+
+with_backend! {
+    async fn a_stripe_customer_whose_answer_was_lost_is_found_after_its_key_was_given_up(backend: Backend) {
+        const HOURS_MS: i64 = 3 * 60 * 60 * 1_000;
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        interceptor.intercept(1, "POST", "/v1/customers", Interception::AnswerLost);
+        let customer = shop.app.onboard().await;
+        let job = delay_job(&shop.app, "stripe.customer").await;
+        sql(&shop.app, &format!("UPDATE jobs SET created_at_ms = created_at_ms - {HOURS_MS} WHERE id = '{job}'")).await;
+        resume_job(&shop.app, &job).await;
+        let made = shop.stripe.list("customer");
+        assert_eq!((made.len(), shop.stripe_customer(&customer).await.as_str()), (1, stripe::id(&made[0])));
+        shop.close().await;
+    }
+}

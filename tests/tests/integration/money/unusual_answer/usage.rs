@@ -210,32 +210,39 @@ with_backend! {
         }
     }
 
-    async fn a_mail_about_a_charge_that_proceeded_meanwhile_is_cancelled(backend: Backend) {
-        let (shop, interceptor) = Shop::intercepted_with(backend, |config| {
-            answers_202_soon(config);
-            config.mail.smtp_url = "smtp://127.0.0.1:1?tls=none".to_owned();
-            config.mail.from = "billing@acme.example".to_owned();
-        })
-        .await;
-        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
-        interceptor.intercept(usize::MAX, "POST", PAY, answers_429());
-        let job = shop.expect_202_and_delay_job(shop.app.spend(&customer, 1, "unit").await).await;
-        interceptor.clear();
-        resume_job(&shop.app, &job).await;
-        let id = shop.last_operation(&customer).await;
-        shop.operation(&customer, &id, "failed").await;
-        assert_eq!(shop.mails(&customer, "payment_failed").await, 1);
-        wait::until("another card is there", || async {
-            (shop.attach(&customer, "pm_card_visa", "better").await.status == 201).then_some(())
-        })
-        .await;
-        shop.spend_until_done(&customer, 1, "unit").await;
-        wait::until("the mail is cancelled", || async {
-            let sql = "SELECT id FROM jobs WHERE state = 'cancelled' AND last_error = 'the purchase has gone on since'";
-            texts(&shop.app, sql).await.pop()
-        })
-        .await;
-        shop.close().await;
+    async fn a_mail_about_a_charge_that_proceeded_or_that_credits_paid_meanwhile_is_cancelled(backend: Backend) {
+        for by_credits in [false, true] {
+            let (shop, interceptor) = Shop::intercepted_with(backend, |config| {
+                answers_202_soon(config);
+                config.mail.smtp_url = "smtp://127.0.0.1:1?tls=none".to_owned();
+                config.mail.from = "billing@acme.example".to_owned();
+            })
+            .await;
+            let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+            interceptor.intercept(usize::MAX, "POST", PAY, answers_429());
+            let job = shop.expect_202_and_delay_job(shop.app.spend(&customer, 1, "unit").await).await;
+            interceptor.clear();
+            resume_job(&shop.app, &job).await;
+            let id = shop.last_operation(&customer).await;
+            shop.operation(&customer, &id, "failed").await;
+            assert_eq!(shop.mails(&customer, "payment_failed").await, 1);
+            if by_credits {
+                shop.app.adjust(&customer, 1).await.expect(200);
+            } else {
+                wait::until("another card is there", || async {
+                    (shop.attach(&customer, "pm_card_visa", "better").await.status == 201).then_some(())
+                })
+                .await;
+            }
+            shop.spend_until_done(&customer, 1, "unit").await;
+            wait::until("the mail is cancelled", || async {
+                let sql =
+                    "SELECT id FROM jobs WHERE state = 'cancelled' AND last_error = 'the purchase has gone on since'";
+                texts(&shop.app, sql).await.pop()
+            })
+            .await;
+            shop.close().await;
+        }
     }
 
     async fn a_charge_paid_by_credits_meanwhile_succeeds_and_cancels_its_payment(backend: Backend) {
