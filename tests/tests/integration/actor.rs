@@ -86,6 +86,23 @@ async fn ask(app: &TestApp, customer: &TestCustomer, count: usize, refused: &Ato
     asked.await.into_iter().flatten().collect()
 }
 
+/// Spends a credit while every write of the account fails as if another writer had been first. From then on the customer's
+/// actor locks the account to decide.
+async fn lose_races(app: &TestApp, customer: &TestCustomer, key: &str) {
+    let (make, forget) = if app.app.db.is_postgres() {
+        (
+            "CREATE FUNCTION nobody() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
+             CREATE TRIGGER nobody BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION nobody()",
+            "DROP TRIGGER nobody ON accounts",
+        )
+    } else {
+        ("CREATE TRIGGER nobody BEFORE UPDATE ON accounts BEGIN SELECT RAISE(IGNORE); END", "DROP TRIGGER nobody")
+    };
+    sql(app, make).await;
+    app.spend(customer, 1, key).await.expect_problem(429, "busy");
+    sql(app, forget).await;
+}
+
 with_app! {
     async fn a_failing_customer_actor_loses_and_duplicates_nothing(app: &TestApp) {
         let customer = app.onboard_with(10_000).await;
@@ -167,22 +184,7 @@ with_app! {
 
     async fn a_contended_account_is_busy_and_its_request_can_be_repeated(app: &TestApp) {
         let customer = app.onboard().await;
-        // Every write of the account fails as if another writer had been first.
-        let (make, forget) = if app.app.db.is_postgres() {
-            (
-                "CREATE FUNCTION nobody() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
-                 CREATE TRIGGER nobody BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION nobody()",
-                "DROP TRIGGER nobody ON accounts",
-            )
-        } else {
-            (
-                "CREATE TRIGGER nobody BEFORE UPDATE ON accounts BEGIN SELECT RAISE(IGNORE); END",
-                "DROP TRIGGER nobody",
-            )
-        };
-        sql(app, make).await;
-        app.spend(&customer, 1, "key").await.expect_problem(429, "busy");
-        sql(app, forget).await;
+        lose_races(app, &customer, "key").await;
         app.spend(&customer, 1, "key").await.expect(200);
         assert_eq!(app.balance(&customer).await, SIGNUP - 1);
         app.verify().await;
@@ -340,5 +342,20 @@ with_backend! {
         }
         app.verify().await;
         app.stop().await;
+    }
+}
+
+with_app! {
+    async fn under_the_accounts_lock_a_refusal_takes_nothing_and_a_repetition_gets_the_first_answer(app: &TestApp) {
+        let customer = app.onboard().await;
+        let first = app.spend(&customer, 1, "first").await.expect(200);
+        lose_races(app, &customer, "lost").await;
+        app.spend(&customer, SIGNUP, "too-many").await.expect_problem(402, "insufficient_credits");
+        app.spend(&customer, SIGNUP - 1, "rest").await.expect(200);
+        // Today the account would refuse it.
+        let again = app.spend(&customer, 1, "first").await.expect(200);
+        assert_eq!(again["transaction"], first["transaction"]);
+        assert_eq!(app.balance(&customer).await, 0);
+        app.verify().await;
     }
 }

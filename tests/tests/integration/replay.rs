@@ -316,6 +316,15 @@ with_app! {
         app.verify().await;
     }
 
+    async fn the_job_of_a_replay_that_is_gone_is_cancelled(app: &TestApp) {
+        let run = NewJob::new(JobKind::ReplayRun, json!({ "replay": "rpl_gone" }).to_string(), now_ms());
+        let tx = app.app.db.begin().await.unwrap();
+        job_insert_many(&tx, std::slice::from_ref(&run), now_ms()).await.unwrap();
+        tx.commit().await.unwrap();
+        let ended = job_in_state(app, &run.id, JobState::Cancelled).await;
+        assert_eq!(ended.last_error.as_deref(), Some("the replay is gone"));
+    }
+
     async fn a_step_decided_before_a_pause_is_not_carried_out(app: &TestApp) {
         let dead = dead_payments(app, 3).await;
         let id = prepare_dead(app, 50, false).await;

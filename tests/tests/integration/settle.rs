@@ -3,7 +3,8 @@
 use crate::database::until_waiting;
 use crate::scene::{customer_id, metric, now_ms, sql};
 use bursar_engine::clock::rfc3339;
-use bursar_engine::infra::store::account::account_find;
+use bursar_engine::ids::CustomerId;
+use bursar_engine::infra::store::account::{account_find, account_settle_correct};
 use bursar_engine::metric::{SETTLE_FAILED, SETTLE_OVERDUE_SECONDS};
 use bursar_tests::unique::unique;
 use bursar_tests::{Backend, TestApp, TestCustomer, wait, with_app};
@@ -141,4 +142,16 @@ async fn a_hold_that_two_nodes_sweep_at_once_ends_once() {
     other.stop().await;
     app.verify().await;
     app.stop().await;
+}
+
+with_app! {
+    async fn nothing_is_corrected_if_no_account_is_left_to_correct(app: &TestApp) {
+        let customer = app.onboard().await;
+        sql(app, "UPDATE accounts SET next_settle_at_ms = 1").await;
+        let gone = CustomerId::new().to_string();
+        assert_eq!(account_settle_correct(app.app.db.write(), &[gone.clone()]).await.unwrap(), 0);
+        // One that is gone does not keep the others from being corrected.
+        account_settle_correct(app.app.db.write(), &[gone, customer.id.clone()]).await.unwrap();
+        assert_eq!(next_settle(app, &customer).await, None);
+    }
 }

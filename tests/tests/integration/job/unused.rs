@@ -7,12 +7,23 @@ use bursar_engine::domain::job::{JobKind, NewJob};
 use bursar_engine::infra::store::job::{QUEUE_COUNT_MAX, job_queue};
 use bursar_engine::infra::store::stream::{stream_find, stream_sweep};
 use bursar_engine::usecase::work;
-use bursar_tests::{wait, with_app};
+use bursar_tests::{TestApp, wait, with_app};
 use futures_util::future::join_all;
 
 const LEASE_MS: i64 = 30_000;
 const WITHOUT_JOBS: &str =
     "SELECT s.key FROM streams s WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key) ORDER BY s.key";
+
+/// Waits until a node's first retention, which sweeps as well, is over.
+async fn until_nothing_sweeps(app: &TestApp) {
+    wait::until("nothing else sweeps", || async {
+        let of_state = "SELECT COUNT(*) FROM jobs WHERE kind = 'retention' AND state";
+        let unended = number(app, &format!("{of_state} <> 'succeeded'"), []).await;
+        let ended = number(app, &format!("{of_state} = 'succeeded'"), []).await;
+        ((unended, ended) == (0, 1)).then_some(())
+    })
+    .await;
+}
 
 with_app! {
     async fn a_duplicate_job_leaves_no_stream(app: &TestApp) {
@@ -53,13 +64,27 @@ with_app! {
         app.verify().await;
     }
 
+    async fn retention_continues_until_nothing_is_left_to_delete(app: &TestApp) {
+        const OLD: u32 = 1_100;
+        until_nothing_sweeps(app).await;
+        let ended = now_ms() - 91 * DAY_MS;
+        let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {OLD})");
+        for prefix in ["ended", "unused"] {
+            let streams = format!("INSERT INTO streams (key, last_seq) SELECT '{prefix}:' || i, 1 FROM n");
+            sql(app, &format!("{numbers} {streams}")).await;
+        }
+        sql(app, &format!(
+            "{numbers} INSERT INTO jobs (id, kind, args, stream_key, seq, state, attempts_max, run_at_ms, created_at_ms, \
+             finished_at_ms) SELECT 'job_ended' || i, 'replay.run', '{{}}', 'ended:' || i, 1, 'succeeded', 1, 0, 0, \
+             {ended} FROM n"
+        )).await;
+        run_retention(app).await;
+        assert_eq!(number(app, "SELECT COUNT(*) FROM jobs WHERE id LIKE 'job_ended%'", []).await, 0);
+        assert_eq!(texts(app, WITHOUT_JOBS).await, Vec::<String>::new());
+    }
+
     async fn a_sweep_visits_all_streams_in_parts(app: &TestApp) {
-        // A node's first retention sweeps as well.
-        wait::until("nothing else sweeps", || async {
-            (number(app, "SELECT COUNT(*) FROM jobs WHERE kind = 'retention' AND state <> 'succeeded'", []).await == 0
-                && number(app, "SELECT COUNT(*) FROM jobs WHERE kind = 'retention'", []).await == 1).then_some(())
-        })
-        .await;
+        until_nothing_sweeps(app).await;
         for at in 0..7 {
             sql(app, &format!("INSERT INTO streams (key, last_seq) VALUES ('unused {at}', 1)")).await;
         }

@@ -6,10 +6,12 @@ use crate::scene::{
     now_ms, stripe_customer,
 };
 use bursar_engine::domain::job::{Job, JobKind, JobState, NewJob};
+use bursar_engine::ids::JobId;
 use bursar_engine::infra::store::account::{account_find, entry_list};
 use bursar_engine::infra::store::customer::customer_find;
 use bursar_engine::infra::store::job::job_insert_many;
 use bursar_engine::infra::store::subscription::subscription_list;
+use bursar_engine::usecase::handler::replay::dry_run;
 use bursar_tests::{TestApp, TestCustomer, stripe, with_app};
 use serde_json::{Value, json};
 
@@ -129,5 +131,29 @@ with_app! {
         assert_eq!(jobs_of_stream(app, &stream).await.len(), 2);
         let shown = admin_get(app, &format!("/admin/v1/streams/{stream}")).await;
         assert_eq!(shown["stream"]["paused_reason"], "to skip one");
+    }
+}
+
+with_app! {
+    async fn a_dry_run_of_a_job_that_is_gone_or_has_none_says_so(app: &TestApp) {
+        let handlers = &app.app.runtime.handlers;
+        let gone = dry_run(handlers, &JobId::new(), now_ms()).await.unwrap();
+        assert_eq!(gone, json!({ "outcome": "gone" }));
+        let retention = NewJob::new(JobKind::Retention, "{}".to_owned(), now_ms() + 1_000_000);
+        let tx = app.app.db.begin().await.unwrap();
+        job_insert_many(&tx, std::slice::from_ref(&retention), now_ms()).await.unwrap();
+        tx.commit().await.unwrap();
+        let report = dry_run(handlers, &retention.id, now_ms()).await.unwrap();
+        assert_eq!(report["outcome"], "not tried", "{report}");
+    }
+
+    async fn a_dry_run_says_that_an_event_would_be_tried_again(app: &TestApp) {
+        let event = crate::scene::invoice_paid(&stripe_customer(), None);
+        deliver_until(app, &event, "dead").await;
+        let job = job_of(app, &event).await;
+        let report = dry_run(&app.app.runtime.handlers, &job.id, now_ms()).await.unwrap();
+        assert_eq!(report["outcome"], "retry", "{report}");
+        assert!(report["reason"].as_str().unwrap().starts_with("customer_unknown"), "{report}");
+        assert_eq!(job_of(app, &event).await, job);
     }
 }
