@@ -149,7 +149,7 @@ with_app! {
         let customer = app.onboard().await;
         sql(app, "UPDATE accounts SET next_settle_at_ms = 1").await;
         let gone = CustomerId::new().to_string();
-        assert_eq!(account_settle_correct(app.app.db.write(), &[gone.clone()]).await.unwrap(), 0);
+        assert_eq!(account_settle_correct(app.app.db.write(), std::slice::from_ref(&gone)).await.unwrap(), 0);
         // One that is gone does not keep the others from being corrected.
         account_settle_correct(app.app.db.write(), &[gone, customer.id.clone()]).await.unwrap();
         assert_eq!(next_settle(app, &customer).await, None);
