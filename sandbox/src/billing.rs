@@ -3,7 +3,7 @@
 use crate::account::StripeAccount;
 use crate::error::ApiError;
 use crate::field::Fields;
-use crate::objects::payment_intent;
+use crate::objects::{coupon, payment_intent};
 use crate::payment::{Attempt, PaymentResult, pay};
 use crate::template::{from_template, overlay};
 use serde_json::{Value, json};
@@ -51,8 +51,10 @@ impl StripeAccount {
     /// Creates a draft and emits its event. The caller passes the pending invoice items.
     pub(crate) fn draft(&mut self, new: NewInvoice<'_>) -> Result<Value, ApiError> {
         let id = self.new_id("in");
-        let total: i64 = new.lines.iter().map(|line| line.amount).sum();
-        let lines: Vec<Value> = new.lines.iter().map(|line| self.line_of(&id, new.currency, line)).collect();
+        let subtotal: i64 = new.lines.iter().map(|line| line.amount).sum();
+        let mut lines: Vec<Value> = new.lines.iter().map(|line| self.line_of(&id, new.currency, line)).collect();
+        let off = self.discount_periods(&mut lines, new.subscription);
+        let total = subtotal - off.iter().map(|(_, amount)| amount).sum::<i64>();
         let customer = self.copy(new.customer);
         // A negative total becomes credit of the customer, and credit reduces the amount due.
         let balance = customer.int("balance");
@@ -68,7 +70,8 @@ impl StripeAccount {
             "billing_reason": new.reason, "currency": new.currency, "customer": new.customer,
             "customer_email": customer["email"], "customer_name": customer["name"],
             "customer_address": customer["address"], "customer_phone": customer["phone"],
-            "amount_due": due, "amount_remaining": due, "subtotal": total, "subtotal_excluding_tax": total,
+            "amount_due": due, "amount_remaining": due, "subtotal": subtotal, "subtotal_excluding_tax": subtotal,
+            "discounts": off.iter().map(|(id, _)| id).collect::<Vec<_>>(), "total_discount_amounts": amounts_off(&off),
             "total": total, "total_excluding_tax": total, "starting_balance": balance,
             "period_start": new.period.0, "period_end": new.period.1, "parent": parent,
             "lines": { "object": "list", "data": lines, "has_more": false,
@@ -77,8 +80,31 @@ impl StripeAccount {
         });
         overlay(&mut fields, new.fields);
         self.make_as(&id, "invoice", fields)?;
+        if !off.is_empty() {
+            coupon::use_up(self, new.subscription.id());
+        }
         self.emit("invoice.created", &id)?;
         Ok(self.copy(&id))
+    }
+
+    /// Applies a subscription's discounts to the lines of its periods. Returns what each takes off.
+    fn discount_periods(&self, lines: &mut [Value], subscription: &Value) -> Vec<(String, i64)> {
+        let mut sums: Vec<(String, i64)> = Vec::new();
+        let of_periods = |line: &&mut Value| {
+            let details = &line["parent"]["subscription_item_details"];
+            line.int("amount") > 0 && details.is_object() && !details.is("proration")
+        };
+        for line in lines.iter_mut().filter(of_periods) {
+            let off = coupon::taken_off(self, subscription, line.int("amount"));
+            line["discount_amounts"] = amounts_off(&off);
+            for (id, amount) in off {
+                match sums.iter_mut().find(|(known, _)| *known == id) {
+                    Some((_, sum)) => *sum += amount,
+                    None => sums.push((id, amount)),
+                }
+            }
+        }
+        sums
     }
 
     pub(crate) fn line_of(&mut self, invoice: &str, currency: &str, line: &NewLine) -> Value {
@@ -258,6 +284,11 @@ impl StripeAccount {
         self.emit(if status == "void" { "invoice.voided" } else { "invoice.marked_uncollectible" }, id)?;
         Ok(self.copy(id))
     }
+}
+
+/// Amounts that discounts take off, as Stripe lists them.
+fn amounts_off(off: &[(String, i64)]) -> Value {
+    off.iter().map(|(id, amount)| json!({ "amount": amount, "discount": id })).collect()
 }
 
 /// The error for a payment without a payment method.

@@ -2,8 +2,8 @@
 
 use crate::handler::Handler;
 use crate::objects::{
-    balance, charge, checkout, credit_note, customer, dispute, event, invoice, invoice_item, invoice_payment,
-    payment_intent, payment_method, price, refund, setup_intent, source, subscription, webhook_endpoint,
+    balance, charge, checkout, coupon, credit_note, customer, dispute, event, invoice, invoice_item, invoice_payment,
+    payment_intent, payment_method, price, refund, schedule, setup_intent, source, subscription, webhook_endpoint,
 };
 
 /// A method, a path with `{}` for ids, and the handler.
@@ -25,6 +25,8 @@ const ROUTES: &[Route] = &[
     ("POST", "/v1/checkout/sessions/{}/expire", checkout::expire),
     ("GET", "/v1/payment_pages/{}", checkout::retrieve),
     ("POST", "/v1/payment_pages/{}/confirm", checkout::confirm),
+    ("POST", "/v1/coupons", coupon::create),
+    ("GET", "/v1/coupons/{}", coupon::retrieve),
     ("POST", "/v1/credit_notes", credit_note::create),
     ("GET", "/v1/credit_notes", credit_note::list),
     ("GET", "/v1/credit_notes/{}", credit_note::retrieve),
@@ -55,6 +57,7 @@ const ROUTES: &[Route] = &[
     ("GET", "/v1/invoice_payments/{}", invoice_payment::retrieve),
     ("POST", "/v1/invoices", invoice::create),
     ("GET", "/v1/invoices", invoice::list),
+    ("POST", "/v1/invoices/create_preview", subscription::create_preview),
     ("GET", "/v1/invoices/{}", invoice::retrieve),
     ("POST", "/v1/invoices/{}", invoice::update),
     ("DELETE", "/v1/invoices/{}", invoice::delete),
@@ -101,6 +104,11 @@ const ROUTES: &[Route] = &[
     ("POST", "/v1/subscriptions/{}", subscription::update),
     ("DELETE", "/v1/subscriptions/{}", subscription::cancel),
     ("POST", "/v1/subscriptions/{}/resume", subscription::resume),
+    ("POST", "/v1/subscription_schedules", schedule::create),
+    ("GET", "/v1/subscription_schedules", schedule::list),
+    ("GET", "/v1/subscription_schedules/{}", schedule::retrieve),
+    ("POST", "/v1/subscription_schedules/{}", schedule::update),
+    ("POST", "/v1/subscription_schedules/{}/release", schedule::release),
     ("POST", "/v1/tokens", source::create_token),
     ("POST", "/v1/webhook_endpoints", webhook_endpoint::create),
     ("GET", "/v1/webhook_endpoints", webhook_endpoint::list),

@@ -5,8 +5,8 @@ use crate::account::StripeAccount;
 use crate::billing::NewInvoice;
 use crate::error::ApiError;
 use crate::field::Fields;
-use crate::objects::invoice_item;
 use crate::objects::subscription::{is_over, line, next_periods};
+use crate::objects::{invoice_item, schedule};
 use crate::payment::Attempt;
 use crate::rules::AfterRetries;
 use serde_json::json;
@@ -73,6 +73,7 @@ impl StripeAccount {
 
     /// Begins the next period and creates its draft.
     fn renew(&mut self, id: &str) -> Result<(), ApiError> {
+        schedule::enter_next_phase(self, id)?;
         let before = self.copy(id);
         let status = if before.text("status") == "trialing" { "active" } else { before.text("status") };
         let items = next_periods(&before);

@@ -43,7 +43,14 @@ pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value
 
 /// `GET /v1/invoiceitems`
 pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
-    page::list(account, call, "invoiceitem", &["customer", "invoice"])
+    let form = &call.form;
+    let Some(is_pending) = form.flag("pending")? else {
+        return page::list(account, call, "invoiceitem", &["customer", "invoice"]);
+    };
+    let wanted = |row: &&Value| {
+        row["invoice"].is_null() == is_pending && form.text("customer").is_none_or(|id| row.text("customer") == id)
+    };
+    page::paginate(&account.store, account.store.of_kind("invoiceitem").filter(wanted), form, "/v1/invoiceitems")
 }
 
 /// `DELETE /v1/invoiceitems/{id}`

@@ -3,10 +3,12 @@
 mod change;
 mod create;
 mod item;
+mod preview;
 
 pub(crate) use change::{resume, update};
 pub(crate) use create::create;
-pub(crate) use item::{line, next_periods};
+pub(crate) use item::{end_of, line, next_periods};
+pub(crate) use preview::create_preview;
 
 use crate::account::StripeAccount;
 use crate::error::ApiError;
@@ -65,6 +67,14 @@ pub(crate) fn cancel(account: &mut StripeAccount, call: &Call) -> Result<Value, 
             account.change(call.id(), json!({ "cancellation_details": before }));
         }
     }
+    if details.flag("prorate")?.unwrap_or(false) {
+        for item in subscription["items"]["data"].as_array().into_iter().flatten() {
+            change::prorate(account, &subscription, item, -1)?;
+        }
+    }
     account.end_subscription(call.id(), "cancellation_requested")?;
+    if details.flag("invoice_now")?.unwrap_or(false) {
+        change::invoice_changes(account, call.id(), false, None)?;
+    }
     Ok(account.copy(call.id()))
 }

@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
-use crate::objects::invoice_item;
+use crate::objects::{coupon, invoice_item};
 use crate::payment::{Attempt, PaymentResult};
 use serde_json::{Map, Value, json};
 
@@ -41,12 +41,27 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
         });
         fields.insert("pause_collection".to_owned(), pause);
     }
-    fields.extend(end_fields(account, form, period_end(&before))?);
+    if let Some(discounts) = coupon::discounts(account, form, &before)? {
+        fields.insert("discounts".to_owned(), discounts.into());
+    }
+    let end = end_fields(account, form, period_end(&before))?;
+    if let Some(schedule) = before.opt("schedule").filter(|_| !end.is_empty()) {
+        let message = format!(
+            "The subscription is managed by the subscription schedule `{schedule}`, and updating any cancelation \
+             behavior directly is not allowed. Please update the schedule instead."
+        );
+        return Err(ApiError::refused_without_code(&message));
+    }
+    fields.extend(end);
     let mut invoice_now = false;
-    if !form.list("items").is_empty() {
-        let items = change_items(account, &before, form)?;
-        invoice_now = form.text("proration_behavior") == Some("always_invoice");
+    let resets = resets_anchor(account, &before, form)?;
+    if resets || !form.list("items").is_empty() {
+        let items = change_items(account, &before, form, resets)?;
+        invoice_now = resets || form.text("proration_behavior") == Some("always_invoice");
         fields.insert("items".to_owned(), items);
+    }
+    if resets {
+        fields.insert("billing_cycle_anchor".to_owned(), account.now_s.into());
     }
     let ends_trial = form.text("trial_end") == Some("now") && before.text("status") == "trialing";
     if let Some(end) = form.text("trial_end").filter(|text| *text != "now")
@@ -74,7 +89,7 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
         }
     }
     if invoice_now {
-        invoice_changes(account, &id, form.text("payment_behavior"))?;
+        invoice_changes(account, &id, resets, form.text("payment_behavior"))?;
     }
     Ok(account.copy(&id))
 }
@@ -162,8 +177,30 @@ pub(super) fn end_fields(
     Ok(fields)
 }
 
-/// Returns the changed items. The differences become pending invoice items.
-fn change_items(account: &mut StripeAccount, subscription: &Value, form: &Form) -> Result<Value, ApiError> {
+/// Whether a change begins a new period: on request, or because an item gets another interval. Source: Stripe, "Change
+/// the billing period".
+pub(super) fn resets_anchor(account: &mut StripeAccount, before: &Value, form: &Form) -> Result<bool, ApiError> {
+    if before.text("status") == "trialing" {
+        return Ok(false);
+    }
+    let length = |price: &Value| (price["recurring"]["interval"].clone(), price["recurring"]["interval_count"].clone());
+    let present = length(&before["items"]["data"][0]["price"]);
+    let mut differs = false;
+    for part in form.list("items").iter().filter(|part| part.has("price")) {
+        let price = account.find_param("price", part.text("price").unwrap_or_default(), "items[0][price]")?;
+        differs |= length(&price) != present;
+    }
+    Ok(differs || form.text("billing_cycle_anchor") == Some("now"))
+}
+
+/// Returns the changed items, with new periods if these begin. The differences become pending invoice items: of items
+/// whose period is left, only what is left of it.
+pub(super) fn change_items(
+    account: &mut StripeAccount,
+    subscription: &Value,
+    form: &Form,
+    resets: bool,
+) -> Result<Value, ApiError> {
     let prorates = form.text("proration_behavior") != Some("none");
     let mut items = subscription["items"].clone();
     for (at, part) in form.list("items").iter().enumerate() {
@@ -191,19 +228,36 @@ fn change_items(account: &mut StripeAccount, subscription: &Value, form: &Form) 
         if let Some(quantity) = part.int("quantity")? {
             after["quantity"] = quantity.into();
         }
-        if prorates && after != before {
+        if prorates && !resets && after != before {
             prorate(account, subscription, &before, -1)?;
             prorate(account, subscription, &after, 1)?;
         }
         items["data"][place] = after;
     }
+    if resets {
+        for item in subscription["items"]["data"].as_array().into_iter().flatten().filter(|_| prorates) {
+            prorate(account, subscription, item, -1)?;
+        }
+        let now_s = account.now_s;
+        for item in items["data"].as_array_mut().into_iter().flatten() {
+            item["current_period_end"] = item::end_of(&item["price"], now_s, now_s).into();
+            item["current_period_start"] = now_s.into();
+        }
+    }
     Ok(items)
 }
 
 /// Creates an invoice item for the rest of an item's period.
-fn prorate(account: &mut StripeAccount, subscription: &Value, item: &Value, sign: i64) -> Result<(), ApiError> {
+pub(super) fn prorate(
+    account: &mut StripeAccount,
+    subscription: &Value,
+    item: &Value,
+    sign: i64,
+) -> Result<(), ApiError> {
     let (start, end) = (item.int("current_period_start"), item.int("current_period_end"));
     let full = item["price"].int("unit_amount") * item.int("quantity");
+    // Prorations include discounts. Source: Stripe, "Flexible billing mode".
+    let full = full - coupon::taken_off(account, subscription, full).iter().map(|(_, off)| off).sum::<i64>();
     let left = (end - account.now_s).clamp(0, end - start);
     let amount =
         if subscription.text("status") == "trialing" || end <= start { 0 } else { full * left / (end - start) };
@@ -222,34 +276,63 @@ fn prorate(account: &mut StripeAccount, subscription: &Value, item: &Value, sign
     account.emit("invoiceitem.created", made.id())
 }
 
-/// Invoices the pending items at once.
-fn invoice_changes(account: &mut StripeAccount, id: &str, behavior: Option<&str>) -> Result<(), ApiError> {
-    let subscription = account.copy(id);
-    let waiting = invoice_item::pending(account, subscription.text("customer"));
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    let new = NewInvoice {
+/// Drafts the invoice of the pending items, and of the periods that begin.
+pub(super) fn draft_changes(
+    account: &mut StripeAccount,
+    subscription: &Value,
+    waiting: &[Value],
+    begins_periods: bool,
+) -> Result<Value, ApiError> {
+    let items = subscription["items"]["data"].as_array().into_iter().flatten().filter(|_| begins_periods);
+    let mut lines: Vec<_> = waiting.iter().map(invoice_item::line).collect();
+    lines.extend(items.map(|item| super::line(subscription, item, false)));
+    account.draft(NewInvoice {
         customer: subscription.text("customer"),
-        subscription: &subscription,
+        subscription,
         reason: "subscription_update",
         currency: subscription.text("currency"),
-        lines: waiting.iter().map(invoice_item::line).collect(),
+        lines,
         period: (account.now_s, account.now_s),
         fields: json!({ "collection_method": subscription["collection_method"] }),
-    };
-    let invoice = account.draft(new)?;
+    })
+}
+
+/// Invoices the pending items, and the periods that begin, at once.
+pub(super) fn invoice_changes(
+    account: &mut StripeAccount,
+    id: &str,
+    begins_periods: bool,
+    behavior: Option<&str>,
+) -> Result<(), ApiError> {
+    let subscription = account.copy(id);
+    let waiting = invoice_item::pending(account, subscription.text("customer"));
+    if waiting.is_empty() && !begins_periods {
+        return Ok(());
+    }
+    let invoice = draft_changes(account, &subscription, &waiting, begins_periods)?;
     invoice_item::take(account, &waiting, invoice.id());
     account.change(id, json!({ "latest_invoice": invoice.id() }));
     account.finalize(invoice.id())?;
     if account.copy(invoice.id()).text("status") != "open" {
         return Ok(());
     }
-    match account.pay_invoice(invoice.id(), None, Attempt::default())? {
-        PaymentResult::Declined(mut error) if behavior == Some("error_if_incomplete") => {
-            error.commits_changes = false;
-            Err(error)
-        }
-        _ => Ok(()),
+    if subscription.text("collection_method") == "send_invoice" {
+        return Ok(());
     }
+    let paid = account.pay_invoice(invoice.id(), None, Attempt::default())?;
+    if behavior != Some("error_if_incomplete") {
+        return Ok(());
+    }
+    // Then the subscription stays as it was.
+    let mut error = match paid {
+        PaymentResult::Succeeded => return Ok(()),
+        PaymentResult::Declined(error) => error,
+        PaymentResult::RequiresAction => {
+            let message = "Your card was declined. This transaction requires authentication.";
+            ApiError::card("subscription_payment_intent_requires_action", message)
+        }
+    };
+    error.commits_changes = false;
+    error.details.remove("payment_intent");
+    Err(error)
 }

@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
-use crate::objects::invoice_item;
+use crate::objects::{coupon, invoice_item};
 use crate::payment::{Attempt, PaymentResult};
 use serde_json::{Value, json};
 
@@ -132,6 +132,9 @@ fn build(account: &mut StripeAccount, form: &Form, customer: &str) -> Result<Val
     let period_end = objects[0].int("current_period_end");
     let end = super::change::end_fields(account, form, period_end)?;
     account.change(&id, Value::Object(end));
+    if let Some(discounts) = coupon::discounts(account, form, &account.copy(&id))? {
+        account.change(&id, json!({ "discounts": discounts }));
+    }
     Ok(account.copy(&id))
 }
 

@@ -49,7 +49,7 @@ pub(super) fn make(account: &mut StripeAccount, subscription: &str, new: NewItem
 }
 
 /// The end of the billing period that contains `now_s`, for a price whose periods are counted from `anchor_s`.
-pub(super) fn end_of(price: &Value, anchor_s: i64, now_s: i64) -> i64 {
+pub(crate) fn end_of(price: &Value, anchor_s: i64, now_s: i64) -> i64 {
     let recurring = &price["recurring"];
     calendar::period_end(anchor_s, now_s, recurring.text("interval"), recurring.int("interval_count"))
 }
