@@ -4,10 +4,13 @@ use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::ids::Ids;
+use crate::options::Options;
 use crate::policy::Policy;
 use crate::rules::Rules;
 use crate::store::{ENTRIES_MAX, Store};
 use crate::template::{from_template, overlay};
+use crate::version::Version;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
 
@@ -22,8 +25,10 @@ pub(crate) struct Cause {
 pub(crate) struct StripeAccount {
     pub(crate) store: Store,
     pub(crate) ids: Ids,
-    /// The sandbox's time, set when a transaction begins.
+    /// The sandbox's time, set when a transaction begins, or that of the test clock in force.
     pub(crate) now_s: i64,
+    /// The sandbox's time while a test clock is in force.
+    outside_s: Option<i64>,
     /// The real time, for deliveries only.
     pub(crate) real_ms: i64,
     pub(crate) cause: Cause,
@@ -38,6 +43,39 @@ pub(crate) struct StripeAccount {
 }
 
 impl StripeAccount {
+    /// The account as it is stored, at time 0.
+    pub(crate) fn new(options: &Options, store: Store, url: &str) -> Self {
+        // The same seed must not produce the same ids again after a restart.
+        let seed = options.seed.unwrap_or_else(rand::random) ^ store.seq().rotate_left(32);
+        Self {
+            store,
+            ids: Ids::new(seed),
+            now_s: 0,
+            outside_s: None,
+            real_ms: 0,
+            cause: Cause::default(),
+            rules: options.rules.clone(),
+            policy: options.policy.clone(),
+            rng: StdRng::seed_from_u64(seed.wrapping_add(1)),
+            url: url.to_owned(),
+            api_version: Version::parse(&options.api_version).unwrap_or_default().as_str().to_owned(),
+        }
+    }
+
+    /// Runs something at the time of a test clock.
+    pub(crate) fn at<T>(&mut self, clock_s: i64, run: impl FnOnce(&mut Self) -> T) -> T {
+        let outside_s = self.now_s;
+        (self.now_s, self.outside_s) = (clock_s, Some(outside_s));
+        let result = run(self);
+        (self.now_s, self.outside_s) = (outside_s, None);
+        result
+    }
+
+    /// The sandbox's time, whatever test clock is in force. Events and deliveries go by it.
+    pub(crate) fn sandbox_s(&self) -> i64 {
+        self.outside_s.unwrap_or(self.now_s)
+    }
+
     /// An object's current state.
     pub(crate) fn get(&self, id: &str) -> Option<&Value> {
         self.store.get(id)
@@ -85,11 +123,16 @@ impl StripeAccount {
         }
         let mut object = from_template(kind, fields);
         overlay(&mut object, json!({ "id": id }));
-        if !matches!(kind, "card" | "refund" | "balance_transaction") {
+        if !matches!(kind, "card" | "discount" | "refund" | "balance_transaction") {
             overlay(&mut object, json!({ "livemode": false }));
         }
-        if !matches!(kind, "card" | "invoiceitem") && object.opt_int("created").is_none() {
+        if !matches!(kind, "card" | "discount" | "invoiceitem") && object.opt_int("created").is_none() {
             overlay(&mut object, json!({ "created": self.now_s }));
+        }
+        // What belongs to a customer lives in its time.
+        if object.get("test_clock").is_some_and(Value::is_null) {
+            let clock = self.copy(object.text("customer"))["test_clock"].clone();
+            overlay(&mut object, json!({ "test_clock": clock }));
         }
         self.store.put(id, object.clone());
         Ok(object)

@@ -5,15 +5,11 @@ use crate::clock::{Clock, real_ms};
 use crate::error::{ApiError, Error};
 use crate::fault::Faults;
 use crate::field::Fields;
-use crate::ids::Ids;
 use crate::journal::Journal;
 use crate::log::CallLog;
 use crate::objects::{price, webhook_endpoint};
 use crate::options::Options;
 use crate::store::Store;
-use crate::version::Version;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde_json::json;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -65,7 +61,7 @@ impl App {
         // A clock that ran faster than real time must not go back after a restart.
         let newest_s = store.of_kind("event").next_back().map_or(0, |event| event.int("created"));
         clock.advance(newest_s, real_ms);
-        let account = account(&options, store, url);
+        let account = StripeAccount::new(&options, store, url);
         let state = State {
             account,
             clock,
@@ -236,22 +232,5 @@ impl State {
             return Err(broken());
         }
         Ok(())
-    }
-}
-
-fn account(options: &Options, store: Store, url: &str) -> StripeAccount {
-    // The same seed must not produce the same ids again after a restart.
-    let seed = options.seed.unwrap_or_else(rand::random) ^ store.seq().rotate_left(32);
-    StripeAccount {
-        store,
-        ids: Ids::new(seed),
-        now_s: 0,
-        real_ms: 0,
-        cause: Cause::default(),
-        rules: options.rules.clone(),
-        policy: options.policy.clone(),
-        rng: StdRng::seed_from_u64(seed.wrapping_add(1)),
-        url: url.to_owned(),
-        api_version: Version::parse(&options.api_version).unwrap_or_default().as_str().to_owned(),
     }
 }

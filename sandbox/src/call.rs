@@ -13,6 +13,7 @@ use crate::handler::Call;
 use crate::idempotency::{self, Answer};
 use crate::legacy_fields;
 use crate::log::LoggedCall;
+use crate::objects::test_clock;
 use crate::parameters;
 use crate::render::render;
 use crate::routes;
@@ -206,7 +207,10 @@ fn perform(state: &mut State, call: &Incoming, admitted: &Admitted) -> Result<Va
         parameters::check(&call.method, pattern, &admitted.form)?;
     }
     let routed = Call { path: call.path.clone(), ids, form: admitted.form.clone() };
-    let mut answer = handler(&mut state.account, &routed)?;
+    let mut answer = match test_clock::time_of(&state.account, &routed) {
+        Some(clock_s) => state.account.at(clock_s, |account| handler(account, &routed)),
+        None => handler(&mut state.account, &routed),
+    }?;
     expand(&state.account, &mut answer, &admitted.form.texts("expand"))?;
     Ok(answer)
 }

@@ -96,7 +96,7 @@ impl StripeAccount {
             tries: 0,
             copies,
             not_before_ms: self.real_ms.saturating_add_unsigned(delay),
-            due_s: self.now_s,
+            due_s: self.sandbox_s(),
             is_ordered,
         };
         self.keep_delivery(&delivery)
@@ -111,7 +111,7 @@ impl StripeAccount {
         for mut delivery in open.into_iter().filter(|delivery| delivery.state != DeliveryState::Delivered) {
             delivery.state = DeliveryState::Waiting;
             delivery.tries = 0;
-            (delivery.due_s, delivery.not_before_ms) = (self.now_s, self.real_ms);
+            (delivery.due_s, delivery.not_before_ms) = (self.sandbox_s(), self.real_ms);
             self.keep_delivery(&delivery)?;
             count += 1;
         }

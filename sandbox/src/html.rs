@@ -26,6 +26,7 @@ pub(crate) fn page(app: &App, method: &str, path: &str) -> Option<String> {
         }
         ["sandbox", "receipts", id] => app.read(|account| document(account, "charge", id)),
         ["sandbox", "checkout", id] => app.read(|account| document(account, "checkout.session", id)),
+        ["sandbox", "portal", id] => app.read(|account| document(account, "billing_portal.session", id)),
         ["sandbox", "authenticate", id] => app.read(|account| document(account, "payment_intent", id)),
         _ => None,
     }

@@ -78,13 +78,23 @@ fn invoice_transition(invoice: &Value) -> Option<(i64, Transition)> {
 }
 
 impl StripeAccount {
-    /// Carries out what is due until `until_s`, in order, each at its own time. Returns the number of transitions.
+    /// Carries out what is due until `until_s`, in order, each at its own time. Returns the number of transitions. What
+    /// has a test clock is left to it.
     pub(crate) fn run_due(&mut self, until_s: i64) -> Result<usize, ApiError> {
+        let done = self.run_transitions(until_s, None)?;
+        self.now_s = until_s;
+        idempotency::prune(self);
+        self.prune_events();
+        Ok(done)
+    }
+
+    /// The transitions of what has this test clock, or none.
+    pub(crate) fn run_transitions(&mut self, until_s: i64, test_clock: Option<&str>) -> Result<usize, ApiError> {
         let kinds = ["subscription", "invoice"];
         let objects = kinds.into_iter().flat_map(|kind| self.store.of_kind(kind));
         let mut heap: BinaryHeap<Reverse<(i64, String)>> = objects
             .filter_map(|object| Some(Reverse((next_transition(object)?.0, object.id().to_owned()))))
-            .filter(|Reverse((at, _))| *at <= until_s)
+            .filter(|Reverse((at, id))| *at <= until_s && self.copy(id).opt("test_clock") == test_clock)
             .collect();
         let from_s = self.now_s;
         let mut done = 0;
@@ -110,9 +120,6 @@ impl StripeAccount {
                 }
             }
         }
-        self.now_s = until_s;
-        idempotency::prune(self);
-        self.prune_events();
         Ok(done)
     }
 

@@ -3,7 +3,8 @@
 use crate::handler::Handler;
 use crate::objects::{
     balance, charge, checkout, coupon, credit_note, customer, dispute, event, invoice, invoice_item, invoice_payment,
-    payment_intent, payment_method, price, refund, schedule, setup_intent, source, subscription, webhook_endpoint,
+    payment_intent, payment_method, portal, price, refund, schedule, setup_intent, source, subscription, test_clock,
+    webhook_endpoint,
 };
 
 /// A method, a path with `{}` for ids, and the handler.
@@ -14,6 +15,7 @@ const ROUTES: &[Route] = &[
     ("GET", "/v1/balance", balance::retrieve),
     ("GET", "/v1/balance_transactions", balance::transactions),
     ("GET", "/v1/balance_transactions/{}", balance::transaction),
+    ("POST", "/v1/billing_portal/sessions", portal::create),
     ("POST", "/v1/charges", charge::create),
     ("GET", "/v1/charges", charge::list),
     ("GET", "/v1/charges/{}", charge::retrieve),
@@ -109,6 +111,11 @@ const ROUTES: &[Route] = &[
     ("GET", "/v1/subscription_schedules/{}", schedule::retrieve),
     ("POST", "/v1/subscription_schedules/{}", schedule::update),
     ("POST", "/v1/subscription_schedules/{}/release", schedule::release),
+    ("POST", "/v1/test_helpers/test_clocks", test_clock::create),
+    ("GET", "/v1/test_helpers/test_clocks", test_clock::list),
+    ("GET", "/v1/test_helpers/test_clocks/{}", test_clock::retrieve),
+    ("DELETE", "/v1/test_helpers/test_clocks/{}", test_clock::delete),
+    ("POST", "/v1/test_helpers/test_clocks/{}/advance", test_clock::advance),
     ("POST", "/v1/tokens", source::create_token),
     ("POST", "/v1/webhook_endpoints", webhook_endpoint::create),
     ("GET", "/v1/webhook_endpoints", webhook_endpoint::list),

@@ -17,6 +17,10 @@ pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     let form = &call.form;
     let mut fields = given(form)?;
     fields.insert("metadata".to_owned(), form.metadata(&json!({}))?);
+    if let Some(id) = form.text("test_clock") {
+        let clock = account.find_param("test_helpers.test_clock", id, "test_clock")?;
+        fields.insert("test_clock".to_owned(), clock["id"].clone());
+    }
     fields.insert("invoice_prefix".to_owned(), account.ids.fingerprint()[..8].to_uppercase().into());
     let customer = account.make("cus", "customer", Value::Object(fields))?;
     let id = customer.id().to_owned();
@@ -74,8 +78,12 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
 
 /// `DELETE /v1/customers/{id}`. Cancels its subscriptions.
 pub(crate) fn delete(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
-    let customer = account.find("customer", call.id())?;
-    let id = customer.id().to_owned();
+    remove(account, call.id())
+}
+
+/// Deletes a customer.
+pub(super) fn remove(account: &mut StripeAccount, id: &str) -> Result<Value, ApiError> {
+    let id = account.find("customer", id)?.id().to_owned();
     let open: Vec<String> = account
         .store
         .of_customer("subscription", &id)
@@ -96,9 +104,14 @@ pub(crate) fn delete(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     Ok(gone)
 }
 
-/// `GET /v1/customers`
+/// `GET /v1/customers`. Those with a test clock only if it is named.
 pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
-    page::list(account, call, "customer", &["email"])
+    let form = &call.form;
+    let (email, clock) = (form.text("email"), form.text("test_clock"));
+    let wanted = |row: &&Value| {
+        !row.is("deleted") && row.opt("test_clock") == clock && email.is_none_or(|email| row.text("email") == email)
+    };
+    page::paginate(&account.store, account.store.of_kind("customer").filter(wanted), form, "/v1/customers")
 }
 
 /// `GET /v1/customers/{id}/payment_methods`

@@ -38,7 +38,7 @@ impl StripeAccount {
         let request = json!({ "id": self.cause.request_id, "idempotency_key": self.cause.idempotency_key });
         let fields = json!({
             "api_version": self.api_version, "type": kind, "data": data, "request": request, "pending_webhooks": 0,
-            "_made_s": self.now_s,
+            "created": self.sandbox_s(), "_made_s": self.sandbox_s(),
         });
         let event = self.make("evt", "event", fields)?;
         let pending = self.plan_deliveries(&event)?;
@@ -57,10 +57,10 @@ impl StripeAccount {
         let fields = json!({
             "type": format!("v1.{}", twin.text("type")), "related_object": related, "context": null,
             "snapshot_event": snapshot_event, "reason": null, "_twin": twin.text("type"),
-            "_made_s": self.now_s,
+            "_made_s": self.sandbox_s(),
         });
         let mut event = self.make("evt", "v2.core.event", fields)?;
-        let created = chrono::DateTime::from_timestamp(self.now_s, 0).unwrap_or_default();
+        let created = chrono::DateTime::from_timestamp(self.sandbox_s(), 0).unwrap_or_default();
         let created = created.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         self.change(event.id(), json!({ "created": created }));
         self.plan_deliveries(&event)?;
@@ -87,7 +87,7 @@ impl StripeAccount {
 /// The plural of a kind, as in paths.
 pub(crate) fn plural(kind: &str) -> String {
     match kind {
-        "checkout.session" => "checkout/sessions".to_owned(),
+        "checkout.session" | "test_helpers.test_clock" => format!("{}s", kind.replace('.', "/")),
         "invoiceitem" | "price" | "product" => format!("{kind}s"),
         "balance_transaction" => "balance_transactions".to_owned(),
         _ => format!("{kind}s"),

@@ -32,7 +32,8 @@ pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value
     account.find("subscription", call.id())
 }
 
-/// `GET /v1/subscriptions`. Lists ended ones only on request.
+/// `GET /v1/subscriptions`. Lists ended ones only on request, and those with a test clock only if it or the customer is
+/// named.
 pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let form = &call.form;
     let (customer, price) = (form.text("customer"), form.text("price"));
@@ -47,7 +48,9 @@ pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, Ap
             let items = row["items"]["data"].as_array();
             items.is_some_and(|items| items.iter().any(|item| item["price"].id() == price))
         };
-        is_in_status && customer.is_none_or(|id| row.text("customer") == id) && price.is_none_or(has_price)
+        let clock = form.text("test_clock");
+        let has_clock = row.opt("test_clock") == clock || (clock.is_none() && customer.is_some());
+        is_in_status && has_clock && customer.is_none_or(|id| row.text("customer") == id) && price.is_none_or(has_price)
     };
     page::paginate(&account.store, account.store.of_kind("subscription").filter(wanted), form, "/v1/subscriptions")
 }

@@ -14,3 +14,4 @@ mod money;
 mod persistence;
 mod receiver;
 mod subscriptions;
+mod test_clocks;
