@@ -11,6 +11,7 @@
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::ledger::Spend;
+use crate::domain::subscription::Change;
 use crate::ids::{CustomerId, OperationId};
 use crate::key::PriceKey;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,13 @@ pub enum Request {
         /// Whether it lasts until its period ends.
         at_period_end: bool,
     },
+    /// A subscription sells another price, or another number of it.
+    SubscriptionChange {
+        /// Its id at Stripe.
+        subscription_id: String,
+        /// To what.
+        change: Change,
+    },
     /// The end of a subscription is taken back.
     SubscriptionResume {
         /// Its id at Stripe.
@@ -113,6 +121,7 @@ impl Request {
             Self::PaymentMethodDefault { .. } => "payment_method_default",
             Self::SubscriptionCreate { .. } => "subscription_create",
             Self::SubscriptionCancel { .. } => "subscription_cancel",
+            Self::SubscriptionChange { .. } => "subscription_change",
             Self::SubscriptionResume { .. } => "subscription_resume",
         }
     }
@@ -341,6 +350,7 @@ pub const BONUS_KEY: &str = "bonus:payment_method";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::subscription::ChangeTime;
 
     fn operation() -> Operation {
         let request = Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1 };
@@ -393,6 +403,10 @@ mod tests {
                 quantity: 3,
             },
             Request::PaymentMethodAttach { payment_method_id: "pm_1".to_owned(), consent_at_ms: 1, make_default: true },
+            Request::SubscriptionChange {
+                subscription_id: "sub_1".to_owned(),
+                change: Change { price: PriceKey::trusted("team_yearly"), quantity: 3, when: ChangeTime::PeriodEnd },
+            },
         ] {
             let text = serde_json::to_string(&request).expect("plain data");
             assert_eq!(serde_json::from_str::<Request>(&text).expect("it reads back"), request);

@@ -10,6 +10,7 @@
 //! | [`book`] | the prices that are known, and what a line or an item sells by them |
 //! | [`mod@line`] | what the lines of an invoice sold |
 //! | [`grant`] | the credits that they bring, and when |
+//! | [`mod@level`] | what changes within a period leave of its credits |
 //! | [`at_stripe`] | which prices at Stripe a catalogue sells, and which have to be made |
 //! | [`applied`] | what becomes of known prices when another catalogue comes into force |
 
@@ -19,6 +20,7 @@ pub mod book;
 pub mod grant;
 pub mod judge;
 pub mod known_price;
+pub mod level;
 pub mod line;
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! Subscriptions of customers, as Stripe last reported them.
 
+pub mod change;
+
+pub use change::{Change, ChangeRefusal, ChangeTime};
+
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
 use crate::ids::CustomerId;
 use crate::key::{PlanKey, PriceKey};
+use serde::{Deserialize, Serialize};
 
 /// A subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +33,43 @@ pub struct Subscription {
     pub past_due_since_ms: Option<TimeMs>,
     /// Why it is overdue, in words.
     pub past_due_reason: Option<String>,
+    /// How its invoices are treated while nothing is collected; `None` if it is collected.
+    pub paused_collection: Option<PausedCollection>,
+    /// What it gives until its latest change is paid; `None` if nothing waits for a payment.
+    pub unpaid_change: Option<UnpaidChange>,
+    /// A change that comes with the end of the period.
+    pub pending_change: Option<PendingChange>,
     /// When it ended; an ended subscription never revives.
     pub ended_at_ms: Option<TimeMs>,
+}
+
+/// A pause of collection. Source: Stripe, "Pause payment collection": the subscription's status does not tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PausedCollection {
+    /// What becomes of its invoices: `void`, `keep_as_draft` or `mark_uncollectible`.
+    pub behavior: String,
+    /// When collection resumes by itself.
+    pub resumes_at_ms: Option<TimeMs>,
+}
+
+/// A change to a better plan that is not paid yet: a plan counts when it is paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnpaidChange {
+    /// The invoice that has to be paid.
+    pub invoice_id: String,
+    /// The plan that it gives until then.
+    pub plan: Option<PlanKey>,
+}
+
+/// A change that Stripe carries out at the end of a period.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingChange {
+    /// The catalogue's price from then on.
+    pub price: PriceKey,
+    /// How many of it.
+    pub quantity: i64,
+    /// When.
+    pub at_ms: TimeMs,
 }
 
 impl Subscription {
@@ -52,7 +92,11 @@ impl Subscription {
     /// The plan that it gives its customer: it is paid, or overdue but not given up.
     pub fn gives_plan(&self) -> Option<&PlanKey> {
         let gives = self.ended_at_ms.is_none() && matches!(self.status.as_str(), "active" | "trialing" | "past_due");
-        self.plan.as_ref().filter(|_| gives)
+        let paid = match &self.unpaid_change {
+            Some(change) => change.plan.as_ref(),
+            None => self.plan.as_ref(),
+        };
+        paid.filter(|_| gives && self.is_ours())
     }
 
     /// The relevant one of a customer's subscriptions: the one that gives the best plan, else one of ours that has not
@@ -121,6 +165,16 @@ mod tests {
         for status in ["incomplete", "unpaid", "paused", "canceled", "incomplete_expired"] {
             assert_eq!(row(status).gives_plan(), None, "{status}");
         }
+    }
+
+    #[test]
+    fn a_change_that_is_not_paid_gives_the_plan_before_it() {
+        let unpaid = |plan: Option<&str>| {
+            let plan = plan.map(PlanKey::trusted);
+            Subscription { unpaid_change: Some(UnpaidChange { invoice_id: "in_2".to_owned(), plan }), ..row("active") }
+        };
+        assert_eq!(unpaid(Some("trial")).gives_plan(), Some(&PlanKey::trusted("trial")));
+        assert_eq!(unpaid(None).gives_plan(), None);
     }
 
     #[test]

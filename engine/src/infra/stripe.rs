@@ -13,9 +13,11 @@
 //! | [`gateway`] | one call: limits, retries, metrics |
 //! | [`requests`] | the calls, one function each |
 //! | [`catalogue`] | those that make products and prices |
+//! | [`change`] | those that change and preview a subscription |
 
 pub mod breaker;
 pub mod catalogue;
+pub mod change;
 pub mod error;
 pub mod gateway;
 pub mod requests;

@@ -14,7 +14,7 @@ mod stripe;
 mod stripe_customer;
 mod subscription;
 
-pub use operation::operation_job;
+pub use operation::{ChangePreview, PreviewError, operation_job, preview_change};
 pub use stripe::{StripeEvent, gather};
 pub use stripe_customer::stripe_customer_job;
 

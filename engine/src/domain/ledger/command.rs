@@ -71,6 +71,11 @@ pub enum Op {
         /// Credits to take back in all, including earlier times. Refunds are cumulative.
         total: Credits,
     },
+    /// Takes back credits of time that was paid for, left and credited, those of paid periods first. May lead into debt.
+    TakeBack {
+        /// Their number.
+        amount: Credits,
+    },
     /// Returns clawed back credits, because the payment turned out to be good.
     Reinstate {
         /// Sequence number of the grant that the payment bought.

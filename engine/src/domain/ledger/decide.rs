@@ -44,6 +44,7 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::ClawBack { grant, granted, total } => {
             draft.claw_back(command, *grant, *granted, *total)?;
         }
+        Op::TakeBack { amount } => draft.take_back(command, *amount)?,
         Op::Reinstate { grant, kind, total } => draft.reinstate(command, *grant, *kind, *total)?,
         Op::Settle if draft.entries.is_empty() => return Err(Refusal::NothingToDo),
         Op::Settle => {}
@@ -205,6 +206,13 @@ impl Draft {
             ..Detail::default()
         };
         self.push(command, EntryKind::Grant, (amount, Credits::ZERO), None, detail);
+        Ok(())
+    }
+
+    fn take_back(&mut self, command: &Command, amount: Credits) -> Result<(), Refusal> {
+        check_amount(amount)?;
+        let burned = self.account.plan_burn_starting_with(amount, |open| open.kind == GrantKind::Included);
+        self.push(command, EntryKind::ClawBack, (-amount, Credits::ZERO), None, Detail { burned, ..Detail::default() });
         Ok(())
     }
 

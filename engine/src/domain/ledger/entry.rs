@@ -47,7 +47,8 @@ pub enum EntryKind {
     Release,
     /// Takes credits on behalf of support (credits that support gives are a grant of kind adjustment).
     Adjust,
-    /// Takes back credits of a refunded or disputed payment; may lead into debt.
+    /// Takes back credits of a payment that was refunded or disputed, or of paid time that was left and credited; may lead
+    /// into debt.
     ClawBack,
     /// Removes the remaining credits of an expired grant.
     Expire,
@@ -105,7 +106,8 @@ pub struct Detail {
     /// Of a grant or a hold: when it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<TimeMs>,
-    /// Of a claw back: the grant whose credits are taken back. Of a grant: the one whose credits are returned.
+    /// Of a claw back after a refund or a dispute: the grant whose credits are taken back. Of a grant: the one whose
+    /// credits are returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<i64>,
     /// The reason of a person or a rule, in words.

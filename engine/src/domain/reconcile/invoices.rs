@@ -82,6 +82,7 @@ mod tests {
             subscription,
             subscriptions_of_customer: Vec::new(),
             book: &book(),
+            other_invoices: &[],
             may_relink: false,
             now_ms: 1_000,
         };

@@ -124,6 +124,7 @@ mod tests {
             subscriptions_of_customer: stored.iter().cloned().collect(),
             subscription: stored,
             book: &book(),
+            other_invoices: &[],
             may_relink: false,
             now_ms: 1_000_000,
         })

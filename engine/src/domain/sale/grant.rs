@@ -3,7 +3,7 @@
 use super::line::Sale;
 use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
-use crate::domain::catalogue::{GrantSchedule, Rollover};
+use crate::domain::catalogue::{GrantSchedule, Price, Rollover};
 use crate::domain::job::{JobKind, NewJob};
 use crate::domain::ledger::{Command, GrantKind, Op};
 use crate::ids::CustomerId;
@@ -39,6 +39,46 @@ impl Grant {
     }
 }
 
+/// What a paid invoice changes of its customer's credits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// What it brings, now and later.
+    pub grants: Vec<Grant>,
+    /// What it takes back at once. Then it brings nothing at once.
+    pub taken: Credits,
+}
+
+impl Brought {
+    /// Settles what an invoice's sales bring with what it takes back of periods that were left.
+    pub fn new(mut grants: Vec<Grant>, taken: Credits) -> Self {
+        let mut taken = taken.0;
+        for grant in grants.iter_mut().rev().filter(|grant| grant.at_ms.is_none()) {
+            let off = taken.min(grant.credits.0);
+            grant.credits.0 -= off;
+            taken -= off;
+        }
+        grants.retain(|grant| grant.credits > Credits::ZERO);
+        Self { grants, taken: Credits(taken) }
+    }
+
+    /// The command that takes credits back, under the key that the invoice's grant would have: an invoice does either.
+    pub fn take_back(&self, invoice_id: &str) -> Option<Command> {
+        let command = Command::internal(Op::TakeBack { amount: self.taken }, "stripe", grant_key(invoice_id));
+        (self.taken > Credits::ZERO).then(|| command.with_reference(invoice_id))
+    }
+
+    /// The credits that it brings or takes at once; negative if it takes.
+    pub fn now(&self) -> Credits {
+        let brings: Credits = self.grants.iter().filter(|grant| grant.at_ms.is_none()).map(|grant| grant.credits).sum();
+        Credits(brings.0 - self.taken.0)
+    }
+
+    /// The credits that it brings later.
+    pub fn later(&self) -> Credits {
+        self.grants.iter().filter(|grant| grant.at_ms.is_some()).map(|grant| grant.credits).sum()
+    }
+}
+
 /// The key of the credits that an invoice brings when it is paid.
 pub fn grant_key(invoice_id: &str) -> String {
     format!("stripe:invoice:{invoice_id}")
@@ -60,6 +100,11 @@ pub struct PartArgs {
 }
 
 impl PartArgs {
+    /// The month of the period that it is the part of, 1 for the second; `None` if it is not a month's.
+    pub fn month(&self) -> Option<u32> {
+        self.key.strip_prefix(&grant_key(&self.invoice))?.strip_prefix(":month:")?.parse().ok()
+    }
+
     /// The grant.
     pub fn grant(&self) -> Grant {
         Grant { key: self.key.clone(), credits: self.credits, expires_at_ms: self.expires_at_ms, at_ms: None }
@@ -158,13 +203,9 @@ struct Part {
 
 fn parts(sale: &Sale, now_ms: TimeMs) -> Vec<Part> {
     let price = &sale.price;
-    let months = match price.grant {
-        GrantSchedule::Whole => 1,
-        GrantSchedule::Monthly => price.every.months().clamp(1, MONTHS_MAX),
-    };
+    let months = months_of(price);
     let from_ms = sale.from_ms.unwrap_or(now_ms);
     let whole = sale.credits().0;
-    let (each, rest) = (whole / i64::from(months), whole % i64::from(months));
     let part = |month: u32| {
         let at_ms = if month == 0 { now_ms } else { add_months(from_ms, month).max(now_ms) };
         let span = if months == 1 {
@@ -172,15 +213,23 @@ fn parts(sale: &Sale, now_ms: TimeMs) -> Vec<Part> {
         } else {
             (Some(add_months(from_ms, month)), Some(add_months(from_ms, month + 1)))
         };
-        Part {
-            month,
-            at_ms,
-            // What does not divide comes first, so that the first part is never empty.
-            credits: Credits(each + i64::from(i64::from(month) < rest)),
-            expires_at_ms: expiry(sale, at_ms, span),
-        }
+        Part { month, at_ms, credits: Credits(part_of(whole, months, month)), expires_at_ms: expiry(sale, at_ms, span) }
     };
     (0..months).map(part).collect()
+}
+
+/// The number of parts in which a price's credits are granted.
+pub fn months_of(price: &Price) -> u32 {
+    match price.grant {
+        GrantSchedule::Whole => 1,
+        GrantSchedule::Monthly => price.every.months().clamp(1, MONTHS_MAX),
+    }
+}
+
+/// One of the parts of a whole. What does not divide comes first, so that the first part is never empty.
+pub fn part_of(whole: i64, months: u32, month: u32) -> i64 {
+    let months = i64::from(months.max(1));
+    whole / months + i64::from(i64::from(month) < whole % months)
 }
 
 /// When credits expire that are granted at `at_ms` for a span of time.
@@ -207,7 +256,7 @@ pub fn add_months(from_ms: TimeMs, months: u32) -> TimeMs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::catalogue::{Interval, IntervalUnit, Price};
+    use crate::domain::catalogue::{Interval, IntervalUnit};
     use crate::domain::sale::example::pro_price;
     use proptest::prelude::*;
 

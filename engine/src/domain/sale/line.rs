@@ -2,7 +2,7 @@
 
 use super::book::{PriceBook, Sold};
 use super::known_price::{DecidedBy, KnownPrice};
-use crate::amount::{Credits, MoneyMinor, UNITS_MAX};
+use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
 use crate::domain::webhook::fields::{self, InvoiceFields, Line};
@@ -45,7 +45,7 @@ pub enum Sales {
 /// (`billing_reason`) does not matter: a whole period also comes with a change of plan.
 pub fn sales(invoice: &InvoiceFields, book: &PriceBook) -> Sales {
     let (mut known, mut unnamed) = (Vec::new(), false);
-    for line in invoice.lines.iter().filter(|line| line.bills_period() && costs(line)) {
+    for line in invoice.lines.iter().filter(|line| line.bills_period() && line.costs()) {
         match book.line(line, &invoice.subscription_metadata) {
             Sold::Ours(price) => known.push(Sale {
                 price: *price,
@@ -78,20 +78,16 @@ pub fn tagged_at_another_price(invoice: &InvoiceFields, book: &PriceBook) -> Opt
     }
     let is_open = |line: &&Line| {
         let by_person = |known: &KnownPrice| known.decided_by == DecidedBy::Operator;
-        line.bills_period() && costs(line) && !line.price.is_metered && !book.known(&line.price).is_some_and(by_person)
+        line.bills_period() && line.costs() && !line.price.is_metered && !book.known(&line.price).is_some_and(by_person)
     };
     let id = invoice.lines.iter().find(is_open)?.price.ids.first()?;
     Some(format!("its subscription is tagged as ours, and price {id} is not known as ours"))
 }
 
-/// Whether a line costs something after discounts.
-fn costs(line: &Line) -> bool {
-    line.net_amount().is_none_or(|amount| amount > MoneyMinor::ZERO)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::MoneyMinor;
     use crate::domain::sale::example::{catalogue, pro_price};
     use crate::domain::sale::judge::judge;
     use crate::domain::webhook::fields::Metadata;

@@ -98,6 +98,9 @@ pub fn describe_subscription(row: &Subscription, name: &str) -> String {
             reason.unwrap_or_default()
         );
     }
+    if row.paused_collection.is_some() {
+        return format!("Collection for {inside} is paused: nothing is charged, and no new credits come meanwhile.");
+    }
     match (row.status.as_str(), until) {
         ("incomplete", _) => format!("The first payment for {inside} has not gone through yet."),
         ("active" | "trialing", Some(until)) if row.cancel_at_period_end => {

@@ -20,7 +20,7 @@ pub use credit_note::CreditNoteFields;
 pub use invoice::{InvoiceFields, Line};
 pub use payment::{ChargeFields, DisputeFields, PaymentIntentFields, PaymentMethodFields};
 pub use price::{PLAN_METADATA_KEY, PRICE_METADATA_KEY, Price, has_our_tag, tagged_plan, tagged_price};
-pub use subscription::{Item, SubscriptionFields};
+pub use subscription::{Item, Schedule, SubscriptionFields};
 
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
@@ -37,6 +37,8 @@ pub const CUSTOMER_METADATA_KEY: &str = "bursar_customer_id";
 pub const OPERATION_METADATA_KEY: &str = "bursar_operation_id";
 /// The metadata key under which it leaves the number of its round.
 pub const ROUND_METADATA_KEY: &str = "bursar_round";
+/// The metadata key under which a subscription, or its schedule, names the operation that changed it last.
+pub const CHANGE_METADATA_KEY: &str = "bursar_change";
 
 /// Metadata of an object: the entries that are text.
 pub type Metadata = BTreeMap<String, String>;

@@ -280,6 +280,7 @@ pub(crate) fn facts<'a>(kind: EventKind, object: &'a Value, book: &'a PriceBook,
         subscription: None,
         subscriptions_of_customer: Vec::new(),
         book,
+        other_invoices: &[],
         may_relink: true,
         now_ms: NOW_MS,
     }

@@ -43,6 +43,8 @@ pub struct Facts<'a> {
     pub subscriptions_of_customer: Vec<Subscription>,
     /// The catalogue, and what is known of the prices that the object names.
     pub book: &'a PriceBook,
+    /// The other invoices of the object's subscription, if it is an invoice that credits time that was left.
+    pub other_invoices: &'a [InvoiceFields],
     /// Whether whoever named our customer is trusted so far that another Stripe customer may become its own.
     pub may_relink: bool,
     /// Now.

@@ -1,15 +1,17 @@
 //! Rows of `subscriptions`.
 
-use super::{Kind, Rows, get, query_all, query_by, query_one};
+use super::{Kind, Rows, from_json, get, query_all, query_by, query_one, to_json};
 use crate::clock::TimeMs;
 use crate::domain::subscription::Subscription;
 use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::key::{PlanKey, PriceKey};
 use sea_orm::{ConnectionTrait, QueryResult};
+use serde::de::DeserializeOwned;
 
 pub(super) const COLUMNS: &str = "id, customer_id, status, plan, price, quantity, cancel_at_period_end, \
-                       current_period_end_ms, past_due_since_ms, past_due_reason, ended_at_ms";
+                       current_period_end_ms, past_due_since_ms, past_due_reason, paused_collection, unpaid_change, \
+                       pending_change, ended_at_ms";
 /// Maximum number of subscriptions listed; of more, only the latest are.
 const SUBSCRIPTIONS_MAX: i64 = 100;
 
@@ -25,8 +27,16 @@ pub(super) fn read(row: &QueryResult) -> Result<Subscription> {
         current_period_end_ms: get(row, "current_period_end_ms")?,
         past_due_since_ms: get(row, "past_due_since_ms")?,
         past_due_reason: get(row, "past_due_reason")?,
+        paused_collection: json(row, "paused_collection")?,
+        unpaid_change: json(row, "unpaid_change")?,
+        pending_change: json(row, "pending_change")?,
         ended_at_ms: get(row, "ended_at_ms")?,
     })
+}
+
+/// A column with JSON or null.
+fn json<T: DeserializeOwned>(row: &QueryResult, column: &str) -> Result<Option<T>> {
+    get::<Option<String>>(row, column)?.as_deref().map(from_json).transpose()
 }
 
 /// The column to find subscriptions by.
@@ -93,6 +103,9 @@ pub async fn subscription_put_many(
         ("current_period_end_ms", Kind::Int),
         ("past_due_since_ms", Kind::Int),
         ("past_due_reason", Kind::Text),
+        ("paused_collection", Kind::Text),
+        ("unpaid_change", Kind::Text),
+        ("pending_change", Kind::Text),
         ("ended_at_ms", Kind::Int),
         ("updated_at_ms", Kind::Int),
     ]);
@@ -108,20 +121,26 @@ pub async fn subscription_put_many(
             subscription.current_period_end_ms.into(),
             subscription.past_due_since_ms.into(),
             subscription.past_due_reason.clone().into(),
+            subscription.paused_collection.as_ref().map(to_json).transpose()?.into(),
+            subscription.unpaid_change.as_ref().map(to_json).transpose()?.into(),
+            subscription.pending_change.as_ref().map(to_json).transpose()?.into(),
             subscription.ended_at_ms.into(),
             now_ms.into(),
         ]);
     }
     let sql = "INSERT INTO subscriptions (id, customer_id, status, plan, price, quantity, cancel_at_period_end, \
-               current_period_end_ms, past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms) \
+               current_period_end_ms, past_due_since_ms, past_due_reason, paused_collection, unpaid_change, \
+               pending_change, ended_at_ms, updated_at_ms) \
                SELECT id, customer_id, status, plan, price, quantity, cancel_at_period_end <> 0, \
-               current_period_end_ms, past_due_since_ms, past_due_reason, ended_at_ms, updated_at_ms \
+               current_period_end_ms, past_due_since_ms, past_due_reason, paused_collection, unpaid_change, \
+               pending_change, ended_at_ms, updated_at_ms \
                FROM {rows} WHERE true ON CONFLICT (id) DO UPDATE SET status = excluded.status, \
                plan = excluded.plan, price = excluded.price, quantity = excluded.quantity, \
                cancel_at_period_end = excluded.cancel_at_period_end, \
                current_period_end_ms = excluded.current_period_end_ms, \
                past_due_since_ms = excluded.past_due_since_ms, past_due_reason = excluded.past_due_reason, \
-               ended_at_ms = excluded.ended_at_ms, updated_at_ms = excluded.updated_at_ms \
+               paused_collection = excluded.paused_collection, unpaid_change = excluded.unpaid_change, \
+               pending_change = excluded.pending_change, ended_at_ms = excluded.ended_at_ms, updated_at_ms = excluded.updated_at_ms \
                WHERE subscriptions.ended_at_ms IS NULL OR subscriptions.ended_at_ms = excluded.ended_at_ms";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())

@@ -42,9 +42,10 @@ pub const MONEY_BACK_PAGE_LEN: i64 = 20;
 /// The parts of an invoice to expand: its payments, and the secret for confirming. Source: Stripe, "Expanding
 /// responses": at most four levels.
 const INVOICE_EXPANDED: [&str; 3] = ["payments", "payments.data.payment.payment_intent", "confirmation_secret"];
-/// The same for a subscription's latest invoice. Its PaymentIntent would be a fifth level, so it is fetched by id.
-const LATEST_INVOICE_EXPANDED: [&str; 3] =
-    ["latest_invoice", "latest_invoice.payments", "latest_invoice.confirmation_secret"];
+/// The same for a subscription's latest invoice, with its schedule. Its PaymentIntent would be a fifth level, so it is
+/// fetched by id.
+pub(super) const LATEST_INVOICE_EXPANDED: [&str; 4] =
+    ["latest_invoice", "latest_invoice.payments", "latest_invoice.confirmation_secret", "schedule"];
 
 /// The charge of each object in a list.
 const CHARGE_EXPANDED: [&str; 1] = ["data.charge"];
@@ -385,6 +386,19 @@ impl Gateway {
             request = request.starting_after(after);
         }
         self.read("invoice_list", &request).await
+    }
+
+    /// Lists a subscription's invoices, at most [`PAGE_LEN`], latest first.
+    pub async fn invoice_list_of_subscription(&self, id: &str) -> Call {
+        self.read("invoice_list", &ListInvoice::new().subscription(id).limit(PAGE_LEN)).await
+    }
+
+    /// Lists a customer's items that wait for an invoice, at most [`PAGE_LEN`].
+    pub async fn invoice_item_list_pending(&self, stripe_customer_id: &str) -> Call {
+        let limit = PAGE_LEN.to_string();
+        let query = [("customer", stripe_customer_id), ("pending", "true"), ("limit", limit.as_str())];
+        let request = RequestBuilder::new(StripeMethod::Get, "/invoiceitems").query(&BTreeMap::from(query));
+        Ok(self.get("invoice_item_list", request).await?.body)
     }
 
     /// Lists a page of all customers' invoices created between two times, in seconds, latest first.

@@ -1,22 +1,28 @@
 //! Grants a part of a paid invoice's credits when its time has come: a month of a year, or credits that end apart from
 //! the invoice's others.
 
+use super::invoice::{invoices_of_subscription, whole_invoice};
 use super::stripe::clawback::{money_of_invoice, review_event};
-use super::{Claimed, Deps, Failure, args};
-use crate::amount::MoneyMinor;
+use super::{Claimed, Deps, Failure, args, price};
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
+use crate::domain::sale::PriceBook;
 use crate::domain::sale::grant::PartArgs;
+use crate::domain::sale::level::part_left;
 use crate::domain::webhook::EventKind;
+use crate::domain::webhook::fields::{self, InvoiceFields};
 use crate::error::Result;
 use crate::ids::CustomerId;
+use serde_json::{Value, json};
 
-/// Wait between checks whether a dispute about all of the money is decided.
-const DISPUTE_WAIT_MS: i64 = 24 * 60 * 60 * 1_000;
+/// Wait between checks whether a dispute about all of the money is decided, or whether a change is paid.
+const DECISION_WAIT_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Grants the part that the job names, unless all of the invoice's money is gone by now. If some of it is, the part is
-/// granted whole and an event is made, after which its share goes.
+/// granted whole and an event is made, after which its share goes. Of a month that the subscription no longer pays for,
+/// because it was changed or ended and the time was credited, nothing or the rest is granted.
 pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let part: PartArgs = args(claimed)?;
     let money = match money_of_invoice(deps, &part.invoice).await {
@@ -28,9 +34,18 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         return Ok(match money.refunded >= money.total {
             true => Outcome::Cancel { reason: format!("the money of {} was given back", part.invoice) },
             // A dispute may still be won.
-            false => Outcome::Snooze { until_ms: now_ms + DISPUTE_WAIT_MS },
+            false => Outcome::Snooze { until_ms: now_ms + DECISION_WAIT_MS },
         }
         .into());
+    }
+    let part = match paid_part(deps, part, now_ms).await {
+        Ok(Paid::Decided(part)) => part,
+        Ok(Paid::Open) => return Ok(Outcome::Snooze { until_ms: now_ms + DECISION_WAIT_MS }.into()),
+        Err(Failure::Engine(error)) => return Err(error),
+        Err(Failure::Stripe(error)) => return Ok(Outcome::Retry { reason: error.to_string() }.into()),
+    };
+    if part.credits == Credits::ZERO {
+        return Ok(Outcome::Cancel { reason: format!("the time that {} paid for was credited", part.invoice) }.into());
     }
     let ledger = Some((CustomerId::trusted(part.customer.clone()), part.grant().command(&part.invoice)));
     let reviewed = money.and_then(|money| money.reviewed);
@@ -39,4 +54,48 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         review_event(deps, &format!("grant:{}", part.key), EventKind::ChargeRefunded, object, now_ms)
     });
     Ok(Verdict { outcome: Outcome::Done, ledger, effects: review.into_iter().collect() })
+}
+
+/// What is paid of a part.
+enum Paid {
+    /// The part, with the credits that are paid for.
+    Decided(PartArgs),
+    /// A change that would take some is not paid yet, so it may never have been.
+    Open,
+}
+
+/// Finds what the subscription still pays for of a month when the month begins: by what its invoices, and the items that
+/// wait for one, credit.
+async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::Result<Paid, Failure> {
+    let Some(month) = part.month() else { return Ok(Paid::Decided(part)) };
+    let Some(object) = whole_invoice(deps, &part.invoice).await? else { return Ok(Paid::Decided(part)) };
+    let base = InvoiceFields::read(&object);
+    let Some(subscription) = base.subscription_id.as_deref() else { return Ok(Paid::Decided(part)) };
+    let mut objects = invoices_of_subscription(deps, subscription).await?;
+    if let Some(customer) = base.stripe_customer_id.as_deref() {
+        let items = deps.stripe.invoice_item_list_pending(customer).await?;
+        objects.push(as_invoice(subscription, &items));
+    }
+    let mut book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), &object, now_ms).await?;
+    for object in &objects {
+        book = price::learn(deps, &book, object, now_ms).await?;
+    }
+    let is_paid = |object: &&Value| object["status"] != "open";
+    let all: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
+    let paid: Vec<InvoiceFields> = objects.iter().filter(is_paid).map(InvoiceFields::read).collect();
+    let left = part_left(part.credits, month, &base, &paid, &book);
+    if part_left(part.credits, month, &base, &all, &book) < left {
+        return Ok(Paid::Open);
+    }
+    Ok(Paid::Decided(PartArgs { credits: left, ..part }))
+}
+
+/// The items of a subscription that wait for an invoice, as the lines of one.
+fn as_invoice(subscription: &str, items: &Value) -> Value {
+    let is_of_it = |item: &&Value| {
+        let parent = &item["parent"]["subscription_details"]["subscription"];
+        [&item["subscription"], parent].into_iter().any(|place| fields::id(place).as_deref() == Some(subscription))
+    };
+    let lines: Vec<_> = fields::rows(items).iter().filter(is_of_it).collect();
+    json!({ "object": "invoice", "id": null, "subscription": subscription, "lines": { "data": lines } })
 }

@@ -4,8 +4,10 @@ use super::{Deps, Failure};
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::JobKind;
 use crate::domain::webhook::fields;
+use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::error::Result;
 use crate::infra::store::account;
+use crate::infra::stripe::StripeError;
 use crate::infra::stripe::found;
 use serde_json::{Value, json};
 
@@ -31,6 +33,38 @@ pub(super) async fn whole_invoice(deps: &Deps, id: &str) -> std::result::Result<
     }
     invoice["lines"] = json!({ "object": "list", "data": lines, "has_more": after.is_some() });
     Ok(Some(invoice))
+}
+
+/// The other invoices of the subscription of a paid invoice that credits time that was left: by them it is decided which
+/// of that time had brought credits. None of any other object.
+pub(super) async fn other_invoices(deps: &Deps, object: &Value) -> std::result::Result<Vec<InvoiceFields>, Failure> {
+    let said = InvoiceFields::read(object);
+    let is_asked = said.is_paid == Some(true) && said.lines.iter().any(Line::credits_time);
+    let Some(id) = said.subscription_id.filter(|_| is_asked) else { return Ok(Vec::new()) };
+    match invoices_of_subscription(deps, &id).await {
+        // Whoever runs without Stripe's key takes what is credited for granted.
+        Err(Failure::Stripe(StripeError::NotConfigured)) => Ok(Vec::new()),
+        Ok(objects) => Ok(objects.iter().map(InvoiceFields::read).collect()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A subscription's invoices that are paid or may be, with all their lines.
+pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::result::Result<Vec<Value>, Failure> {
+    let page = deps.stripe.invoice_list_of_subscription(id).await?;
+    let mut invoices = Vec::new();
+    for object in fields::rows(&page)
+        .iter()
+        .filter(|row| matches!(row["status"].as_str(), Some("open" | "paid" | "uncollectible")))
+    {
+        let cut = fields::id(&object["id"]).filter(|_| object["lines"]["has_more"] == true);
+        let whole = match cut {
+            Some(id) => whole_invoice(deps, &id).await?,
+            None => None,
+        };
+        invoices.push(whole.unwrap_or_else(|| object.clone()));
+    }
+    Ok(invoices)
 }
 
 /// The verdict without the later parts of an invoice's credits, if its first part is in the ledger already: a catalogue

@@ -4,10 +4,12 @@
 //! call is repeated under the same key. After an answer that leaves the outcome open, and once Stripe may have forgotten
 //! the key, Stripe is asked what it has before the call is repeated.
 
+mod change;
 mod payment_method;
 mod subscription;
 mod usage;
 
+pub use change::{ChangePreview, PreviewError, preview_change};
 pub(super) use usage::{paid_with_credits, settle_payment};
 
 use super::{Claimed, Deps, Failure, args};
@@ -107,6 +109,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         Request::SubscriptionCancel { subscription_id, at_period_end } => {
             run.cancel(subscription_id, *at_period_end).await
         }
+        Request::SubscriptionChange { subscription_id, change } => run.change(subscription_id, change).await,
         Request::SubscriptionResume { subscription_id } => run.resume(subscription_id).await,
     };
     let mut verdict = match result {

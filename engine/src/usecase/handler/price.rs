@@ -1,7 +1,6 @@
 //! What is known of the prices that objects name; what is not known yet is asked at Stripe once and remembered.
 
 use super::{Deps, Failure};
-use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
 use crate::domain::webhook::fields::{self, InvoiceFields, Line, SubscriptionFields, has_our_tag};
@@ -24,20 +23,22 @@ struct Named {
     is_tagged: bool,
 }
 
-/// The prices that may sell something: those of an invoice's lines that bill a period for money, those of a
-/// subscription's items and of its latest invoice.
+/// The prices that may sell something: those of an invoice's lines that bill a period or settle a change
+/// within one for money, those of a subscription's items and of its latest invoice.
 fn named(object: &Value, book: &PriceBook) -> Vec<Named> {
     match object["object"].as_str() {
         Some("invoice") => of_invoice(object, book),
         Some("subscription") => {
             let said = SubscriptionFields::read(object);
-            let items = said.items.iter().map(|item| Named {
+            let of_item = |item: &fields::Item| Named {
                 price: item.price.clone(),
                 sold: book.item(item, &said.metadata),
                 is_tagged: has_our_tag(&item.metadata) || has_our_tag(&said.metadata),
-            });
+            };
+            let next = said.schedule.iter().filter_map(|schedule| schedule.next.as_ref()).flat_map(|(_, items)| items);
+            let items: Vec<Named> = said.items.iter().chain(next).map(of_item).collect();
             let latest = &object["latest_invoice"];
-            items.chain(if latest.is_object() { of_invoice(latest, book) } else { Vec::new() }).collect()
+            items.into_iter().chain(if latest.is_object() { of_invoice(latest, book) } else { Vec::new() }).collect()
         }
         _ => Vec::new(),
     }
@@ -45,8 +46,8 @@ fn named(object: &Value, book: &PriceBook) -> Vec<Named> {
 
 fn of_invoice(object: &Value, book: &PriceBook) -> Vec<Named> {
     let said = InvoiceFields::read(object);
-    let costs = |line: &&Line| line.net_amount().is_none_or(|amount| amount > MoneyMinor::ZERO);
-    let lines = said.lines.iter().filter(|line| line.bills_period()).filter(costs);
+    let sells = |line: &&Line| line.prorates() || (line.bills_period() && line.costs());
+    let lines = said.lines.iter().filter(sells);
     let named = lines.map(|line| Named {
         price: line.price.clone(),
         sold: book.line(line, &said.subscription_metadata),

@@ -276,6 +276,12 @@ impl EventContext<'_> {
     /// Applies the pure rules to an object, once all its prices are known.
     async fn decide(&self, kind: EventKind, object: &Value) -> std::result::Result<Verdict, Failure> {
         let book = price::learn(self.deps, self.book, object, self.now_ms).await?;
+        let other_invoices = match kind {
+            EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => {
+                invoice::other_invoices(self.deps, object).await?
+            }
+            _ => Vec::new(),
+        };
         let verdict = webhook::decide(&Facts {
             kind,
             object,
@@ -283,6 +289,7 @@ impl EventContext<'_> {
             subscription: self.event.subscription.clone(),
             subscriptions_of_customer: self.event.subscriptions_of_customer.clone(),
             book: &book,
+            other_invoices: &other_invoices,
             may_relink: self.may_relink,
             now_ms: self.now_ms,
         });

@@ -1,6 +1,6 @@
 //! Applies the rules of events to a subscription that Stripe answered, for events and operations alike.
 
-use super::invoice::without_parts_of_granted;
+use super::invoice::{other_invoices, without_parts_of_granted};
 use super::operation::count;
 use super::{Deps, Failure, price};
 use crate::clock::TimeMs;
@@ -34,6 +34,8 @@ pub(super) async fn apply_rules(
     };
     let ids: Vec<String> = fields::id(&object["id"]).into_iter().collect();
     let stored = subscription::subscription_find_many(deps.db.read(), By::Id, &ids).await?.pop();
+    let invoice = &object["latest_invoice"];
+    let other_invoices = other_invoices(deps, invoice).await?;
     let facts = |kind, object, subscription| Facts {
         kind,
         object,
@@ -41,6 +43,7 @@ pub(super) async fn apply_rules(
         subscription,
         subscriptions_of_customer: rows.clone(),
         book: &book,
+        other_invoices: &other_invoices,
         may_relink,
         now_ms,
     };
@@ -51,7 +54,6 @@ pub(super) async fn apply_rules(
     if let Some(customer) = &customer {
         verdict.effects.extend(first_paid(deps, customer, object, now_ms).await?);
     }
-    let invoice = &object["latest_invoice"];
     if !invoice.is_object() {
         return Ok(verdict);
     }

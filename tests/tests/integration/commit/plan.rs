@@ -34,6 +34,9 @@ fn subscription(customer: &CustomerId, id: &str, plan: Option<&str>, ended_at_ms
         current_period_end_ms: Some(7),
         past_due_since_ms: None,
         past_due_reason: None,
+        paused_collection: None,
+        unpaid_change: None,
+        pending_change: None,
         ended_at_ms,
     }
 }

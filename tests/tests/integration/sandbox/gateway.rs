@@ -4,6 +4,7 @@
 use super::scene::{Stripe, id};
 use bursar_engine::amount::MoneyMinor;
 use bursar_engine::config::Config;
+use bursar_engine::infra::stripe::change::ItemChange;
 use bursar_engine::infra::stripe::requests::{Mark, OffSessionPayment, SubscribedItem};
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions, StripeError};
 use bursar_engine::key::{PlanKey, PriceKey};
@@ -19,7 +20,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
 /// The gateway's source, from which its calls are counted.
-const SOURCE: &str = include_str!("../../../../engine/src/infra/stripe/requests.rs");
+const SOURCES: [&str; 2] = [
+    include_str!("../../../../engine/src/infra/stripe/requests.rs"),
+    include_str!("../../../../engine/src/infra/stripe/change.rs"),
+];
 
 const FAR_S: i64 = 4_102_444_800;
 
@@ -73,7 +77,8 @@ impl StandIn {
 }
 
 fn calls_in_source() -> BTreeSet<&'static str> {
-    let names = SOURCE.lines().filter_map(|line| line.trim().strip_prefix("pub async fn "));
+    let names =
+        SOURCES.iter().flat_map(|source| source.lines()).filter_map(|line| line.trim().strip_prefix("pub async fn "));
     names.map(|rest| rest.split(['(', '<']).next().unwrap()).collect()
 }
 
@@ -184,7 +189,32 @@ async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut B
     assert_eq!(call!(done, gateway.invoice_payment_list(&intent))["data"][0]["invoice"], invoice.as_str());
     let notes = call!(done, gateway.credit_note_list(&invoice));
     assert_eq!(notes["data"].as_array().map(Vec::len), Some(0));
+    let mine = call!(done, gateway.invoice_list_of_subscription(&subscription));
+    assert_eq!(mine["data"][0]["id"], invoice.as_str());
+    change(gateway, customer, &subscription, item, done).await;
     assert_eq!(call!(done, gateway.subscription_cancel(&subscription, "k11"))["status"], "canceled");
+}
+
+/// Changes what a subscription sells, at once and with the end of its period.
+async fn change(
+    gateway: &Gateway,
+    customer: &str,
+    subscription: &str,
+    item: SubscribedItem<'_>,
+    done: &mut BTreeSet<&'static str>,
+) {
+    let mark = Mark { operation_id: "op_3", round: 1 };
+    let item_id = id(&call!(done, gateway.subscription_retrieve(subscription))["items"]["data"][0]);
+    let now = ItemChange { subscription_id: subscription, item_id: &item_id, item, begins_period: true };
+    assert_eq!(call!(done, gateway.change_preview(customer, &now))["object"], "invoice");
+    let changed = call!(done, gateway.subscription_change(&now, mark, "k20")).body;
+    assert_eq!(changed["latest_invoice"]["billing_reason"], "subscription_update");
+    let waiting = call!(done, gateway.invoice_item_list_pending(customer));
+    assert_eq!(waiting["data"].as_array().map(Vec::len), Some(0));
+    let schedule = call!(done, gateway.schedule_create(subscription, "k21"));
+    let phases = call!(done, gateway.schedule_add_phase(&schedule, &item, mark, "k22"))["phases"].clone();
+    assert_eq!(phases.as_array().map(Vec::len), Some(2));
+    assert_eq!(call!(done, gateway.schedule_release(&id(&schedule), "k23"))["status"], "released");
 }
 
 /// An open invoice is paid with the customer's default payment method for invoices.

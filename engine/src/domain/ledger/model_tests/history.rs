@@ -19,6 +19,7 @@ pub(super) enum Move {
     Release { pick: usize },
     Adjust { amount: Credits },
     ClawBack { pick: usize, total: Credits },
+    TakeBack { amount: Credits },
     Purchase { amount: Credits, spend: Option<Credits> },
     Reinstate { pick: usize, total: Credits },
     Settle,
@@ -64,7 +65,10 @@ fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
         1 => any::<usize>().prop_map(|pick| Move::Release { pick }),
         1 => credits(-6..6).prop_map(|amount| Move::Adjust { amount }),
         claw_back => (any::<usize>(), credits(-2..25)).prop_map(|(pick, total)| Move::ClawBack { pick, total }),
-        claw_back => (any::<usize>(), credits(-2..12)).prop_map(|(pick, total)| Move::Reinstate { pick, total }),
+        claw_back => prop_oneof![
+            (any::<usize>(), credits(-2..12)).prop_map(|(pick, total)| Move::Reinstate { pick, total }),
+            credits(-1..12).prop_map(|amount| Move::TakeBack { amount }),
+        ],
         2 => (credits(0..6), proptest::option::of(credits(0..8))).prop_map(|(amount, spend)| Move::Purchase { amount, spend }),
         1 => Just(Move::Settle),
     ]
@@ -112,6 +116,7 @@ impl Made {
                 let Grant { seq, amount, .. } = grant(pick)?;
                 Op::ClawBack { grant: seq, granted: amount, total }
             }
+            Move::TakeBack { amount } => Op::TakeBack { amount },
             Move::Reinstate { pick, total } => {
                 let Grant { seq, kind, .. } = grant(pick)?;
                 Op::Reinstate { grant: seq, kind, total }

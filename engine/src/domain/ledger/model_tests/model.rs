@@ -144,6 +144,7 @@ impl Model {
                 }
             }
             Op::ClawBack { grant, total, .. } => next.claw_back(*grant, total.0)?,
+            Op::TakeBack { amount } => next.take_back(amount.0)?,
             Op::Reinstate { grant, kind, total } => {
                 let at = next.given.iter().position(|given| given.seq == *grant).unwrap();
                 let back = next.given[at].clawed - total.0.max(0);
@@ -239,6 +240,18 @@ impl Model {
             return Err(Refusal::CaptureExceedsHold { requested: Credits(requested), held: Credits(held) });
         }
         (0..requested).for_each(|_| self.burn_one());
+        Ok(())
+    }
+
+    /// Takes credits of paid periods first.
+    fn take_back(&mut self, amount: i64) -> Result<(), Refusal> {
+        amount_is_valid(amount)?;
+        for _ in 0..amount {
+            match self.credits.iter().position(|credit| credit.kind == GrantKind::Included) {
+                Some(included) => drop(self.credits.remove(included)),
+                None => self.burn_one(),
+            }
+        }
         Ok(())
     }
 

@@ -180,6 +180,21 @@ impl Line {
         !self.is_proration && !self.is_invoice_item
     }
 
+    /// Whether it settles a change within a period, for money.
+    pub fn prorates(&self) -> bool {
+        self.is_proration && self.amount.is_some_and(|amount| amount != MoneyMinor::ZERO)
+    }
+
+    /// Whether it credits time of a period that is no longer used.
+    pub fn credits_time(&self) -> bool {
+        self.is_proration && self.amount.is_some_and(|amount| amount < MoneyMinor::ZERO)
+    }
+
+    /// Whether it costs something after discounts.
+    pub fn costs(&self) -> bool {
+        self.net_amount().is_none_or(|amount| amount > MoneyMinor::ZERO)
+    }
+
     /// Its amount after discounts.
     pub fn net_amount(&self) -> Option<MoneyMinor> {
         self.amount.map(|amount| MoneyMinor(amount.0.saturating_sub(self.discount.0)))

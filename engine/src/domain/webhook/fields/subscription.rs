@@ -33,11 +33,30 @@ pub struct SubscriptionFields {
     pub items: Vec<Item>,
     /// Whether there are items that the event does not carry.
     pub has_more_items: bool,
+    /// How its invoices are treated while collection is paused.
+    pub pause_behavior: Option<String>,
+    /// When collection resumes by itself.
+    pub pause_resumes_at_ms: Option<TimeMs>,
+    /// The schedule that manages it.
+    pub schedule: Option<Schedule>,
+}
+
+/// The schedule of a subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// Its id.
+    pub id: String,
+    /// Whether its phases are there: Stripe gives only the id unless it is asked for more.
+    pub is_whole: bool,
+    /// When the phase after the present one begins, and its items.
+    pub next: Option<(TimeMs, Vec<Item>)>,
 }
 
 /// The fields of one of its items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Item {
+    /// Its id.
+    pub id: Option<String>,
     /// Its price.
     pub price: Price,
     /// Its own metadata.
@@ -70,6 +89,9 @@ impl SubscriptionFields {
             latest_invoice_id: id(&object["latest_invoice"]),
             items,
             has_more_items: object["items"]["has_more"] == true,
+            pause_behavior: short_text(&object["pause_collection"]["behavior"]),
+            pause_resumes_at_ms: time_ms(&object["pause_collection"]["resumes_at"]),
+            schedule: Schedule::read(&object["schedule"]),
         }
     }
 
@@ -92,9 +114,25 @@ impl SubscriptionFields {
     }
 }
 
+impl Schedule {
+    fn read(place: &Value) -> Option<Self> {
+        let id = id(place)?;
+        let present_ends_ms = time_ms(&place["current_phase"]["end_date"]);
+        let phases = place["phases"].as_array().into_iter().flatten();
+        let starts = phases.filter_map(|phase| Some((time_ms(&phase["start_date"])?, phase)));
+        // One that has ended or was released has no present phase.
+        let next = starts
+            .filter(|(at_ms, _)| present_ends_ms.is_some_and(|ends_ms| *at_ms >= ends_ms))
+            .min_by_key(|next| next.0);
+        let items = |phase: &Value| phase["items"].as_array().into_iter().flatten().map(Item::read).collect();
+        Some(Self { id, is_whole: place.is_object(), next: next.map(|(at_ms, phase)| (at_ms, items(phase))) })
+    }
+}
+
 impl Item {
     fn read(item: &Value) -> Self {
         Self {
+            id: id(&item["id"]),
             price: Price::read(item),
             metadata: metadata_of(item),
             quantity: item["quantity"].as_i64(),

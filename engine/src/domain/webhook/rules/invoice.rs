@@ -1,12 +1,13 @@
 //! Invoices: a paid period of a price of ours brings credits, a failed payment is noted.
 
 use super::{Facts, RuleResult, incomplete, price_unknown};
-use crate::amount::MoneyMinor;
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
-use crate::domain::sale::grant::{Grant, grants, part_job};
+use crate::domain::sale::grant::{Brought, grants, part_job};
+use crate::domain::sale::level::taken;
 use crate::domain::sale::line::{Sale, Sales, sales, tagged_at_another_price};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::InvoiceFields;
@@ -21,10 +22,15 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     let missing = |what: &str| incomplete("invoice", invoice.id.as_deref(), what);
     let is_paid = invoice.is_paid.ok_or_else(|| missing("status"));
     let total = invoice.total.ok_or_else(|| missing("total"));
+    let taken = taken(&invoice, facts.other_invoices, facts.book);
+    let takes_nothing = taken == Ok(Credits::ZERO);
+    let settles = is_paid == Ok(true) && facts.stored().is_some_and(|row| without_paid_change(row, &invoice) != *row);
     let sold = match guarded(facts, &invoice, sales(&invoice, facts.book)) {
-        Sales::Known(sold) if sold.is_empty() => return Err(Outcome::Done),
-        // Unpaid and free invoices bring nothing, whatever they sold.
-        _ if is_paid == Ok(false) || total.as_ref().is_ok_and(|total| *total <= MoneyMinor::ZERO) => {
+        Sales::Known(sold) if sold.is_empty() && takes_nothing && !settles => return Err(Outcome::Done),
+        // Unpaid invoices change nothing, and free ones bring nothing, whatever they sold. What is paid by the credit for
+        // a period that was left is not free.
+        _ if is_paid == Ok(false) => return Err(Outcome::Done),
+        _ if takes_nothing && !settles && total.as_ref().is_ok_and(|total| *total <= MoneyMinor::ZERO) => {
             return Err(Outcome::Done);
         }
         Sales::Known(sold) => sold,
@@ -33,13 +39,19 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     };
     is_paid?;
     total?;
+    let taken = taken.map_err(|why| price_unknown("invoice", invoice.id.as_deref(), &why))?;
     let invoice_id = invoice.id.clone().ok_or_else(|| missing("id"))?;
     let owner = facts.owner(invoice.stripe_customer_id.as_ref())?;
     let customer = owner.customer;
-    let row = row_after_payment(facts, &invoice, &sold, customer);
+    // An invoice that sold no period says nothing of the subscription but that a change is paid.
+    let row = match sold.is_empty() {
+        true => facts.stored().map(|stored| without_paid_change(stored, &invoice)),
+        false => row_after_payment(facts, &invoice, &sold, customer),
+    };
     let plan = row.as_ref().and_then(|row| plan_after_payment(facts, row, best_plan(facts, &sold), customer));
     let mut verdict = owner.verdict(facts, row, plan);
-    bring(&mut verdict, grants(&invoice_id, &sold, facts.now_ms), &invoice_id, customer, facts.now_ms);
+    let brought = Brought::new(grants(&invoice_id, &sold, facts.now_ms), taken);
+    bring(&mut verdict, brought, &invoice_id, customer, facts.now_ms);
     Ok(verdict)
 }
 
@@ -54,9 +66,10 @@ fn guarded(facts: &Facts<'_>, invoice: &InvoiceFields, sold: Sales) -> Sales {
     facts.sold_before().or_else(tagged).map_or(sold, Sales::Undecided)
 }
 
-/// Adds the credits to the verdict: the first grant with its end, others by jobs.
-fn bring(verdict: &mut Verdict, grants: Vec<Grant>, invoice_id: &str, customer: &Customer, now_ms: TimeMs) {
-    for grant in grants {
+/// Adds the credits to the verdict: what is taken back or the first grant with its end, others by jobs.
+fn bring(verdict: &mut Verdict, brought: Brought, invoice_id: &str, customer: &Customer, now_ms: TimeMs) {
+    verdict.ledger = brought.take_back(invoice_id).map(|command| (customer.id.clone(), command));
+    for grant in brought.grants {
         if verdict.ledger.is_none() && grant.at_ms.is_none() {
             verdict.ledger = Some((customer.id.clone(), grant.command(invoice_id)));
         } else {
@@ -152,6 +165,7 @@ fn row_after_payment(
     let Some(stored) = facts.stored() else {
         return Some(unseen(facts, sold, customer, id));
     };
+    let stored = &without_paid_change(stored, invoice);
     let (until_ms, age) = (billed_until_ms(invoice, sold), age(invoice, sold, stored));
     // A paused subscription stays paused until it is resumed (Stripe, "Subscription statuses").
     let stays = stored.status == "paused" || Subscription::status_is_final(&stored.status);
@@ -168,6 +182,12 @@ fn row_after_payment(
     // The subscription's own events know best what it is priced as now, unless this period is
     // later than all they told of.
     Some(if age == Ordering::Greater { with_sale(paid, facts, sold) } else { paid })
+}
+
+/// The subscription without the change that waited for this invoice's payment.
+fn without_paid_change(stored: &Subscription, invoice: &InvoiceFields) -> Subscription {
+    let unpaid_change = stored.unpaid_change.clone().filter(|change| invoice.id.as_ref() != Some(&change.invoice_id));
+    Subscription { unpaid_change, ..stored.clone() }
 }
 
 /// The change of plan after a payment for a subscription.
@@ -219,6 +239,9 @@ fn unseen(facts: &Facts<'_>, sold: &[Sale], customer: &Customer, id: String) -> 
         current_period_end_ms: sold.iter().filter_map(|sale| sale.until_ms).max(),
         past_due_since_ms: None,
         past_due_reason: None,
+        paused_collection: None,
+        unpaid_change: None,
+        pending_change: None,
         ended_at_ms: None,
     };
     with_sale(row, facts, sold)
@@ -227,7 +250,7 @@ fn unseen(facts: &Facts<'_>, sold: &[Sale], customer: &Customer, id: String) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amount::Credits;
+    use crate::domain::sale::grant::Grant;
     use crate::domain::webhook::EventKind;
     use crate::domain::webhook::fixtures::{NOW_MS, by_id, customer, facts, row};
     use serde_json::Value;
@@ -237,7 +260,7 @@ mod tests {
         let later =
             Grant { key: "later".to_owned(), credits: Credits(5), expires_at_ms: None, at_ms: Some(NOW_MS + 1) };
         let mut verdict = Verdict::from(Outcome::Done);
-        bring(&mut verdict, vec![later], "in_1", &customer("pro"), NOW_MS);
+        bring(&mut verdict, Brought::new(vec![later], Credits::ZERO), "in_1", &customer("pro"), NOW_MS);
         assert!(verdict.ledger.is_none());
         assert!(matches!(&verdict.effects[..], [Effect::JobInsert(job)] if job.run_at_ms == NOW_MS + 1), "{verdict:?}");
     }

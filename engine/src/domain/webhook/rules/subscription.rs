@@ -4,12 +4,14 @@
 //! or further on, never returns to it, and never leaves `canceled` or `incomplete_expired`.
 
 use super::{Facts, RuleResult, incomplete, price_unknown};
+use crate::amount::MoneyMinor;
 use crate::domain::catalogue::Price;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::sale::Sold;
-use crate::domain::subscription::Subscription;
-use crate::domain::webhook::fields::{Item, SubscriptionFields};
+use crate::domain::subscription::{PausedCollection, PendingChange, Subscription, UnpaidChange};
+use crate::domain::webhook::fields::{InvoiceFields, Item, SubscriptionFields};
+use crate::key::PlanKey;
 
 /// `customer.subscription.created`. It is the first that Stripe has to tell, so whatever is known
 /// already is later: a late `created (incomplete)` must not take a plan away.
@@ -91,6 +93,16 @@ fn changed(facts: &Facts<'_>, is_deleted: bool) -> RuleResult {
                 .or_else(|| stored.and_then(|stored| stored.current_period_end_ms)),
             past_due_since_ms: stored.and_then(|stored| stored.past_due_since_ms),
             past_due_reason: stored.and_then(|stored| stored.past_due_reason.clone()),
+            paused_collection: said
+                .pause_behavior
+                .clone()
+                .filter(|_| !has_ended)
+                .map(|behavior| PausedCollection { behavior, resumes_at_ms: said.pause_resumes_at_ms }),
+            unpaid_change: ours
+                .as_ref()
+                .filter(|_| !has_ended)
+                .and_then(|(_, price)| unpaid_change(facts, &said, &status, &price.plan)),
+            pending_change: if has_ended { None } else { pending_change(facts, &said) },
             // Not `canceled_at`: that is when cancelling was asked for.
             ended_at_ms: has_ended.then(|| said.ended_at_ms.unwrap_or(facts.now_ms)),
             status,
@@ -102,6 +114,45 @@ fn changed(facts: &Facts<'_>, is_deleted: bool) -> RuleResult {
     let has_left = row.plan.as_ref().filter(|plan| may_have_given && **plan == owner.customer.plan);
     let plan = facts.plan_set(owner.customer, &row, has_left);
     Ok(owner.verdict(facts, Some(row), plan))
+}
+
+/// The change that waits for the latest invoice: the plan is better than the one that is paid, and the invoice is not
+/// paid. A renewal of the plan that the customer has is no change, so a plan whose renewal fails stays.
+fn unpaid_change(facts: &Facts<'_>, said: &SubscriptionFields, status: &str, sells: &PlanKey) -> Option<UnpaidChange> {
+    let latest = &facts.object["latest_invoice"];
+    let stored = facts.stored().and_then(|stored| stored.unpaid_change.clone());
+    if !latest.is_object() {
+        return stored.filter(|change| said.latest_invoice_id.as_ref() == Some(&change.invoice_id));
+    }
+    let invoice = InvoiceFields::read(latest);
+    let costs = invoice.total.is_some_and(|total| total > MoneyMinor::ZERO);
+    if status == "trialing" || invoice.is_paid != Some(false) || !costs {
+        return None;
+    }
+    let gave = facts.stored().and_then(Subscription::gives_plan);
+    let is_news = match gave {
+        Some(gave) => gave != sells && facts.book.catalogue().better(gave, sells) == sells,
+        // Of a subscription that was not heard of, a renewal tells that it was paid before.
+        None => invoice.billing_reason.as_deref() != Some("subscription_cycle"),
+    };
+    Some(UnpaidChange { invoice_id: invoice.id?, plan: gave.cloned() }).filter(|_| is_news)
+}
+
+/// The change to a price of ours that the subscription's schedule has for the end of the present phase.
+fn pending_change(facts: &Facts<'_>, said: &SubscriptionFields) -> Option<PendingChange> {
+    let schedule = said.schedule.as_ref()?;
+    if !schedule.is_whole {
+        return facts.stored().and_then(|stored| stored.pending_change.clone());
+    }
+    let (at_ms, items) = schedule.next.as_ref()?;
+    let ours = |item: &Item| match facts.book.item(item, &said.metadata) {
+        Sold::Ours(price) => {
+            let quantity = if price.per_seat { item.quantity.unwrap_or(1) } else { 1 };
+            Some(PendingChange { price: price.key, quantity, at_ms: *at_ms })
+        }
+        Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
+    };
+    items.iter().find_map(ours)
 }
 
 /// What a subscription sells.

@@ -1,5 +1,6 @@
 //! The rules, case by case, and a subscription's life in every order.
 
+mod changed;
 mod failed;
 mod invoice;
 mod life;

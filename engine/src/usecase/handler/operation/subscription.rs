@@ -1,6 +1,6 @@
 //! Subscriptions: subscribe, cancel, resume. Stripe's answers go through the same rules as its events.
 
-use super::{Run, authentication, check_job, failure, settle_job};
+use super::{Deps, Run, authentication, check_job, failure, settle_job};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, Price};
@@ -107,7 +107,7 @@ impl Run<'_> {
 
     /// For a day Stripe answers a repeated idempotency key with the first answer. Such an answer may be old (the
     /// attempt before may have cancelled the subscription), so the subscription is fetched again.
-    async fn refetch_if_replayed(&self, answer: Answer) -> Result<Value, Failure> {
+    pub(super) async fn refetch_if_replayed(&self, answer: Answer) -> Result<Value, Failure> {
         match fields::id(&answer.body["id"]).filter(|_| answer.is_replay) {
             Some(id) => Ok(self.deps.stripe.subscription_retrieve(&id).await?),
             None => Ok(answer.body),
@@ -125,26 +125,14 @@ impl Run<'_> {
 
     /// The id at Stripe of what a price of the catalogue sells now. It is remembered as sold: whoever has it keeps it,
     /// whatever the catalogue becomes.
-    async fn price_id(&self, catalogue: &Catalogue, price: &Price) -> Result<Option<String>, Failure> {
-        let stripe = &self.deps.stripe;
-        let object = match price.stripe.first() {
-            Some(id) => found(stripe.price_retrieve(id).await)?,
-            None => fields::rows(&stripe.price_list(&price.lookup_key).await?).first().cloned(),
-        };
-        let Some(object) = object else { return Ok(None) };
-        let said = fields::Price::read_object(&object);
-        // Nobody is charged another amount than the catalogue shows.
-        if !judge::Offer::of(&said).is_of(price) {
-            return Ok(None);
-        }
-        let judged = judge::judge(&said, catalogue, &[], self.now_ms);
-        let sold = KnownPrice { decision: Decision::Ours(price.key.clone()), decided_by: DecidedBy::Sold, ..judged };
+    pub(super) async fn price_id(&self, catalogue: &Catalogue, price: &Price) -> Result<Option<String>, Failure> {
+        let Some(sold) = price_at_stripe(self.deps, catalogue, price, self.now_ms).await? else { return Ok(None) };
         let id = sold.id.clone();
-        prices::price_put_many(self.deps.db.write(), &[KnownPrice { reason: None, ..sold }]).await?;
+        prices::price_put_many(self.deps.db.write(), &[sold]).await?;
         Ok(Some(id))
     }
 
-    fn price_missing(&self, why: &str) -> Verdict {
+    pub(super) fn price_missing(&self, why: &str) -> Verdict {
         let shown = "Subscribing is not possible just now.".to_owned();
         let problem = Problem { code: "price_missing".to_owned(), message: shown, ..Problem::default() };
         Verdict { outcome: Outcome::Dead { reason: why.to_owned() }, ..self.failed(problem) }
@@ -235,6 +223,10 @@ impl Run<'_> {
                     Some(status) if Subscription::status_is_final(status) => now,
                     // An unpaid one has no period at whose end it could be cancelled: cancel it now.
                     Some("incomplete") => self.end_now(id, "cancel").await?,
+                    // A schedule, for a change that is to come or one that came, manages its end.
+                    Some(_) if at_period_end && self.let_go(&now).await? => {
+                        stripe.subscription_set_end(id, true, &self.key("end:released")).await?
+                    }
                     _ => {
                         let code = "stripe_refused".to_owned();
                         return Ok(self.failed(Problem { code, message, ..Problem::default() }));
@@ -246,10 +238,14 @@ impl Run<'_> {
         Ok(merge(self.apply_rules(&object).await?, self.done(id, Vec::new())))
     }
 
-    /// Takes back an end that is still to come, however it was scheduled, or a pause.
+    /// Takes back an end or a change that is still to come, however it was scheduled, or a pause.
     pub(super) async fn resume(&self, id: &str) -> Result<Verdict, Failure> {
         let stripe = &self.deps.stripe;
-        let now = stripe.subscription_retrieve(id).await?;
+        let mut now = stripe.subscription_retrieve(id).await?;
+        let has_next = SubscriptionFields::read(&now).schedule.is_some_and(|schedule| schedule.next.is_some());
+        if has_next && self.let_go(&now).await? {
+            now = stripe.subscription_retrieve(id).await?;
+        }
         let object = match now["status"].as_str() {
             Some(status) if Subscription::status_is_final(status) => {
                 let message = "The subscription has ended. Subscribe again.".to_owned();
@@ -279,7 +275,7 @@ impl Run<'_> {
         }
     }
 
-    async fn apply_rules(&self, object: &Value) -> Result<Verdict, Failure> {
+    pub(super) async fn apply_rules(&self, object: &Value) -> Result<Verdict, Failure> {
         apply_rules(self.deps, Some(self.customer.clone()), object, true, self.now_ms).await
     }
 
@@ -313,6 +309,28 @@ impl Run<'_> {
         }
         Ok(Some(intent))
     }
+}
+
+/// What a price of the catalogue is sold by at Stripe now; `None` if Stripe has no such price at the catalogue's amount.
+pub(super) async fn price_at_stripe(
+    deps: &Deps,
+    catalogue: &Catalogue,
+    price: &Price,
+    now_ms: TimeMs,
+) -> Result<Option<KnownPrice>, Failure> {
+    let object = match price.stripe.first() {
+        Some(id) => found(deps.stripe.price_retrieve(id).await)?,
+        None => fields::rows(&deps.stripe.price_list(&price.lookup_key).await?).first().cloned(),
+    };
+    let Some(object) = object else { return Ok(None) };
+    let said = fields::Price::read_object(&object);
+    // Nobody is charged another amount than the catalogue shows.
+    if !judge::Offer::of(&said).is_of(price) {
+        return Ok(None);
+    }
+    let judged = judge::judge(&said, catalogue, &[], now_ms);
+    let decision = Decision::Ours(price.key.clone());
+    Ok(Some(KnownPrice { decision, decided_by: DecidedBy::Sold, reason: None, ..judged }))
 }
 
 /// The price that is asked for; if none is named, the only one that is offered.

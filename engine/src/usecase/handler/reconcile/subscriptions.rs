@@ -1,7 +1,7 @@
 //! Subscriptions and invoices.
 
 use super::super::Failure;
-use super::super::invoice::whole_invoice;
+use super::super::invoice::{other_invoices, whole_invoice};
 use super::super::price;
 use super::super::stripe::Known;
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
@@ -9,6 +9,7 @@ use crate::domain::reconcile::{invoices, subscriptions};
 use crate::domain::sale::PriceBook;
 use crate::domain::sale::grant::grant_key;
 use crate::domain::subscription::Subscription;
+use crate::domain::webhook::fields::InvoiceFields;
 use crate::domain::webhook::{self, EventKind, Facts, Lookup, fields};
 use crate::infra::store::{account, reconciliation as rows};
 use crate::infra::stripe::found;
@@ -86,7 +87,11 @@ impl Walk<'_> {
         for object in objects {
             book = price::learn(self.deps, &book, object, self.now_ms).await?;
         }
-        Ok(Looked { lookups, known, book })
+        let mut others = Vec::new();
+        for object in objects {
+            others.push(other_invoices(self.deps, object).await?);
+        }
+        Ok(Looked { lookups, known, book, other_invoices: others })
     }
 }
 
@@ -95,12 +100,15 @@ struct Looked {
     lookups: Vec<(usize, Lookup)>,
     known: Known,
     book: PriceBook,
+    /// Of each object.
+    other_invoices: Vec<Vec<InvoiceFields>>,
 }
 
 impl Looked {
     /// Each object with what bears on it, for the rules.
     fn facts<'a>(&'a self, walk: &Walk<'_>, objects: &'a [Value], kind: EventKind) -> Vec<Facts<'a>> {
-        let facts = objects.iter().zip(&self.lookups).map(|(object, (_, lookup))| {
+        let looked = objects.iter().zip(&self.lookups).zip(&self.other_invoices);
+        let facts = looked.map(|((object, (_, lookup)), other_invoices)| {
             let all = || self.known.subscriptions.values();
             let subscription: Option<Subscription> =
                 lookup.subscription_id.as_ref().and_then(|id| self.known.subscriptions.get(id)).cloned();
@@ -113,6 +121,7 @@ impl Looked {
                 customer: customer.clone(),
                 subscription,
                 book: &self.book,
+                other_invoices,
                 may_relink: false,
                 now_ms: walk.now_ms,
             }

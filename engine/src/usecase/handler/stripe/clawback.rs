@@ -18,10 +18,11 @@ use crate::domain::clawback::{command_towards, credits_gone, distribute};
 use crate::domain::customer::Customer;
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
-use crate::domain::ledger::Entry;
+use crate::domain::ledger::{Entry, EntryKind};
 use crate::domain::operation::payment_key;
 use crate::domain::sale::PriceBook;
-use crate::domain::sale::grant::{grant_keys, grants};
+use crate::domain::sale::grant::{Brought, grant_keys, grants};
+use crate::domain::sale::level::taken;
 use crate::domain::sale::line::{Sales, sales};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{
@@ -29,7 +30,7 @@ use crate::domain::webhook::fields::{
 };
 use crate::infra::store::account;
 use crate::infra::stripe::found;
-use crate::usecase::handler::invoice::whole_invoice;
+use crate::usecase::handler::invoice::{other_invoices, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
 use money::{Money, Payment, money_of};
 use serde_json::Value;
@@ -76,6 +77,8 @@ async fn compare(deps: &Deps, customer: &Customer, bought: &Bought, money: &Mone
     let pairs: Vec<_> = bought.keys.iter().map(|key| (&customer.id, key.as_str())).collect();
     let mut entries: Vec<Entry> =
         account::entry_find_by_keys(db, &pairs).await?.into_iter().map(|(_, entry)| entry).collect();
+    // An invoice that credits more than it bills has taken credits instead.
+    entries.retain(|entry| entry.kind == EntryKind::Grant);
     if entries.is_empty() {
         let is_gone = bought.is_certain && money.gone != MoneyMinor::ZERO;
         return Ok(Standing::NotGranted { is_gone });
@@ -210,9 +213,10 @@ async fn bought_with(deps: &Deps, charge: &ChargeFields, now_ms: TimeMs) -> Resu
 async fn bought_by(deps: &Deps, id: &str, invoice: &Value, now_ms: TimeMs) -> Result<Bought, Failure> {
     let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), invoice, now_ms).await?;
     // An invoice that the catalogue of its time knew may have brought credits, whatever the present one says.
-    let is_certain = match sales(&InvoiceFields::read(invoice), &book) {
-        Sales::Known(sold) => !grants(id, &sold, now_ms).is_empty(),
-        Sales::Incomplete(_) | Sales::Undecided(_) => false,
+    let said = InvoiceFields::read(invoice);
+    let is_certain = match (sales(&said, &book), taken(&said, &other_invoices(deps, invoice).await?, &book)) {
+        (Sales::Known(sold), Ok(taken)) => Brought::new(grants(id, &sold, now_ms), taken).now() > Credits::ZERO,
+        _ => false,
     };
     Ok(Bought { keys: grant_keys(id).collect(), payment: Payment::of_invoice(invoice), is_certain })
 }

@@ -1,0 +1,268 @@
+//! What changes within a period leave of its credits.
+//!
+//! A whole period that is paid brings its credits. A change before the period's end is settled by prorations: a credit
+//! for the time that is no longer used, and a charge for the rest of the period of what follows, unless a new period
+//! begins at once. The *level* of a period is how many credits a whole one of it brings. Wherever a change leads below
+//! the level that was granted, the credits of the time that is left are taken back. Charged prorations bring nothing,
+//! so the granted level never rises within a period, and what was never granted is never taken.
+//!
+//! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
+//! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
+//! and
+//! forth therefore never has more than the credits of the time that it used and of the period that it is in.
+
+use super::book::{PriceBook, Sold};
+use super::grant::{add_months, months_of, part_of};
+use crate::amount::{Credits, MoneyMinor, UNITS_MAX};
+use crate::clock::TimeMs;
+use crate::domain::catalogue::{Interval, IntervalUnit, Price};
+use crate::domain::webhook::fields::{InvoiceFields, Line};
+use chrono::{DateTime, Datelike, Days, Months, Utc};
+use std::collections::BTreeSet;
+
+const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
+/// Credits are divided to the millionth.
+const MICRO: i128 = 1_000_000;
+
+/// The credits that an invoice takes back for time that was left, at most [`UNITS_MAX`]. `others` are the other
+/// invoices of its subscription; without them, what is credited counts as granted.
+///
+/// # Errors
+/// A credited price may be ours and a person must decide; why, in words.
+pub fn taken(invoice: &InvoiceFields, others: &[InvoiceFields], book: &PriceBook) -> Result<Credits, String> {
+    let own = billed(invoice, book, true)?;
+    let ends: BTreeSet<TimeMs> = own.iter().filter(|line| line.is_credit()).filter_map(|line| line.until_ms).collect();
+    let undated: i128 = own.iter().filter(|line| line.is_proration && line.span().is_none()).map(Billed::worth).sum();
+    let mut micro = (-undated).max(0);
+    let all = with_others(own, invoice, others, book);
+    for end_ms in ends {
+        let steps = Period::of(end_ms, &all).steps();
+        micro += steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum::<i128>();
+    }
+    let credits = (micro + MICRO - 1) / MICRO;
+    Ok(Credits(i64::try_from(credits).unwrap_or(i64::MAX)).min(UNITS_MAX))
+}
+
+/// What is left of the part of a month, 1 for the second, of a period that `invoice` billed and that is granted
+/// monthly, when the month begins. `others` are the other invoices of its subscription.
+pub fn part_left(
+    part: Credits,
+    month: u32,
+    invoice: &InvoiceFields,
+    others: &[InvoiceFields],
+    book: &PriceBook,
+) -> Credits {
+    let own = billed(invoice, book, true).unwrap_or_default();
+    let all = with_others(own, invoice, others, book);
+    let spread = |line: &&Billed| line.is_own && !line.is_proration && months_of(&line.price) > month;
+    let Some((from_ms, end_ms)) = all.iter().find(spread).and_then(Billed::span) else { return part };
+    let period = Period::of(end_ms, &all);
+    let begins_ms = add_months(from_ms, month);
+    let level =
+        period.steps().iter().rev().find(|step| step.at_ms <= begins_ms).map_or(period.granted, |step| step.level);
+    if period.granted <= 0 {
+        return part;
+    }
+    let left = i128::from(part.0) * i128::from(level) / i128::from(period.granted);
+    i64::try_from(left).map_or(part, Credits)
+}
+
+/// A line for a period, or for the rest of one, of a price of ours.
+#[derive(Debug, Clone)]
+struct Billed {
+    price: Price,
+    quantity: i64,
+    /// Credits of a whole period.
+    level: i64,
+    amount: MoneyMinor,
+    from_ms: Option<TimeMs>,
+    until_ms: Option<TimeMs>,
+    is_proration: bool,
+    /// Of a whole period: whether it brings its credits.
+    brings: bool,
+    /// The invoice's id.
+    invoice: Option<String>,
+    /// Whether it is of the invoice in question.
+    is_own: bool,
+}
+
+impl Billed {
+    fn is_credit(&self) -> bool {
+        self.is_proration && self.amount < MoneyMinor::ZERO
+    }
+
+    fn span(&self) -> Option<(TimeMs, TimeMs)> {
+        self.from_ms.zip(self.until_ms)
+    }
+
+    /// The change of the level by a proration.
+    fn change(&self) -> i64 {
+        if self.is_credit() { -self.level } else { self.level }
+    }
+
+    /// The millionths of a credit that its money stands for.
+    fn worth(&self) -> i128 {
+        let whole = i128::from(self.price.amount.0) * i128::from(self.quantity.max(1));
+        let share = i128::from(self.amount.0).clamp(-whole, whole);
+        if whole == 0 { 0 } else { i128::from(self.level) * MICRO * share / whole }
+    }
+}
+
+/// The lines of an invoice that bill prices of ours. What cannot be decided is left out, unless it is a proration of
+/// the invoice in question.
+fn billed(invoice: &InvoiceFields, book: &PriceBook, is_own: bool) -> Result<Vec<Billed>, String> {
+    let has_credit = invoice.lines.iter().any(Line::credits_time);
+    let is_paid_for = has_credit || invoice.total.is_none_or(|total| total > MoneyMinor::ZERO);
+    let mut billed = Vec::new();
+    for line in invoice.lines.iter().filter(|line| line.bills_period() || line.prorates()) {
+        let price = match book.line(line, &invoice.subscription_metadata) {
+            Sold::Ours(price) => *price,
+            Sold::Undecided(why) if is_own && line.prorates() => return Err(why),
+            Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => continue,
+        };
+        let quantity = line.quantity.unwrap_or(1).max(0);
+        let seats = if price.per_seat { quantity } else { 1 };
+        billed.push(Billed {
+            level: price.credits.0.saturating_mul(seats).min(UNITS_MAX.0),
+            price,
+            quantity,
+            amount: line.amount.unwrap_or_default(),
+            from_ms: line.period_start_ms,
+            until_ms: line.period_end_ms,
+            is_proration: line.prorates(),
+            brings: is_paid_for && line.costs(),
+            invoice: invoice.id.clone(),
+            is_own,
+        });
+    }
+    Ok(billed)
+}
+
+fn with_others(
+    mut own: Vec<Billed>,
+    invoice: &InvoiceFields,
+    others: &[InvoiceFields],
+    book: &PriceBook,
+) -> Vec<Billed> {
+    for other in others.iter().filter(|other| other.id != invoice.id) {
+        own.extend(billed(other, book, false).unwrap_or_default());
+    }
+    own
+}
+
+/// The changes of a subscription within the period that ends at a time.
+struct Period {
+    end_ms: TimeMs,
+    /// What the time is divided by.
+    price: Option<Price>,
+    /// The level that the subscription paid for at the beginning.
+    paid: i64,
+    /// The level whose credits it got.
+    granted: i64,
+    /// In the order of time, those of one invoice together.
+    changes: Vec<LevelChange>,
+}
+
+/// A change of the level by a proration.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct LevelChange {
+    at_ms: TimeMs,
+    invoice: Option<String>,
+    by: i64,
+    /// Whether the invoice in question says so.
+    is_own: bool,
+}
+
+/// A change that leads below the granted level.
+struct Step {
+    at_ms: TimeMs,
+    /// The level since then.
+    level: i64,
+    /// What it takes, in millionths of a credit.
+    taken: i128,
+    is_own: bool,
+}
+
+impl Period {
+    fn of(end_ms: TimeMs, all: &[Billed]) -> Self {
+        let lines = || all.iter().filter(|line| line.until_ms == Some(end_ms));
+        let whole = || lines().filter(|line| !line.is_proration);
+        let prorations = lines().filter(|line| line.is_proration);
+        let change = |line: &Billed| {
+            let (at_ms, invoice) = (line.from_ms?, line.invoice.clone());
+            Some(LevelChange { at_ms, invoice, by: line.change(), is_own: line.is_own })
+        };
+        let mut changes: Vec<_> = prorations.filter_map(change).collect();
+        changes.sort_unstable();
+        let first_ms = changes.first().map(|change| change.at_ms);
+        let is_first = |line: &&Billed| line.is_credit() && line.from_ms == first_ms;
+        // Without the invoice that billed the period, what is credited first is what it was.
+        let is_known = whole().next().is_some();
+        let assumed = || lines().filter(is_first).map(|line| line.level).sum::<i64>();
+        let (paid, granted) = match is_known {
+            true => (whole().map(|line| line.level).sum(), whole().filter(|line| line.brings).map(|l| l.level).sum()),
+            false => (assumed(), assumed()),
+        };
+        let price = whole().next().or_else(|| lines().find(|line| line.is_credit())).map(|line| line.price.clone());
+        Self { end_ms, price, paid, granted, changes }
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        let (mut paid, mut granted, mut steps) = (self.paid, self.granted, Vec::new());
+        for group in self.changes.chunk_by(|one, other| one.at_ms == other.at_ms) {
+            let at_ms = group[0].at_ms;
+            paid += net(group);
+            let lowest = paid.clamp(0, granted.max(0));
+            // Several invoices of one moment share what it takes, each up to what it credits.
+            for of_invoice in group.chunk_by(|one, other| one.invoice == other.invoice) {
+                let level = granted - (-net(of_invoice)).clamp(0, (granted - lowest).max(0));
+                if level < granted {
+                    let taken = self.left(granted, at_ms) - self.left(level, at_ms);
+                    steps.push(Step { at_ms, level, taken, is_own: of_invoice[0].is_own });
+                    granted = level;
+                }
+            }
+        }
+        steps
+    }
+
+    /// What is left at a time of the credits of a level, in millionths: of the whole period, or, of a period that is
+    /// granted monthly, of the month.
+    fn left(&self, level: i64, at_ms: TimeMs) -> i128 {
+        let Some(price) = &self.price else { return 0 };
+        let (start_ms, months) = (latest_start(price.every, self.end_ms), months_of(price));
+        let begins = |month: u32| if month == months { self.end_ms } else { add_months(start_ms, month) };
+        let month = match months {
+            1 => 0,
+            months => (0..months).rev().find(|month| begins(*month) <= at_ms).unwrap_or(0),
+        };
+        let (from_ms, until_ms) =
+            if months == 1 { (start_ms, self.end_ms) } else { (begins(month), begins(month + 1)) };
+        let length_ms = until_ms.saturating_sub(from_ms).max(1);
+        let left_ms = until_ms.saturating_sub(at_ms).clamp(0, length_ms);
+        i128::from(part_of(level, months, month)) * MICRO * i128::from(left_ms) / i128::from(length_ms)
+    }
+}
+
+fn net(changes: &[LevelChange]) -> i64 {
+    changes.iter().map(|change| change.by).sum()
+}
+
+/// The latest time at which a period that ends at a time may have begun. A period of months that ends on the last day
+/// of a month may have begun on any of the last days of its month: then the shortest counts.
+fn latest_start(every: Interval, end_ms: TimeMs) -> TimeMs {
+    if every.unit == IntervalUnit::Week {
+        return end_ms.saturating_sub(WEEK_MS.saturating_mul(i64::from(every.count)));
+    }
+    let start = || -> Option<DateTime<Utc>> {
+        let end = DateTime::<Utc>::from_timestamp_millis(end_ms)?;
+        let start = end.checked_sub_months(Months::new(every.months()))?;
+        let is_last_day = end.checked_add_days(Days::new(1)).is_some_and(|next| next.day() == 1);
+        let last = (29..=31).rev().find_map(|day| start.with_day(day)).unwrap_or(start);
+        Some(if is_last_day { last } else { start })
+    };
+    start().map_or(end_ms, |start| start.timestamp_millis())
+}
+
+#[cfg(test)]
+mod tests;

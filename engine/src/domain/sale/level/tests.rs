@@ -1,0 +1,199 @@
+use super::*;
+use crate::domain::catalogue::{Catalogue, GrantSchedule};
+use crate::domain::sale::example::{catalogue, pro_price};
+use crate::domain::webhook::fields;
+use crate::key::PriceKey;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// The first of June; a month of 30 days begins.
+const START_MS: TimeMs = 1_748_736_000_000;
+const END_MS: TimeMs = START_MS + 30 * DAY_MS;
+
+fn priced(key: &str, amount: i64, credits: i64) -> Price {
+    Price {
+        key: PriceKey::trusted(key),
+        lookup_key: key.to_owned(),
+        amount: MoneyMinor(amount),
+        credits: Credits(credits),
+        ..pro_price()
+    }
+}
+
+fn year() -> Price {
+    let every = Interval { count: 1, unit: IntervalUnit::Year };
+    Price { every, grant: GrantSchedule::Monthly, ..priced("pro_yearly", 599_000, 720) }
+}
+
+/// The built-in catalogue with Team for 250 credits a month, seats of 20 credits, and a year of Pro granted monthly.
+fn book() -> PriceBook {
+    let mut catalogue = Catalogue::clone(&catalogue());
+    let seats = Price { per_seat: true, ..priced("seats", 5_000, 20) };
+    catalogue.prices.extend([priced("team", 199_900, 250), seats, year()]);
+    PriceBook::new(Arc::new(catalogue), [])
+}
+
+fn line(key: &str, quantity: i64, amount: i64, from_ms: TimeMs, until_ms: TimeMs) -> Line {
+    Line {
+        price: fields::Price { lookup_key: Some(key.to_owned()), is_whole: true, ..fields::Price::default() },
+        amount: Some(MoneyMinor(amount)),
+        quantity: Some(quantity),
+        period_start_ms: Some(from_ms),
+        period_end_ms: Some(until_ms),
+        ..Line::default()
+    }
+}
+
+/// A whole period.
+fn whole(key: &str, quantity: i64, amount: i64) -> Line {
+    line(key, quantity, amount, START_MS, END_MS)
+}
+
+/// A credit (negative) or a charge for the rest of the period.
+fn proration(key: &str, quantity: i64, amount: i64, at_ms: TimeMs) -> Line {
+    Line { is_proration: true, ..line(key, quantity, amount, at_ms, END_MS) }
+}
+
+fn invoice(id: &str, lines: Vec<Line>) -> InvoiceFields {
+    let total = lines.iter().filter_map(|line| line.net_amount()).map(|amount| amount.0).sum();
+    InvoiceFields { id: Some(id.to_owned()), total: Some(MoneyMinor(total)), lines, ..InvoiceFields::default() }
+}
+
+/// What each of these invoices takes, with all others known.
+fn taken_by(invoices: &[InvoiceFields]) -> Vec<i64> {
+    invoices.iter().map(|own| taken(own, invoices, &book()).expect("it is decided").0).collect()
+}
+
+#[test]
+fn several_changes_of_one_moment_take_each_their_own() {
+    let reset = |id: &str, left: &str, right: &str| {
+        let lines = vec![proration(left, 1, -1_000, START_MS), whole(right, 1, 1_000)];
+        invoice(id, lines)
+    };
+    let first = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
+    let all = [first, reset("in_3", "pro_monthly", "team"), reset("in_2", "team", "pro_monthly")];
+    assert_eq!(taken_by(&all), [0, 60, 250], "what is left of 60, 250 and 60 is 60");
+    // Up and down again within one period: what was granted stays.
+    let up = vec![proration("pro_monthly", 1, -100, START_MS), proration("team", 1, 300, START_MS)];
+    let down = vec![proration("team", 1, -300, START_MS), proration("pro_monthly", 1, 100, START_MS)];
+    let first = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
+    assert_eq!(taken_by(&[first, invoice("in_3", up), invoice("in_2", down)]), [0, 0, 0]);
+}
+
+#[test]
+fn a_period_that_is_left_takes_its_unused_credits() {
+    let at_ms = START_MS + 30 * DAY_MS * 19 / 599;
+    let reset = invoice(
+        "in_2",
+        vec![proration("pro_monthly", 1, -58_000, at_ms), line("pro_monthly", 1, 59_900, at_ms, at_ms + 30 * DAY_MS)],
+    );
+    let first = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
+    assert_eq!(taken_by(&[first, reset.clone()]), [0, 59], "of 60, the new period brings 1");
+    assert_eq!(taken(&reset, &[], &book()), Ok(Credits(59)), "what is not known counts as granted");
+}
+
+#[test]
+fn time_counts_and_not_money_so_a_discount_keeps_no_credits() {
+    let paid_half = Line { discount: MoneyMinor(29_950), ..whole("pro_monthly", 1, 59_900) };
+    let left = invoice("in_2", vec![proration("pro_monthly", 1, -14_975, START_MS + 15 * DAY_MS)]);
+    assert_eq!(taken_by(&[invoice("in_1", vec![paid_half]), left.clone()]), [0, 30]);
+    let free = Line { discount: MoneyMinor(59_900), ..whole("pro_monthly", 1, 59_900) };
+    assert_eq!(taken_by(&[invoice("in_1", vec![free]), left]), [0, 0], "it had brought nothing");
+}
+
+#[test]
+fn charged_prorations_bring_nothing_and_take_nothing_when_they_are_credited() {
+    let (up_ms, down_ms) = (START_MS + 3 * DAY_MS, START_MS + 6 * DAY_MS);
+    let first = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
+    let up = invoice("in_2", vec![proration("pro_monthly", 1, -53_910, up_ms), proration("team", 1, 179_910, up_ms)]);
+    let down =
+        invoice("in_3", vec![proration("team", 1, -159_920, down_ms), proration("pro_monthly", 1, 47_920, down_ms)]);
+    assert_eq!(taken_by(&[first.clone(), up.clone(), down.clone()]), [0, 0, 0]);
+    let end = invoice("in_4", vec![proration("pro_monthly", 1, -29_950, START_MS + 15 * DAY_MS)]);
+    assert_eq!(taken_by(&[end, down, up, first]), [30, 0, 0, 0], "in any order");
+}
+
+#[test]
+fn a_level_that_was_left_once_is_taken_once() {
+    let change = |id, day: i64, from: (&str, i64), to: (&str, i64)| {
+        let at_ms = START_MS + day * DAY_MS;
+        invoice(id, vec![proration(from.0, 1, -from.1, at_ms), proration(to.0, 1, to.1, at_ms)])
+    };
+    let first = invoice("in_1", vec![whole("team", 1, 199_900)]);
+    let down = change("in_2", 15, ("team", 99_950), ("pro_monthly", 29_950));
+    let up = change("in_3", 18, ("pro_monthly", 23_960), ("team", 79_960));
+    let again = change("in_4", 21, ("team", 59_970), ("pro_monthly", 17_970));
+    assert_eq!(taken_by(&[first, down, up, again]), [0, 95, 0, 0]);
+}
+
+#[test]
+fn fewer_seats_take_the_credits_of_the_rest_of_the_period() {
+    let at_ms = START_MS + 15 * DAY_MS;
+    let first = invoice("in_1", vec![whole("seats", 5, 25_000)]);
+    let renewal = vec![
+        proration("seats", 5, -12_500, at_ms),
+        proration("seats", 3, 7_500, at_ms),
+        line("seats", 3, 15_000, END_MS, END_MS + 31 * DAY_MS),
+    ];
+    assert_eq!(taken_by(&[first, invoice("in_2", renewal)]), [0, 20], "of 60");
+    let more = vec![proration("seats", 3, -7_500, at_ms), proration("seats", 5, 12_500, at_ms)];
+    assert_eq!(taken_by(&[invoice("in_1", vec![whole("seats", 3, 15_000)]), invoice("in_2", more)]), [0, 0]);
+}
+
+#[test]
+fn without_a_time_the_money_tells_what_is_left() {
+    let undated = Line { period_end_ms: None, ..proration("pro_monthly", 1, -58_000, START_MS) };
+    assert_eq!(taken(&invoice("in_1", vec![undated]), &[], &book()), Ok(Credits(59)));
+}
+
+#[test]
+fn of_a_year_granted_monthly_the_months_rest_is_taken_and_later_months_do_not_come() {
+    let from_ms = START_MS;
+    let until_ms = add_months(from_ms, 12);
+    let first = invoice("in_1", vec![line("pro_yearly", 1, 599_000, from_ms, until_ms)]);
+    // The middle of September, the fourth month.
+    let left_ms = add_months(from_ms, 3) + 15 * DAY_MS;
+    let left = Line { is_proration: true, ..line("pro_yearly", 1, -430_000, left_ms, until_ms) };
+    let all = [first.clone(), invoice("in_2", vec![left])];
+    assert_eq!(taken_by(&all), [0, 30]);
+    let month = |month| part_left(Credits(60), month, &first, &all, &book()).0;
+    assert_eq!((month(1), month(3), month(4), month(11)), (60, 60, 0, 0));
+    assert_eq!(part_left(Credits(60), 4, &first, &[], &book()), Credits(60));
+}
+
+#[test]
+fn a_period_that_ends_on_the_last_day_of_a_month_may_have_begun_on_the_last_day_of_its_month() {
+    let at = |text: &str| DateTime::parse_from_rfc3339(text).expect("a time").timestamp_millis();
+    let (january, february) = (at("2027-01-31T10:00:00Z"), at("2027-02-28T10:00:00Z"));
+    assert_eq!(latest_start(Interval::MONTH, february), january);
+    assert_eq!(latest_start(Interval::MONTH, at("2027-02-27T10:00:00Z")), at("2027-01-27T10:00:00Z"));
+    let weeks = Interval { count: 2, unit: IntervalUnit::Week };
+    assert_eq!(latest_start(weeks, january), january - 14 * DAY_MS);
+}
+
+proptest! {
+    /// Whoever leaves a period for a new one at once, however often, keeps the credits of the time that it used and of
+    /// the period that it is in, at whatever rates the prices sell.
+    #[test]
+    fn switching_multiplies_no_credits(switches in proptest::collection::vec((any::<bool>(), 1..29 * DAY_MS), 1..12)) {
+        let of = |is_team: bool| if is_team { ("team", 250_i64) } else { ("pro_monthly", 60) };
+        let (mut at_ms, mut now) = (START_MS, "pro_monthly");
+        let mut invoices = vec![invoice("in_0", vec![line(now, 1, 100, at_ms, add_months(at_ms, 1))])];
+        let (mut brought, mut used) = (60_i64, 0_f64);
+        for (n, (is_team, after_ms)) in switches.into_iter().enumerate() {
+            let until_ms = add_months(at_ms, 1);
+            let credits = of(now == "team").1;
+            used += credits as f64 * after_ms as f64 / (until_ms - at_ms) as f64;
+            at_ms += after_ms;
+            let credit = Line { is_proration: true, ..line(now, 1, -50, at_ms, until_ms) };
+            let (next, credits) = of(is_team);
+            let new = line(next, 1, 100, at_ms, add_months(at_ms, 1));
+            let next_invoice = invoice(&format!("in_{}", n + 1), vec![credit, new]);
+            invoices.push(next_invoice.clone());
+            brought += credits - taken(&next_invoice, &invoices, &book()).expect("it is decided").0;
+            now = next;
+            prop_assert!(brought as f64 <= used + credits as f64 + 1e-3, "{brought} of {used} used and {credits}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Changes of a subscription, and their preview.
+//!
+//! At once, a new period begins: its invoice credits what is left of the present period, and Stripe changes nothing if
+//! that cannot be paid. With the end of the period, a schedule at Stripe has the change, where everybody sees it. Both
+//! leave the mark of their operation, so that an attempt whose answer was lost is recognised.
+
+use super::subscription::price_at_stripe;
+use super::{Deps, Run};
+use crate::amount::{Credits, MoneyMinor};
+use crate::clock::TimeMs;
+use crate::domain::catalogue::Price;
+use crate::domain::customer::Customer;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::JobKind;
+use crate::domain::ledger::Op;
+use crate::domain::operation::Problem;
+use crate::domain::sale::grant::PartArgs;
+use crate::domain::sale::line::Sale;
+use crate::domain::sale::{PriceBook, Sold};
+use crate::domain::subscription::change::check;
+use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, Subscription};
+use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
+use crate::domain::webhook::{self, EventKind, Facts};
+use crate::error::Error;
+use crate::infra::store::subscription;
+use crate::infra::stripe::change::ItemChange;
+use crate::infra::stripe::requests::SubscribedItem;
+use crate::infra::stripe::{Answer, StripeError};
+use crate::usecase::handler::invoice::other_invoices;
+use crate::usecase::handler::subscription::merge;
+use crate::usecase::handler::{Failure, price};
+use serde_json::Value;
+
+impl Run<'_> {
+    pub(super) async fn change(&self, id: &str, change: &Change) -> Result<Verdict, Failure> {
+        let object = self.deps.stripe.subscription_retrieve(id).await?;
+        if self.has_changed(&object) {
+            return self.changed(id, &object).await;
+        }
+        if self.operation.key_is_closing(self.deps.doubt_ms, self.now_ms) {
+            return Ok(self.new_key_when_safe("the subscription is unchanged"));
+        }
+        let known = self.apply_rules(&object).await?;
+        let row = self.row_now(id, &known).await?;
+        let catalogue = self.deps.catalogue.now();
+        let price = match check(row.as_ref(), &catalogue, change) {
+            Ok(price) => price,
+            Err(refusal) => return Ok(merge(known, self.failed(as_problem(refusal)))),
+        };
+        let Some(price_id) = self.price_id(&catalogue, price).await? else {
+            let why = format!("Stripe has no active price for {} at the catalogue's amount", price.lookup_key);
+            return Ok(self.price_missing(&why));
+        };
+        let item =
+            SubscribedItem { price_id: &price_id, price: &price.key, plan: &price.plan, quantity: change.quantity };
+        match change.when {
+            ChangeTime::Now => self.change_now(id, &object, item).await,
+            ChangeTime::PeriodEnd => self.change_at_end(id, &object, item).await,
+        }
+    }
+
+    /// Whether this operation has changed the subscription already.
+    fn has_changed(&self, object: &Value) -> bool {
+        let own = format!("{}:", self.operation.id);
+        let is_own =
+            |place: &Value| place["metadata"][CHANGE_METADATA_KEY].as_str().is_some_and(|mark| mark.starts_with(&own));
+        is_own(object) || is_own(&object["schedule"])
+    }
+
+    async fn changed(&self, id: &str, object: &Value) -> Result<Verdict, Failure> {
+        Ok(merge(self.apply_rules(object).await?, self.done(id, Vec::new())))
+    }
+
+    /// The subscription after what Stripe has just said of it.
+    async fn row_now(&self, id: &str, known: &Verdict) -> Result<Option<Subscription>, Failure> {
+        let told = known.effects.iter().rev().find_map(|effect| match effect {
+            Effect::SubscriptionPut(row) if row.id == id => Some(row.clone()),
+            _ => None,
+        });
+        if told.is_some() {
+            return Ok(told);
+        }
+        let rows = subscription::subscription_list(self.deps.db.read(), &self.customer.id).await?;
+        Ok(rows.into_iter().find(|row| row.id == id))
+    }
+
+    async fn change_now(&self, id: &str, object: &Value, item: SubscribedItem<'_>) -> Result<Verdict, Failure> {
+        let Some(item_id) = item_of_ours(self.deps, object, self.now_ms).await? else {
+            return Ok(self.failed(no_item()));
+        };
+        // What is left of an earlier schedule would undo the change.
+        self.let_go(object).await?;
+        let begins_period = object["status"] != "trialing";
+        let change = ItemChange { subscription_id: id, item_id: &item_id, item, begins_period };
+        let made: Result<Answer, StripeError> =
+            self.deps.stripe.subscription_change(&change, self.mark(), &self.key("change")).await;
+        match made {
+            Ok(answer) => {
+                let object = self.refetch_if_replayed(answer).await?;
+                self.changed(id, &object).await
+            }
+            Err(StripeError::Unknown { is_stored: true, reason: why } | StripeError::KeyReused { message: why }) => {
+                let object = self.deps.stripe.subscription_retrieve(id).await?;
+                if self.has_changed(&object) { self.changed(id, &object).await } else { Ok(self.nothing_found(&why)) }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn change_at_end(&self, id: &str, object: &Value, item: SubscribedItem<'_>) -> Result<Verdict, Failure> {
+        let stripe = &self.deps.stripe;
+        let present = &object["schedule"];
+        // One of a single phase may be of an attempt before. One of more phases has done its work.
+        let is_bare = present["phases"].as_array().is_some_and(|phases| phases.len() == 1);
+        let schedule = if is_bare {
+            present.clone()
+        } else {
+            self.let_go(object).await?;
+            stripe.schedule_create(id, &self.key("schedule")).await?
+        };
+        match stripe.schedule_add_phase(&schedule, &item, self.mark(), &self.key("phases")).await {
+            Ok(_) => {}
+            Err(StripeError::Invalid { message, .. }) => {
+                self.let_go(&stripe.subscription_retrieve(id).await?).await?;
+                let code = "stripe_refused".to_owned();
+                return Ok(self.failed(Problem { code, message, ..Problem::default() }));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.changed(id, &stripe.subscription_retrieve(id).await?).await
+    }
+
+    /// Has the subscription's schedule let go of it. Whether there was one.
+    pub(super) async fn let_go(&self, object: &Value) -> Result<bool, Failure> {
+        let Some(id) = fields::id(&object["schedule"]) else { return Ok(false) };
+        match self.deps.stripe.schedule_release(&id, &self.key(&format!("release:{id}"))).await {
+            // It is released already, or has ended.
+            Ok(_) | Err(StripeError::Invalid { .. } | StripeError::NotFound { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn as_problem(refusal: ChangeRefusal) -> Problem {
+    Problem { code: refusal.code.to_owned(), message: refusal.message, ..Problem::default() }
+}
+
+fn no_item() -> Problem {
+    let message = "Stripe does not show what the subscription sells.".to_owned();
+    Problem { code: "stripe_refused".to_owned(), message, ..Problem::default() }
+}
+
+/// The item of a subscription that sells its plan.
+async fn item_of_ours(deps: &Deps, object: &Value, now_ms: TimeMs) -> Result<Option<String>, Failure> {
+    let catalogue = deps.catalogue.now();
+    let book = price::learn(deps, &PriceBook::new(catalogue.clone(), []), object, now_ms).await?;
+    let said = SubscriptionFields::read(object);
+    let ours = said.items.iter().filter_map(|item| match book.item(item, &said.metadata) {
+        Sold::Ours(price) => Some((item, price.plan)),
+        Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
+    });
+    let best = ours.reduce(|one, other| if *catalogue.better(&one.1, &other.1) == one.1 { one } else { other });
+    Ok(best.and_then(|(item, _): (&Item, _)| item.id.clone()))
+}
+
+/// What a change would cost and bring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangePreview {
+    /// What is sold from then on.
+    pub price: Price,
+    /// How many of it.
+    pub quantity: i64,
+    /// When it takes effect; `None` for at once.
+    pub takes_effect_at_ms: Option<TimeMs>,
+    /// What is charged at once.
+    pub due: MoneyMinor,
+    /// The part of the invoice's total that becomes credit of the customer at Stripe, for later invoices.
+    pub credited: MoneyMinor,
+    /// The credits that it brings at once; negative if it takes.
+    pub credits: Credits,
+    /// Those that it brings later within the period that is paid at once.
+    pub credits_later: Credits,
+    /// When the next period begins.
+    pub next_at_ms: Option<TimeMs>,
+    /// What that costs, as far as can be told.
+    pub next_amount: MoneyMinor,
+    /// What it brings.
+    pub next_credits: Credits,
+}
+
+/// Why there is no preview.
+#[derive(Debug)]
+pub enum PreviewError {
+    /// The change is not possible.
+    Refused(ChangeRefusal),
+    /// Stripe has no price for it.
+    PriceMissing,
+    /// Stripe cannot be asked, or refuses.
+    Stripe(StripeError),
+    /// An error of ours.
+    Engine(Error),
+}
+
+impl From<Failure> for PreviewError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Stripe(error) => Self::Stripe(error),
+            Failure::Engine(error) => Self::Engine(error),
+        }
+    }
+}
+
+impl From<StripeError> for PreviewError {
+    fn from(error: StripeError) -> Self {
+        Self::Stripe(error)
+    }
+}
+
+impl From<Error> for PreviewError {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Previews a change: Stripe computes the invoice that the same parameters would make, and the rules for paid invoices
+/// decide on it. Nothing is stored.
+///
+/// # Errors
+/// The change is not possible, or Stripe cannot be asked.
+pub async fn preview_change(
+    deps: &Deps,
+    customer: &Customer,
+    change: &Change,
+    now_ms: TimeMs,
+) -> Result<ChangePreview, PreviewError> {
+    let deps = &Deps { is_dry_run: true, ..deps.clone() };
+    let catalogue = deps.catalogue.now();
+    let rows = subscription::subscription_list(deps.db.read(), &customer.id).await?;
+    let row = Subscription::current(rows.clone(), &catalogue);
+    let price = check(row.as_ref(), &catalogue, change).map_err(PreviewError::Refused)?;
+    let (Some(row), Some(stripe_customer_id)) = (row, &customer.stripe_customer_id) else {
+        return Err(PreviewError::PriceMissing);
+    };
+    let Some(sold) = price_at_stripe(deps, &catalogue, price, now_ms).await? else {
+        return Err(PreviewError::PriceMissing);
+    };
+    let object = deps.stripe.subscription_retrieve(&row.id).await?;
+    let Some(item_id) = item_of_ours(deps, &object, now_ms).await? else { return Err(PreviewError::PriceMissing) };
+    let item = SubscribedItem { price_id: &sold.id, price: &price.key, plan: &price.plan, quantity: change.quantity };
+    let begins_period = change.when == ChangeTime::Now && object["status"] != "trialing";
+    let asked = ItemChange { subscription_id: &row.id, item_id: &item_id, item, begins_period };
+    let invoice = deps.stripe.change_preview(stripe_customer_id, &asked).await?;
+    let said = InvoiceFields::read(&invoice);
+    let sale = Sale { price: price.clone(), quantity: change.quantity, from_ms: None, until_ms: None };
+    let total = said.total.unwrap_or_default();
+    let next = ChangePreview {
+        price: price.clone(),
+        quantity: change.quantity,
+        takes_effect_at_ms: (change.when == ChangeTime::PeriodEnd).then_some(row.current_period_end_ms).flatten(),
+        due: MoneyMinor::ZERO,
+        credited: MoneyMinor::ZERO,
+        credits: Credits::ZERO,
+        credits_later: Credits::ZERO,
+        next_at_ms: row.current_period_end_ms,
+        next_amount: total,
+        next_credits: sale.credits(),
+    };
+    if !begins_period {
+        return Ok(next);
+    }
+    let book = PriceBook::new(catalogue.clone(), [sold]);
+    let (credits, credits_later) = credits_of(deps, customer, (row, rows), &book, &invoice, now_ms).await?;
+    let due = invoice["amount_due"].as_i64().map_or(total.max(MoneyMinor::ZERO), MoneyMinor);
+    let whole = said.lines.iter().filter(|line| line.bills_period()).filter_map(|line| line.period_end_ms).max();
+    let next_amount = MoneyMinor(price.amount.0.saturating_mul(change.quantity));
+    let credited = MoneyMinor(total.0.saturating_neg().max(0));
+    Ok(ChangePreview { due, credited, credits, credits_later, next_at_ms: whole, next_amount, ..next })
+}
+
+/// The credits that an invoice would bring, or take, if it were paid: at once, and later.
+async fn credits_of(
+    deps: &Deps,
+    customer: &Customer,
+    (row, rows): (Subscription, Vec<Subscription>),
+    book: &PriceBook,
+    preview: &Value,
+    now_ms: TimeMs,
+) -> Result<(Credits, Credits), PreviewError> {
+    let mut paid = preview.clone();
+    (paid["status"], paid["subscription"]) = ("paid".into(), row.id.clone().into());
+    paid["id"] = fields::id(&preview["id"]).unwrap_or_else(|| "upcoming".to_owned()).into();
+    let book = price::learn(deps, book, &paid, now_ms).await?;
+    let other_invoices = other_invoices(deps, &paid).await?;
+    let verdict = webhook::decide(&Facts {
+        kind: EventKind::InvoicePaid,
+        object: &paid,
+        customer: Some(customer.clone()),
+        subscription: Some(row),
+        subscriptions_of_customer: rows,
+        book: &book,
+        other_invoices: &other_invoices,
+        may_relink: false,
+        now_ms,
+    });
+    let now = verdict.ledger.map_or(Credits::ZERO, |(_, command)| match command.op {
+        Op::Grant { amount, .. } => amount,
+        Op::TakeBack { amount } => -amount,
+        _ => Credits::ZERO,
+    });
+    let parts = verdict.effects.iter().filter_map(|effect| match effect {
+        Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant => serde_json::from_str(&job.args).ok(),
+        _ => None,
+    });
+    Ok((now, parts.map(|part: PartArgs| part.credits).sum()))
+}
