@@ -214,7 +214,7 @@ impl From<&Operation> for ApiError {
             (_, "payment_method_gone") => (402, "payment_method_missing"),
             (_, "subscription_exists") => (409, "already_subscribed"),
             (_, "subscription_ended") => (409, "subscription_ended"),
-            _ => (402, "payment_declined"),
+            (_, code) => change_refusal(code).unwrap_or((402, "payment_declined")),
         };
         let advice = match problem.advice_code.as_deref() {
             Some("try_again_later") => " Try again later, or with another card.",
@@ -232,6 +232,22 @@ impl From<&Operation> for ApiError {
             ..Problem::new(status, code, format!("{}{advice}", problem.message))
         })
     }
+}
+
+/// The code of a change of a subscription that turned out not to be possible when its turn came.
+fn change_refusal(code: &str) -> Option<(u16, &'static str)> {
+    let is_refusal = matches!(
+        code,
+        "change_pending"
+            | "invalid_quantity"
+            | "not_subscribed"
+            | "price_currency_differs"
+            | "price_not_offered"
+            | "subscription_ending"
+            | "subscription_inactive"
+            | "subscription_unchanged"
+    );
+    code::find(code).filter(|_| is_refusal).map(|code| (code.status, code.name))
 }
 
 /// A read from Stripe failed.

@@ -74,6 +74,7 @@ apis! {
     payment_method => PaymentMethodApi,
     plan => PlanApi,
     subscription => SubscriptionApi,
+    subscription::change => SubscriptionChangeApi,
     operation => OperationApi,
     summary => SummaryApi,
     transaction => TransactionApi,

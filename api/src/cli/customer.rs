@@ -45,6 +45,9 @@ const SUBSCRIPTIONS: &[Column] = &[
     Column::wrapped("cancel_at_period_end"),
     Column::wrapped("past_due_since"),
     Column::wrapped("past_due_reason").optional(),
+    Column::wrapped("unpaid_invoice").optional(),
+    Column::wrapped("paused_collection").optional(),
+    Column::wrapped("pending_change").optional(),
     Column::wrapped("ended_at").optional(),
 ];
 const KEYS: &[Column] = &[

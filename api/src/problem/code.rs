@@ -101,6 +101,12 @@ pub const CODES: &[Code] = &[
     code(409, "catalogue_version_changed", "Version 3 is in force, not 2: plan again."),
     code(
         409,
+        "change_pending",
+        "Another change is to come or waits for its payment. Resume the subscription to take back a change that is to \
+         come.",
+    ),
+    code(
+        409,
         "credits_spent_meanwhile",
         "Another request spent the remaining credits. The credits that were charged are in the balance: send the \
          request again with a new Idempotency-Key.",
@@ -120,11 +126,18 @@ pub const CODES: &[Code] = &[
     code(409, "marketplace_account_linked", "this marketplace account is linked to a customer"),
     code(409, "marketplace_customer_linked", "this customer has another purchase on the marketplace"),
     code(409, "marketplace_not_purchased", "GitHub has not reported a purchase of this account yet"),
+    code(409, "not_subscribed", "There is no subscription to change. Subscribe first."),
     code(409, "nothing_to_do", "there is nothing left to do"),
     code(
         409,
         "payment_method_in_use",
         "The subscription is paid with it. Add another payment method first, or cancel the subscription.",
+    ),
+    code(
+        409,
+        "price_currency_differs",
+        "The subscription is paid in USD, and a subscription keeps its currency. Choose a price in it, or cancel and \
+         subscribe anew.",
     ),
     code(409, "reconciliation_running", "another reconciliation is under way"),
     code(409, "replay_state", "the replay is done"),
@@ -134,12 +147,15 @@ pub const CODES: &[Code] = &[
     code(409, "stream_paused", "The stream is paused already."),
     code(409, "subscribing", "Another request is already subscribing this customer."),
     code(409, "subscription_ended", "The subscription has ended. Subscribe again."),
+    code(409, "subscription_ending", "The subscription ends with its period. Resume it first."),
+    code(409, "subscription_inactive", "A payment for the subscription is missing. Pay it before a change."),
     code(
         409,
         "subscription_paid_meanwhile",
         "A subscription that waited for its first payment was paid just when it was ended to make room. Its credits \
          are there, and nothing else was charged. Ask support to have it refunded or replaced.",
     ),
+    code(409, "subscription_unchanged", "The subscription has this price and quantity already."),
     code(409, "too_many_api_keys", "A customer may have 20 keys. Revoke one first."),
     code(409, "too_many_open", "the account has too many open holds, at most 1000"),
     code(413, "body_too_large", "The body is too large."),

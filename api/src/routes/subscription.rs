@@ -1,4 +1,6 @@
-//! The subscription, and the invoices.
+//! The subscription, and the invoices. `change` has its changes and their preview.
+
+pub mod change;
 
 use super::operation::{AcceptedOperation, RequestOutcome, accepted, find_earlier, request_operation};
 use super::page::{PageQuery, encode_cursor, foreign_cursor, page};
@@ -13,7 +15,8 @@ use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::catalogue::Catalogue;
 use bursar_engine::domain::operation::{Request, State};
-use bursar_engine::domain::subscription::Subscription;
+use bursar_engine::domain::subscription::change::QUANTITY_MAX;
+use bursar_engine::domain::subscription::{PausedCollection, PendingChange, Subscription};
 use bursar_engine::domain::webhook::fields::{self, InvoiceFields};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::{account, customer, payment_method, subscription};
@@ -75,9 +78,6 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new("list_invoices", &["stripe_not_configured", "stripe_unavailable"]),
 ];
 
-/// The most that one subscription may have of a price. Source: Stripe, "Create a subscription": it has no limit of its own.
-const QUANTITY_MAX: i64 = 100_000;
-
 /// A subscription to a plan.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
@@ -119,10 +119,51 @@ struct SubscriptionBody {
     past_due_since: Option<String>,
     /// Why it is overdue.
     past_due_reason: Option<String>,
+    /// The invoice that has to be paid before the price gives its plan; until then the customer keeps the plan before.
+    #[oai(skip_serializing_if_is_none)]
+    unpaid_invoice: Option<String>,
+    /// The pause of its collection: nothing is charged, and no new credits come meanwhile.
+    #[oai(skip_serializing_if_is_none)]
+    paused_collection: Option<PausedCollectionBody>,
+    /// A change that comes with the end of the period.
+    #[oai(skip_serializing_if_is_none)]
+    pending_change: Option<PendingChangeBody>,
     /// When it ended.
     ended_at: Option<String>,
     /// All credits now.
     credit_balance: i64,
+}
+
+/// A pause of collection.
+#[derive(Debug, Object)]
+pub(in crate::routes) struct PausedCollectionBody {
+    /// What becomes of its invoices: `void`, `keep_as_draft` or `mark_uncollectible`.
+    behavior: String,
+    /// When collection resumes by itself.
+    resumes_at: Option<String>,
+}
+
+impl From<&PausedCollection> for PausedCollectionBody {
+    fn from(pause: &PausedCollection) -> Self {
+        Self { behavior: pause.behavior.clone(), resumes_at: pause.resumes_at_ms.map(rfc3339) }
+    }
+}
+
+/// A change that is to come.
+#[derive(Debug, Object)]
+pub(in crate::routes) struct PendingChangeBody {
+    /// The key of the price from then on.
+    price: String,
+    /// How many of it.
+    quantity: i64,
+    /// When.
+    at: String,
+}
+
+impl From<&PendingChange> for PendingChangeBody {
+    fn from(change: &PendingChange) -> Self {
+        Self { price: change.price.to_string(), quantity: change.quantity, at: rfc3339(change.at_ms) }
+    }
 }
 
 impl Example for SubscriptionBody {
@@ -137,6 +178,9 @@ impl Example for SubscriptionBody {
             current_period_end: Some("2026-12-22T08:00:00.000Z".to_owned()),
             past_due_since: None,
             past_due_reason: None,
+            unpaid_invoice: None,
+            paused_collection: None,
+            pending_change: None,
             ended_at: None,
             credit_balance: 65,
         }
@@ -192,7 +236,7 @@ page! {
 enum SubscribeResponse {
     /// The subscription is active and paid.
     #[oai(status = 201)]
-    Created(Json<SubscriptionBody>),
+    Created(Json<Box<SubscriptionBody>>),
     /// Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
@@ -202,7 +246,7 @@ enum SubscribeResponse {
 enum ChangeResponse {
     /// The change is made.
     #[oai(status = 200)]
-    Done(Json<SubscriptionBody>),
+    Done(Json<Box<SubscriptionBody>>),
     /// Stripe has not answered yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
@@ -228,6 +272,9 @@ async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result
         current_period_end: row.current_period_end_ms.map(rfc3339),
         past_due_since: row.past_due_since_ms.map(rfc3339),
         past_due_reason: row.past_due_reason.clone(),
+        unpaid_invoice: row.unpaid_change.as_ref().map(|change| change.invoice_id.clone()),
+        paused_collection: row.paused_collection.as_ref().map(Into::into),
+        pending_change: row.pending_change.as_ref().map(Into::into),
         ended_at: row.ended_at_ms.map(rfc3339),
         credit_balance: account.balance.0,
     })
@@ -246,7 +293,8 @@ async fn change_response(
         RequestOutcome::Succeeded { operation, .. } => {
             let rows = subscription::subscription_list(app.db.read(), customer).await?;
             let row = rows.iter().find(|row| Some(&row.id) == operation.stripe_id.as_ref());
-            Ok(ChangeResponse::Done(Json(body(app, customer, row.ok_or(Error::NotFound("subscription"))?).await?)))
+            let body = body(app, customer, row.ok_or(Error::NotFound("subscription"))?).await?;
+            Ok(ChangeResponse::Done(Json(Box::new(body))))
         }
     }
 }
@@ -335,7 +383,7 @@ impl SubscriptionApi {
                 let rows = subscription::subscription_list(app.db.read(), &auth.0).await?;
                 let row = rows.iter().find(|row| Some(&row.id) == operation.stripe_id.as_ref());
                 let row = row.ok_or(Error::NotFound("subscription"))?;
-                Ok(SubscribeResponse::Created(Json(self::body(&app, &auth.0, row).await?)))
+                Ok(SubscribeResponse::Created(Json(Box::new(self::body(&app, &auth.0, row).await?))))
             }
         }
     }
@@ -351,7 +399,8 @@ impl SubscriptionApi {
 
     /// Cancel the subscription
     ///
-    /// At the end of the period, until which the plan stays, or at once. Credits that were granted stay.
+    /// At the end of the period, until which the plan stays, or at once. Credits that were granted stay. A change that is
+    /// to come is dropped.
     #[oai(path = "/api/v1/subscription", method = "delete", operation_id = "cancel_subscription", tag = "Tag::Billing")]
     async fn cancel(
         &self,
@@ -372,7 +421,7 @@ impl SubscriptionApi {
         change_response(&app, &auth.0, progress).await
     }
 
-    /// Undo a cancellation
+    /// Undo a cancellation, or a change that is to come
     ///
     /// Possible until the period ends. A subscription that has ended cannot be resumed: subscribe again.
     #[oai(

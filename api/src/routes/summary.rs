@@ -141,7 +141,8 @@ struct TotalsBody {
     spent: i64,
     /// Expired unspent.
     expired: i64,
-    /// Taken back because their payment was refunded or disputed.
+    /// Taken back because their payment was refunded or disputed, or because the time that they were for was left and
+    /// credited.
     clawed_back: i64,
     /// Removed by support.
     removed: i64,

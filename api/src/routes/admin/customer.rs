@@ -8,6 +8,7 @@ use crate::problem::{ApiError, advised};
 use crate::routes::bodies::{CustomerBody, Transaction, TransactionPage};
 use crate::routes::page::{PageQuery, page};
 use crate::routes::path_id::PathId;
+use crate::routes::subscription::{PausedCollectionBody, PendingChangeBody};
 use crate::routes::text::Text;
 use crate::routes::usage::{CreditsBody, transaction_page};
 use crate::routes::{Tag, input};
@@ -75,6 +76,12 @@ struct CustomerSubscription {
     past_due_since: Option<String>,
     /// Why it is overdue.
     past_due_reason: Option<String>,
+    /// The invoice that has to be paid before the price gives its plan.
+    unpaid_invoice: Option<String>,
+    /// The pause of its collection.
+    paused_collection: Option<PausedCollectionBody>,
+    /// A change that comes with the end of the period.
+    pending_change: Option<PendingChangeBody>,
     /// When it ended.
     ended_at: Option<String>,
 }
@@ -103,6 +110,9 @@ impl Example for CustomerDetail {
             current_period_end: sample::text(sample::MONTH_LATER),
             past_due_since: None,
             past_due_reason: None,
+            unpaid_invoice: None,
+            paused_collection: None,
+            pending_change: None,
             ended_at: None,
         };
         Self { customer: CustomerBody::example(), credits: CreditsBody::example(), subscriptions: vec![subscription] }
@@ -229,6 +239,9 @@ impl AdminCustomerApi {
                     current_period_end: subscription.current_period_end_ms.map(rfc3339),
                     past_due_since: subscription.past_due_since_ms.map(rfc3339),
                     past_due_reason: subscription.past_due_reason,
+                    unpaid_invoice: subscription.unpaid_change.as_ref().map(|change| change.invoice_id.clone()),
+                    paused_collection: subscription.paused_collection.as_ref().map(Into::into),
+                    pending_change: subscription.pending_change.as_ref().map(Into::into),
                     ended_at: subscription.ended_at_ms.map(rfc3339),
                 })
                 .collect(),

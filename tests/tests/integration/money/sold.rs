@@ -7,6 +7,7 @@ mod invoice;
 mod other_business;
 mod plan;
 mod schedule;
+mod switch;
 mod unknown_price;
 
 use super::*;
