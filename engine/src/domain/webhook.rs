@@ -23,6 +23,8 @@ pub mod signature;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod never_panics;
 
 pub use envelope::{Envelope, Unreadable, envelope, fallback_external_id, stream_key};

@@ -1,0 +1,85 @@
+//! What Stripe's final objects bring, computed plainly: by the promise that was made with each price, and by the money
+//! that is gone. It shares no rule with the engine.
+
+use super::stripe::{Invoice, Kind, Line, Stripe};
+use crate::domain::catalogue::{GrantSchedule, Price, Rollover};
+use crate::domain::ledger::Entry;
+use std::collections::BTreeMap;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// How long credits that end with their period stay after it.
+const GRACE_MS: i64 = 3 * 60 * 60 * 1_000;
+
+/// The credits that each invoice of the customer leaves in the end, in any of its formats.
+pub(super) fn credits_by_invoice(stripe: &Stripe) -> BTreeMap<String, i64> {
+    let numbered = stripe.invoices.iter().enumerate();
+    let brought = numbered.filter_map(|(n, invoice)| {
+        let whole = whole(stripe, invoice);
+        (whole > 0).then(|| (format!("in_{n}"), whole - taken(whole, gone(stripe, n), invoice.total)))
+    });
+    brought.collect()
+}
+
+/// What the lines of a paid invoice bring, before anything is given back.
+fn whole(stripe: &Stripe, invoice: &Invoice) -> i64 {
+    if invoice.is_stranger || !invoice.is_paid() || invoice.total <= 0 {
+        return 0;
+    }
+    brings(stripe, invoice).map(|(line, promise)| of_line(line, promise)).sum()
+}
+
+/// The lines that bring credits, with what was promised.
+fn brings<'a>(stripe: &'a Stripe, invoice: &'a Invoice) -> impl Iterator<Item = (&'a Line, &'a Price)> {
+    invoice.lines.iter().filter_map(|line| {
+        let promise = stripe.prices[line.price].promise.as_ref()?;
+        (line.kind == Kind::Period && line.amount - line.discount > 0).then_some((line, promise))
+    })
+}
+
+/// What a whole period brings. This is the place for a rule on what prorations bring or take.
+fn of_line(line: &Line, promise: &Price) -> i64 {
+    promise.credits.0 * if promise.per_seat { line.quantity } else { 1 }
+}
+
+/// The credits that go with money, rounded down.
+fn taken(whole: i64, gone: i64, total: i64) -> i64 {
+    whole * gone.clamp(0, total) / total
+}
+
+/// The money of an invoice that was given back or taken by a dispute.
+fn gone(stripe: &Stripe, n: usize) -> i64 {
+    let charge = stripe.invoices[n].charge.as_ref();
+    let disputed = stripe.disputes.iter().filter(|dispute| dispute.invoice == n && dispute.status != "won");
+    let disputed = disputed.map(|dispute| match charge {
+        Some(charge) if dispute.is_foreign => charge.amount,
+        _ => dispute.amount,
+    });
+    let notes = stripe.notes.iter().filter(|note| note.invoice == n).map(|note| note.beside_refunds());
+    charge.map_or(0, |charge| charge.refunded) + disputed.sum::<i64>() + notes.sum::<i64>()
+}
+
+/// Why the end of a grant is not what was promised.
+pub(super) fn wrong_end(stripe: &Stripe, grant: &Entry) -> Option<String> {
+    let n: usize = grant.reference.as_ref()?.strip_prefix("in_")?.parse().ok()?;
+    let promises: Vec<(&Line, &Price)> = brings(stripe, &stripe.invoices[n]).collect();
+    let ends = |promise: &Price| promise.lifetime_days.is_some() || promise.rollover == Rollover::Reset;
+    let said = grant.detail.expires_at_ms;
+    let is_right = match (&promises[..], said) {
+        // Parts have spans of their own, and of several lines each has its end.
+        ([(line, promise)], said) if promise.grant == GrantSchedule::Whole => {
+            let at_ms = grant.created_at_ms;
+            match (promise.lifetime_days, promise.rollover) {
+                (Some(days), _) => said == Some(at_ms + i64::from(days) * DAY_MS),
+                (None, Rollover::Keep) => said.is_none(),
+                (None, Rollover::Reset) => {
+                    let (until_ms, length_ms) = (line.until_s * 1_000, (line.until_s - line.from_s) * 1_000);
+                    let end_ms = if until_ms > at_ms { until_ms } else { at_ms + length_ms };
+                    said == Some(end_ms + GRACE_MS)
+                }
+            }
+        }
+        (_, Some(_)) => promises.iter().any(|(_, promise)| ends(promise)),
+        (_, None) => promises.iter().any(|(_, promise)| !ends(promise)),
+    };
+    (!is_right).then(|| format!("the credits of in_{n} end at {said:?}: {grant:?}"))
+}
