@@ -172,7 +172,7 @@ fn row(customer: &CustomerId, entry: &Entry) -> [String; COLUMNS.len()] {
         detail.grant_kind.map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
         detail.expires_at_ms.map(rfc3339).unwrap_or_default(),
         escape_formula(detail.reason.as_deref()),
-        escape_formula(entry.metadata.as_deref()),
+        escape_formula(entry.caller_metadata()),
         burned.collect::<Vec<_>>().join(" "),
     ]
 }

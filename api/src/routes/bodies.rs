@@ -138,7 +138,7 @@ impl Transaction {
                 })
                 .collect(),
             reason: entry.detail.reason.clone(),
-            metadata: entry.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+            metadata: entry.caller_metadata().and_then(|text| serde_json::from_str(text).ok()),
             created_at: rfc3339(entry.created_at_ms),
         }
     }

@@ -11,6 +11,7 @@
 //! | [`mod@line`] | what the lines of an invoice sold |
 //! | [`grant`] | the credits that they bring, and when |
 //! | [`mod@level`] | what changes within a period leave of its credits |
+//! | [`record`] | what was sold, as it is kept with the first grant |
 //! | [`at_stripe`] | which prices at Stripe a catalogue sells, and which have to be made |
 //! | [`applied`] | what becomes of known prices when another catalogue comes into force |
 
@@ -22,6 +23,7 @@ pub mod judge;
 pub mod known_price;
 pub mod level;
 pub mod line;
+pub mod record;
 
 #[cfg(test)]
 pub(crate) mod example;
@@ -30,3 +32,4 @@ pub use applied::{AppliedCatalogue, KeptTerms};
 pub use book::{PriceBook, Sold};
 pub use known_price::{DecidedBy, Decision, KnownPrice};
 pub use line::Sale;
+pub use record::{LineCounts, SaleRecord};

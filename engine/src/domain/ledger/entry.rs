@@ -138,7 +138,7 @@ pub struct Entry {
     pub idempotency_key: Option<String>,
     /// SHA-256 of the request, to distinguish a retry from a reused key.
     pub request_hash: Option<String>,
-    /// The caller's metadata as JSON.
+    /// The caller's metadata as JSON, or what an invoice sold that brought the credits (`domain::sale::record`).
     pub metadata: Option<String>,
     /// The hold that it opens or closes.
     pub hold_id: Option<HoldId>,
@@ -146,4 +146,11 @@ pub struct Entry {
     pub detail: Detail,
     /// When it was decided.
     pub created_at_ms: TimeMs,
+}
+
+impl Entry {
+    /// The metadata that the caller gave. What Stripe paid for has none: its metadata is the engine's own.
+    pub fn caller_metadata(&self) -> Option<&str> {
+        self.metadata.as_deref().filter(|_| self.source != "stripe")
+    }
 }

@@ -84,6 +84,12 @@ pub fn grant_key(invoice_id: &str) -> String {
     format!("stripe:invoice:{invoice_id}")
 }
 
+/// The invoice whose credits are in the ledger under this key.
+pub fn invoice_of(key: &str) -> Option<&str> {
+    let rest = key.strip_prefix("stripe:invoice:")?;
+    Some(rest.split_once(':').map_or(rest, |(invoice, _)| invoice))
+}
+
 /// The arguments of the job that grants a part of an invoice's credits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartArgs {
@@ -274,6 +280,12 @@ mod tests {
             credits: Credits(credits),
             ..pro_price()
         }
+    }
+
+    #[test]
+    fn every_key_of_an_invoices_credits_names_it() {
+        assert!(grant_keys("in_1").all(|key| invoice_of(&key) == Some("in_1")));
+        assert_eq!(invoice_of("stripe:payment:pi_1"), None);
     }
 
     #[test]

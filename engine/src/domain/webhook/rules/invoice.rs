@@ -6,7 +6,9 @@ use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
-use crate::domain::sale::grant::{Brought, grants, part_job};
+use crate::domain::ledger::Command;
+use crate::domain::sale::SaleRecord;
+use crate::domain::sale::grant::{Brought, grant_key, grants, part_job};
 use crate::domain::sale::level::taken;
 use crate::domain::sale::line::{Sale, Sales, sales, tagged_at_another_price};
 use crate::domain::subscription::Subscription;
@@ -51,7 +53,8 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     let plan = row.as_ref().and_then(|row| plan_after_payment(facts, row, best_plan(facts, &sold), customer));
     let mut verdict = owner.verdict(facts, row, plan);
     let brought = Brought::new(grants(&invoice_id, &sold, facts.now_ms), taken);
-    bring(&mut verdict, brought, &invoice_id, customer, facts.now_ms);
+    let record = SaleRecord::new(&sold, taken, &brought.grants, &grant_key(&invoice_id), facts.now_ms);
+    bring(&mut verdict, brought, &record, &invoice_id, customer, facts.now_ms);
     Ok(verdict)
 }
 
@@ -66,12 +69,22 @@ fn guarded(facts: &Facts<'_>, invoice: &InvoiceFields, sold: Sales) -> Sales {
     facts.sold_before().or_else(tagged).map_or(sold, Sales::Undecided)
 }
 
-/// Adds the credits to the verdict: what is taken back or the first grant with its end, others by jobs.
-fn bring(verdict: &mut Verdict, brought: Brought, invoice_id: &str, customer: &Customer, now_ms: TimeMs) {
-    verdict.ledger = brought.take_back(invoice_id).map(|command| (customer.id.clone(), command));
+/// Adds the credits to the verdict: what is taken back or the first grant, with the record of what was sold, and others by
+/// jobs.
+fn bring(
+    verdict: &mut Verdict,
+    brought: Brought,
+    record: &SaleRecord,
+    invoice_id: &str,
+    customer: &Customer,
+    now_ms: TimeMs,
+) {
+    let recorded =
+        |command: Command| Some((customer.id.clone(), Command { metadata: Some(record.to_metadata()), ..command }));
+    verdict.ledger = brought.take_back(invoice_id).and_then(recorded);
     for grant in brought.grants {
         if verdict.ledger.is_none() && grant.at_ms.is_none() {
-            verdict.ledger = Some((customer.id.clone(), grant.command(invoice_id)));
+            verdict.ledger = recorded(grant.command(invoice_id));
         } else {
             verdict.effects.push(Effect::JobInsert(part_job(&grant, invoice_id, &customer.id, now_ms)));
         }
@@ -260,7 +273,8 @@ mod tests {
         let later =
             Grant { key: "later".to_owned(), credits: Credits(5), expires_at_ms: None, at_ms: Some(NOW_MS + 1) };
         let mut verdict = Verdict::from(Outcome::Done);
-        bring(&mut verdict, Brought::new(vec![later], Credits::ZERO), "in_1", &customer("pro"), NOW_MS);
+        let brought = Brought::new(vec![later], Credits::ZERO);
+        bring(&mut verdict, brought, &SaleRecord::default(), "in_1", &customer("pro"), NOW_MS);
         assert!(verdict.ledger.is_none());
         assert!(matches!(&verdict.effects[..], [Effect::JobInsert(job)] if job.run_at_ms == NOW_MS + 1), "{verdict:?}");
     }

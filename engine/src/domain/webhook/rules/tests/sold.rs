@@ -7,12 +7,22 @@ use crate::domain::job::{JobKind, NewJob};
 use crate::domain::ledger::{Command, GrantKind};
 use crate::domain::sale::example::pro_price;
 use crate::domain::sale::grant::{PartArgs, add_months};
-use crate::domain::sale::{KnownPrice, PriceBook};
+use crate::domain::sale::record::SoldLine;
+use crate::domain::sale::{KnownPrice, PriceBook, SaleRecord};
 use crate::key::PriceKey;
 
 fn grant() -> Command {
     let op = Op::Grant { kind: GrantKind::Included, amount: Credits(60), expires_at_ms: None };
-    Command::internal(op, "stripe", "stripe:invoice:in_1".to_owned()).with_reference("in_1")
+    let line = SoldLine {
+        price: PriceKey::trusted("pro_monthly"),
+        quantity: 1,
+        credits: Credits(60),
+        from_ms: Some(1_749_000_000_000),
+        until_ms: Some(1_751_592_000_000),
+    };
+    let record = SaleRecord { sold: vec![line], ..SaleRecord::default() };
+    let command = Command::internal(op, "stripe", "stripe:invoice:in_1".to_owned()).with_reference("in_1");
+    Command { metadata: Some(record.to_metadata()), ..command }
 }
 
 fn jobs(verdict: &Verdict) -> Vec<&NewJob> {

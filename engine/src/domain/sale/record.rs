@@ -1,0 +1,169 @@
+//! What an invoice sold, as it is kept with the first grant of its credits: so it can be proved later that exactly this
+//! was granted, whatever the catalogue has become.
+
+use super::grant::Grant;
+use super::line::Sale;
+use crate::amount::{Credits, UNITS_MAX};
+use crate::clock::TimeMs;
+use crate::key::PriceKey;
+use serde::{Deserialize, Serialize};
+
+/// A whole period that an invoice billed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoldLine {
+    /// The catalogue's price.
+    pub price: PriceKey,
+    /// How many of it.
+    pub quantity: i64,
+    /// The credits of the whole period.
+    pub credits: Credits,
+    /// When the period begins.
+    pub from_ms: Option<TimeMs>,
+    /// When it ends.
+    pub until_ms: Option<TimeMs>,
+}
+
+/// A grant of the same invoice that is made apart from the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaterGrant {
+    /// Its key in the ledger.
+    pub key: String,
+    /// Its credits.
+    pub credits: Credits,
+    /// When it is due.
+    pub at_ms: TimeMs,
+}
+
+/// What an invoice sold, and which grants that brings beside the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaleRecord {
+    /// The lines of ours.
+    pub sold: Vec<SoldLine>,
+    /// The credits that it takes back of periods that were left, out of those of the lines or beside them.
+    #[serde(default)]
+    pub taken: Credits,
+    /// The other grants.
+    pub later: Vec<LaterGrant>,
+}
+
+/// Lines in which a record and its invoice differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineCounts {
+    /// Lines that the invoice sells, and for which nothing was granted.
+    pub ungranted: usize,
+    /// Lines for which something was granted, and that the invoice does not sell.
+    pub unsold: usize,
+}
+
+impl SaleRecord {
+    /// The record of sales, of what is taken back, and of the grants that remain; `first` is the key of the entry that keeps
+    /// it.
+    pub fn new(sales: &[Sale], taken: Credits, grants: &[Grant], first: &str, now_ms: TimeMs) -> Self {
+        let line = |sale: &Sale| SoldLine {
+            price: sale.price.key.clone(),
+            quantity: sale.quantity,
+            credits: sale.credits(),
+            from_ms: sale.from_ms,
+            until_ms: sale.until_ms,
+        };
+        let later = grants.iter().filter(|grant| grant.key != first).map(|grant| LaterGrant {
+            key: grant.key.clone(),
+            credits: grant.credits,
+            at_ms: grant.at_ms.unwrap_or(now_ms),
+        });
+        Self { sold: sales.iter().map(line).collect(), taken, later: later.collect() }
+    }
+
+    /// As the metadata of the first grant.
+    pub fn to_metadata(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers are JSON")
+    }
+
+    /// Reads the metadata of a grant; `None` if it is no record, as before there were any.
+    pub fn read(metadata: Option<&str>) -> Option<Self> {
+        serde_json::from_str(metadata?).ok()
+    }
+
+    /// Why these lines do not bring `first`, negative if it takes credits back, and the later grants.
+    pub fn problem(&self, first: Credits) -> Option<String> {
+        let brought = self.sold.iter().map(|line| line.credits).sum::<Credits>() - self.taken;
+        let granted = self.later.iter().map(|grant| grant.credits).sum::<Credits>() + first;
+        // One grant has at most so many.
+        let is_capped = brought > UNITS_MAX && granted >= UNITS_MAX;
+        (brought != granted && !is_capped)
+            .then(|| format!("its lines bring {brought} credits, and its grants have {granted}"))
+    }
+
+    /// Compares with what the invoice sells by the rules and the prices of now.
+    pub fn compare(&self, now: &[Sale]) -> LineCounts {
+        let mut unsold: Vec<(&PriceKey, i64)> = self.sold.iter().map(|line| (&line.price, line.quantity)).collect();
+        let mut ungranted = 0;
+        for sale in now {
+            match unsold.iter().position(|line| *line == (&sale.price.key, sale.quantity)) {
+                Some(at) => drop(unsold.swap_remove(at)),
+                None => ungranted += 1,
+            }
+        }
+        LineCounts { ungranted, unsold: unsold.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::catalogue::{GrantSchedule, Interval, IntervalUnit, Price};
+    use crate::domain::sale::example::pro_price;
+    use crate::domain::sale::grant::{Brought, grant_key, grants};
+
+    const NOW_MS: TimeMs = 1_796_000_000_000;
+
+    fn sale(price: Price) -> Sale {
+        Sale { price, quantity: 1, from_ms: Some(NOW_MS), until_ms: Some(NOW_MS + 1) }
+    }
+
+    fn year() -> Price {
+        let every = Interval { count: 1, unit: IntervalUnit::Year };
+        Price { every, grant: GrantSchedule::Monthly, credits: Credits(100), ..pro_price() }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_is_written_and_explains_its_grants() {
+        for sales in [vec![sale(pro_price())], vec![sale(year())], vec![sale(year()), sale(pro_price())]] {
+            let grants = grants("in_1", &sales, NOW_MS);
+            let record = SaleRecord::new(&sales, Credits::ZERO, &grants, &grants[0].key, NOW_MS);
+            assert_eq!(record.problem(grants[0].credits), None);
+            assert!(record.problem(grants[0].credits + Credits(1)).is_some());
+            assert_eq!(record.later.len(), grants.len() - 1);
+            assert_eq!(SaleRecord::read(Some(&record.to_metadata())), Some(record));
+        }
+        assert_eq!(SaleRecord::read(None), None);
+        assert_eq!(SaleRecord::read(Some("{\"ticket\":4711}")), None, "metadata of a caller is no record");
+    }
+
+    #[test]
+    fn what_is_taken_back_comes_out_of_what_the_lines_bring() {
+        let sales = [sale(pro_price())];
+        for (taken, entry) in [(50, 10), (70, -10)] {
+            let brought = Brought::new(grants("in_1", &sales, NOW_MS), Credits(taken));
+            let record = SaleRecord::new(&sales, Credits(taken), &brought.grants, &grant_key("in_1"), NOW_MS);
+            assert_eq!((record.problem(Credits(entry)), record.later.len()), (None, 0));
+            assert!(record.problem(Credits(60)).is_some());
+        }
+    }
+
+    #[test]
+    fn a_line_more_or_less_or_other_than_was_sold_is_counted() {
+        let sales = [sale(pro_price())];
+        let record =
+            SaleRecord::new(&sales, Credits::ZERO, &grants("in_1", &sales, NOW_MS), "stripe:invoice:in_1", NOW_MS);
+        let counts = |now: &[Sale]| {
+            let LineCounts { ungranted, unsold } = record.compare(now);
+            (ungranted, unsold)
+        };
+        assert_eq!(counts(&sales), (0, 0));
+        assert_eq!(counts(&[sale(pro_price()), sale(pro_price())]), (1, 0));
+        assert_eq!(counts(&[]), (0, 1));
+        assert_eq!(counts(&[sale(Price { key: PriceKey::trusted("other"), ..pro_price() })]), (1, 1));
+        assert_eq!(counts(&[Sale { quantity: 2, ..sale(pro_price()) }]), (1, 1));
+    }
+}
