@@ -154,3 +154,92 @@ fn read_entry(row: &QueryResult) -> Result<ReadEntry> {
         created_at_ms: 0,
     }))
 }
+
+/// The entries that invoices brought, as the FROM clause of a count.
+pub const SOLD_GRANTS: &str = "ledger_entries WHERE kind IN ('grant', 'claw_back') AND source = 'stripe' AND idempotency_key LIKE 'stripe:invoice:%'";
+
+/// A grant for an invoice, or what it took back of a period that was left.
+#[derive(Debug, Clone)]
+pub struct SoldGrant {
+    /// Its customer.
+    pub customer_id: CustomerId,
+    /// Its place in the ledger.
+    pub seq: i64,
+    /// Its idempotency key.
+    pub key: String,
+    /// Its credits; negative if it took some back.
+    pub amount: Credits,
+    /// What is kept with it.
+    pub metadata: Option<String>,
+    /// When it was made.
+    pub created_at_ms: TimeMs,
+}
+
+/// Grants for invoices after the cursor, a customer and a place in its ledger.
+pub async fn check_sold(db: &impl ConnectionTrait, after: (&str, i64), limit: u64) -> Result<Vec<SoldGrant>> {
+    let sql = format!(
+        "SELECT customer_id, seq, idempotency_key, amount, metadata, created_at_ms FROM {SOLD_GRANTS} \
+         AND (customer_id > $1 OR (customer_id = $1 AND seq > $2)) ORDER BY customer_id, seq LIMIT $3"
+    );
+    let rows = query_all(db, &sql, [after.0.into(), after.1.into(), limit.cast_signed().into()]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(SoldGrant {
+                customer_id: CustomerId::trusted(get(row, "customer_id")?),
+                seq: get(row, "seq")?,
+                key: get::<Option<String>>(row, "idempotency_key")?.unwrap_or_default(),
+                amount: Credits(get(row, "amount")?),
+                metadata: get(row, "metadata")?,
+                created_at_ms: get(row, "created_at_ms")?,
+            })
+        })
+        .collect()
+}
+
+/// When the first grant was made that keeps what its invoice sold.
+pub async fn check_sold_since(db: &impl ConnectionTrait) -> Result<Option<TimeMs>> {
+    let sql = format!("SELECT MIN(created_at_ms) AS at FROM {SOLD_GRANTS} AND metadata LIKE '{{\"sold\":%'");
+    query_one(db, &sql, []).await?.map_or(Ok(None), |row| get(&row, "at"))
+}
+
+/// A part of an invoice's credits whose time has come.
+#[derive(Debug, Clone)]
+pub struct DuePart {
+    /// Its customer.
+    pub customer_id: CustomerId,
+    /// The place in the ledger of the invoice's first grant.
+    pub first: i64,
+    /// Its key in the ledger.
+    pub key: String,
+    /// When it was due.
+    pub at_ms: TimeMs,
+}
+
+/// Those of the parts that were neither granted nor given up, with whether their job is dead; else there is none. A job
+/// that was given up because the money is gone is cancelled, and credits of the invoice were clawed back.
+pub async fn check_parts(db: &impl ConnectionTrait, parts: &[DuePart]) -> Result<Vec<(DuePart, bool)>> {
+    let mut rows =
+        Rows::new(&[("n", Kind::Int), ("customer", Kind::Text), ("first", Kind::Int), ("grant_key", Kind::Text)]);
+    for (n, part) in (0_i64..).zip(parts) {
+        rows.push([n.into(), part.customer_id.as_str().into(), part.first.into(), part.key.as_str().into()]);
+    }
+    if parts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT r.n AS n, j.state AS state FROM {rows} LEFT JOIN ledger_entries e ON e.customer_id = r.customer \
+               AND e.idempotency_key = r.grant_key LEFT JOIN jobs j ON j.unique_key = 'grant:' || r.grant_key \
+               WHERE e.seq IS NULL AND COALESCE(j.state, 'dead') = 'dead' AND NOT EXISTS \
+               (SELECT 1 FROM ledger_entries c WHERE c.customer_id = r.customer AND c.kind = 'claw_back' \
+               AND (c.detail LIKE '%\"grant\":' || r.first || ',%' OR c.detail LIKE '%\"grant\":' || r.first || '}%'))";
+    let found = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    found
+        .iter()
+        .filter_map(|row| match (get::<i64>(row, "n"), get::<Option<String>>(row, "state")) {
+            (Ok(n), Ok(state)) => {
+                let part = parts.get(usize::try_from(n).ok()?)?.clone();
+                Some(Ok((part, state.is_some())))
+            }
+            (Err(error), _) | (_, Err(error)) => Some(Err(error)),
+        })
+        .collect()
+}

@@ -8,7 +8,7 @@ use super::*;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::config::MarketplaceConfig;
-use crate::domain::catalogue::{Catalogue, Plan};
+use crate::domain::catalogue::{Catalogue, GrantSchedule, Interval, IntervalUnit, Plan, Price};
 use crate::domain::customer::Source;
 use crate::domain::effect::Effect;
 use crate::domain::github;
@@ -18,6 +18,8 @@ use crate::domain::marketplace::rules;
 use crate::domain::marketplace::terms::Terms;
 use crate::domain::operation::{Request, UsageCharge, payment_key};
 use crate::domain::replay::ReplayStep;
+use crate::domain::sale::grant::grants;
+use crate::domain::sale::{Sale, SaleRecord};
 use crate::domain::webhook::StoredEvent;
 use crate::domain::webhook::delivery::{Delivery, Fate};
 use crate::ids::{CustomerId, EventId, HoldId};
@@ -32,7 +34,7 @@ use crate::usecase::onboard::{Onboarded, Signup, onboard};
 use crate::usecase::operation::request::ask;
 use crate::usecase::replay::{self, NewReplay};
 use crate::usecase::work::claim;
-use corruption::{JOB_CORRUPTIONS, LEDGER_CORRUPTIONS};
+use corruption::{JOB_CORRUPTIONS, LEDGER_CORRUPTIONS, SALE_CORRUPTIONS};
 use sea_orm::ConnectionTrait;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -127,11 +129,12 @@ async fn work(db: &Db, stream: &str, outcome: Outcome, effects: Vec<Effect>, now
 /// Four customers with every kind of entry.
 async fn healthy_ledgers(db: &Db) {
     let mut customers = Vec::new();
-    for name in ["ada", "bob", "eve", "joe"] {
+    for name in ["ada", "bob", "eve", "joe", "kim"] {
         customers.push(sign_up(db, name, 5).await.customer.id);
     }
-    let [ada, bob, _, joe] = &customers[..] else { unreachable!() };
+    let [ada, bob, _, joe, kim] = &customers[..] else { unreachable!() };
     bought(db, joe).await;
+    paid_a_quarter(db, kim).await;
     let expiring = Op::Grant { kind: GrantKind::Included, amount: Credits(60), expires_at_ms: Some(5_000) };
     act(db, ada, &Command::internal(expiring, "stripe", "stripe:invoice:in_1".to_owned()), 200).await;
     act(db, ada, &paid(GrantKind::Purchased, 10, "in_2"), 300).await;
@@ -157,6 +160,20 @@ async fn healthy_ledgers(db: &Db) {
     act(db, bob, &Command::internal(claw_back, "stripe", "stripe:refund:re_1".to_owned()), 500).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_4"), 600).await;
     charged(db, bob).await;
+}
+
+/// Three months that were paid at once and are granted monthly: two of them are granted, the third is not due.
+async fn paid_a_quarter(db: &Db, customer_id: &CustomerId) {
+    let every = Interval { count: 3, unit: IntervalUnit::Month };
+    let pro = Catalogue::built_in().prices[0].clone();
+    let price = Price { every, grant: GrantSchedule::Monthly, ..pro };
+    let sale = Sale { price, quantity: 1, from_ms: Some(0), until_ms: Some(1) };
+    let grants = grants("in_5", std::slice::from_ref(&sale), 300);
+    let mut record = SaleRecord::new(&[sale], Credits::ZERO, &grants, &grants[0].key, 300);
+    record.later[1].at_ms = i64::MAX / 2;
+    for (grant, metadata) in grants.iter().zip([Some(record.to_metadata()), None]) {
+        act(db, customer_id, &Command { metadata, ..grant.command("in_5") }, 300).await;
+    }
 }
 
 /// A purchase on the Marketplace with a granted first period.
@@ -293,7 +310,7 @@ async fn a_healthy_database_holds_and_every_check_looked_at_something() {
     }
     let obligations: Vec<u8> = report.checks.iter().map(|check| check.obligation).collect();
     assert!(obligations.is_sorted());
-    assert_eq!(obligations.into_iter().collect::<HashSet<_>>(), HashSet::from([1, 2, 3, 4, 5, 6]));
+    assert_eq!(obligations.into_iter().collect::<HashSet<_>>(), HashSet::from([1, 2, 3, 4, 5, 6, 8, 9]));
     db.close().await;
 }
 
@@ -314,7 +331,8 @@ async fn each_corruption_is_found_by_the_check_that_is_made_for_it() {
     loosen(&db).await;
     assert!(proven(&db).await.holds(), "without constraints it is still healthy");
     db.close().await;
-    for (at, (name, words, sql)) in LEDGER_CORRUPTIONS.iter().chain(JOB_CORRUPTIONS).enumerate() {
+    for (at, (name, words, sql)) in LEDGER_CORRUPTIONS.iter().chain(SALE_CORRUPTIONS).chain(JOB_CORRUPTIONS).enumerate()
+    {
         let copy = dir.file(&format!("corrupt-{at}"));
         std::fs::copy(&original, &copy).unwrap();
         let db = connect(&copy).await;
@@ -329,8 +347,13 @@ async fn each_corruption_is_found_by_the_check_that_is_made_for_it() {
 
 #[test]
 fn every_check_has_a_corruption_that_it_finds() {
-    let tried: HashSet<&str> = LEDGER_CORRUPTIONS.iter().chain(JOB_CORRUPTIONS).map(|(name, ..)| *name).collect();
-    let all: HashSet<&str> = CHECKS.iter().map(|check| check.name).chain([fold::NAME, fold::SETTLE_NAME]).collect();
+    let tried: HashSet<&str> =
+        LEDGER_CORRUPTIONS.iter().chain(SALE_CORRUPTIONS).chain(JOB_CORRUPTIONS).map(|(name, ..)| *name).collect();
+    let all: HashSet<&str> = CHECKS
+        .iter()
+        .map(|check| check.name)
+        .chain([fold::NAME, fold::SETTLE_NAME, sales::LINES_NAME, sales::PARTS_NAME, sales::KEPT_NAME])
+        .collect();
     assert_eq!(tried, all);
 }
 

@@ -344,4 +344,22 @@ pub const CHECKS: &[Check] = &[
         offenders: "SELECT 'job ' || j.id || ' runs without a lease on its stream ' || j.stream_key AS what \
             FROM jobs j LEFT JOIN streams s ON s.key = j.stream_key WHERE j.state = 'running' AND s.owner IS NULL",
     },
+    Check {
+        obligation: 8,
+        name: "no invoice brought credits to two customers",
+        population: "ledger_entries WHERE kind = 'grant' AND source = 'stripe'",
+        offenders: "SELECT 'invoice ' || reference || ' brought credits to ' || COUNT(DISTINCT customer_id) \
+            || ' customers, ' || MIN(customer_id) || ' to ' || MAX(customer_id) AS what FROM ledger_entries \
+            WHERE kind = 'grant' AND source = 'stripe' AND reference IS NOT NULL \
+            GROUP BY reference HAVING COUNT(DISTINCT customer_id) > 1",
+    },
+    // That each charge granted its credits is proved with obligation 4.
+    Check {
+        obligation: 9,
+        name: "no payment paid for two operations",
+        population: "operations WHERE state = 'succeeded' AND stripe_id LIKE 'pi%'",
+        offenders: "SELECT 'payment ' || stripe_id || ' paid for ' || COUNT(*) || ' operations, ' || MIN(id) || ' to ' \
+            || MAX(id) AS what FROM operations WHERE state = 'succeeded' AND stripe_id LIKE 'pi%' \
+            GROUP BY stripe_id HAVING COUNT(*) > 1",
+    },
 ];

@@ -1,6 +1,6 @@
 //! Corruptions of a healthy database, each with the check that must find it.
 
-use crate::usecase::verify::fold;
+use crate::usecase::verify::{fold, sales};
 
 /// One corruption: the check that must find it, a part of its description, and its SQL.
 pub(super) type Corruption = (&'static str, &'static str, &'static str);
@@ -275,5 +275,63 @@ pub(super) const JOB_CORRUPTIONS: &[Corruption] = &[
         "every running job runs under a lease",
         "without a lease on its stream stripe:cus_2",
         "UPDATE streams SET owner = NULL",
+    ),
+];
+
+pub(super) const SALE_CORRUPTIONS: &[Corruption] = &[
+    (
+        sales::LINES_NAME,
+        "of in_5: its lines bring 50 credits, and its grants have 60",
+        "UPDATE ledger_entries SET metadata = REPLACE(metadata, '\"credits\":60', '\"credits\":50')",
+    ),
+    (
+        sales::LINES_NAME,
+        "its lines bring 60 credits, and its grants have 61",
+        "UPDATE ledger_entries SET amount = 21 WHERE metadata LIKE '{\"sold\"%'",
+    ),
+    (
+        sales::LINES_NAME,
+        "month:1 has 21 credits, and the invoice brings 20",
+        "UPDATE ledger_entries SET amount = 21 WHERE idempotency_key LIKE '%:month:1'",
+    ),
+    (
+        sales::LINES_NAME,
+        "month:9 has 20 credits, and the invoice brings 0",
+        "UPDATE ledger_entries SET idempotency_key = 'stripe:invoice:in_5:month:9' \
+         WHERE idempotency_key LIKE '%:month:1'",
+    ),
+    (
+        sales::PARTS_NAME,
+        "in_5:month:1 was due 1970-02-01T00:00:00.000Z, and its job is dead",
+        "UPDATE ledger_entries SET idempotency_key = 'lost' WHERE idempotency_key LIKE '%:month:1'; \
+         UPDATE jobs SET unique_key = 'grant:stripe:invoice:in_5:month:1' WHERE state = 'dead'",
+    ),
+    (
+        sales::PARTS_NAME,
+        "and there is no job",
+        "UPDATE ledger_entries SET metadata = REPLACE(metadata, '4611686018427387903', \
+         CAST((strftime('%s', 'now') - 2 * 86400) * 1000 AS TEXT))",
+    ),
+    (
+        sales::KEPT_NAME,
+        "no lines are kept with the credits of in_6",
+        copy_of!(
+            "ledger_entries",
+            "customer_id, seq, kind, amount, held_delta, balance_after, held_after, source, reference, \
+             idempotency_key, detail, created_at_ms",
+            "customer_id, 9, kind, amount, held_delta, balance_after, held_after, source, 'in_6', \
+             'stripe:invoice:in_6', detail, 999999999",
+            "metadata LIKE '{\"sold\"%'"
+        ),
+    ),
+    (
+        "no invoice brought credits to two customers",
+        "invoice in_5 brought credits to 2 customers",
+        "UPDATE ledger_entries SET reference = 'in_5' WHERE reference = 'in_3'",
+    ),
+    (
+        "no payment paid for two operations",
+        "payment pi_1 paid for 2 operations",
+        "UPDATE operations SET state = 'succeeded', stripe_id = 'pi_1'",
     ),
 ];
