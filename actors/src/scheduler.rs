@@ -81,6 +81,8 @@ async fn begin_reconciliation(deps: &SchedulerDeps, now_ms: TimeMs) -> Result<()
     let new = NewReconciliation {
         window_ms: None,
         repair: true,
+        is_full: false,
+        only_customer: None,
         actor: "system".to_owned(),
         request_key: format!("nightly:{night}"),
         request_hash: String::new(),

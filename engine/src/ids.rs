@@ -29,6 +29,13 @@ fn generate_body() -> String {
     data_encoding::BASE32_DNSSEC.encode(Uuid::new_v7(at).as_bytes())
 }
 
+/// A body that sorts before every one that is generated at this time or later.
+fn body_before(at_ms: i64) -> String {
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&at_ms.max(0).to_be_bytes()[2..]);
+    data_encoding::BASE32_DNSSEC.encode(&bytes)
+}
+
 fn is_valid_body(body: &str) -> bool {
     body.len() == BODY_LEN && body.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'v').contains(&b))
 }
@@ -48,6 +55,11 @@ macro_rules! id {
             #[allow(clippy::new_without_default)]
             pub fn new() -> Self {
                 Self(format!(concat!($prefix, "_{}"), generate_body()))
+            }
+
+            /// A text that sorts before every identifier that is generated at this time or later.
+            pub fn before(at_ms: i64) -> String {
+                format!(concat!($prefix, "_{}"), body_before(at_ms))
             }
 
             /// Parses text from outside.

@@ -36,6 +36,8 @@ const RUN_KEYS: &[&str] = &[
     "id",
     "state",
     "repair",
+    "full",
+    "customer_id",
     "since",
     "until",
     "phase",
@@ -72,6 +74,12 @@ pub struct ReconcileArgs {
     /// How far to look back, such as `7d` or `12h`, at most 30 days; by default to the previous run.
     #[arg(long, value_name = "TIME", value_parser = hours)]
     pub since: Option<i64>,
+    /// Compare only this customer, and all of its objects.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["since", "full"])]
+    pub customer: Option<String>,
+    /// Compare all customers and subscriptions, and not only what changed since the previous run.
+    #[arg(long)]
+    pub full: bool,
     /// Change nothing, only report.
     #[arg(long)]
     pub no_repair: bool,
@@ -115,7 +123,10 @@ fn hours(text: &str) -> Result<i64, String> {
 /// # Errors
 /// See [`Error`].
 pub async fn reconcile(session: &Session, args: &ReconcileArgs) -> anyhow::Result<ExitCode> {
-    let mut body = json!({ "repair": !args.no_repair });
+    let mut body = json!({ "repair": !args.no_repair, "full": args.full });
+    if let Some(customer) = &args.customer {
+        body["customer_id"] = customer.as_str().into();
+    }
     if let Some(hours) = args.since {
         body["since_hours"] = hours.into();
     }

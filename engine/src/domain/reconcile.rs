@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`class`] | phases, and the classes of differences |
 //! | [`difference`] | one difference and its repair |
-//! | [`events`], [`customers`], [`subscriptions`], [`invoices`], [`payments`], [`refunds`] | the rules: both sides' records → differences, pure |
+//! | [`events`], [`customers`], [`subscriptions`], [`invoices`], [`grants`], [`payments`], [`refunds`] | the rules: both sides' records → differences, pure |
 //! | this one | a run, its counts and findings |
 //!
 //! A difference in a recently changed object is ignored: the event is still on its way ([`difference::drop_recent`]).
@@ -21,6 +21,7 @@ pub mod difference;
 pub mod events;
 #[cfg(test)]
 mod example;
+pub mod grants;
 pub mod invoices;
 pub mod payments;
 pub mod refunds;
@@ -148,6 +149,10 @@ pub struct Reconciliation {
     pub state: State,
     /// Whether it repairs safe differences or only reports.
     pub repair: bool,
+    /// Whether it compares all customers and subscriptions, and not only what changed within its window.
+    pub is_full: bool,
+    /// The only customer that it compares; `None` for all.
+    pub only_customer: Option<CustomerId>,
     /// The beginning of the window: objects that Stripe created since then.
     pub since_ms: TimeMs,
     /// The end of the window. Objects created later are not compared: their events may still be on their way.

@@ -9,7 +9,8 @@ use crate::domain::reconcile::{Counts, Phase, Reconciliation, State};
 #[cfg(doc)]
 use crate::error::Refusal;
 use crate::error::{Error, Result};
-use crate::ids::ReconciliationId;
+use crate::ids::{CustomerId, ReconciliationId};
+use crate::infra::store::customer::customer_find;
 use crate::infra::store::{Db, audit, job, reconciliation as rows};
 use serde_json::json;
 
@@ -28,6 +29,10 @@ pub struct NewReconciliation {
     pub window_ms: Option<i64>,
     /// Whether to repair safe differences or only report.
     pub repair: bool,
+    /// Whether to compare all customers and subscriptions, and not only what changed. The first run does.
+    pub is_full: bool,
+    /// The only customer to compare, all of whose objects are compared.
+    pub only_customer: Option<CustomerId>,
     /// The requester.
     pub actor: String,
     /// Makes a retry a no-op.
@@ -48,7 +53,8 @@ pub struct BegunRun {
 /// Records a run with its job and an audit entry, or finds the earlier one with the same key.
 ///
 /// # Errors
-/// `invalid_window`; `reconciliation_running` while another one is under way; [`Refusal::KeyReused`].
+/// `invalid_window`; `NotFound` if there is no such customer; `reconciliation_running` while another one is under way;
+/// [`Refusal::KeyReused`].
 pub async fn begin(db: &Db, new: NewReconciliation, window: ReconcileWindow, now_ms: TimeMs) -> Result<BegunRun> {
     if new.window_ms.is_some_and(|window_ms| !(1..=WINDOW_MAX_MS).contains(&window_ms)) {
         return Err(Error::invalid("invalid_window", "a reconciliation looks back at most 30 days"));
@@ -59,6 +65,9 @@ pub async fn begin(db: &Db, new: NewReconciliation, window: ReconcileWindow, now
     if let Some(run) = rows::reconciliation_find_by_key(&tx, &new.request_key).await? {
         tx.commit().await?;
         return repeat_begun(run, &new.request_hash);
+    }
+    if let Some(customer) = &new.only_customer {
+        customer_find(&tx, customer).await?.ok_or(Error::NotFound("customer"))?;
     }
     let before = rows::reconciliation_last_whole(&tx).await?.as_ref().map(PreviousRun::of);
     let (run, work) = plan_run(new, before, window, now_ms);
@@ -71,7 +80,10 @@ pub async fn begin(db: &Db, new: NewReconciliation, window: ReconcileWindow, now
         return Err(Error::conflict("reconciliation_running", "another reconciliation is under way"));
     }
     let wakes = job::job_insert_many(&tx, &[work], now_ms).await?;
-    let details = json!({ "repair": run.repair, "since_ms": run.since_ms });
+    let only_customer = run.only_customer.as_ref().map(CustomerId::as_str);
+    let details = json!({
+        "repair": run.repair, "since_ms": run.since_ms, "full": run.is_full, "customer": only_customer,
+    });
     let line = Audit::new(run.requested_by.clone(), "stripe.reconcile", &run.id, &details);
     audit::audit_append(&tx, &line, now_ms).await?;
     tx.commit().await?;
@@ -121,18 +133,32 @@ fn plan_run(
     now_ms: TimeMs,
 ) -> (Reconciliation, NewJob) {
     let due_since_ms = window_since_ms(None, before, window.first_ms, now_ms);
-    let since_ms = window_since_ms(new.window_ms, before, window.first_ms, now_ms);
+    let since_ms = match &new.only_customer {
+        // All of a customer's objects are compared.
+        Some(_) => 0,
+        None => window_since_ms(new.window_ms, before, window.first_ms, now_ms),
+    };
+    // What changed before the window, and after the previous run, is not found by its time.
+    let is_gap = before.is_none_or(|before| before.until_ms < now_ms - WINDOW_MAX_MS);
+    // A window of one customer is of no use to the next run.
+    let moves_next_start = since_ms <= due_since_ms && new.only_customer.is_none();
+    let first_phase = Phase::ALL.into_iter().find(|phase| new.only_customer.is_none() || phase.is_of_customer());
     let id = ReconciliationId::new();
     let mut work = NewJob::new(JobKind::StripeReconcile, json!({ "reconciliation": id.as_str() }).to_string(), now_ms);
-    work.stream_key = Some(STREAM.to_owned());
+    work.stream_key = Some(match &new.only_customer {
+        Some(customer) => format!("{STREAM}:{customer}"),
+        None => STREAM.to_owned(),
+    });
     let run = Reconciliation {
         id,
         state: State::Running,
         repair: new.repair,
+        is_full: (new.is_full || is_gap) && new.only_customer.is_none(),
+        only_customer: new.only_customer,
         since_ms,
         until_ms: now_ms - window.grace_ms,
-        moves_next_start: since_ms <= due_since_ms,
-        phase: Phase::ALL[0],
+        moves_next_start,
+        phase: first_phase.unwrap_or(Phase::ALL[0]),
         cursor: None,
         counts: Counts::default(),
         reason: None,
@@ -168,6 +194,8 @@ mod tests {
         let asked = || NewReconciliation {
             window_ms: None,
             repair: true,
+            is_full: false,
+            only_customer: None,
             actor: "system".to_owned(),
             request_key: String::new(),
             request_hash: String::new(),
@@ -176,6 +204,27 @@ mod tests {
         let (second, _) = plan_run(asked(), Some(PreviousRun::of(&first)), window, 51 * DAY_MS);
         assert!(second.since_ms < first.until_ms, "{} {}", second.since_ms, first.until_ms);
         assert!(second.moves_next_start);
+        assert!(first.is_full && !second.is_full, "the first run compares everything");
+        let (late, _) = plan_run(asked(), Some(PreviousRun::of(&first)), window, 100 * DAY_MS);
+        assert!(late.is_full, "so does one after more time than a window has");
+    }
+
+    #[test]
+    fn a_run_of_one_customer_compares_all_of_it_and_moves_nothing() {
+        let window = ReconcileWindow { first_ms: 3 * DAY_MS, grace_ms: DAY_MS };
+        let customer = CustomerId::new();
+        let asked = NewReconciliation {
+            window_ms: None,
+            repair: true,
+            is_full: false,
+            only_customer: Some(customer.clone()),
+            actor: "admin:ada".to_owned(),
+            request_key: String::new(),
+            request_hash: String::new(),
+        };
+        let (run, work) = plan_run(asked, Some(before(true)), window, 51 * DAY_MS);
+        assert_eq!((run.since_ms, run.moves_next_start, run.phase), (0, false, Phase::CustomersHere));
+        assert_eq!(work.stream_key, Some(format!("{STREAM}:{customer}")));
     }
 
     #[test]

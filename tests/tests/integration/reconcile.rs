@@ -1,6 +1,7 @@
 //! Reconciliation: differences without a webhook are found, and repaired where that is safe. Against a fake Stripe
 //! that sends no events and has only the objects of the test.
 
+mod lines;
 mod report;
 mod run;
 
@@ -98,6 +99,12 @@ impl Shop {
         run
     }
 
+    /// Runs the reconciliation that this body asks for.
+    async fn reconcile_as(&self, body: &Value) -> Value {
+        let begun = self.app.admin("POST", RUNS, Some(body)).await.expect(202);
+        ended(&self.app, begun["reconciliation"]["id"].as_str().expect("an id")).await
+    }
+
     async fn balance_becomes(&self, customer: &TestCustomer, balance: i64) {
         wait::until(&format!("the balance is {balance}"), || async {
             (self.app.balance(customer).await == balance).then_some(())
@@ -117,7 +124,7 @@ impl Shop {
     async fn renewed(&self) -> (TestCustomer, Value) {
         let customer = self.without_credits("pm_card_visa").await;
         self.app.call(&customer, "POST", "/api/v1/subscription", "pro", Some(&json!({}))).await.expect(201);
-        let mut renewal = self.stripe.all("invoice").remove(0);
+        let mut renewal = self.stripe.all("invoice").pop().expect("the first invoice");
         renewal["id"] = format!("in_{}", unique()).into();
         renewal["billing_reason"] = "subscription_cycle".into();
         self.stripe.put(&renewal);

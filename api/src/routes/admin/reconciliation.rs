@@ -11,7 +11,7 @@ use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::reconcile::{Class, Finding, Phase, Reconciliation};
-use bursar_engine::ids::ReconciliationId;
+use bursar_engine::ids::{CustomerId, ReconciliationId};
 use bursar_engine::infra::store::reconciliation as rows;
 use bursar_engine::usecase::reconcile::{self, NewReconciliation};
 use poem::web::Data;
@@ -27,7 +27,7 @@ const HOUR_MS: i64 = 60 * 60 * 1_000;
 pub struct AdminReconciliationApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_create_reconciliation", &["invalid_window", "reconciliation_running"]),
+    OperationDoc::new("admin_create_reconciliation", &["invalid_window", "reconciliation_running", "not_found"]),
     OperationDoc::new("admin_list_reconciliations", &[]),
     OperationDoc::new("admin_get_reconciliation", &["not_found"]),
     OperationDoc::new("admin_list_reconciliation_findings", &["not_found"]),
@@ -42,6 +42,11 @@ struct ReconciliationRequest {
     /// Repair what is safe; if false, only report.
     #[oai(default = "repair_default")]
     repair: bool,
+    /// Compare all customers and subscriptions, and not only what changed since the previous run.
+    #[oai(default)]
+    full: bool,
+    /// Compare only this customer, and all of its objects.
+    customer_id: Option<String>,
 }
 
 fn repair_default() -> bool {
@@ -50,7 +55,7 @@ fn repair_default() -> bool {
 
 impl Example for ReconciliationRequest {
     fn example() -> Self {
-        Self { since_hours: Some(168), repair: false }
+        Self { since_hours: Some(168), repair: false, full: false, customer_id: None }
     }
 }
 
@@ -79,6 +84,10 @@ struct ReconciliationBody {
     state: String,
     /// Whether it repairs what is safe, or only reports.
     repair: bool,
+    /// Whether it compares all customers and subscriptions, and not only what changed.
+    full: bool,
+    /// The only customer that it compares.
+    customer_id: Option<String>,
     /// It compares objects that were created at Stripe since then …
     since: String,
     /// … and until then. Newer ones are left to their webhooks.
@@ -119,6 +128,8 @@ impl Example for ReconciliationBody {
             id: sample::RECONCILIATION.to_owned(),
             state: "done".to_owned(),
             repair: true,
+            full: false,
+            customer_id: None,
             since: "2026-11-21T07:00:00.000Z".to_owned(),
             until: sample::AT.to_owned(),
             phase: "events".to_owned(),
@@ -145,6 +156,8 @@ impl From<&Reconciliation> for ReconciliationBody {
             id: run.id.to_string(),
             state: run.state.as_str().to_owned(),
             repair: run.repair,
+            full: run.is_full,
+            customer_id: run.only_customer.as_ref().map(ToString::to_string),
             since: rfc3339(run.since_ms),
             until: rfc3339(run.until_ms),
             phase: run.phase.as_str().to_owned(),
@@ -262,7 +275,8 @@ async fn find(app: &App, id: &ReconciliationId) -> Result<Reconciliation, ApiErr
 impl AdminReconciliationApi {
     /// Compare with Stripe
     ///
-    /// Only one reconciliation runs at a time: another one is refused with 409 `reconciliation_running`.
+    /// Only one reconciliation of all customers runs at a time, and one of each customer: another one is refused with 409
+    /// `reconciliation_running`.
     #[oai(
         path = "/admin/v1/stripe/reconciliations",
         method = "post",
@@ -278,9 +292,15 @@ impl AdminReconciliationApi {
         key: Header<String>,
         body: Json<ReconciliationRequest>,
     ) -> Result<ReconciliationBegun, ApiError> {
+        let only_customer = match &body.customer_id {
+            Some(id) => Some(CustomerId::parse(id).map_err(|_| Error::NotFound("customer"))?),
+            None => None,
+        };
         let new = NewReconciliation {
             window_ms: body.since_hours.map(|hours| hours.saturating_mul(HOUR_MS)),
             repair: body.repair,
+            is_full: body.full,
+            only_customer,
             actor: auth.0.actor,
             request_key: format!("admin:{}", input::idempotency_key(&key.0)?),
             request_hash: input::request_hash("admin_create_reconciliation", &body.0),

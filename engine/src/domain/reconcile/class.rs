@@ -20,6 +20,10 @@ pub enum Phase {
     SubscriptionsHere,
     /// Invoices, to find paid periods of a plan without credits.
     Invoices,
+    /// Grants for invoices that Stripe did not list.
+    GrantsHere,
+    /// Parts of an invoice's credits that are still to be granted.
+    GrantJobs,
     /// Charges, to find the operations that they paid.
     Payments,
     /// Bursar's payments that Stripe did not list.
@@ -32,7 +36,7 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Undelivered,
         Self::Events,
         Self::Settle,
@@ -41,6 +45,8 @@ impl Phase {
         Self::Subscriptions,
         Self::SubscriptionsHere,
         Self::Invoices,
+        Self::GrantsHere,
+        Self::GrantJobs,
         Self::Payments,
         Self::PaymentsHere,
         Self::Refunds,
@@ -58,6 +64,8 @@ impl Phase {
             Self::Subscriptions => "subscriptions",
             Self::SubscriptionsHere => "subscriptions_here",
             Self::Invoices => "invoices",
+            Self::GrantsHere => "grants_here",
+            Self::GrantJobs => "grant_jobs",
             Self::Payments => "payments",
             Self::PaymentsHere => "payments_here",
             Self::Refunds => "refunds",
@@ -73,6 +81,12 @@ impl Phase {
     /// The next phase; `None` after the last.
     pub fn next(self) -> Option<Self> {
         Self::ALL.into_iter().skip_while(|phase| *phase != self).nth(1)
+    }
+
+    /// Whether it can compare a single customer. Events cannot be listed by customer, and the charges of one tell of its
+    /// disputes.
+    pub fn is_of_customer(self) -> bool {
+        !matches!(self, Self::Undelivered | Self::Events | Self::Settle | Self::Customers | Self::Disputes)
     }
 
     /// Its number, from 1.
@@ -108,8 +122,16 @@ pub enum Class {
     SubscriptionGone,
     /// A subscription at a price that may be ours.
     SubscriptionPriceUnknown,
+    /// One of several live subscriptions of a customer.
+    SubscriptionDuplicate,
     /// A paid period of a plan without credits.
     InvoiceNotGranted,
+    /// An invoice with credits for some of its paid periods, but not for all.
+    InvoiceLineNotGranted,
+    /// Credits whose invoice does not sell them.
+    GrantWithoutLine,
+    /// A part of an invoice's credits that was not granted when it was due.
+    GrantOverdue,
     /// A paid invoice at a price that may be ours.
     InvoicePriceUnknown,
     /// A paid period of a plan of an unknown customer.
@@ -132,7 +154,7 @@ pub enum Class {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::EventMissing,
         Self::CustomerUnlinked,
         Self::CustomerMissing,
@@ -145,7 +167,11 @@ impl Class {
         Self::SubscriptionRefused,
         Self::SubscriptionGone,
         Self::SubscriptionPriceUnknown,
+        Self::SubscriptionDuplicate,
         Self::InvoiceNotGranted,
+        Self::InvoiceLineNotGranted,
+        Self::GrantWithoutLine,
+        Self::GrantOverdue,
         Self::InvoicePriceUnknown,
         Self::InvoiceUnknown,
         Self::InvoiceRefused,
@@ -172,7 +198,11 @@ impl Class {
             Self::SubscriptionRefused => "subscription_refused",
             Self::SubscriptionGone => "subscription_gone",
             Self::SubscriptionPriceUnknown => "subscription_price_unknown",
+            Self::SubscriptionDuplicate => "subscription_duplicate",
             Self::InvoiceNotGranted => "invoice_not_granted",
+            Self::InvoiceLineNotGranted => "invoice_line_not_granted",
+            Self::GrantWithoutLine => "grant_without_line",
+            Self::GrantOverdue => "grant_overdue",
             Self::InvoicePriceUnknown => "invoice_price_unknown",
             Self::InvoiceUnknown => "invoice_unknown",
             Self::InvoiceRefused => "invoice_refused",
@@ -196,11 +226,16 @@ impl Class {
             Self::SubscriptionDiffers
             | Self::SubscriptionUnknown
             | Self::SubscriptionRefused
-            | Self::SubscriptionPriceUnknown => &[Phase::Subscriptions],
-            Self::SubscriptionGone => &[Phase::Subscriptions, Phase::SubscriptionsHere],
-            Self::InvoiceNotGranted | Self::InvoicePriceUnknown | Self::InvoiceUnknown | Self::InvoiceRefused => {
-                &[Phase::Invoices]
-            }
+            | Self::SubscriptionPriceUnknown
+            | Self::SubscriptionDuplicate
+            | Self::SubscriptionGone => &[Phase::Subscriptions, Phase::SubscriptionsHere],
+            Self::InvoiceNotGranted
+            | Self::InvoiceLineNotGranted
+            | Self::InvoicePriceUnknown
+            | Self::InvoiceUnknown
+            | Self::InvoiceRefused => &[Phase::Invoices],
+            Self::GrantWithoutLine => &[Phase::Invoices, Phase::GrantsHere],
+            Self::GrantOverdue => &[Phase::GrantJobs],
             Self::PaymentUnsettled | Self::PaymentUnknown | Self::PaymentDuplicate | Self::PaymentMismatch => {
                 &[Phase::Payments]
             }

@@ -3,7 +3,7 @@
 use super::Class;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, InvoiceFields};
-use crate::ids::CustomerId;
+use crate::ids::{CustomerId, JobId};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -41,6 +41,8 @@ pub enum Repair {
     },
     /// Creates the job that makes a customer's Stripe customer.
     CreateStripeCustomer(CustomerId),
+    /// Makes a dead job run again.
+    Requeue(JobId),
 }
 
 impl Difference {

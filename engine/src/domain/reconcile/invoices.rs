@@ -1,10 +1,13 @@
 //! Invoices: paid periods of prices of ours without credits.
 
 use super::{Class, Difference};
+use crate::amount::MoneyMinor;
 use crate::domain::job::Outcome;
 use crate::domain::sale::line::{Sales, sales};
-use crate::domain::webhook::fields::InvoiceFields;
+use crate::domain::sale::{LineCounts, SaleRecord};
+use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::domain::webhook::{self, EventKind, Facts};
+use crate::key::PriceKey;
 use std::collections::HashSet;
 
 /// The type of the event that reports a paid invoice.
@@ -43,11 +46,49 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
     }
 }
 
+/// Compares an invoice whose credits are in the ledger with what was sold when they were granted. Grants of releases that
+/// kept no record of that are compared only with whether the invoice sells anything.
+pub fn compare_granted(facts: &Facts<'_>, record: Option<&SaleRecord>) -> Option<Difference> {
+    let said = InvoiceFields::read(facts.object);
+    let id = said.id.as_deref()?;
+    let Sales::Known(sold) = sales(&said, facts.book) else { return None };
+    // What is paid by the credit for time that was left is not free.
+    let is_free =
+        said.total.is_some_and(|total| total <= MoneyMinor::ZERO) && !said.lines.iter().any(Line::credits_time);
+    let is_paid = said.is_paid == Some(true) && !is_free;
+    let sold = if is_paid { sold } else { Vec::new() };
+    let class = match record.map(|record| record.compare(&sold)) {
+        Some(LineCounts { ungranted: 0, unsold: 0 }) => return None,
+        Some(LineCounts { unsold: 0, .. }) => Class::InvoiceLineNotGranted,
+        Some(_) => Class::GrantWithoutLine,
+        None if sold.is_empty() => Class::GrantWithoutLine,
+        None => return None,
+    };
+    let ours = match record {
+        Some(record) => format!("credits for {}", named(record.sold.iter().map(|line| (&line.price, line.quantity)))),
+        None => "credits".to_owned(),
+    };
+    let theirs = format!("{} paid", named(sold.iter().map(|sale| (&sale.price.key, sale.quantity))));
+    let found = Difference::new(class, id, ours, theirs);
+    Some(match &facts.customer {
+        Some(customer) => found.for_customer(&customer.id),
+        None => found,
+    })
+}
+
+/// Lines by their prices, as `2 × pro_monthly`.
+fn named<'a>(lines: impl Iterator<Item = (&'a PriceKey, i64)>) -> String {
+    let names: Vec<String> = lines.map(|(price, quantity)| format!("{quantity} × {price}")).collect();
+    if names.is_empty() { "nothing of ours".to_owned() } else { names.join(", ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Credits;
     use crate::domain::customer::Customer;
     use crate::domain::reconcile::example::{ada, book};
+    use crate::domain::sale::record::SoldLine;
     use crate::domain::subscription::Subscription;
     use crate::domain::webhook::fixtures::row;
     use crate::ids::CustomerId;
@@ -168,5 +209,53 @@ mod tests {
         assert_eq!(found(&unreadable, None, &[]), None);
         let known = found(&unreadable, of_ada(), &[]).expect("a difference");
         assert_eq!((known.class, known.repair), (Class::InvoiceRefused, None));
+    }
+
+    #[test]
+    fn credits_are_compared_with_the_lines_that_brought_them() {
+        let recorded = |lines: usize| {
+            let line = SoldLine {
+                price: PriceKey::trusted("pro_monthly"),
+                quantity: 1,
+                credits: Credits(60),
+                from_ms: None,
+                until_ms: None,
+            };
+            SaleRecord { sold: vec![line; lines], ..SaleRecord::default() }
+        };
+        let class = |object: &Value, record: Option<SaleRecord>| {
+            let facts = Facts {
+                kind: EVENT_KIND,
+                object,
+                customer: of_ada(),
+                subscription: None,
+                subscriptions_of_customer: Vec::new(),
+                book: &book(),
+                other_invoices: &[],
+                may_relink: false,
+                now_ms: 1_000,
+            };
+            compare_granted(&facts, record.as_ref()).map(|found| found.class)
+        };
+        assert_eq!(class(&invoice(), Some(recorded(1))), None);
+        assert_eq!(class(&invoice(), None), None);
+        assert_eq!(class(&invoice(), Some(recorded(0))), Some(Class::InvoiceLineNotGranted));
+        assert_eq!(class(&invoice(), Some(recorded(2))), Some(Class::GrantWithoutLine));
+        for (field, value) in [
+            ("status", json!("open")),
+            ("total", json!(0)),
+            (
+                "lines",
+                json!({"data": [{
+                    "amount": 500, "price": { "id": "price_other" }
+                }]}),
+            ),
+        ] {
+            let mut other = invoice();
+            other[field] = value;
+            for record in [Some(recorded(1)), None] {
+                assert_eq!(class(&other, record), Some(Class::GrantWithoutLine), "{field}");
+            }
+        }
     }
 }

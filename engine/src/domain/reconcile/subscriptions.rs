@@ -66,6 +66,20 @@ fn is_no_op(facts: &Facts<'_>, effect: &Effect) -> bool {
     matches!(effect, Effect::PlanSet { plan, .. } if Some(plan) == present)
 }
 
+/// Finds a live subscription of ours beside another one of the same customer, which then pays twice. Each of them is a
+/// difference: a run may compare only one.
+pub fn compare_live(facts: &Facts<'_>) -> Option<Difference> {
+    let is_live = |row: &Subscription| row.is_ours() && row.ended_at_ms.is_none() && row.status != "incomplete";
+    let this = facts.subscription.as_ref().filter(|row| is_live(row))?;
+    let mut others = facts.subscriptions_of_customer.iter().filter(|row| is_live(row) && row.id != this.id);
+    let other = others.next()?;
+    let plan = |row: &Subscription| row.plan.as_ref().map_or_else(String::new, ToString::to_string);
+    let ours = format!("{} to {}, {}", this.id, plan(this), this.status);
+    let theirs = format!("{} to {}, {}", other.id, plan(other), other.status);
+    let found = Difference::new(Class::SubscriptionDuplicate, &this.id, ours, format!("also {theirs}"));
+    Some(found.for_customer(&this.customer_id))
+}
+
 /// Compares a subscription that Stripe did not list. `theirs` is the object, fetched by id.
 pub fn compare_unlisted(ours: &Subscription, theirs: Option<&Value>) -> Option<Difference> {
     if theirs.is_some() {
@@ -210,5 +224,34 @@ mod tests {
         assert_eq!(ours.class, Class::SubscriptionRefused);
         unreadable["items"]["data"][0]["price"] = json!({ "id": "price_other", "lookup_key": "other" });
         assert_eq!(found(&unreadable, None, None), None);
+    }
+
+    #[test]
+    fn two_live_subscriptions_of_one_customer_are_both_found() {
+        let book = book();
+        let one = stored("active");
+        let two = Subscription { id: "sub_2".to_owned(), ..stored("past_due") };
+        let class = |this: &Subscription, others: &[&Subscription]| {
+            let object = theirs("active", "price_pro");
+            let facts = Facts {
+                kind: EVENT_KIND,
+                object: &object,
+                customer: of_ada("pro"),
+                subscription: Some(this.clone()),
+                subscriptions_of_customer: others.iter().map(|row| (*row).clone()).collect(),
+                book: &book,
+                other_invoices: &[],
+                may_relink: false,
+                now_ms: 1_000,
+            };
+            compare_live(&facts).map(|found| found.class)
+        };
+        assert_eq!(class(&two, &[&one, &two]), Some(Class::SubscriptionDuplicate));
+        assert_eq!(class(&one, &[&one, &two]), Some(Class::SubscriptionDuplicate));
+        let ended = Subscription { ended_at_ms: Some(1), ..stored("canceled") };
+        let other_business = Subscription { plan: None, ..stored("active") };
+        for beside in [ended, other_business, stored("incomplete")] {
+            assert_eq!(class(&two, &[&beside, &two]), None, "{beside:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::ids::{CustomerId, HoldId};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 use std::sync::LazyLock;
 
-const ENTRY_COLUMNS: &str = "customer_id, seq, kind, amount, held_delta, balance_after, held_after, source, \
+pub(super) const ENTRY_COLUMNS: &str = "customer_id, seq, kind, amount, held_delta, balance_after, held_after, source, \
                              reference, idempotency_key, request_hash, metadata, detail, hold_id, created_at_ms";
 
 /// The new state of one account, with the entries that lead to it.
@@ -294,6 +294,11 @@ static COMMIT_MANY: LazyLock<String> = LazyLock::new(|| {
     );
     postgres_text(&sql, &[("{entries}", ENTRY_ROW), ("{accounts}", ACCOUNT_ROW)])
 });
+
+/// Reads a row of [`ENTRY_COLUMNS`] with its customer.
+pub(super) fn read_entry_of(row: &QueryResult) -> Result<(CustomerId, Entry)> {
+    Ok((CustomerId::trusted(get(row, "customer_id")?), read_entry(row)?))
+}
 
 fn read_entry(row: &QueryResult) -> Result<Entry> {
     let kind: String = get(row, "kind")?;

@@ -144,6 +144,12 @@ pub async fn stripe_customer_former_find_many(
         .collect()
 }
 
+/// All Stripe customers of a customer: its own, if it has one, then deleted ones and those that it has besides.
+pub async fn stripe_customers_of(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<String>> {
+    let own = customer_find(db, customer).await?.and_then(|found| found.stripe_customer_id);
+    Ok(own.into_iter().chain(stripe_customer_former_list(db, customer).await?).collect())
+}
+
 /// The deleted Stripe customers of a customer.
 pub async fn stripe_customer_former_list(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<String>> {
     let sql = "SELECT stripe_customer_id FROM stripe_customers_former WHERE customer_id = $1 ORDER BY gone_at_ms";

@@ -1,9 +1,13 @@
 //! Rows of `reconciliations`, `reconciliation_findings` and `reconciliation_seen`.
 
-use super::{Kind, Rows, customer, execute, from_json, get, operation, query_all, query_by, query_one, subscription};
+use super::{
+    Kind, Rows, account, customer, execute, from_json, get, operation, query_all, query_by, query_one, subscription,
+};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
+use crate::domain::ledger::Entry;
 use crate::domain::operation::Operation;
+use crate::domain::reconcile::grants::StuckPart;
 use crate::domain::reconcile::{Finding, Phase, Reconciliation, State, Step};
 use crate::domain::subscription::Subscription;
 use crate::error::{Error, Result};
@@ -11,8 +15,8 @@ use crate::ids::{CustomerId, JobId, ReconciliationId};
 use sea_orm::{ConnectionTrait, QueryResult};
 use std::collections::HashSet;
 
-const COLUMNS: &str = "id, state, repair, since_ms, until_ms, whole, phase, cursor, counts, reason, job_id, \
-                       requested_by, request_key, request_hash, created_at_ms, finished_at_ms";
+const COLUMNS: &str = "id, state, repair, full_pass, customer_id, since_ms, until_ms, whole, phase, cursor, counts, \
+                       reason, job_id, requested_by, request_key, request_hash, created_at_ms, finished_at_ms";
 
 fn read(row: &QueryResult) -> Result<Reconciliation> {
     let (state, phase): (String, String) = (get(row, "state")?, get(row, "phase")?);
@@ -20,6 +24,8 @@ fn read(row: &QueryResult) -> Result<Reconciliation> {
         id: ReconciliationId::trusted(get(row, "id")?),
         state: State::parse(&state).ok_or_else(|| Error::Corrupt(format!("state {state} of a reconciliation")))?,
         repair: get(row, "repair")?,
+        is_full: get(row, "full_pass")?,
+        only_customer: get::<Option<String>>(row, "customer_id")?.map(CustomerId::trusted),
         since_ms: get(row, "since_ms")?,
         until_ms: get(row, "until_ms")?,
         moves_next_start: get(row, "whole")?,
@@ -39,13 +45,15 @@ fn read(row: &QueryResult) -> Result<Reconciliation> {
 /// Inserts a run. False if another one is under way or has the same key.
 pub async fn reconciliation_insert(db: &impl ConnectionTrait, run: &Reconciliation) -> Result<bool> {
     let sql = format!(
-        "INSERT INTO reconciliations ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16) \
+        "INSERT INTO reconciliations ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18) \
          ON CONFLICT DO NOTHING"
     );
     let values = [
         run.id.as_str().into(),
         run.state.as_str().into(),
         run.repair.into(),
+        run.is_full.into(),
+        run.only_customer.as_ref().map(|id| id.as_str().to_owned()).into(),
         run.since_ms.into(),
         run.until_ms.into(),
         run.moves_next_start.into(),
@@ -85,9 +93,11 @@ pub async fn reconciliation_find_by_key(db: &impl ConnectionTrait, key: &str) ->
     query_one(db, &sql, [key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// The latest completed run.
+/// The latest completed run of all customers.
 pub async fn reconciliation_last_done(db: &impl ConnectionTrait) -> Result<Option<Reconciliation>> {
-    let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE state = 'done' ORDER BY id DESC LIMIT 1");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM reconciliations WHERE state = 'done' AND customer_id IS NULL ORDER BY id DESC LIMIT 1"
+    );
     query_one(db, &sql, []).await?.map(|row| read(&row)).transpose()
 }
 
@@ -210,6 +220,16 @@ pub async fn events_known(db: &impl ConnectionTrait, source: &str, ids: &[String
     query_by(db, &sql, ids).await?.iter().map(|row| get(row, "id")).collect()
 }
 
+/// The condition that restricts rows to the run's customer, whose id is the parameter with this number.
+fn only(run: &Reconciliation, column: &str, n: usize) -> String {
+    if run.only_customer.is_some() { format!("AND {column} = ${n}") } else { format!("AND ${n} = ''") }
+}
+
+/// The value of the parameter of [`only`].
+fn only_value(run: &Reconciliation) -> sea_orm::Value {
+    run.only_customer.as_ref().map_or("", CustomerId::as_str).into()
+}
+
 /// Customers created before a time whose Stripe customer a run did not list, or who have none, ordered by id.
 pub async fn customers_unseen(
     db: &impl ConnectionTrait,
@@ -220,14 +240,17 @@ pub async fn customers_unseen(
     let sql = format!(
         "SELECT {} FROM customers c WHERE c.id > $1 AND c.created_at_ms <= $2 AND NOT EXISTS \
          (SELECT 1 FROM reconciliation_seen s WHERE s.reconciliation_id = $3 \
-         AND s.object_id = COALESCE(c.stripe_customer_id, c.id)) ORDER BY c.id LIMIT $4",
-        customer::COLUMNS
+         AND s.object_id = COALESCE(c.stripe_customer_id, c.id)) {} ORDER BY c.id LIMIT $4",
+        customer::COLUMNS,
+        only(run, "c.id", 5)
     );
-    let values = [after.into(), run.until_ms.into(), run.id.as_str().into(), limit.cast_signed().into()];
+    let limit = limit.cast_signed();
+    let values = [after.into(), run.until_ms.into(), run.id.as_str().into(), limit.into(), only_value(run)];
     query_all(db, &sql, values).await?.iter().map(customer::read).collect()
 }
 
-/// Unended subscriptions that a run did not list, ordered by id.
+/// Unended subscriptions that a run did not list, ordered by id. Unless it is a full pass or of one customer, only those
+/// that changed within its window or whose period is over.
 pub async fn subscriptions_unseen(
     db: &impl ConnectionTrait,
     run: &Reconciliation,
@@ -237,10 +260,13 @@ pub async fn subscriptions_unseen(
     let sql = format!(
         "SELECT {} FROM subscriptions u WHERE u.id > $1 AND u.ended_at_ms IS NULL AND u.updated_at_ms <= $2 \
          AND NOT EXISTS (SELECT 1 FROM reconciliation_seen s WHERE s.reconciliation_id = $3 AND s.object_id = u.id) \
-         ORDER BY u.id LIMIT $4",
-        subscription::COLUMNS
+         AND (u.updated_at_ms >= $6 OR u.current_period_end_ms <= $2) {} ORDER BY u.id LIMIT $4",
+        subscription::COLUMNS,
+        only(run, "u.customer_id", 5)
     );
-    let values = [after.into(), run.until_ms.into(), run.id.as_str().into(), limit.cast_signed().into()];
+    let (limit, since_ms) = (limit.cast_signed(), if run.is_full { 0 } else { run.since_ms });
+    let values =
+        [after.into(), run.until_ms.into(), run.id.as_str().into(), limit.into(), only_value(run), since_ms.into()];
     query_all(db, &sql, values).await?.iter().map(subscription::read).collect()
 }
 
@@ -255,12 +281,76 @@ pub async fn payments_unseen(
         "SELECT {} FROM operations o WHERE o.id > $1 AND o.kind = 'usage_charge' AND o.state = 'succeeded' \
          AND o.stripe_id IS NOT NULL AND o.updated_at_ms >= $2 AND o.updated_at_ms <= $3 AND NOT EXISTS \
          (SELECT 1 FROM reconciliation_seen s WHERE s.reconciliation_id = $4 AND s.object_id = o.stripe_id) \
-         ORDER BY o.id LIMIT $5",
-        operation::COLUMNS
+         {} ORDER BY o.id LIMIT $5",
+        operation::COLUMNS,
+        only(run, "o.customer_id", 6)
     );
-    let values =
-        [after.into(), run.since_ms.into(), run.until_ms.into(), run.id.as_str().into(), limit.cast_signed().into()];
+    let values = [
+        after.into(),
+        run.since_ms.into(),
+        run.until_ms.into(),
+        run.id.as_str().into(),
+        limit.cast_signed().into(),
+        only_value(run),
+    ];
     query_all(db, &sql, values).await?.iter().map(operation::read).collect()
+}
+
+/// First grants for invoices that were made within a run's window and whose invoice it did not
+/// list, ordered by the invoice's id.
+pub async fn grants_unseen(
+    db: &impl ConnectionTrait,
+    run: &Reconciliation,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<(CustomerId, Entry)>> {
+    let sql = format!(
+        "SELECT {} FROM ledger_entries e WHERE e.kind = 'grant' AND e.source = 'stripe' AND e.created_at_ms >= $2 \
+         AND e.created_at_ms <= $3 AND e.reference > $1 AND e.idempotency_key = 'stripe:invoice:' || e.reference \
+         AND NOT EXISTS (SELECT 1 FROM reconciliation_seen s WHERE s.reconciliation_id = $4 \
+         AND s.object_id = e.reference) {} ORDER BY e.reference LIMIT $5",
+        account::ENTRY_COLUMNS,
+        only(run, "e.customer_id", 6)
+    );
+    let values = [
+        after.into(),
+        run.since_ms.into(),
+        run.until_ms.into(),
+        run.id.as_str().into(),
+        limit.cast_signed().into(),
+        only_value(run),
+    ];
+    query_all(db, &sql, values).await?.iter().map(account::read_entry_of).collect()
+}
+
+/// Jobs that grant a part of an invoice's credits and are dead, or were due before a time; ordered by id.
+pub async fn parts_stuck(
+    db: &impl ConnectionTrait,
+    run: &Reconciliation,
+    before_ms: TimeMs,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<StuckPart>> {
+    let sql = format!(
+        "SELECT j.id, j.customer_id, j.args, j.state, j.run_at_ms, j.last_error FROM jobs j \
+         WHERE j.kind = 'credits.grant' AND j.id > $1 AND (j.state = 'dead' \
+         OR (j.state IN ('available', 'running') AND j.run_at_ms < $2)) {} ORDER BY j.id LIMIT $3",
+        only(run, "j.customer_id", 4)
+    );
+    let values = [after.into(), before_ms.into(), limit.cast_signed().into(), only_value(run)];
+    let rows = query_all(db, &sql, values).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(StuckPart {
+                job_id: JobId::trusted(get(row, "id")?),
+                customer_id: get::<Option<String>>(row, "customer_id")?.map(CustomerId::trusted),
+                args: get(row, "args")?,
+                is_dead: get::<String>(row, "state")? == "dead",
+                run_at_ms: get(row, "run_at_ms")?,
+                last_error: get(row, "last_error")?,
+            })
+        })
+        .collect()
 }
 
 /// Deletes the listed objects of ended runs, up to `limit` rows, and runs that ended before a time, with their
@@ -272,9 +362,10 @@ pub async fn reconciliation_prune(db: &impl ConnectionTrait, before_ms: TimeMs, 
     let deleted = execute(db, seen, [limit.cast_signed().into()]).await?;
     for sql in [
         "DELETE FROM reconciliation_findings WHERE reconciliation_id IN (SELECT id FROM reconciliations \
-         WHERE finished_at_ms < $1 AND id < (SELECT MAX(id) FROM reconciliations WHERE state = 'done'))",
+         WHERE finished_at_ms < $1 AND id < (SELECT MAX(id) FROM reconciliations \
+         WHERE state = 'done' AND customer_id IS NULL))",
         "DELETE FROM reconciliations WHERE finished_at_ms < $1 \
-         AND id < (SELECT MAX(id) FROM reconciliations WHERE state = 'done')",
+         AND id < (SELECT MAX(id) FROM reconciliations WHERE state = 'done' AND customer_id IS NULL)",
     ] {
         execute(db, sql, [before_ms.into()]).await?;
     }

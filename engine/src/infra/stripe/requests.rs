@@ -131,9 +131,9 @@ impl Gateway {
         self.read("customer_retrieve", &RetrieveCustomer::new(id)).await
     }
 
-    /// Lists a page of Stripe customers created up to a time, in seconds, latest first, without deleted ones.
-    pub async fn customer_list_page(&self, until_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListCustomer::new().created(created_between(None, Some(until_s))).limit(PAGE_LEN);
+    /// Lists a page of Stripe customers created within a time, in seconds, latest first, without deleted ones.
+    pub async fn customer_list_page(&self, since_s: Option<i64>, until_s: i64, after: Option<&str>) -> Call {
+        let mut request = ListCustomer::new().created(created_between(since_s, Some(until_s))).limit(PAGE_LEN);
         if let Some(after) = after {
             request = request.starting_after(after);
         }
@@ -214,6 +214,15 @@ impl Gateway {
     /// Retrieves a charge.
     pub async fn charge_retrieve(&self, id: &str) -> Call {
         self.read("charge_retrieve", &RetrieveCharge::new(id)).await
+    }
+
+    /// Lists the charges of a Stripe customer, latest first.
+    pub async fn charge_list_of(&self, stripe_customer_id: &str, after: Option<&str>) -> Call {
+        let mut request = ListCharge::new().customer(stripe_customer_id).limit(PAGE_LEN);
+        if let Some(after) = after {
+            request = request.starting_after(after);
+        }
+        self.read("charge_list_of", &request).await
     }
 
     /// Lists a page of charges created between two times, in seconds, latest first.
@@ -321,6 +330,18 @@ impl Gateway {
     pub async fn subscription_retrieve(&self, id: &str) -> Call {
         let request = RetrieveSubscription::new(id).expand(owned(&LATEST_INVOICE_EXPANDED));
         self.read("subscription_retrieve", &request).await
+    }
+
+    /// Lists subscriptions of any status created since a time, in seconds, latest first.
+    pub async fn subscription_list_page(&self, since_s: Option<i64>, after: Option<&str>) -> Call {
+        let mut request = ListSubscription::new().status(ListSubscriptionStatus::All).limit(PAGE_LEN);
+        if since_s.is_some() {
+            request = request.created(created_between(since_s, None));
+        }
+        if let Some(after) = after {
+            request = request.starting_after(after);
+        }
+        self.read("subscription_list_page", &request).await
     }
 
     /// Lists a page of subscriptions in any status, latest first.

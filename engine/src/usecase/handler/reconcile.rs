@@ -8,10 +8,14 @@
 //! |---|---|
 //! | `customers` | events, customers |
 //! | `subscriptions` | subscriptions, invoices |
+//! | `grants` | grants for invoices, parts that are still to be granted |
 //! | `payments` | payments, refunds, disputes |
+//! | `scope` | what a run compares: everything, what changed, one customer |
 
 mod customers;
+mod grants;
 mod payments;
+mod scope;
 mod subscriptions;
 
 use super::Failure;
@@ -141,6 +145,8 @@ impl<'a> Walk<'a> {
             Phase::Subscriptions => self.subscriptions().await?,
             Phase::SubscriptionsHere => self.subscriptions_here().await?,
             Phase::Invoices => self.invoices().await?,
+            Phase::GrantsHere => self.grants_here().await?,
+            Phase::GrantJobs => self.grant_jobs().await?,
             Phase::Payments => self.payments().await?,
             Phase::PaymentsHere => self.payments_here().await?,
             Phase::Refunds => self.refunds().await?,
@@ -156,17 +162,28 @@ impl<'a> Walk<'a> {
         if self.run.cursor.is_some() {
             return Ok(Next::Page);
         }
-        match self.run.phase.next() {
+        match self.next_phase() {
             Some(phase) => self.run.phase = phase,
             None => return Ok(Next::End),
         }
         // What this attempt has seen or repaired must be committed before the next phase reads it.
         let asks_the_database = matches!(
             self.run.phase,
-            Phase::Events | Phase::Settle | Phase::CustomersHere | Phase::SubscriptionsHere | Phase::PaymentsHere
+            Phase::Events
+                | Phase::Settle
+                | Phase::CustomersHere
+                | Phase::SubscriptionsHere
+                | Phase::GrantsHere
+                | Phase::PaymentsHere
         );
         let has_news = !self.seen.is_empty() || !self.repairs.is_empty();
         Ok(if asks_the_database && has_news { Next::Wait(self.now_ms) } else { Next::Page })
+    }
+
+    /// The next phase that compares what the run is about.
+    fn next_phase(&self) -> Option<Phase> {
+        let is_of_run = |phase: &Phase| self.run.only_customer.is_none() || phase.is_of_customer();
+        std::iter::successors(self.run.phase.next(), |phase| phase.next()).find(is_of_run)
     }
 
     /// Whether lost events are still being processed. The cursor of this phase is the end of the wait for them.
@@ -217,6 +234,7 @@ impl<'a> Walk<'a> {
             Some(Repair::CreateStripeCustomer(customer)) => {
                 Effect::JobInsert(stripe_customer_job(customer, self.run.id.as_str(), self.now_ms))
             }
+            Some(Repair::Requeue(job_id)) => Effect::JobRequeue { job_id: job_id.clone() },
         };
         self.repairs.push(effect);
     }

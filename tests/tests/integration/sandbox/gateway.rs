@@ -108,7 +108,8 @@ async fn every_call_of_the_gateway_is_answered_by_the_sandbox() {
     call!(done, gateway.event_list(0, FAR_S, true, None));
     call!(done, gateway.event_retrieve(&event));
     assert_eq!(call!(done, gateway.related_retrieve(&format!("/v1/customers/{customer}")))["id"], customer.as_str());
-    call!(done, gateway.customer_list_page(FAR_S, None));
+    call!(done, gateway.customer_list_page(None, FAR_S, None));
+    call!(done, gateway.customer_list_page(Some(0), FAR_S, None));
     call!(done, gateway.invoice_list_page(0, FAR_S, None));
     call!(done, gateway.refund_list_page(0, FAR_S, None));
     call!(done, gateway.dispute_list_page(0, FAR_S, None));
@@ -139,6 +140,8 @@ async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, d
     call!(done, gateway.charge_retrieve(charge));
     call!(done, gateway.charge_list(0, FAR_S, None));
     call!(done, gateway.charge_list(0, FAR_S, Some(charge)));
+    call!(done, gateway.charge_list_of(customer, None));
+    call!(done, gateway.charge_list_of(customer, Some(charge)));
     stripe.post("/v1/refunds", &[("charge", charge), ("amount", "900")]).await;
     assert_eq!(call!(done, gateway.refund_list(charge))["data"][0]["amount"], 900);
 
@@ -172,6 +175,8 @@ async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut B
     call!(done, gateway.subscription_retrieve(&subscription));
     call!(done, gateway.subscription_list(Some(customer), None));
     call!(done, gateway.subscription_list(None, Some(&subscription)));
+    call!(done, gateway.subscription_list_page(None, None));
+    call!(done, gateway.subscription_list_page(Some(0), Some(&subscription)));
     call!(done, gateway.subscription_set_end(&subscription, true, "k9"));
     call!(done, gateway.subscription_set_end(&subscription, false, "k10"));
     call!(done, gateway.subscription_unset_end(&subscription, "k13"));

@@ -2,12 +2,13 @@
 
 use super::super::Failure;
 use super::super::stripe::Known;
+use super::scope::existing;
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::reconcile::{customers, events};
 use crate::domain::webhook::delivery::SOURCE_STRIPE;
 use crate::domain::webhook::{self, EventKind, fields};
+use crate::ids::CustomerId;
 use crate::infra::store::reconciliation as rows;
-use crate::infra::stripe::found;
 use crate::usecase::reconcile::WINDOW_MAX_MS;
 
 impl Walk<'_> {
@@ -24,9 +25,13 @@ impl Walk<'_> {
         Ok(Page { checked: events.len(), differences, seen: Vec::new(), cursor: next_of(&list) })
     }
 
-    /// Stripe's customers. Seen are their ids, and ours that they name.
+    /// Stripe's customers: all, or those that were made within the window. Seen are their ids, and ours that they name.
     pub(super) async fn customers(&self) -> Result<Page, Failure> {
-        let list = self.deps.stripe.customer_list_page(self.until_s(), self.run.cursor.as_deref()).await?;
+        let list = self
+            .deps
+            .stripe
+            .customer_list_page(self.created_since_s(), self.until_s(), self.run.cursor.as_deref())
+            .await?;
         let objects = fields::rows(&list);
         let lookups: Vec<_> =
             objects.iter().map(|object| webhook::lookup(object, EventKind::CustomerUpdated)).collect();
@@ -49,12 +54,14 @@ impl Walk<'_> {
 
     /// Our customers that Stripe did not list, asked for one by one.
     pub(super) async fn customers_here(&self) -> Result<Page, Failure> {
-        let after = self.run.cursor.clone().unwrap_or_default();
+        // Identifiers begin with the time at which they were made.
+        let first = || if self.run.is_full { String::new() } else { CustomerId::before(self.run.since_ms) };
+        let after = self.run.cursor.clone().unwrap_or_else(first);
         let ours = rows::customers_unseen(self.deps.db.read(), &self.run, &after, HERE_PAGE_LEN).await?;
         let mut differences = Vec::new();
         for customer in &ours {
             let theirs = match &customer.stripe_customer_id {
-                Some(id) => found(self.deps.stripe.customer_retrieve(id).await)?,
+                Some(id) => existing(self.deps.stripe.customer_retrieve(id).await)?,
                 None => None,
             };
             differences.extend(customers::compare_unlisted(customer, theirs.as_ref()));

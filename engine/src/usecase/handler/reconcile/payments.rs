@@ -3,9 +3,11 @@
 use super::super::Failure;
 use super::super::stripe::Known;
 use super::super::stripe::clawback::{Standing, standing};
+use super::scope::{List, Listed};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
+use crate::amount::MoneyMinor;
 use crate::domain::operation::{Operation, payment_key};
-use crate::domain::reconcile::{payments, refunds};
+use crate::domain::reconcile::{Difference, payments, refunds};
 use crate::domain::webhook::fields::{self, ChargeFields, PaymentIntentFields};
 use crate::domain::webhook::{self, EventKind};
 use crate::ids::{CustomerId, OperationId};
@@ -24,9 +26,15 @@ const DISPUTE_OPEN_S: i64 = 120 * 24 * 60 * 60;
 impl Walk<'_> {
     /// Charges of the window that paid operations. Seen are their PaymentIntents.
     pub(super) async fn payments(&self) -> Result<Page, Failure> {
-        let (since_s, until_s) = (self.since_s(), self.until_s());
-        let list = self.deps.stripe.charge_list(since_s, until_s, self.run.cursor.as_deref()).await?;
-        let charges: Vec<ChargeFields> = fields::rows(&list).iter().map(ChargeFields::read).collect();
+        let Listed { objects, cursor } = match self.list_of_customer(List::Charges).await? {
+            Some(listed) => listed,
+            None => {
+                let (since_s, until_s) = (self.since_s(), self.until_s());
+                let list = self.deps.stripe.charge_list(since_s, until_s, self.run.cursor.as_deref()).await?;
+                Listed { objects: fields::rows(&list).to_vec(), cursor: next_of(&list) }
+            }
+        };
+        let charges: Vec<ChargeFields> = objects.iter().map(ChargeFields::read).collect();
         let ids: HashSet<String> = charges.iter().filter_map(payments::operation_id).map(|id| id.to_string()).collect();
         let ids: Vec<String> = ids.into_iter().collect();
         let operations = operation::operation_find_many(self.deps.db.read(), &ids).await?;
@@ -41,7 +49,7 @@ impl Walk<'_> {
         }
         let paid = charges.iter().filter(|charge| charge.is_paid);
         let seen = paid.filter_map(|charge| charge.payment_intent_id.clone()).collect();
-        Ok(Page { checked: charges.len(), differences, seen, cursor: next_of(&list) })
+        Ok(Page { checked: charges.len(), differences, seen, cursor })
     }
 
     /// The keys of payments whose credits are in the ledger of the operation's customer.
@@ -78,8 +86,18 @@ impl Walk<'_> {
         Ok(Page { checked: ours.len(), differences, seen: Vec::new(), cursor })
     }
 
-    /// Refunds that may have changed within the window, whenever their charge was made.
+    /// Refunds that may have changed within the window, whenever their charge was made. Of one customer, all charges of
+    /// which money is gone.
     pub(super) async fn refunds(&self) -> Result<Page, Failure> {
+        if let Some(Listed { objects, cursor }) = self.list_of_customer(List::Charges).await? {
+            let is_gone = |charge: &&Value| {
+                let said = ChargeFields::read(charge);
+                said.amount_refunded > MoneyMinor::ZERO || said.is_disputed
+            };
+            let charges: Vec<Value> = objects.iter().filter(is_gone).cloned().collect();
+            let differences = self.compare_charges(&charges).await?;
+            return Ok(Page { checked: charges.len(), differences, seen: Vec::new(), cursor });
+        }
         let since_s = self.since_s() - REFUND_OPEN_S;
         let list = self.deps.stripe.refund_list_page(since_s, self.until_s(), self.run.cursor.as_deref()).await?;
         self.money_back(&list).await
@@ -104,6 +122,12 @@ impl Walk<'_> {
                 charges.extend(found(self.deps.stripe.charge_retrieve(&id).await)?);
             }
         }
+        let differences = self.compare_charges(&charges).await?;
+        Ok(Page { checked: fields::rows(list).len(), differences, seen: Vec::new(), cursor: next_of(list) })
+    }
+
+    /// Compares the credits of charges with what is gone of their money.
+    async fn compare_charges(&self, charges: &[Value]) -> Result<Vec<Difference>, Failure> {
         let lookups: Vec<_> =
             charges.iter().map(|charge| webhook::lookup(charge, EventKind::ChargeRefunded)).enumerate().collect();
         let known = Known::load(self.deps.db.read(), &lookups).await?;
@@ -120,6 +144,6 @@ impl Walk<'_> {
                 differences.extend(refunds::compare(charge, &id, &customer.id, clawed_back, target));
             }
         }
-        Ok(Page { checked: fields::rows(list).len(), differences, seen: Vec::new(), cursor: next_of(list) })
+        Ok(differences)
     }
 }

@@ -4,42 +4,58 @@ use super::super::Failure;
 use super::super::invoice::{other_invoices, whole_invoice};
 use super::super::price;
 use super::super::stripe::Known;
+use super::scope::{List, Listed};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
-use crate::domain::reconcile::{invoices, subscriptions};
-use crate::domain::sale::PriceBook;
+use crate::domain::reconcile::{Difference, invoices, subscriptions};
 use crate::domain::sale::grant::grant_key;
+use crate::domain::sale::{PriceBook, SaleRecord};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::InvoiceFields;
 use crate::domain::webhook::{self, EventKind, Facts, Lookup, fields};
 use crate::infra::store::{account, reconciliation as rows};
 use crate::infra::stripe::found;
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// An invoice may be paid this long after it was made. Source: Stripe, "Automate payment retries": up to
 /// two months.
 const INVOICE_OPEN_S: i64 = 62 * 24 * 60 * 60;
 
 impl Walk<'_> {
-    /// All of Stripe's subscriptions, ended ones too: an end that nobody told of leaves a customer on its plan.
+    /// Stripe's subscriptions, ended ones too: all, or those that were made within the window.
     pub(super) async fn subscriptions(&self) -> Result<Page, Failure> {
-        let list = self.deps.stripe.subscription_list(None, self.run.cursor.as_deref()).await?;
-        let objects = fields::rows(&list);
-        let looked = self.look_up(objects, subscriptions::EVENT_KIND).await?;
-        let differences = looked.facts(self, objects, subscriptions::EVENT_KIND);
-        let differences = differences.iter().filter_map(subscriptions::compare).collect();
-        let seen = objects.iter().filter_map(|object| fields::id(&object["id"])).collect();
-        Ok(Page { checked: objects.len(), differences, seen, cursor: next_of(&list) })
+        let listed = match self.list_of_customer(List::Subscriptions).await? {
+            Some(listed) => listed,
+            None => {
+                let (since_s, after) = (self.created_since_s(), self.run.cursor.as_deref());
+                let list = self.deps.stripe.subscription_list_page(since_s, after).await?;
+                Listed { objects: fields::rows(&list).to_vec(), cursor: next_of(&list) }
+            }
+        };
+        let differences = self.compare_subscriptions(&listed.objects).await?;
+        let seen = listed.objects.iter().filter_map(|object| fields::id(&object["id"])).collect();
+        Ok(Page { checked: listed.objects.len(), differences, seen, cursor: listed.cursor })
     }
 
-    /// Subscriptions here that Stripe did not list, asked for one by one.
+    async fn compare_subscriptions(&self, objects: &[Value]) -> Result<Vec<Difference>, Failure> {
+        let looked = self.look_up(objects, subscriptions::EVENT_KIND).await?;
+        let facts = looked.facts(self, objects, subscriptions::EVENT_KIND);
+        let compare = |facts| subscriptions::compare(facts).into_iter().chain(subscriptions::compare_live(facts));
+        Ok(facts.iter().flat_map(compare).collect())
+    }
+
+    /// Subscriptions here that Stripe did not list, asked for one by one: all that have not ended, or those of which
+    /// something is new or whose period is over. So an end that nobody told of is found when the period ends.
     pub(super) async fn subscriptions_here(&self) -> Result<Page, Failure> {
         let after = self.run.cursor.clone().unwrap_or_default();
         let ours = rows::subscriptions_unseen(self.deps.db.read(), &self.run, &after, HERE_PAGE_LEN).await?;
         let mut differences = Vec::new();
         for subscription in &ours {
             let theirs = found(self.deps.stripe.subscription_retrieve(&subscription.id).await)?;
-            differences.extend(subscriptions::compare_unlisted(subscription, theirs.as_ref()));
+            match theirs {
+                Some(object) => differences.extend(self.compare_subscriptions(&[object]).await?),
+                None => differences.extend(subscriptions::compare_unlisted(subscription, None)),
+            }
         }
         let cursor = ours.last().map(|subscription| subscription.id.clone());
         Ok(Page { checked: ours.len(), differences, seen: Vec::new(), cursor })
@@ -47,10 +63,14 @@ impl Walk<'_> {
 
     /// Invoices that may have been paid within the run's window.
     pub(super) async fn invoices(&self) -> Result<Page, Failure> {
-        let since_s = self.since_s() - INVOICE_OPEN_S;
-        let cursor = self.run.cursor.as_deref();
-        let list = self.deps.stripe.invoice_list_page(since_s, self.until_s(), cursor).await?;
-        let mut objects = fields::rows(&list).to_vec();
+        let Listed { mut objects, cursor } = match self.list_of_customer(List::Invoices).await? {
+            Some(listed) => listed,
+            None => {
+                let (since_s, after) = (self.since_s() - INVOICE_OPEN_S, self.run.cursor.as_deref());
+                let list = self.deps.stripe.invoice_list_page(since_s, self.until_s(), after).await?;
+                Listed { objects: fields::rows(&list).to_vec(), cursor: next_of(&list) }
+            }
+        };
         for object in objects.iter_mut().filter(|object| object["lines"]["has_more"] == true) {
             if let Some(id) = fields::id(&object["id"])
                 && let Some(whole) = whole_invoice(self.deps, &id).await?
@@ -62,24 +82,34 @@ impl Walk<'_> {
         let looked = self.look_up(objects, invoices::EVENT_KIND).await?;
         let facts = looked.facts(self, objects, invoices::EVENT_KIND);
         let granted = self.granted(&facts).await?;
-        let differences = facts.iter().filter_map(|facts| invoices::compare(facts, &granted)).collect();
-        Ok(Page { checked: objects.len(), differences, seen: Vec::new(), cursor: next_of(&list) })
+        let ids: HashSet<String> = granted.keys().cloned().collect();
+        let record_of = |facts: &Facts<'_>| granted.get(&fields::id(&facts.object["id"])?);
+        let of_lines = |facts: &Facts<'_>| invoices::compare_granted(facts, record_of(facts)?.as_ref());
+        let differences =
+            facts.iter().flat_map(|facts| invoices::compare(facts, &ids).into_iter().chain(of_lines(facts))).collect();
+        let seen = ids.into_iter().collect();
+        Ok(Page { checked: objects.len(), differences, seen, cursor })
     }
 
-    /// The invoices whose credits are in the ledger.
-    async fn granted(&self, facts: &[Facts<'_>]) -> Result<HashSet<String>, Failure> {
+    /// The invoices whose credits are in the ledger, with the record of what they sold, if there is one.
+    async fn granted(&self, facts: &[Facts<'_>]) -> Result<HashMap<String, Option<SaleRecord>>, Failure> {
         let named = facts.iter().filter_map(|facts| Some((facts.customer.as_ref()?, fields::id(&facts.object["id"])?)));
         let named: Vec<_> = named.map(|(customer, id)| (&customer.id, grant_key(&id), id)).collect();
         let pairs: Vec<_> = named.iter().map(|(customer, key, _)| (*customer, key.as_str())).collect();
         if pairs.is_empty() {
-            return Ok(HashSet::new());
+            return Ok(HashMap::new());
         }
         let found = account::entry_find_by_keys(self.deps.db.read(), &pairs).await?;
-        let keys: HashSet<&str> = found.iter().filter_map(|(_, entry)| entry.idempotency_key.as_deref()).collect();
-        Ok(named.iter().filter(|(_, key, _)| keys.contains(key.as_str())).map(|(.., id)| id.clone()).collect())
+        let records: HashMap<&str, Option<SaleRecord>> = found
+            .iter()
+            .filter_map(|(_, entry)| {
+                Some((entry.idempotency_key.as_deref()?, SaleRecord::read(entry.metadata.as_deref())))
+            })
+            .collect();
+        Ok(named.iter().filter_map(|(_, key, id)| Some((id.clone(), records.get(key.as_str())?.clone()))).collect())
     }
 
-    async fn look_up(&self, objects: &[Value], kind: EventKind) -> Result<Looked, Failure> {
+    pub(super) async fn look_up(&self, objects: &[Value], kind: EventKind) -> Result<Looked, Failure> {
         let lookups = objects.iter().map(|object| webhook::lookup(object, kind)).enumerate().collect::<Vec<_>>();
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         let prices = price::known_of(self.deps.db.read(), objects).await?;
@@ -96,7 +126,7 @@ impl Walk<'_> {
 }
 
 /// What is known here of a page's objects.
-struct Looked {
+pub(super) struct Looked {
     lookups: Vec<(usize, Lookup)>,
     known: Known,
     book: PriceBook,
@@ -106,7 +136,7 @@ struct Looked {
 
 impl Looked {
     /// Each object with what bears on it, for the rules.
-    fn facts<'a>(&'a self, walk: &Walk<'_>, objects: &'a [Value], kind: EventKind) -> Vec<Facts<'a>> {
+    pub(super) fn facts<'a>(&'a self, walk: &Walk<'_>, objects: &'a [Value], kind: EventKind) -> Vec<Facts<'a>> {
         let looked = objects.iter().zip(&self.lookups).zip(&self.other_invoices);
         let facts = looked.map(|((object, (_, lookup)), other_invoices)| {
             let all = || self.known.subscriptions.values();

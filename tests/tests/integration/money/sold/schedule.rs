@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::database::{rows, texts};
-use crate::scene::{job_in_state, now_ms, resume_job};
+use crate::reconcile::{found, reconcile};
+use crate::scene::{job_in_state, now_ms, resume_job, sql};
 use bursar_engine::clock::parse_rfc3339;
 use bursar_engine::domain::job::JobState;
 use bursar_engine::ids::JobId;
@@ -89,6 +90,25 @@ with_backend! {
             })
             .await;
         }
+        shop.close().await;
+    }
+
+    async fn a_part_whose_job_is_dead_is_granted_by_the_next_reconciliation(backend: Backend) {
+        let (shop, customer) = Shop::with_year(backend).await;
+        sql(&shop.app, &format!("UPDATE jobs SET state = 'dead', last_error = 'it failed', finished_at_ms = {0}, \
+            run_at_ms = {0} WHERE id = (SELECT id FROM jobs WHERE kind = 'credits.grant' ORDER BY run_at_ms LIMIT 1)",
+            now_ms())).await;
+        for (repair, repaired) in [(false, 0), (true, 1)] {
+            let run = reconcile(&shop.app, repair).await;
+            assert!(found(&run).contains(&("grant_overdue", 1, repaired)), "{run:#}");
+        }
+        wait::until("the part is granted", || async {
+            (shop.app.balance(&customer).await == 2 * PART).then_some(())
+        })
+        .await;
+        assert_eq!(shop.parts().await.len(), 10);
+        let run = reconcile(&shop.app, true).await;
+        assert!(found(&run).iter().all(|(class, ..)| *class != "grant_overdue"), "{run:#}");
         shop.close().await;
     }
 
