@@ -33,7 +33,7 @@ fn today() -> String {
 }
 
 with_app! {
-    async fn a_purchase_on_the_end_date_of_the_old_one_is_active(app: &TestApp) {
+    async fn failure_24_a_purchase_on_the_end_date_of_the_old_one_is_active(app: &TestApp) {
         let (account, customer) = on_pro_for_a_month(app).await;
         assert_eq!(purchase_of(app, account).await["next_credits_at"], day(1));
         deliver(app, &event("cancelled", account, 0, Some(0))).await;

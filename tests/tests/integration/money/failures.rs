@@ -1,5 +1,5 @@
-//! Twelve failures of other systems with Stripe, and tests that they do not happen here. The number in a test's name
-//! is the failure's.
+//! Failures of other systems with Stripe, and tests that they do not happen here. The number in a test's name is the
+//! failure's.
 //!
 //! | | failure | file |
 //! |---|---|---|
@@ -15,12 +15,22 @@
 //! | 10 | a dispute opened and won, then a refund, claw back a wrong sum | `dispute` |
 //! | 11 | prorations, zero-amount and manual invoices grant a month's credits | `renewal` |
 //! | 12 | an unknown version, the wrong mode, a thin event or a rotated secret is answered 400 | `intake` |
+//! | 13 | a raised price, whose lookup key has moved, ends the plan of whoever pays the old one | `sold` |
+//! | 14 | a fully paid period under `subscription_update` brings nothing | `sold` |
+//! | 15 | the invoice of an add-on brings a month of credits, because its subscription is known as Pro | `sold` |
+//! | 16 | other business in the same account becomes dead letters at every renewal | `sold` |
+//! | 17 | a Checkout that made its own Stripe customer takes the money and gives nothing | `sold` |
+//! | 18 | a small refund of an invoice that the balance mostly paid takes all credits | `sold` |
+//! | 19 | an invoice whose facts are missing is called done without credits | `sold` |
+//! | 23 | a customer with a declining card fills all workers and makes everybody wait | `crowd` |
+//! | 24 | a purchase on GitHub Marketplace on the day that the old one ends stays cancelled | `marketplace/same_day` |
 
 use super::interceptor::Interception;
 use super::*;
 use crate::scene::{PERIOD, invoice_paid, with_backend};
 
 mod authentication;
+mod crowd;
 mod decline;
 mod dispute;
 mod grant;
@@ -29,6 +39,7 @@ mod late;
 mod refund;
 mod renewal;
 mod slow;
+mod sold;
 
 const PAY: &str = "/v1/payment_intents";
 

@@ -4,7 +4,7 @@ mod change;
 mod checkout;
 mod decision;
 mod invoice;
-mod other_business;
+pub(in crate::money) mod other_business;
 mod plan;
 mod schedule;
 mod switch;
@@ -86,20 +86,25 @@ impl Shop {
     }
 
     /// The price of Pro at Stripe: the one that has its lookup key.
-    async fn pro_price(&self) -> Value {
+    pub(in crate::money) async fn pro_price(&self) -> Value {
         let found = self.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_monthly", &[]).await;
         found["data"][0].clone()
     }
 
     /// Makes a monthly price without a lookup key: of a product of its own, or of this one. Returns its id.
-    async fn other_price(&self, amount: &str, product: Option<&str>) -> String {
+    pub(in crate::money) async fn other_price(&self, amount: &str, product: Option<&str>) -> String {
         let of = product.map_or(("product_data[name]", "Another product"), |id| ("product", id));
         let form = [("unit_amount", amount), ("currency", "usd"), ("recurring[interval]", "month"), of];
         stripe::id(&self.ask_stripe("POST", "/v1/prices", &form).await).to_owned()
     }
 
     /// Makes a subscription at Stripe, without the application.
-    async fn subscribe_at_stripe(&self, stripe_customer: &str, price: &str, more: &[(&str, &str)]) -> Value {
+    pub(in crate::money) async fn subscribe_at_stripe(
+        &self,
+        stripe_customer: &str,
+        price: &str,
+        more: &[(&str, &str)],
+    ) -> Value {
         let mut form = vec![("customer", stripe_customer), ("items[0][price]", price)];
         form.extend(more);
         self.ask_stripe("POST", "/v1/subscriptions", &form).await
@@ -113,7 +118,7 @@ impl Shop {
     }
 
     /// Delivers an event about an object and waits until it is dead; returns it and the reason.
-    async fn dead_event(&self, event_type: &str, object: &Value) -> (Value, String) {
+    pub(in crate::money) async fn dead_event(&self, event_type: &str, object: &Value) -> (Value, String) {
         let event = stripe::event(event_type, object);
         self.app.deliver(&event).await.expect(200);
         let dead = self.app.event_in_state(stripe::id(&event), "dead").await;

@@ -5,7 +5,7 @@ use super::*;
 impl Shop {
     /// Raises the price of Pro: a new price at Stripe takes over the lookup key, and the catalogue has the new amount.
     /// Returns the id of the new price.
-    async fn raise_pro(&self, amount: i64) -> String {
+    pub(in crate::money) async fn raise_pro(&self, amount: i64) -> String {
         let old = self.pro_price().await;
         // Its lookup key is not all that it loses.
         self.ask_stripe("POST", &format!("/v1/prices/{}", stripe::id(&old)), &[("metadata[plan]", "")]).await;
@@ -26,7 +26,7 @@ impl Shop {
     }
 
     /// The customer is on Pro with this many months of credits.
-    async fn is_on_pro(&self, customer: &TestCustomer, months: i64) {
+    pub(in crate::money) async fn is_on_pro(&self, customer: &TestCustomer, months: i64) {
         assert_eq!(self.status_and_plan(customer).await, ("active".to_owned(), "pro".to_owned()));
         assert_eq!(self.app.balance(customer).await, months * PERIOD);
     }

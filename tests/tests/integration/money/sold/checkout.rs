@@ -30,12 +30,12 @@ enum Naming {
 
 impl Shop {
     /// A shop whose failed events are tried again long enough for all others to arrive.
-    async fn patient(backend: Backend) -> Self {
+    pub(in crate::money) async fn patient(backend: Backend) -> Self {
         Self::open_with(backend, |config| config.jobs.backoff_factor = 2).await
     }
 
     /// Somebody buys Pro without naming a Stripe customer. Returns the new Stripe customer and the events.
-    async fn bought(&self, naming: &[(&str, &str)]) -> (String, Vec<Value>) {
+    pub(in crate::money) async fn bought(&self, naming: &[(&str, &str)]) -> (String, Vec<Value>) {
         let price = self.pro_price().await;
         let mut form = vec![
             ("mode", "subscription"),

@@ -6,7 +6,7 @@ use crate::reconcile::{found, reconcile};
 
 impl Shop {
     /// A Stripe customer that is not ours, with this payment method.
-    async fn stranger(&self, payment_method: &str) -> String {
+    pub(in crate::money) async fn stranger(&self, payment_method: &str) -> String {
         let made = self.ask_stripe("POST", "/v1/customers", &[("email", "else@example.com")]).await;
         self.pays_with(stripe::id(&made), payment_method).await;
         stripe::id(&made).to_owned()
@@ -40,7 +40,7 @@ impl Shop {
 }
 
 /// An invoice of a subscription to Pro for nothing but 12 pieces of another price.
-fn overage(invoice: &Value, price: &Value) -> Value {
+pub(in crate::money) fn overage(invoice: &Value, price: &Value) -> Value {
     let mut overage = invoice.clone();
     overage["id"] = json!(format!("in_of_{}", stripe::id(price)));
     overage["billing_reason"] = json!("subscription_cycle");
