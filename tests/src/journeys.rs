@@ -7,6 +7,7 @@
 //! |---|---|
 //! | plan the days from the seed | [`plan`], [`faults`] |
 //! | start the sandbox and the application | [`deployment`] |
+//! | sell two plans | [`sold`] |
 //! | during the day, customers act while faults strike | [`customer`] |
 //! | at its end, wait until no job is left and recover lost webhooks | [`settle`] |
 //! | compare | [`audit`] |
@@ -23,6 +24,7 @@ pub mod faults;
 pub mod plan;
 pub mod report;
 pub mod settle;
+pub mod sold;
 
 use crate::Backend;
 use crate::chaos::caller::Caller;
@@ -111,7 +113,10 @@ pub async fn run(options: Options) -> Result<Report> {
     let mut folder = tempfile::Builder::new().prefix("bursar-journeys-").tempdir()?;
     let calls = folder.path().join("calls.jsonl");
     let stripe = Arc::new(Sandbox::start(stripe_options(options.seed, calls)).await?);
-    let deployment = Deployment::start(options.placement, options.backend, &stripe, &log).await?;
+    sold::make_team_price(&stripe).await?;
+    let catalogue = folder.path().join("bursar.catalogue.toml");
+    sold::write_catalogue(&catalogue)?;
+    let deployment = Deployment::start(options.placement, options.backend, &stripe, &catalogue, &log).await?;
     let caller = Caller::new(vec![deployment.base().to_owned()], Arc::new(Tally::default()), PATIENCE)?;
     let counts = Arc::new(Counts::default());
     let deps = CustomerDeps { caller: caller.clone(), stripe: stripe.clone(), counts: counts.clone() };

@@ -88,8 +88,9 @@ impl Customer {
             Action::UseAtOnce { units, times } => self.spend_at_once(me, units, times).await,
             Action::SpendAll => self.spend_all(me).await,
             Action::Hold { units, end } => self.hold(me, units, end).await,
-            Action::Subscribe => {
-                result_of(self.ask(me, Method::POST, "/api/v1/subscription", Some(&json!({}))).await.as_ref())
+            Action::Subscribe { price } => {
+                let body = json!({ "price": price });
+                result_of(self.ask(me, Method::POST, "/api/v1/subscription", Some(&body)).await.as_ref())
             }
             Action::Cancel { at_once } => {
                 let path = format!("/api/v1/subscription?at_once={at_once}");

@@ -4,11 +4,13 @@
 use crate::app::{Backend, TestApp, WEBHOOK_SECRETS, config};
 use crate::chaos::cluster::Cluster;
 use crate::chaos::run_log::RunLog;
+use crate::journeys::sold;
 use anyhow::{Context, Result};
 use bursar_engine::clock::Clock;
+use bursar_engine::domain::catalogue::SharedCatalogue;
 use bursar_engine::usecase::verify::verify;
 use bursar_sandbox::{NewEndpoint, Sandbox};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -64,14 +66,20 @@ impl Drop for InProcess {
 }
 
 impl Deployment {
-    /// Starts the application with this sandbox and registers its webhook endpoint there.
+    /// Starts the application with this sandbox and this file of a catalogue, and registers its webhook endpoint there.
     ///
     /// # Errors
     /// If a server does not start.
-    pub async fn start(placement: Placement, backend: Backend, stripe: &Sandbox, log: &Arc<RunLog>) -> Result<Self> {
+    pub async fn start(
+        placement: Placement,
+        backend: Backend,
+        stripe: &Sandbox,
+        catalogue: &Path,
+        log: &Arc<RunLog>,
+    ) -> Result<Self> {
         let deployment = match placement {
             Placement::OwnProcess => {
-                let cluster = Cluster::start(backend, &[0], &environment(stripe), log).await?;
+                let cluster = Cluster::start(backend, &[0], &environment(stripe, catalogue), log).await?;
                 cluster.wait_until_ready(&reqwest::Client::new()).await?;
                 Self::OwnProcess(Box::new(cluster))
             }
@@ -205,6 +213,7 @@ impl InProcess {
     async fn start(backend: Backend, stripe: &Sandbox) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut config = config(backend, &folder).await;
+        config.catalogue = SharedCatalogue::new(Arc::new(sold::catalogue()?));
         config.stripe.secret_key = STRIPE_KEY.to_owned();
         config.stripe.api_base = stripe.url().to_owned();
         config.stripe.timeout_ms = STRIPE_TIMEOUT_MS;
@@ -239,10 +248,11 @@ async fn tick(clock: Clock) {
     }
 }
 
-fn environment(stripe: &Sandbox) -> Vec<(String, String)> {
+fn environment(stripe: &Sandbox, catalogue: &Path) -> Vec<(String, String)> {
     [
         ("STRIPE_SECRET_KEY", STRIPE_KEY.to_owned()),
         ("STRIPE_API_BASE", stripe.url().to_owned()),
+        ("BURSAR_CATALOGUE_FILE", catalogue.display().to_string()),
         ("BURSAR_STRIPE__TIMEOUT_MS", STRIPE_TIMEOUT_MS.to_string()),
         ("BURSAR_STRIPE__TOTAL_TIMEOUT_MS", (STRIPE_TIMEOUT_MS * 2).to_string()),
         ("BURSAR_STRIPE__TRIES_MAX", "2".to_owned()),

@@ -2,6 +2,7 @@
 //! clock advances afterwards.
 
 use super::faults::DayFaults;
+use super::sold::SOLD;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
@@ -77,7 +78,9 @@ pub enum Action {
         units: i64,
         end: HoldEnd,
     },
-    Subscribe,
+    Subscribe {
+        price: &'static str,
+    },
     Cancel {
         at_once: bool,
     },
@@ -176,7 +179,7 @@ fn rounds(rng: &mut StdRng, customer: usize, day: usize) -> Vec<Round> {
         }
         rounds.push(vec![Action::SpendAll]);
         if rng.random_bool(0.5) {
-            rounds.push(vec![Action::Subscribe]);
+            rounds.push(vec![Action::Subscribe { price: price(rng) }]);
         }
     }
     for _ in 0..rng.random_range(ROUNDS) {
@@ -209,7 +212,7 @@ fn action(rng: &mut StdRng) -> Action {
         43..49 => Action::UseAtOnce { units: rng.random_range(UNITS), times: rng.random_range(2..=4) },
         49..56 => Action::SpendAll,
         56..61 => Action::Hold { units: rng.random_range(UNITS), end: hold_end(rng) },
-        61..68 => Action::Subscribe,
+        61..68 => Action::Subscribe { price: price(rng) },
         68..72 => Action::Cancel { at_once: rng.random_bool(0.5) },
         72..75 => Action::Resume,
         75..81 => Action::Authenticate { succeeds: rng.random_bool(0.7) },
@@ -221,6 +224,10 @@ fn action(rng: &mut StdRng) -> Action {
         97..99 => Action::RenewCard,
         _ => Action::DeleteStripeCustomer,
     }
+}
+
+fn price(rng: &mut StdRng) -> &'static str {
+    SOLD[rng.random_range(0..SOLD.len())].key
 }
 
 fn hold_end(rng: &mut StdRng) -> HoldEnd {

@@ -149,7 +149,7 @@ impl EndOfDay<'_> {
 
     /// Runs one reconciliation to its end.
     async fn reconcile(&self) -> Result<Value> {
-        let body = json!({ "since_hours": RECONCILED_HOURS, "repair": true });
+        let body = json!({ "since_hours": RECONCILED_HOURS, "repair": true, "full": true });
         let begun = self.caller.staff("/admin/v1/stripe/reconciliations", &unique(), &body).await;
         let begun = begun.filter(|answer| answer.is_success()).context("a reconciliation does not begin")?;
         let id = begun.body["reconciliation"]["id"].as_str().context("it has an id")?.to_owned();

@@ -2,12 +2,11 @@
 
 use super::stripe_objects::operation_of;
 use super::{StripeObjects, Subject, number, text};
+use crate::journeys::sold::SOLD;
 use serde_json::Value;
 
-/// Prices of a unit: pay as you go, and on Pro.
-const PRICES: [i64; 2] = [2_900, 1_500];
-/// Credits of a paid period of Pro.
-const PERIOD: i64 = 60;
+/// The price of a unit without a plan that is paid.
+const UNIT_AMOUNT: i64 = 2_900;
 /// Problems of an operation whose credits were bought but not spent: another request spent the customer's own
 /// credits, or credits were clawed back meanwhile.
 const BOUGHT_WITHOUT_DEBIT: [&str; 2] = ["credits_spent_meanwhile", "credits_owed"];
@@ -116,7 +115,8 @@ fn unit_payment(subject: &Subject, objects: &StripeObjects, intent: &Value) -> V
     let [credits] = granted[..] else {
         return vec![format!("payment {id} of {amount} granted {granted:?} credits")];
     };
-    if !PRICES.iter().any(|price| price * credits == amount) {
+    let mut unit_amounts = SOLD.iter().map(|sold| sold.unit_amount).chain([UNIT_AMOUNT]);
+    if !unit_amounts.any(|unit_amount| unit_amount * credits == amount) {
         return vec![format!("payment {id} of {amount} granted {credits} credits")];
     }
     clawback(subject, objects, &objects.charges_of_intent(id), credits, id)
@@ -129,10 +129,11 @@ fn period(subject: &Subject, objects: &StripeObjects, invoice: &Value) -> Vec<St
         .filter(|entry| text(entry, "reference") == id)
         .map(|entry| number(entry, "amount"))
         .collect();
-    if granted != [PERIOD] {
-        return vec![format!("invoice {id} granted {granted:?} credits")];
+    let credits: i64 = objects.periods_of(invoice).map(|sold| sold.credits).sum();
+    if granted != [credits] {
+        return vec![format!("invoice {id} granted {granted:?} credits instead of {credits}")];
     }
-    clawback(subject, objects, &objects.charges_of_invoice(id), PERIOD, id)
+    clawback(subject, objects, &objects.charges_of_invoice(id), credits, id)
 }
 
 /// The credits clawed back are those that the lost money had paid for in full.

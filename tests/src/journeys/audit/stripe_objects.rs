@@ -1,6 +1,7 @@
 //! Stripe's objects in the sandbox.
 
 use super::{number, text};
+use crate::journeys::sold::{SOLD, SoldPrice};
 use bursar_engine::domain::webhook::fields::{CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY};
 use bursar_sandbox::Sandbox;
 use serde_json::Value;
@@ -16,6 +17,7 @@ pub struct StripeObjects {
     disputes: Vec<Value>,
     invoices: Vec<Value>,
     invoice_payments: Vec<Value>,
+    prices: Vec<Value>,
 }
 
 impl StripeObjects {
@@ -31,6 +33,7 @@ impl StripeObjects {
             disputes: stripe.list("dispute"),
             invoices: stripe.list("invoice"),
             invoice_payments: stripe.list("invoice_payment"),
+            prices: stripe.list("price"),
         }
     }
 
@@ -39,7 +42,7 @@ impl StripeObjects {
         self.customers.iter().filter(|row| is_of(row, customer)).collect()
     }
 
-    /// The customer's subscriptions, all to Pro: the sandbox has no other price.
+    /// The customer's subscriptions, all to plans of ours: the sandbox has no other prices.
     pub(super) fn subscriptions_of(&self, customer: &str) -> Vec<&Value> {
         self.subscriptions.iter().filter(|row| is_of(row, customer)).collect()
     }
@@ -61,6 +64,16 @@ impl StripeObjects {
                 && row["lines"]["data"].as_array().is_some_and(|lines| lines.iter().any(bills_period))
         };
         self.invoices.iter().filter(is_paid).collect()
+    }
+
+    /// What an invoice billed for whole periods.
+    pub(super) fn periods_of<'a>(&'a self, invoice: &'a Value) -> impl Iterator<Item = &'static SoldPrice> {
+        let lines = invoice["lines"]["data"].as_array().into_iter().flatten().filter(|line| bills_period(line));
+        lines.filter_map(|line| {
+            let id = &line["pricing"]["price_details"]["price"];
+            let price = self.prices.iter().find(|price| price["id"] == *id)?;
+            sold_at(number(price, "unit_amount"))
+        })
     }
 
     /// The charges that took money for a PaymentIntent.
@@ -98,6 +111,11 @@ impl StripeObjects {
 /// The operation that created an object.
 pub(super) fn operation_of(object: &Value) -> &str {
     text(&object["metadata"], OPERATION_METADATA_KEY)
+}
+
+/// The price that costs so much.
+pub(super) fn sold_at(amount: i64) -> Option<&'static SoldPrice> {
+    SOLD.iter().find(|sold| sold.amount == amount)
 }
 
 /// Whether a line bills a whole period, and not a change within one.

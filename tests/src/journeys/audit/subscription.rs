@@ -1,5 +1,6 @@
 //! Compares a customer's plan, subscription and payment methods with Stripe's.
 
+use super::stripe_objects::sold_at;
 use super::{StripeObjects, Subject, number, text};
 use bursar_engine::clock::parse_rfc3339;
 use serde_json::Value;
@@ -13,7 +14,7 @@ pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<Str
     problems
 }
 
-fn gives_pro(subscription: &Value) -> bool {
+fn gives_plan(subscription: &Value) -> bool {
     matches!(text(subscription, "status"), "active" | "trialing" | "past_due")
 }
 
@@ -21,7 +22,7 @@ fn is_over(subscription: &Value) -> bool {
     matches!(text(subscription, "status"), "canceled" | "incomplete_expired")
 }
 
-/// The plan is Pro while a subscription gives it, and at most one subscription is open.
+/// The plan is the one that a subscription gives, and at most one subscription is open.
 fn plan(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
     let own = objects.subscriptions_of(&subject.me.id);
     let mut problems = Vec::new();
@@ -29,12 +30,14 @@ fn plan(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
     if open > 1 {
         problems.push(format!("{open} subscriptions are open at Stripe"));
     }
-    let had_pro = !objects.paid_periods_of(&subject.me.id).is_empty();
-    let (is_pro, plan) = (own.iter().any(|row| gives_pro(row)), text(&subject.customer, "plan"));
-    let expected = match (is_pro, had_pro) {
-        (true, _) => "pro",
-        (false, true) => "pay_as_you_go",
-        (false, false) => "trial",
+    let had_plan = !objects.paid_periods_of(&subject.me.id).is_empty();
+    let given = own.iter().find(|row| gives_plan(row)).map(|row| &row["items"]["data"][0]["price"]);
+    let plan = text(&subject.customer, "plan");
+    let expected = match (given.map(|price| sold_at(number(price, "unit_amount"))), had_plan) {
+        (Some(Some(sold)), _) => sold.plan,
+        (Some(None), _) => "one that is sold",
+        (None, true) => "pay_as_you_go",
+        (None, false) => "trial",
     };
     if plan != expected {
         let known: Vec<_> = own.iter().map(|row| (text(row, "id"), text(row, "status"))).collect();
