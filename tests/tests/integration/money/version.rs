@@ -163,10 +163,12 @@ with_backend! {
     }
 
     async fn of_two_applications_at_once_the_second_changes_nothing(backend: Backend) {
-        let shop = Shop::open(backend).await;
-        shop.fail_next("GET", "/v1/prices", Fault::Refuse { status: 503, should_retry: Some(false) });
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let busy = json!({ "error": { "type": "invalid_request_error", "code": "rate_limit" } });
+        interceptor.intercept(usize::MAX, "GET", "/v1/prices", Interception::Blocked(429, busy));
         let first = ask_to_apply(&shop.app, &changed(raise), 1).await.expect(202);
         let delayed = delay_job(&shop.app, "catalogue.apply").await;
+        interceptor.clear();
         let second = ask_to_apply(&shop.app, &changed(add_team), 1).await.expect(202);
         resume_job(&shop.app, &delayed).await;
         job_in_state(&shop.app, &job_id(&first), JobState::Succeeded).await;
