@@ -148,12 +148,12 @@ enum RevokedResponse {
     Revoked,
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::ApiKeys")]
 impl ApiKeyApi {
     /// My keys
     ///
     /// Oldest first, including revoked ones. The keys themselves are not stored, only their first characters.
-    #[oai(path = "/api/v1/api-keys", method = "get", operation_id = "list_api_keys", tag = "Tag::ApiKeys")]
+    #[oai(path = "/api/v1/api-keys", method = "get", operation_id = "list_api_keys")]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
@@ -169,7 +169,7 @@ impl ApiKeyApi {
     /// Create a key
     ///
     /// The key is shown only in this answer. Repeating the request shows its record without it.
-    #[oai(path = "/api/v1/api-keys", method = "post", operation_id = "create_api_key", tag = "Tag::ApiKeys")]
+    #[oai(path = "/api/v1/api-keys", method = "post", operation_id = "create_api_key")]
     async fn create(
         &self,
         app: Data<&Arc<App>>,
@@ -195,7 +195,7 @@ impl ApiKeyApi {
     /// key is in this answer and nowhere else: if the old one is your only key, give a grace, so that a
     /// lost answer does not lock you out. Repeating the request shows the record without the key; rotate
     /// that one then.
-    #[oai(path = "/api/v1/api-keys/:id/rotate", method = "post", operation_id = "rotate_api_key", tag = "Tag::ApiKeys")]
+    #[oai(path = "/api/v1/api-keys/:id/rotate", method = "post", operation_id = "rotate_api_key")]
     async fn rotate(
         &self,
         app: Data<&Arc<App>>,
@@ -225,7 +225,7 @@ impl ApiKeyApi {
     /// Revoke a key
     ///
     /// The last working key is only revoked with `force`, because afterwards only support can create a new one.
-    #[oai(path = "/api/v1/api-keys/:id", method = "delete", operation_id = "revoke_api_key", tag = "Tag::ApiKeys")]
+    #[oai(path = "/api/v1/api-keys/:id", method = "delete", operation_id = "revoke_api_key")]
     async fn revoke(
         &self,
         app: Data<&Arc<App>>,

@@ -184,7 +184,7 @@ fn respond(body: HealthBody) -> HealthResponse {
     if body.status == "down" { HealthResponse::Down(Json(body)) } else { HealthResponse::Ok(Json(body)) }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Health")]
 impl HealthApi {
     /// Server health
     ///
@@ -192,7 +192,7 @@ impl HealthApi {
     /// the database), without Stripe or a configured SMTP server (the work that needs them is done later), and while
     /// its clock is off (it uses the database's). It is `down` without the database, while the database is read only,
     /// and on a schema that this server cannot use. `warnings` do not change the status.
-    #[oai(path = "/health", method = "get", operation_id = "health", tag = "Tag::Health")]
+    #[oai(path = "/health", method = "get", operation_id = "health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;
         if let Some(health) = app.runtime.handlers.mail.health().await {
@@ -217,7 +217,7 @@ impl HealthApi {
     /// Liveness
     ///
     /// Checks no dependency, because a restart would not repair one.
-    #[oai(path = "/health/live", method = "get", operation_id = "health_live", tag = "Tag::Health")]
+    #[oai(path = "/health/live", method = "get", operation_id = "health_live")]
     async fn live(&self) -> HealthResponse {
         respond(HealthBody {
             status: "ok".to_owned(),
@@ -233,7 +233,7 @@ impl HealthApi {
     /// server is shutting down, or while its clock is too far from the database's (`clock` is `off`) or was not
     /// compared with it for ten minutes (`unknown`). A schema that a newer release has extended is served, with a
     /// warning, so that releases can be rolled out. A server with a wrong clock still works, by the database's time.
-    #[oai(path = "/health/ready", method = "get", operation_id = "health_ready", tag = "Tag::Health")]
+    #[oai(path = "/health/ready", method = "get", operation_id = "health_ready")]
     async fn ready(&self, app: Data<&Arc<App>>) -> HealthResponse {
         let mut body = check(&app).await;
         let is_clock_wrong = body.dependencies.iter().any(|found| found.name == CLOCK && !found.is_up());

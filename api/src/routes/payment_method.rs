@@ -219,13 +219,13 @@ impl PaymentMethodApi {
     }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Billing")]
 impl PaymentMethodApi {
     /// Add a payment method
     ///
     /// The customer's browser sends the card to Stripe and gets an id for it, which is sent here with the
     /// customer's consent. A customer's first payment method adds credits.
-    #[oai(path = "/api/v1/payment-methods", method = "post", operation_id = "add_payment_method", tag = "Tag::Billing")]
+    #[oai(path = "/api/v1/payment-methods", method = "post", operation_id = "add_payment_method")]
     async fn attach(
         &self,
         app: Data<&Arc<App>>,
@@ -268,12 +268,7 @@ impl PaymentMethodApi {
     /// My payment methods
     ///
     /// The default first, then the latest.
-    #[oai(
-        path = "/api/v1/payment-methods",
-        method = "get",
-        operation_id = "list_payment_methods",
-        tag = "Tag::Billing"
-    )]
+    #[oai(path = "/api/v1/payment-methods", method = "get", operation_id = "list_payment_methods")]
     async fn list(&self, app: Data<&Arc<App>>, auth: CustomerAuth) -> Result<Json<PaymentMethodList>, ApiError> {
         let methods = payment_method::payment_method_list(app.db.read(), &auth.0).await?;
         Ok(Json(PaymentMethodList { data: methods.iter().map(PaymentMethodBody::from).collect() }))
@@ -282,12 +277,7 @@ impl PaymentMethodApi {
     /// Remove a payment method
     ///
     /// The last one cannot be removed while a subscription needs it: 409 `payment_method_in_use`.
-    #[oai(
-        path = "/api/v1/payment-methods/:id",
-        method = "delete",
-        operation_id = "remove_payment_method",
-        tag = "Tag::Billing"
-    )]
+    #[oai(path = "/api/v1/payment-methods/:id", method = "delete", operation_id = "remove_payment_method")]
     async fn detach(
         &self,
         app: Data<&Arc<App>>,
@@ -320,12 +310,7 @@ impl PaymentMethodApi {
     /// Make a payment method the default
     ///
     /// It is charged from now on. It also pays for the subscription, if there is one.
-    #[oai(
-        path = "/api/v1/payment-methods/:id/default",
-        method = "post",
-        operation_id = "make_payment_method_default",
-        tag = "Tag::Billing"
-    )]
+    #[oai(path = "/api/v1/payment-methods/:id/default", method = "post", operation_id = "make_payment_method_default")]
     async fn make_default(
         &self,
         app: Data<&Arc<App>>,

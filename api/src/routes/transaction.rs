@@ -95,18 +95,13 @@ pub(super) async fn balance(app: &App, customer: &CustomerId, at: Option<&str>) 
     }))
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Credits")]
 impl TransactionApi {
     /// My transactions as CSV
     ///
     /// All lines of the ledger, oldest first, streamed. New columns are only added at the end. Text that begins
     /// with `=`, `+`, `-` or `@` gets an apostrophe in front, so that spreadsheets do not run it as a formula.
-    #[oai(
-        path = "/api/v1/credits/transactions.csv",
-        method = "get",
-        operation_id = "export_transactions",
-        tag = "Tag::Credits"
-    )]
+    #[oai(path = "/api/v1/credits/transactions.csv", method = "get", operation_id = "export_transactions")]
     async fn export(
         &self,
         app: Data<&Arc<App>>,
@@ -124,7 +119,7 @@ impl TransactionApi {
     /// The balance after the last transaction by then; zero before the first one. An expired hold or grant counts
     /// until its expiry is in the ledger, which is usually moments later. Transactions of the last few seconds may
     /// still be missing.
-    #[oai(path = "/api/v1/credits/balance", method = "get", operation_id = "get_balance", tag = "Tag::Credits")]
+    #[oai(path = "/api/v1/credits/balance", method = "get", operation_id = "get_balance")]
     async fn balance(
         &self,
         app: Data<&Arc<App>>,

@@ -115,13 +115,13 @@ impl Example for ReceivedBody {
     }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Webhooks")]
 impl WebhookApi {
     /// Stripe events
     ///
     /// The signature of the raw bytes is checked with every current secret. The answer is 200 as soon as the event
     /// is stored, whatever it contains. A wrong signature: 400 `signature_*`.
-    #[oai(path = "/webhooks/stripe", method = "post", operation_id = "stripe_webhook", tag = "Tag::Webhooks")]
+    #[oai(path = "/webhooks/stripe", method = "post", operation_id = "stripe_webhook")]
     async fn stripe(
         &self,
         app: Data<&Arc<App>>,
@@ -144,7 +144,7 @@ impl WebhookApi {
     /// The signature of the raw bytes is checked with every current secret. The answer is 200 as soon as the event
     /// is stored, whatever it contains. Only purchases on the Marketplace are processed. A wrong signature: 400
     /// `signature_*`. Without a configured secret: 404 `github_not_configured`.
-    #[oai(path = "/webhooks/github", method = "post", operation_id = "github_webhook", tag = "Tag::Webhooks")]
+    #[oai(path = "/webhooks/github", method = "post", operation_id = "github_webhook")]
     async fn github(
         &self,
         app: Data<&Arc<App>>,

@@ -46,17 +46,12 @@ impl Example for AdminApiKeyRequest {
     }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminApiKeyApi {
     /// A customer's keys
     ///
     /// Oldest first, including revoked ones. The keys themselves are not stored.
-    #[oai(
-        path = "/admin/v1/customers/:id/api-keys",
-        method = "get",
-        operation_id = "admin_list_api_keys",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/customers/:id/api-keys", method = "get", operation_id = "admin_list_api_keys")]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
@@ -75,12 +70,7 @@ impl AdminApiKeyApi {
     ///
     /// For a customer that has lost all of its keys. Verify the requester's identity first: the key gives access to
     /// the customer's account.
-    #[oai(
-        path = "/admin/v1/customers/:id/api-keys",
-        method = "post",
-        operation_id = "admin_create_api_key",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/customers/:id/api-keys", method = "post", operation_id = "admin_create_api_key")]
     async fn create(
         &self,
         app: Data<&Arc<App>>,

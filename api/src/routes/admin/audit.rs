@@ -72,12 +72,12 @@ page! {
     AuditPage of AuditBody
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminAuditApi {
     /// The audit log
     ///
     /// Actions of support, and of customers on their API keys, latest first. It cannot be changed.
-    #[oai(path = "/admin/v1/audit", method = "get", operation_id = "admin_list_audit", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/audit", method = "get", operation_id = "admin_list_audit")]
     async fn list(
         &self,
         app: Data<&Arc<App>>,

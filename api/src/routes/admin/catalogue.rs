@@ -40,12 +40,12 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
     ),
 ];
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminCatalogueApi {
     /// The catalogue in force
     ///
     /// All nodes have a new version within 5 s.
-    #[oai(path = "/admin/v1/catalogue", method = "get", operation_id = "admin_get_catalogue", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/catalogue", method = "get", operation_id = "admin_get_catalogue")]
     async fn get(&self, app: Data<&Arc<App>>, _auth: AdminAuth) -> Result<Json<VersionDetail>, ApiError> {
         Ok(Json(version::in_force(&app.db).await?.into()))
     }
@@ -53,12 +53,7 @@ impl AdminCatalogueApi {
     /// Versions of the catalogue
     ///
     /// Newest first. The first one is in force.
-    #[oai(
-        path = "/admin/v1/catalogue/versions",
-        method = "get",
-        operation_id = "admin_list_catalogue_versions",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/catalogue/versions", method = "get", operation_id = "admin_list_catalogue_versions")]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
@@ -76,12 +71,7 @@ impl AdminCatalogueApi {
     /// Look at a version of the catalogue
     ///
     /// Every version that was ever in force is kept.
-    #[oai(
-        path = "/admin/v1/catalogue/versions/:version",
-        method = "get",
-        operation_id = "admin_get_catalogue_version",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/catalogue/versions/:version", method = "get", operation_id = "admin_get_catalogue_version")]
     async fn get_version(
         &self,
         app: Data<&Arc<App>>,
@@ -97,12 +87,7 @@ impl AdminCatalogueApi {
     ///
     /// Says what applying it would change, whom that touches, what would be made at Stripe, and why it would be refused.
     /// Changes nothing.
-    #[oai(
-        path = "/admin/v1/catalogue/plan",
-        method = "post",
-        operation_id = "admin_plan_catalogue",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/catalogue/plan", method = "post", operation_id = "admin_plan_catalogue")]
     async fn plan(
         &self,
         app: Data<&Arc<App>>,
@@ -117,12 +102,7 @@ impl AdminCatalogueApi {
     ///
     /// A job makes the prices that Stripe lacks and then puts the catalogue into force. Customers keep the terms of the
     /// prices that they have.
-    #[oai(
-        path = "/admin/v1/catalogue/apply",
-        method = "post",
-        operation_id = "admin_apply_catalogue",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/catalogue/apply", method = "post", operation_id = "admin_apply_catalogue")]
     async fn apply(
         &self,
         app: Data<&Arc<App>>,

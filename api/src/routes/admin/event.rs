@@ -184,12 +184,12 @@ async fn find(app: &App, id: &str) -> Result<EventView, Error> {
     event_find(app.db.read(), id).await?.ok_or(Error::NotFound("event"))
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminEventApi {
     /// Find events
     ///
     /// Newest first. Dead events need support: `why` of an event gives the reason.
-    #[oai(path = "/admin/v1/events", method = "get", operation_id = "admin_list_events", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/events", method = "get", operation_id = "admin_list_events")]
     #[allow(clippy::too_many_arguments)]
     async fn list(
         &self,
@@ -223,7 +223,7 @@ impl AdminEventApi {
     /// Look at an event
     ///
     /// By its identifier here or at the sender.
-    #[oai(path = "/admin/v1/events/:id", method = "get", operation_id = "admin_get_event", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/events/:id", method = "get", operation_id = "admin_get_event")]
     async fn get(
         &self,
         app: Data<&Arc<App>>,
@@ -249,12 +249,7 @@ impl AdminEventApi {
     /// Replay an event
     ///
     /// Processes it again with a new set of attempts. Effects that it already had do not happen twice.
-    #[oai(
-        path = "/admin/v1/events/:id/replay",
-        method = "post",
-        operation_id = "admin_replay_event",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/events/:id/replay", method = "post", operation_id = "admin_replay_event")]
     async fn replay(
         &self,
         app: Data<&Arc<App>>,

@@ -74,12 +74,12 @@ pub(super) async fn replay_job(app: &App, job: &Job, actor: &str, reason: &str) 
     Ok(())
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminJobApi {
     /// Find jobs
     ///
     /// Jobs of all kinds, newest first.
-    #[oai(path = "/admin/v1/jobs", method = "get", operation_id = "admin_list_jobs", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/jobs", method = "get", operation_id = "admin_list_jobs")]
     #[allow(clippy::too_many_arguments)]
     async fn list(
         &self,
@@ -117,7 +117,7 @@ impl AdminJobApi {
     /// Look at a job
     ///
     /// With its latest attempts and the reason for its state.
-    #[oai(path = "/admin/v1/jobs/:id", method = "get", operation_id = "admin_get_job", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/jobs/:id", method = "get", operation_id = "admin_get_job")]
     async fn get(
         &self,
         app: Data<&Arc<App>>,
@@ -131,7 +131,7 @@ impl AdminJobApi {
     /// Cancel a waiting job
     ///
     /// It ends without being processed, and its stream continues. It can be replayed.
-    #[oai(path = "/admin/v1/jobs/:id/cancel", method = "post", operation_id = "admin_cancel_job", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/jobs/:id/cancel", method = "post", operation_id = "admin_cancel_job")]
     async fn cancel(
         &self,
         app: Data<&Arc<App>>,
@@ -149,7 +149,7 @@ impl AdminJobApi {
     /// Replay a job that has ended
     ///
     /// It runs again with a new set of attempts. Effects that it already had do not happen twice.
-    #[oai(path = "/admin/v1/jobs/:id/replay", method = "post", operation_id = "admin_replay_job", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/jobs/:id/replay", method = "post", operation_id = "admin_replay_job")]
     async fn replay(
         &self,
         app: Data<&Arc<App>>,

@@ -178,12 +178,12 @@ async fn mail_page(app: &App, filter: MailFilter, page: PageQuery) -> Result<Jso
     Ok(page.answer(rows, |row| row.id.to_string(), |row| MailBody::from(&row)))
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminMailApi {
     /// Find mails
     ///
     /// Including mails that are not due yet, such as the follow-ups of a new customer.
-    #[oai(path = "/admin/v1/mails", method = "get", operation_id = "admin_list_mails", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/mails", method = "get", operation_id = "admin_list_mails")]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
@@ -205,7 +205,7 @@ impl AdminMailApi {
     /// Look at a mail
     ///
     /// With its content, once it was sent or stored.
-    #[oai(path = "/admin/v1/mails/:id", method = "get", operation_id = "admin_get_mail", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/mails/:id", method = "get", operation_id = "admin_get_mail")]
     async fn get(
         &self,
         app: Data<&Arc<App>>,
@@ -221,7 +221,7 @@ impl AdminMailApi {
     /// A mail that was sent or stored is sent again unchanged, as a new mail. The answer is that new mail. A mail that
     /// failed is tried again. The welcome mail cannot be sent again once it was sent or stored, because its API key
     /// is not kept.
-    #[oai(path = "/admin/v1/mails/:id/resend", method = "post", operation_id = "admin_resend_mail", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/mails/:id/resend", method = "post", operation_id = "admin_resend_mail")]
     async fn resend(
         &self,
         app: Data<&Arc<App>>,
@@ -246,12 +246,7 @@ impl AdminMailApi {
     /// A customer's mails
     ///
     /// The latest first, including mails that are not due yet.
-    #[oai(
-        path = "/admin/v1/customers/:id/emails",
-        method = "get",
-        operation_id = "admin_list_customer_emails",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/customers/:id/emails", method = "get", operation_id = "admin_list_customer_emails")]
     async fn of_customer(
         &self,
         app: Data<&Arc<App>>,

@@ -303,17 +303,12 @@ impl Example for MarketplaceLinkTokenBody {
     }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminMarketplaceApi {
     /// Find purchases on GitHub Marketplace
     ///
     /// By GitHub's id of the account. A purchase without a customer waits for its buyer to sign up.
-    #[oai(
-        path = "/admin/v1/marketplace/accounts",
-        method = "get",
-        operation_id = "admin_list_marketplace_accounts",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/marketplace/accounts", method = "get", operation_id = "admin_list_marketplace_accounts")]
     #[allow(clippy::too_many_arguments)]
     async fn list(
         &self,
@@ -345,8 +340,7 @@ impl AdminMarketplaceApi {
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id",
         method = "get",
-        operation_id = "admin_get_marketplace_account",
-        tag = "Tag::Admin"
+        operation_id = "admin_get_marketplace_account"
     )]
     async fn get(
         &self,
@@ -367,8 +361,7 @@ impl AdminMarketplaceApi {
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id/link",
         method = "post",
-        operation_id = "admin_link_marketplace_account",
-        tag = "Tag::Admin"
+        operation_id = "admin_link_marketplace_account"
     )]
     async fn link(
         &self,
@@ -395,8 +388,7 @@ impl AdminMarketplaceApi {
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id/state",
         method = "post",
-        operation_id = "admin_correct_marketplace_account",
-        tag = "Tag::Admin"
+        operation_id = "admin_correct_marketplace_account"
     )]
     async fn correct(
         &self,
@@ -426,8 +418,7 @@ impl AdminMarketplaceApi {
     #[oai(
         path = "/admin/v1/marketplace/accounts/:github_account_id/link-token",
         method = "post",
-        operation_id = "admin_create_marketplace_link_token",
-        tag = "Tag::Admin"
+        operation_id = "admin_create_marketplace_link_token"
     )]
     async fn token(
         &self,

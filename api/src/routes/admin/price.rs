@@ -212,13 +212,13 @@ fn price_id(text: String) -> Result<String, ApiError> {
     Ok(fields::id(&text.into()).ok_or(Error::NotFound("price"))?)
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminPriceApi {
     /// Find prices at Stripe
     ///
     /// Every price that an invoice or a subscription named, with what it sells. Those that are `undecided` wait for a
     /// person: events with them are dead with `price_unknown`.
-    #[oai(path = "/admin/v1/prices", method = "get", operation_id = "admin_list_prices", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/prices", method = "get", operation_id = "admin_list_prices")]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
@@ -239,7 +239,7 @@ impl AdminPriceApi {
     /// Look at a price at Stripe
     ///
     /// What Stripe said of it when it was last seen, what it sells, and who or what decided that.
-    #[oai(path = "/admin/v1/prices/:id", method = "get", operation_id = "admin_get_price", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/prices/:id", method = "get", operation_id = "admin_get_price")]
     async fn get(
         &self,
         app: Data<&Arc<App>>,
@@ -255,12 +255,7 @@ impl AdminPriceApi {
     ///
     /// Counts before everything that Stripe and the catalogue say of it, also for a price that was never seen. Then
     /// replay the events that are dead with `price_unknown`. Credits that were granted stay.
-    #[oai(
-        path = "/admin/v1/prices/:id/decision",
-        method = "post",
-        operation_id = "admin_decide_price",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/prices/:id/decision", method = "post", operation_id = "admin_decide_price")]
     async fn decide(
         &self,
         app: Data<&Arc<App>>,

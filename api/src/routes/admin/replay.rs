@@ -59,12 +59,12 @@ async fn act(app: &App, auth: &AdminAuth, id: &ReplayId, action: Action) -> Resu
     detail(app, id).await
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminReplayApi {
     /// Prepare a replay
     ///
     /// Fixes the set of jobs, and shows their number and the first of them.
-    #[oai(path = "/admin/v1/replays", method = "post", operation_id = "admin_create_replay", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/replays", method = "post", operation_id = "admin_create_replay")]
     async fn create(
         &self,
         app: Data<&Arc<App>>,
@@ -110,7 +110,7 @@ impl AdminReplayApi {
     /// Replays
     ///
     /// Newest first, including those that are done or cancelled.
-    #[oai(path = "/admin/v1/replays", method = "get", operation_id = "admin_list_replays", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/replays", method = "get", operation_id = "admin_list_replays")]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
@@ -128,7 +128,7 @@ impl AdminReplayApi {
     /// Look at a replay
     ///
     /// Its state, and how many of its jobs are processed.
-    #[oai(path = "/admin/v1/replays/:id", method = "get", operation_id = "admin_get_replay", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/replays/:id", method = "get", operation_id = "admin_get_replay")]
     async fn get(
         &self,
         app: Data<&Arc<App>>,
@@ -142,12 +142,7 @@ impl AdminReplayApi {
     /// The jobs of a replay
     ///
     /// In the order in which they run. A dry run also shows what would have happened.
-    #[oai(
-        path = "/admin/v1/replays/:id/items",
-        method = "get",
-        operation_id = "admin_list_replay_items",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/replays/:id/items", method = "get", operation_id = "admin_list_replay_items")]
     async fn items(
         &self,
         app: Data<&Arc<App>>,
@@ -174,12 +169,7 @@ impl AdminReplayApi {
     /// Start a replay
     ///
     /// Its jobs run again at its rate. A dry run changes nothing.
-    #[oai(
-        path = "/admin/v1/replays/:id/start",
-        method = "post",
-        operation_id = "admin_start_replay",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/replays/:id/start", method = "post", operation_id = "admin_start_replay")]
     async fn start(
         &self,
         app: Data<&Arc<App>>,
@@ -193,12 +183,7 @@ impl AdminReplayApi {
     /// Pause a replay
     ///
     /// No further jobs of it are started until it is resumed.
-    #[oai(
-        path = "/admin/v1/replays/:id/pause",
-        method = "post",
-        operation_id = "admin_pause_replay",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/replays/:id/pause", method = "post", operation_id = "admin_pause_replay")]
     async fn pause(
         &self,
         app: Data<&Arc<App>>,
@@ -212,12 +197,7 @@ impl AdminReplayApi {
     /// Resume a paused replay
     ///
     /// It continues where it was paused: no job is replayed twice.
-    #[oai(
-        path = "/admin/v1/replays/:id/resume",
-        method = "post",
-        operation_id = "admin_resume_replay",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/replays/:id/resume", method = "post", operation_id = "admin_resume_replay")]
     async fn resume(
         &self,
         app: Data<&Arc<App>>,
@@ -231,12 +211,7 @@ impl AdminReplayApi {
     /// Cancel a replay
     ///
     /// Jobs that already ran are not undone.
-    #[oai(
-        path = "/admin/v1/replays/:id/cancel",
-        method = "post",
-        operation_id = "admin_cancel_replay",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/replays/:id/cancel", method = "post", operation_id = "admin_cancel_replay")]
     async fn cancel(
         &self,
         app: Data<&Arc<App>>,

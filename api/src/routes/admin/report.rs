@@ -24,17 +24,12 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new("admin_get_balance", &["invalid_time", "not_found"]),
 ];
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminReportApi {
     /// A customer's usage summary
     ///
     /// As the customer sees it: credits in total and in the current period, charges, usage by day, warnings.
-    #[oai(
-        path = "/admin/v1/customers/:id/usage-summary",
-        method = "get",
-        operation_id = "admin_usage_summary",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/customers/:id/usage-summary", method = "get", operation_id = "admin_usage_summary")]
     async fn summary(
         &self,
         app: Data<&Arc<App>>,
@@ -51,8 +46,7 @@ impl AdminReportApi {
     #[oai(
         path = "/admin/v1/customers/:id/transactions.csv",
         method = "get",
-        operation_id = "admin_export_transactions",
-        tag = "Tag::Admin"
+        operation_id = "admin_export_transactions"
     )]
     async fn export(
         &self,
@@ -71,12 +65,7 @@ impl AdminReportApi {
     /// A customer's balance at a past moment
     ///
     /// After the last transaction by then, as the customer sees it.
-    #[oai(
-        path = "/admin/v1/customers/:id/balance",
-        method = "get",
-        operation_id = "admin_get_balance",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/customers/:id/balance", method = "get", operation_id = "admin_get_balance")]
     async fn balance(
         &self,
         app: Data<&Arc<App>>,

@@ -132,12 +132,12 @@ async fn detail(app: &App, key: &str) -> Result<Json<StreamDetail>, ApiError> {
     Ok(Json(StreamDetail { stream: StreamBody::from(&stream), head }))
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Tag::Admin")]
 impl AdminStreamApi {
     /// Streams that are paused or have jobs
     ///
     /// By key. The jobs of a stream run one at a time, in order, such as the events of one Stripe customer.
-    #[oai(path = "/admin/v1/streams", method = "get", operation_id = "admin_list_streams", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/streams", method = "get", operation_id = "admin_list_streams")]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
@@ -158,7 +158,7 @@ impl AdminStreamApi {
     /// Look at a stream
     ///
     /// With the job at its head, which is the one that runs next.
-    #[oai(path = "/admin/v1/streams/:key", method = "get", operation_id = "admin_get_stream", tag = "Tag::Admin")]
+    #[oai(path = "/admin/v1/streams/:key", method = "get", operation_id = "admin_get_stream")]
     async fn get(
         &self,
         app: Data<&Arc<App>>,
@@ -172,12 +172,7 @@ impl AdminStreamApi {
     /// Pause a stream
     ///
     /// A running job ends; no other starts until the stream is resumed.
-    #[oai(
-        path = "/admin/v1/streams/:key/pause",
-        method = "post",
-        operation_id = "admin_pause_stream",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/streams/:key/pause", method = "post", operation_id = "admin_pause_stream")]
     async fn pause(
         &self,
         app: Data<&Arc<App>>,
@@ -194,12 +189,7 @@ impl AdminStreamApi {
     /// Resume a paused stream
     ///
     /// The jobs that have accumulated run in order.
-    #[oai(
-        path = "/admin/v1/streams/:key/resume",
-        method = "post",
-        operation_id = "admin_resume_stream",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/streams/:key/resume", method = "post", operation_id = "admin_resume_stream")]
     async fn resume(
         &self,
         app: Data<&Arc<App>>,
@@ -216,12 +206,7 @@ impl AdminStreamApi {
     ///
     /// The job is cancelled; support can replay it later. A running job cannot be skipped. With `job_id`, only that
     /// job is skipped, so that repeating the request does not skip a second one.
-    #[oai(
-        path = "/admin/v1/streams/:key/skip",
-        method = "post",
-        operation_id = "admin_skip_stream",
-        tag = "Tag::Admin"
-    )]
+    #[oai(path = "/admin/v1/streams/:key/skip", method = "post", operation_id = "admin_skip_stream")]
     async fn skip(
         &self,
         app: Data<&Arc<App>>,
