@@ -38,7 +38,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
 
 /// The state of a mail.
 #[derive(Debug, Clone, Copy, Enum)]
-#[oai(rename_all = "snake_case")]
+#[oai(rename_all = "snake_case", remote = "MailState")]
 enum MailStateBody {
     /// Not due yet, or waiting for its turn or its next attempt.
     Queued,
@@ -50,18 +50,6 @@ enum MailStateBody {
     Failed,
     /// Not relevant any more, or cancelled by support.
     Cancelled,
-}
-
-impl From<MailStateBody> for MailState {
-    fn from(state: MailStateBody) -> Self {
-        match state {
-            MailStateBody::Queued => Self::Queued,
-            MailStateBody::Sent => Self::Sent,
-            MailStateBody::Stored => Self::Stored,
-            MailStateBody::Failed => Self::Failed,
-            MailStateBody::Cancelled => Self::Cancelled,
-        }
-    }
 }
 
 /// A mail.
