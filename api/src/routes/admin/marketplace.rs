@@ -43,7 +43,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
 
 /// The state of a purchase.
 #[derive(Debug, Clone, Copy, Enum)]
-#[oai(rename_all = "snake_case")]
+#[oai(rename_all = "snake_case", remote = "PurchaseState")]
 enum MarketplaceState {
     /// Only a future change was reported so far.
     Announced,
@@ -51,26 +51,6 @@ enum MarketplaceState {
     Purchased,
     /// It has ended.
     Cancelled,
-}
-
-impl From<PurchaseState> for MarketplaceState {
-    fn from(state: PurchaseState) -> Self {
-        match state {
-            PurchaseState::Announced => Self::Announced,
-            PurchaseState::Purchased => Self::Purchased,
-            PurchaseState::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-impl From<MarketplaceState> for PurchaseState {
-    fn from(state: MarketplaceState) -> Self {
-        match state {
-            MarketplaceState::Announced => Self::Announced,
-            MarketplaceState::Purchased => Self::Purchased,
-            MarketplaceState::Cancelled => Self::Cancelled,
-        }
-    }
 }
 
 /// A plan of the listing.
