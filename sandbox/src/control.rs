@@ -72,7 +72,6 @@ fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) ->
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CompleteCheckout {
-    #[serde(default)]
     payment_method: Option<String>,
 }
 
@@ -80,9 +79,7 @@ struct CompleteCheckout {
 #[serde(deny_unknown_fields)]
 struct OpenDispute {
     charge: String,
-    #[serde(default)]
     amount: Option<i64>,
-    #[serde(default)]
     reason: Option<String>,
     #[serde(default)]
     is_inquiry: bool,
@@ -142,9 +139,7 @@ fn read<T: DeserializeOwned>(body: &str) -> Result<T, ApiError> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AdvanceClock {
-    #[serde(default)]
     advance_s: Option<i64>,
-    #[serde(default)]
     to: Option<i64>,
 }
 
@@ -191,7 +186,6 @@ fn set_policy(app: &App, policy: Policy) -> Outcome {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Redeliver {
-    #[serde(default)]
     event: Option<String>,
 }
 
@@ -207,11 +201,8 @@ fn redeliver(app: &App, asked: &Redeliver) -> Outcome {
 #[serde(deny_unknown_fields)]
 struct AddEndpoint {
     url: String,
-    #[serde(default)]
     secret: Option<String>,
-    #[serde(default)]
     api_version: Option<String>,
-    #[serde(default)]
     enabled_events: Option<Vec<String>>,
     #[serde(default)]
     is_thin: bool,

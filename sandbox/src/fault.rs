@@ -16,7 +16,6 @@ pub enum Fault {
         /// The HTTP status.
         status: u16,
         /// The `Stripe-Should-Retry` header.
-        #[serde(default)]
         should_retry: Option<bool>,
     },
     /// Answers with a failure, and stores it under the call's key. The call is not executed.
@@ -39,7 +38,6 @@ pub enum Fault {
     /// Answers 429 without executing the call. Nothing is stored.
     RateLimit {
         /// The `Retry-After` header, in seconds.
-        #[serde(default)]
         retry_after_s: Option<u64>,
     },
     /// Answers like a failed proxy, with 502 and a body that is not JSON. The call is not executed.
@@ -50,15 +48,12 @@ pub enum Fault {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FaultRule {
     /// The method, any by default.
-    #[serde(default)]
     pub method: Option<String>,
     /// The start of the path, such as `/v1/payment_intents`.
     pub path: String,
     /// Number of calls that fail, unlimited by default.
-    #[serde(default)]
     pub count: Option<u64>,
     /// Probability that a matching call fails, 1 by default.
-    #[serde(default)]
     pub probability: Option<f64>,
     /// How it fails.
     #[serde(flatten)]

@@ -304,10 +304,8 @@ pub struct Correction {
     #[serde(rename = "corrected_to")]
     pub state: PurchaseState,
     /// When it was reached. Missing in jobs of the previous release: the day of the present state.
-    #[serde(default)]
     pub effective_ms: Option<TimeMs>,
     /// The next billing date; by default, the known one returns monthly.
-    #[serde(default)]
     pub next_billing_ms: Option<TimeMs>,
 }
 
