@@ -64,12 +64,15 @@ impl ApiError {
         }
     }
 
+    /// An error that is found before execution begins.
+    fn early(status: u16, kind: &'static str, code: Option<&str>, message: &str) -> Self {
+        Self { is_stored: false, ..Self::new(status, kind, code, message) }
+    }
+
     /// An invalid parameter, found before execution begins.
     pub(crate) fn invalid(code: &str, param: Option<&str>, message: &str) -> Self {
-        let mut error = Self::new(400, "invalid_request_error", Some(code), message);
-        error.param = param.map(str::to_owned);
-        error.is_stored = false;
-        error
+        let error = Self::early(400, "invalid_request_error", Some(code), message);
+        Self { param: param.map(str::to_owned), ..error }
     }
 
     /// A missing parameter.
@@ -91,24 +94,19 @@ impl ApiError {
     pub(crate) fn no_such(kind: &str, id: &str, param: Option<&str>) -> Self {
         let status = if param.is_none() { 404 } else { 400 };
         let message = format!("No such {kind}: '{id}'");
-        let mut error = Self::new(status, "invalid_request_error", Some("resource_missing"), &message);
-        error.param = Some(param.unwrap_or("id").to_owned());
-        error
+        let error = Self::new(status, "invalid_request_error", Some("resource_missing"), &message);
+        error.with_param(param.unwrap_or("id"))
     }
 
     /// An address that Stripe does not have, or the sandbox does not imitate.
     pub(crate) fn no_such_url(method: &str, path: &str) -> Self {
         let message =
             format!("Unrecognized request URL ({method}: {path}). The SANDBOX imitates a part of Stripe only.");
-        let mut error = Self::new(404, "invalid_request_error", None, &message);
-        error.is_stored = false;
-        error
+        Self::early(404, "invalid_request_error", None, &message)
     }
 
     pub(crate) fn unauthorized(message: &str) -> Self {
-        let mut error = Self::new(401, "invalid_request_error", None, message);
-        error.is_stored = false;
-        error
+        Self::early(401, "invalid_request_error", None, message)
     }
 
     pub(crate) fn key_reused(key: &str) -> Self {
@@ -116,23 +114,17 @@ impl ApiError {
             "Keys for idempotent requests can only be used with the same parameters they were first used with. \
              Try using a key other than '{key}' if you meant to execute a different request."
         );
-        let mut error = Self::new(400, "idempotency_error", None, &message);
-        error.is_stored = false;
-        error
+        Self::early(400, "idempotency_error", None, &message)
     }
 
     pub(crate) fn key_in_use(key: &str) -> Self {
         let message =
             format!("There is currently another in-progress request using this Stripe-Idempotency key ('{key}').");
-        let mut error = Self::new(409, "idempotency_error", Some("idempotency_key_in_use"), &message);
-        error.is_stored = false;
-        error
+        Self::early(409, "idempotency_error", Some("idempotency_key_in_use"), &message)
     }
 
     pub(crate) fn rate_limited() -> Self {
-        let mut error = Self::new(429, "invalid_request_error", Some("rate_limit"), "Too many requests. SANDBOX.");
-        error.is_stored = false;
-        error
+        Self::early(429, "invalid_request_error", Some("rate_limit"), "Too many requests. SANDBOX.")
     }
 
     /// An API error: a requested fault, or an internal one.
@@ -143,9 +135,7 @@ impl ApiError {
 
     /// A declined payment. Changes made before it are committed.
     pub(crate) fn card(code: &str, message: &str) -> Self {
-        let mut error = Self::new(402, "card_error", Some(code), message);
-        error.commits_changes = true;
-        error
+        Self { commits_changes: true, ..Self::new(402, "card_error", Some(code), message) }
     }
 
     /// Adds a field.

@@ -30,9 +30,8 @@ pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, 
         }
         .ok_or_else(|| ApiError::no_such("token", token, Some("card[token]")))?,
         (None, Some(number)) => TestCard::of_number(number).ok_or_else(|| {
-            let mut error = ApiError::card("incorrect_number", "Your card number is incorrect.").with_param("number");
-            error.commits_changes = false;
-            error
+            let error = ApiError::card("incorrect_number", "Your card number is incorrect.").with_param("number");
+            ApiError { commits_changes: false, ..error }
         })?,
         (None, None) => return Err(ApiError::missing("card")),
     };
@@ -126,11 +125,7 @@ pub(crate) fn attach_to(account: &mut StripeAccount, id: &str, customer: &str, p
         }
         None => {}
     }
-    card_of(&method)?.attach().map_err(|decline| {
-        let mut error = decline.error();
-        error.commits_changes = false;
-        error
-    })?;
+    card_of(&method)?.attach().map_err(|decline| ApiError { commits_changes: false, ..decline.error() })?;
     account.change(method.id(), json!({ "customer": customer }));
     account.emit("payment_method.attached", method.id())?;
     Ok(account.copy(method.id()))

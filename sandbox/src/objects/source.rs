@@ -57,11 +57,7 @@ pub(crate) fn add(account: &mut StripeAccount, customer: &str, token: &str) -> R
     let name = account.get(token).and_then(|token| token.opt("_card"));
     let card = name.map_or_else(|| TestCard::of_id(token), TestCard::of_name);
     let card = card.ok_or_else(|| ApiError::no_such("token", token, Some("source")))?;
-    card.attach().map_err(|decline| {
-        let mut error = decline.error();
-        error.commits_changes = false;
-        error
-    })?;
+    card.attach().map_err(|decline| ApiError { commits_changes: false, ..decline.error() })?;
     let mut fields = shape(card);
     fields["customer"] = customer.into();
     let source = account.make("card", "card", fields)?;
