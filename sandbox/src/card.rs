@@ -1,6 +1,7 @@
 //! Test cards and their behavior. Source: Stripe, "Test card numbers".
 
 use crate::error::ApiError;
+use CardBehavior::{Authenticates, AuthenticatesThenDeclines, DeclinesAlways, DeclinesWhenCharged, Disputes, Pays};
 
 /// A decline by the card's issuer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,59 +105,46 @@ const fn card(name: &'static str, number: &'static str, brand: &'static str, beh
     TestCard { name, number, brand, funding: "credit", behavior }
 }
 
-const FRAUD: CardBehavior = CardBehavior::Disputes { reason: "fraudulent", is_inquiry: false };
+const FRAUD: CardBehavior = Disputes { reason: "fraudulent", is_inquiry: false };
+const NOT_RECEIVED: CardBehavior = Disputes { reason: "product_not_received", is_inquiry: false };
+const INQUIRY: CardBehavior = Disputes { reason: "product_not_received", is_inquiry: true };
 
 const CARDS: [TestCard; 30] = [
-    card("visa", "4242424242424242", "visa", CardBehavior::Pays),
-    TestCard { funding: "debit", ..card("visa_debit", "4000056655665556", "visa", CardBehavior::Pays) },
-    card("mastercard", "5555555555554444", "mastercard", CardBehavior::Pays),
-    TestCard { funding: "debit", ..card("mastercard_debit", "5200828282828210", "mastercard", CardBehavior::Pays) },
-    TestCard { funding: "prepaid", ..card("mastercard_prepaid", "5105105105105100", "mastercard", CardBehavior::Pays) },
-    card("amex", "378282246310005", "amex", CardBehavior::Pays),
-    card("discover", "6011111111111117", "discover", CardBehavior::Pays),
-    card("diners", "3056930009020004", "diners", CardBehavior::Pays),
-    card("jcb", "3566002020360505", "jcb", CardBehavior::Pays),
-    card("unionpay", "6200000000000005", "unionpay", CardBehavior::Pays),
-    card("bypassPending", "4000000000000077", "visa", CardBehavior::Pays),
-    card("chargeDeclined", "4000000000000002", "visa", CardBehavior::DeclinesAlways(GENERIC)),
-    card("chargeDeclinedInsufficientFunds", "4000000000009995", "visa", CardBehavior::DeclinesAlways(INSUFFICIENT)),
-    card("chargeDeclinedLostCard", "4000000000009987", "visa", CardBehavior::DeclinesAlways(LOST)),
-    card("chargeDeclinedStolenCard", "4000000000009979", "visa", CardBehavior::DeclinesAlways(STOLEN)),
-    card("chargeDeclinedExpiredCard", "4000000000000069", "visa", CardBehavior::DeclinesAlways(EXPIRED)),
-    card("chargeDeclinedIncorrectCvc", "4000000000000127", "visa", CardBehavior::DeclinesAlways(CVC)),
-    card("chargeDeclinedProcessingError", "4000000000000119", "visa", CardBehavior::DeclinesAlways(PROCESSING)),
-    card("chargeDeclinedFraudulent", "4100000000000019", "visa", CardBehavior::DeclinesAlways(FRAUDULENT)),
-    card("chargeDeclinedVelocityLimitExceeded", "4000000000006975", "visa", CardBehavior::DeclinesAlways(VELOCITY)),
-    card("chargeCustomerFail", "4000000000000341", "visa", CardBehavior::DeclinesWhenCharged(GENERIC)),
-    card("authenticationRequired", "4000002760003184", "visa", CardBehavior::Authenticates { until_set_up: false }),
-    card(
-        "authenticationRequiredOnSetup",
-        "4000002500003155",
-        "visa",
-        CardBehavior::Authenticates { until_set_up: true },
-    ),
-    card("threeDSecure2Required", "4000000000003220", "visa", CardBehavior::Authenticates { until_set_up: false }),
-    card("threeDSecureRequired", "4000000000003063", "visa", CardBehavior::Authenticates { until_set_up: false }),
+    card("visa", "4242424242424242", "visa", Pays),
+    TestCard { funding: "debit", ..card("visa_debit", "4000056655665556", "visa", Pays) },
+    card("mastercard", "5555555555554444", "mastercard", Pays),
+    TestCard { funding: "debit", ..card("mastercard_debit", "5200828282828210", "mastercard", Pays) },
+    TestCard { funding: "prepaid", ..card("mastercard_prepaid", "5105105105105100", "mastercard", Pays) },
+    card("amex", "378282246310005", "amex", Pays),
+    card("discover", "6011111111111117", "discover", Pays),
+    card("diners", "3056930009020004", "diners", Pays),
+    card("jcb", "3566002020360505", "jcb", Pays),
+    card("unionpay", "6200000000000005", "unionpay", Pays),
+    card("bypassPending", "4000000000000077", "visa", Pays),
+    card("chargeDeclined", "4000000000000002", "visa", DeclinesAlways(GENERIC)),
+    card("chargeDeclinedInsufficientFunds", "4000000000009995", "visa", DeclinesAlways(INSUFFICIENT)),
+    card("chargeDeclinedLostCard", "4000000000009987", "visa", DeclinesAlways(LOST)),
+    card("chargeDeclinedStolenCard", "4000000000009979", "visa", DeclinesAlways(STOLEN)),
+    card("chargeDeclinedExpiredCard", "4000000000000069", "visa", DeclinesAlways(EXPIRED)),
+    card("chargeDeclinedIncorrectCvc", "4000000000000127", "visa", DeclinesAlways(CVC)),
+    card("chargeDeclinedProcessingError", "4000000000000119", "visa", DeclinesAlways(PROCESSING)),
+    card("chargeDeclinedFraudulent", "4100000000000019", "visa", DeclinesAlways(FRAUDULENT)),
+    card("chargeDeclinedVelocityLimitExceeded", "4000000000006975", "visa", DeclinesAlways(VELOCITY)),
+    card("chargeCustomerFail", "4000000000000341", "visa", DeclinesWhenCharged(GENERIC)),
+    card("authenticationRequired", "4000002760003184", "visa", Authenticates { until_set_up: false }),
+    card("authenticationRequiredOnSetup", "4000002500003155", "visa", Authenticates { until_set_up: true }),
+    card("threeDSecure2Required", "4000000000003220", "visa", Authenticates { until_set_up: false }),
+    card("threeDSecureRequired", "4000000000003063", "visa", Authenticates { until_set_up: false }),
     card(
         "authenticationRequiredChargeDeclinedInsufficientFunds",
         "4000008260003178",
         "visa",
-        CardBehavior::AuthenticatesThenDeclines(INSUFFICIENT),
+        AuthenticatesThenDeclines(INSUFFICIENT),
     ),
     card("createDispute", "4000000000000259", "visa", FRAUD),
-    card(
-        "createDisputeProductNotReceived",
-        "4000000000002685",
-        "visa",
-        CardBehavior::Disputes { reason: "product_not_received", is_inquiry: false },
-    ),
-    card(
-        "createDisputeInquiry",
-        "4000000000001976",
-        "visa",
-        CardBehavior::Disputes { reason: "product_not_received", is_inquiry: true },
-    ),
-    card("createIssuerFraudRecord", "4000000000005423", "visa", CardBehavior::Pays),
+    card("createDisputeProductNotReceived", "4000000000002685", "visa", NOT_RECEIVED),
+    card("createDisputeInquiry", "4000000000001976", "visa", INQUIRY),
+    card("createIssuerFraudRecord", "4000000000005423", "visa", Pays),
 ];
 
 impl TestCard {
@@ -185,7 +173,7 @@ impl TestCard {
     /// Whether it can be attached to a customer.
     pub(crate) fn attach(&self) -> Result<(), Decline> {
         match self.behavior {
-            CardBehavior::DeclinesAlways(decline) => Err(decline),
+            DeclinesAlways(decline) => Err(decline),
             _ => Ok(()),
         }
     }
@@ -193,18 +181,12 @@ impl TestCard {
     /// The result of a payment. `is_set_up` means that the customer authenticated once for later payments.
     pub(crate) fn charge(&self, is_set_up: bool, is_authenticated: bool) -> Outcome {
         match self.behavior {
-            CardBehavior::Pays => Outcome::Paid,
-            CardBehavior::DeclinesAlways(decline) | CardBehavior::DeclinesWhenCharged(decline) => {
-                Outcome::Declined(decline)
-            }
-            CardBehavior::Authenticates { until_set_up } if is_authenticated || (until_set_up && is_set_up) => {
-                Outcome::Paid
-            }
-            CardBehavior::AuthenticatesThenDeclines(decline) if is_authenticated => Outcome::Declined(decline),
-            CardBehavior::Authenticates { .. } | CardBehavior::AuthenticatesThenDeclines(_) => {
-                Outcome::NeedsAuthentication
-            }
-            CardBehavior::Disputes { reason, is_inquiry } => Outcome::Disputed { reason, is_inquiry },
+            Pays => Outcome::Paid,
+            DeclinesAlways(decline) | DeclinesWhenCharged(decline) => Outcome::Declined(decline),
+            Authenticates { until_set_up } if is_authenticated || (until_set_up && is_set_up) => Outcome::Paid,
+            AuthenticatesThenDeclines(decline) if is_authenticated => Outcome::Declined(decline),
+            Authenticates { .. } | AuthenticatesThenDeclines(_) => Outcome::NeedsAuthentication,
+            Disputes { reason, is_inquiry } => Outcome::Disputed { reason, is_inquiry },
         }
     }
 }
