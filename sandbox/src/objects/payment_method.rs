@@ -8,7 +8,7 @@ use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
 use crate::template::from_template;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Month in which cards expire.
 const EXPIRY_MONTH: i64 = 12;
@@ -174,21 +174,16 @@ fn make(account: &mut StripeAccount, card: &TestCard) -> Result<Value, ApiError>
 }
 
 fn shape(card: &TestCard) -> Value {
-    let mut fields = Map::new();
-    fields.insert("brand".to_owned(), card.brand.into());
-    fields.insert("display_brand".to_owned(), card.brand.into());
-    fields.insert("country".to_owned(), "US".into());
-    fields.insert("funding".to_owned(), card.funding.into());
-    fields.insert("last4".to_owned(), card.last4().into());
-    fields.insert("exp_month".to_owned(), EXPIRY_MONTH.into());
-    fields.insert("exp_year".to_owned(), EXPIRY_YEAR.into());
-    fields.insert("fingerprint".to_owned(), fingerprint(card).into());
-    fields.insert("regulated_status".to_owned(), "unregulated".into());
-    let checks = json!({ "address_line1_check": null, "address_postal_code_check": null, "cvc_check": "pass" });
-    fields.insert("checks".to_owned(), checks);
-    fields.insert("networks".to_owned(), json!({ "available": [card.brand], "preferred": null }));
-    fields.insert("three_d_secure_usage".to_owned(), json!({ "supported": true }));
-    Value::Object(fields)
+    json!({
+        "brand": card.brand, "display_brand": card.brand, "country": "US", "funding": card.funding,
+        "last4": card.last4(), "exp_month": EXPIRY_MONTH, "exp_year": EXPIRY_YEAR, "checks": checks(),
+        "fingerprint": fingerprint(card), "networks": { "available": [card.brand], "preferred": null },
+        "regulated_status": "unregulated", "three_d_secure_usage": { "supported": true },
+    })
+}
+
+fn checks() -> Value {
+    json!({ "address_line1_check": null, "address_postal_code_check": null, "cvc_check": "pass" })
 }
 
 /// A fingerprint that depends on the card's number only, as at Stripe.
@@ -201,9 +196,8 @@ pub(crate) fn fingerprint(card: &TestCard) -> String {
 pub(crate) fn charge_details(method: &Value, amount: i64) -> Value {
     let card = if method.text("object") == "card" { method } else { &method["card"] };
     let brand = card.text("brand").to_lowercase();
-    let checks = json!({ "address_line1_check": null, "address_postal_code_check": null, "cvc_check": "pass" });
     let fields = json!({
-        "amount_authorized": amount, "authorization_code": null, "brand": brand, "checks": checks,
+        "amount_authorized": amount, "authorization_code": null, "brand": brand, "checks": checks(),
         "country": card["country"], "exp_month": card["exp_month"], "exp_year": card["exp_year"],
         "fingerprint": card["fingerprint"], "funding": card["funding"], "last4": card["last4"], "network": brand,
         "extended_authorization": { "status": "disabled" }, "incremental_authorization": { "status": "unavailable" },
