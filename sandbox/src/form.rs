@@ -96,6 +96,11 @@ impl Form {
         self.text(path).map_or(Value::Null, Value::from)
     }
 
+    /// Those of these parameters that are present, each as a string or null.
+    pub(crate) fn nullables(&self, names: &[&str]) -> impl Iterator<Item = (String, Value)> {
+        names.iter().filter(|name| self.has(name)).map(|name| ((*name).to_owned(), self.nullable(name)))
+    }
+
     /// A required string.
     pub(crate) fn required(&self, path: &str) -> Result<&str, ApiError> {
         self.text(path).ok_or_else(|| ApiError::missing(&bracketed(path)))

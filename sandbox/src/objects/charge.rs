@@ -112,11 +112,7 @@ pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, Ap
 pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let charge = account.find("charge", call.id())?;
     let mut fields = StripeAccount::metadata_change(&charge, &call.form)?;
-    for name in ["description", "receipt_email"] {
-        if call.form.has(name) {
-            fields.insert(name.to_owned(), call.form.nullable(name));
-        }
-    }
+    fields.extend(call.form.nullables(&["description", "receipt_email"]));
     account.change_and_emit(charge.id(), Value::Object(fields), "charge.updated")
 }
 

@@ -110,9 +110,7 @@ pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, Ap
 pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let note = account.find("credit_note", call.id())?;
     let mut fields = StripeAccount::metadata_change(&note, &call.form)?;
-    if call.form.has("memo") {
-        fields.insert("memo".to_owned(), call.form.nullable("memo"));
-    }
+    fields.extend(call.form.nullables(&["memo"]));
     account.change_and_emit(note.id(), Value::Object(fields), "credit_note.updated")
 }
 

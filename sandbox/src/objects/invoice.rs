@@ -76,11 +76,7 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     let form = &call.form;
     let invoice = account.find("invoice", call.id())?;
     let mut fields: Map<String, Value> = StripeAccount::metadata_change(&invoice, form)?;
-    for name in ["description", "footer", "default_payment_method"] {
-        if form.has(name) {
-            fields.insert(name.to_owned(), form.nullable(name));
-        }
-    }
+    fields.extend(form.nullables(&["description", "footer", "default_payment_method"]));
     if let Some(flag) = form.flag("auto_advance")? {
         fields.insert("auto_advance".to_owned(), flag.into());
     }

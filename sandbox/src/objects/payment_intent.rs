@@ -255,12 +255,7 @@ pub(crate) fn is_off_session(form: &Form) -> bool {
 }
 
 fn given(account: &StripeAccount, form: &Form) -> Result<Map<String, Value>, ApiError> {
-    let mut fields = Map::new();
-    for name in COPIED_FIELDS {
-        if form.has(name) {
-            fields.insert(name.to_owned(), form.nullable(name));
-        }
-    }
+    let mut fields: Map<String, Value> = form.nullables(&COPIED_FIELDS).collect();
     if let Some(customer) = form.text("customer") {
         account.find_param("customer", customer, "customer")?;
         fields.insert("customer".to_owned(), customer.into());

@@ -185,11 +185,7 @@ fn recurring(interval: &str, count: i64) -> Value {
 /// The changed metadata, the parameters in `names`, and `active`, as far as the call has them.
 fn changed_fields(object: &Value, form: &Form, names: &[&str]) -> Result<Map<String, Value>, ApiError> {
     let mut fields = StripeAccount::metadata_change(object, form)?;
-    for name in names {
-        if form.has(name) {
-            fields.insert((*name).to_owned(), form.nullable(name));
-        }
-    }
+    fields.extend(form.nullables(names));
     if let Some(active) = form.flag("active")? {
         fields.insert("active".to_owned(), active.into());
     }
