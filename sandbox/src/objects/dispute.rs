@@ -53,10 +53,8 @@ pub(crate) fn open(
 /// Closes a dispute or an inquiry.
 pub(crate) fn close(account: &mut StripeAccount, id: &str, is_won: bool) -> Result<Value, ApiError> {
     let dispute = account.find("dispute", id)?;
+    expect_open(&dispute)?;
     let status = match (dispute.text("status"), is_won) {
-        ("won" | "lost" | "warning_closed" | "prevented", _) => {
-            return Err(ApiError::refused_without_code("This dispute is already closed."));
-        }
         (status, _) if status.starts_with("warning") => "warning_closed",
         (_, true) => "won",
         (_, false) => "lost",
@@ -125,9 +123,7 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
 
 /// `POST /v1/disputes/{id}/close`: accepts the dispute, which is then lost. An inquiry is closed as `warning_closed`.
 pub(crate) fn concede(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
-    let dispute = account.find("dispute", call.id())?;
-    expect_open(&dispute)?;
-    close(account, dispute.id(), false)
+    close(account, call.id(), false)
 }
 
 fn expect_open(dispute: &Value) -> Result<(), ApiError> {
