@@ -86,9 +86,20 @@ pub enum ReplayCommand {
 /// Arguments of `replays create`.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
+    /// The replay.
+    #[command(flatten)]
+    pub replay: NewReplay,
+    /// Start it at once.
+    #[arg(long)]
+    pub start: bool,
+}
+
+/// A request for a replay. Fields without a value match everything.
+#[derive(Debug, Clone, Args)]
+pub struct NewReplay {
     /// Jobs in this state.
     #[arg(long, default_value = "dead", value_parser = ENDED_STATES)]
-    pub state: String,
+    pub state: Option<String>,
     /// Of this kind only, such as `stripe.event`.
     #[arg(long)]
     pub kind: Option<String>,
@@ -110,30 +121,6 @@ pub struct CreateArgs {
     /// Maximum number of jobs per second.
     #[arg(long, value_name = "N", default_value_t = RATE_DEFAULT, value_parser = rate_parser())]
     pub rate: i64,
-    /// Start it at once.
-    #[arg(long)]
-    pub start: bool,
-}
-
-/// A request for a replay. Fields without a value match everything.
-#[derive(Debug, Clone)]
-pub struct NewReplay {
-    /// State of the jobs.
-    pub state: Option<String>,
-    /// Their kind.
-    pub kind: Option<String>,
-    /// Type of their events.
-    pub event_type: Option<String>,
-    /// Their stream.
-    pub stream: Option<String>,
-    /// Text in their last error.
-    pub error: Option<String>,
-    /// Change nothing.
-    pub dry_run: bool,
-    /// Maximum number of jobs per second.
-    pub rate: i64,
-    /// The reason, for the audit log.
-    pub reason: String,
 }
 
 impl NewReplay {
@@ -203,17 +190,7 @@ async fn post(session: &Session, new: &NewReplay) -> anyhow::Result<Value> {
 }
 
 async fn create(session: &Session, args: &CreateArgs) -> anyhow::Result<ExitCode> {
-    let new = NewReplay {
-        state: Some(args.state.clone()),
-        kind: args.kind.clone(),
-        event_type: args.event_type.clone(),
-        stream: args.stream.clone(),
-        error: args.error.clone(),
-        dry_run: args.dry_run,
-        rate: args.rate,
-        reason: args.reason.clone(),
-    };
-    let mut answer = post(session, &new).await?;
+    let mut answer = post(session, &args.replay).await?;
     let id = id_of(&answer)?;
     let next = if args.start { "watch" } else { "start" };
     if args.start {
