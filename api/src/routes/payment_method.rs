@@ -203,19 +203,51 @@ async fn find_own(app: &App, customer: &CustomerId, id: &str) -> Result<PaymentM
     Ok(found.ok_or(Error::NotFound("payment method"))?)
 }
 
-impl PaymentMethodApi {
-    /// Makes the request to remove a payment method, if it can be removed.
-    async fn removal_request(&self, app: &App, customer: &CustomerId, id: &str) -> Result<Request, ApiError> {
-        let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
-        let removed = methods.iter().find(|method| method.id == id).ok_or(Error::NotFound("payment method"))?;
-        let next = methods.iter().find(|method| method.id != id && method.consent_at_ms.is_some());
-        let subscriptions = subscription::subscription_list(app.db.read(), customer).await?;
-        if next.is_none() && subscriptions.iter().any(|row| row.gives_plan().is_some() && !row.cancel_at_period_end) {
-            let detail =
-                "The subscription is paid with it. Add another payment method first, or cancel the subscription.";
-            return Err(ApiError::with_code("payment_method_in_use", detail));
+/// Makes the request to remove a payment method, if it can be removed.
+async fn removal_request(app: &App, customer: &CustomerId, id: &str) -> Result<Request, ApiError> {
+    let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
+    let removed = methods.iter().find(|method| method.id == id).ok_or(Error::NotFound("payment method"))?;
+    let next = methods.iter().find(|method| method.id != id && method.consent_at_ms.is_some());
+    let subscriptions = subscription::subscription_list(app.db.read(), customer).await?;
+    if next.is_none() && subscriptions.iter().any(|row| row.gives_plan().is_some() && !row.cancel_at_period_end) {
+        let detail = "The subscription is paid with it. Add another payment method first, or cancel the subscription.";
+        return Err(ApiError::with_code("payment_method_in_use", detail));
+    }
+    Ok(Request::PaymentMethodDetach { payment_method_id: removed.id.clone() })
+}
+
+/// Makes the request to make a payment method the default, if it may be charged.
+async fn default_request(app: &App, customer: &CustomerId, id: &str) -> Result<Request, ApiError> {
+    let method = find_own(app, customer, id).await?;
+    if method.consent_at_ms.is_none() {
+        let detail = "The customer has not agreed to be charged: add the payment method with consent first.";
+        return Err(ApiError::bad_request("consent_required", detail));
+    }
+    Ok(Request::PaymentMethodDefault { payment_method_id: method.id })
+}
+
+/// Changes a payment method. The request of an earlier call that has not failed is not checked again.
+async fn change(
+    app: &App,
+    customer: &CustomerId,
+    id: &str,
+    (key, hash): (&str, &str),
+    request: impl Future<Output = Result<Request, ApiError>>,
+) -> Result<ChangeResponse, ApiError> {
+    let request = match find_earlier(app, customer, key, hash).await? {
+        Some(known) if known.state != State::Failed => known.request,
+        _ => request.await?,
+    };
+    match request_operation(app, customer, request, key, hash).await? {
+        RequestOutcome::Pending(operation) => {
+            let (body, address) = accepted(&operation);
+            Ok(ChangeResponse::Accepted(body, address))
         }
-        Ok(Request::PaymentMethodDetach { payment_method_id: removed.id.clone() })
+        RequestOutcome::Succeeded { .. } => {
+            let found = payment_method::payment_method_find_any(app.db.read(), customer, id).await?;
+            let method = found.ok_or(Error::NotFound("payment method"))?;
+            Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&method))))
+        }
     }
 }
 
@@ -290,21 +322,7 @@ impl PaymentMethodApi {
     ) -> Result<ChangeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash(&format!("payment_method_detach {}", id.0), &serde_json::Value::Null);
-        let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
-            Some(known) if known.state != State::Failed => known.request,
-            _ => self.removal_request(&app, &auth.0, &id.0).await?,
-        };
-        match request_operation(&app, &auth.0, request, &key, &hash).await? {
-            RequestOutcome::Pending(operation) => {
-                let (body, address) = accepted(&operation);
-                Ok(ChangeResponse::Accepted(body, address))
-            }
-            RequestOutcome::Succeeded { .. } => {
-                let found = payment_method::payment_method_find_any(app.db.read(), &auth.0, &id.0).await?;
-                let removed = found.ok_or(Error::NotFound("payment method"))?;
-                Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&removed))))
-            }
-        }
+        change(&app, &auth.0, &id.0, (&key, &hash), removal_request(&app, &auth.0, &id.0)).await
     }
 
     /// Make a payment method the default
@@ -323,28 +341,6 @@ impl PaymentMethodApi {
     ) -> Result<ChangeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash(&format!("payment_method_default {}", id.0), &serde_json::Value::Null);
-        let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
-            Some(known) if known.state != State::Failed => known.request,
-            _ => {
-                let method = find_own(&app, &auth.0, &id.0).await?;
-                if method.consent_at_ms.is_none() {
-                    let detail =
-                        "The customer has not agreed to be charged: add the payment method with consent first.";
-                    return Err(ApiError::bad_request("consent_required", detail));
-                }
-                Request::PaymentMethodDefault { payment_method_id: method.id }
-            }
-        };
-        match request_operation(&app, &auth.0, request, &key, &hash).await? {
-            RequestOutcome::Pending(operation) => {
-                let (body, address) = accepted(&operation);
-                Ok(ChangeResponse::Accepted(body, address))
-            }
-            RequestOutcome::Succeeded { .. } => {
-                let found = payment_method::payment_method_find_any(app.db.read(), &auth.0, &id.0).await?;
-                let method = found.ok_or(Error::NotFound("payment method"))?;
-                Ok(ChangeResponse::Done(Json(PaymentMethodBody::from(&method))))
-            }
-        }
+        change(&app, &auth.0, &id.0, (&key, &hash), default_request(&app, &auth.0, &id.0)).await
     }
 }
