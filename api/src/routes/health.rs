@@ -44,6 +44,10 @@ struct Dependency {
 }
 
 impl Dependency {
+    fn new(name: &str, kind: &str, state: &str, latency_ms: Option<f64>) -> Self {
+        Self { name: name.to_owned(), kind: kind.to_owned(), state: state.to_owned(), latency_ms }
+    }
+
     fn is_up(&self) -> bool {
         self.state == "up"
     }
@@ -65,20 +69,14 @@ struct HealthBody {
 
 impl Example for HealthBody {
     fn example() -> Self {
-        let dependency = |name: &str, kind: &str, latency_ms| Dependency {
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            state: "up".to_owned(),
-            latency_ms,
-        };
         Self {
             status: "ok".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             dependencies: vec![
-                dependency("database", "postgres", Some(0.245)),
-                dependency("broker", "rabbitmq", Some(1.3)),
-                dependency("stripe", "live", Some(212.4)),
-                dependency("clock", "system", None),
+                Dependency::new("database", "postgres", "up", Some(0.245)),
+                Dependency::new("broker", "rabbitmq", "up", Some(1.3)),
+                Dependency::new("stripe", "live", "up", Some(212.4)),
+                Dependency::new(CLOCK, "system", "up", None),
             ],
             warnings: Vec::new(),
         }
@@ -107,49 +105,37 @@ async fn check(app: &App) -> HealthBody {
     let read_only = tokio::time::timeout(CHECK_TIMEOUT, app.db.is_read_only()).await;
     let is_read_only = matches!(read_only, Ok(Ok(true)));
     let latency_ms = schema.is_some().then(|| milliseconds(started.elapsed()));
-    let database = Dependency {
-        name: "database".to_owned(),
-        kind: if app.db.is_postgres() { "postgres" } else { "sqlite" }.to_owned(),
-        state: match &schema {
-            Some(_) if is_read_only => "read only",
-            Some(schema) if schema.is_served() => "up",
-            Some(_) => "wrong schema",
-            None => "down",
-        }
-        .to_owned(),
-        latency_ms,
+    let kind = if app.db.is_postgres() { "postgres" } else { "sqlite" };
+    let state = match &schema {
+        Some(_) if is_read_only => "read only",
+        Some(schema) if schema.is_served() => "up",
+        Some(_) => "wrong schema",
+        None => "down",
     };
+    let database = Dependency::new("database", kind, state, latency_ms);
     let round_trip = match &app.runtime.broker {
         Some(broker) => tokio::time::timeout(CHECK_TIMEOUT, broker.round_trip()).await.ok().flatten(),
         None => None,
     };
     let broker_health = app.runtime.broker.as_ref().map(|broker| broker.health());
-    let broker = Dependency {
-        name: "broker".to_owned(),
-        kind: if broker_health.is_some() { "rabbitmq" } else { "in-process" }.to_owned(),
-        state: match broker_health {
-            None | Some(Health::Up) => "up",
-            Some(Health::Blocked) => "blocked",
-            Some(Health::Down) => "down",
-        }
-        .to_owned(),
-        // The state comes from the session, which watches the connection all the time.
-        latency_ms: round_trip.map(milliseconds),
+    let kind = if broker_health.is_some() { "rabbitmq" } else { "in-process" };
+    // The state comes from the session, which watches the connection all the time.
+    let state = match broker_health {
+        None | Some(Health::Up) => "up",
+        Some(Health::Blocked) => "blocked",
+        Some(Health::Down) => "down",
     };
+    let broker = Dependency::new("broker", kind, state, round_trip.map(milliseconds));
     let gateway = &app.runtime.handlers.stripe;
-    let stripe = Dependency {
-        name: "stripe".to_owned(),
-        kind: match (app.config.has_stripe(), app.config.stripe.livemode) {
-            _ if app.sandbox().is_some() => "sandbox",
-            (false, _) => "not configured",
-            (true, true) => "live",
-            (true, false) => "test",
-        }
-        .to_owned(),
-        state: if gateway.is_breaker_open() { "down" } else { "up" }.to_owned(),
-        // From recent calls: a request for each health check would use up the rate limit.
-        latency_ms: gateway.latency().map(milliseconds),
+    let kind = match (app.config.has_stripe(), app.config.stripe.livemode) {
+        _ if app.sandbox().is_some() => "sandbox",
+        (false, _) => "not configured",
+        (true, true) => "live",
+        (true, false) => "test",
     };
+    let state = if gateway.is_breaker_open() { "down" } else { "up" };
+    // The latency is that of recent calls: a request for each health check would use up the rate limit.
+    let stripe = Dependency::new("stripe", kind, state, gateway.latency().map(milliseconds));
     let clock = clock(app);
     let clock_is_right = clock.as_ref().is_none_or(Dependency::is_up);
     let status = match (database.state.as_str(), broker.state.as_str(), stripe.state.as_str()) {
@@ -176,8 +162,7 @@ fn clock(app: &App) -> Option<Dependency> {
         clock::Health::Differs => "off",
         clock::Health::Unknown => "unknown",
     };
-    let (name, kind, state) = (CLOCK.to_owned(), "system".to_owned(), state.to_owned());
-    Some(Dependency { name, kind, state, latency_ms: None })
+    Some(Dependency::new(CLOCK, "system", state, None))
 }
 
 fn respond(body: HealthBody) -> HealthResponse {
@@ -200,13 +185,9 @@ impl HealthApi {
                 smtp::Health::Up(latency) => Some(latency),
                 smtp::Health::Down => None,
             };
-            body.dependencies.push(Dependency {
-                name: "mail".to_owned(),
-                kind: "smtp".to_owned(),
-                state: if latency.is_some() { "up" } else { "down" }.to_owned(),
-                // From the last check, which is not repeated for each request.
-                latency_ms: latency.map(milliseconds),
-            });
+            let state = if latency.is_some() { "up" } else { "down" };
+            // The latency is that of the last check, which is not repeated for each request.
+            body.dependencies.push(Dependency::new("mail", "smtp", state, latency.map(milliseconds)));
             if latency.is_none() && body.status == "ok" {
                 "degraded".clone_into(&mut body.status);
             }
