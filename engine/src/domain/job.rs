@@ -53,14 +53,8 @@ impl JobState {
 
     /// Reads a stored name.
     pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "available" => Self::Available,
-            "running" => Self::Running,
-            "succeeded" => Self::Succeeded,
-            "cancelled" => Self::Cancelled,
-            "dead" => Self::Dead,
-            _ => return None,
-        })
+        let states = [Self::Available, Self::Running, Self::Succeeded, Self::Cancelled, Self::Dead];
+        states.into_iter().find(|state| state.as_str() == text)
     }
 }
 
