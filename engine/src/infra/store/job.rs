@@ -115,12 +115,6 @@ pub async fn job_find(db: &impl ConnectionTrait, id: &JobId) -> Result<Option<Jo
     query_one(db, &sql, [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Finds the job of an event.
-pub async fn job_find_by_event(db: &impl ConnectionTrait, event: &EventId) -> Result<Option<Job>> {
-    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE event_id = $1");
-    query_one(db, &sql, [event.as_str().into()]).await?.map(|row| read(&row)).transpose()
-}
-
 /// Finds a job by its unique key.
 pub async fn job_find_by_key(db: &impl ConnectionTrait, key: &str) -> Result<Option<Job>> {
     let sql = format!("SELECT {COLUMNS} FROM jobs WHERE unique_key = $1");
@@ -304,17 +298,14 @@ pub async fn job_requeue(db: &impl ConnectionTrait, id: &JobId, now_ms: TimeMs) 
     let allowance = JobKind::parse(&job.kind).map_or(job.attempts_max, JobKind::attempts_max);
     let sql = "UPDATE jobs SET state = 'available', run_at_ms = $2, finished_at_ms = NULL, rescues = 0, \
                attempts_max = attempt + $3 \
-               WHERE id = $1 AND state IN ('dead', 'cancelled', 'succeeded') RETURNING stream_key, attempt";
+               WHERE id = $1 AND state IN ('dead', 'cancelled', 'succeeded') RETURNING id, stream_key, attempt";
     let row = query_one(db, sql, [id.as_str().into(), now_ms.into(), allowance.into()]).await?;
-    row.map(|row| {
-        Ok(Wake {
-            stream_key: get(&row, "stream_key")?,
-            job_id: id.clone(),
-            attempt: get(&row, "attempt")?,
-            run_at_ms: now_ms,
-        })
-    })
-    .transpose()
+    row.map(|row| read_wake(&row, now_ms)).transpose()
+}
+
+fn read_wake(row: &QueryResult, run_at_ms: TimeMs) -> Result<Wake> {
+    let job_id = JobId::trusted(get(row, "id")?);
+    Ok(Wake { stream_key: get(row, "stream_key")?, job_id, attempt: get(row, "attempt")?, run_at_ms })
 }
 
 /// Cancels a waiting job. False if it is not waiting (any more).
@@ -349,15 +340,7 @@ pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) ->
     let sql = "UPDATE jobs SET run_at_ms = $2 WHERE unique_key = $1 AND state = 'available' AND run_at_ms > $2 \
                RETURNING id, stream_key, attempt";
     let row = query_one(db, sql, [key.into(), now_ms.into()]).await?;
-    row.map(|row| {
-        Ok(Wake {
-            stream_key: get(&row, "stream_key")?,
-            job_id: JobId::trusted(get(&row, "id")?),
-            attempt: get(&row, "attempt")?,
-            run_at_ms: now_ms,
-        })
-    })
-    .transpose()
+    row.map(|row| read_wake(&row, now_ms)).transpose()
 }
 
 /// The highest number of jobs counted for one kind and state.
