@@ -7,7 +7,7 @@ mod statements;
 use crate::database::{number, tables_with};
 use crate::snapshot::assert_body;
 use bursar_engine::domain::api_key::secret_hash;
-use bursar_engine::infra::store::audit::audit_list;
+use bursar_engine::infra::store::audit::audit_page;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, with_app};
@@ -116,7 +116,7 @@ with_app! {
         let body = json!({ "email": "ada@example.com", "name": "Ada", "source": "early_access" });
         let made = sign_up(app, &body).await.expect(201);
         let id = made["customer"]["id"].as_str().unwrap();
-        let lines = audit_list(app.app.db.read(), id, 10).await.unwrap();
+        let lines = audit_page(app.app.db.read(), Some(id), None, 10).await.unwrap();
         let mut seen: Vec<(&str, Value)> =
             lines.iter().map(|line| (line.action.as_str(), serde_json::from_str(&line.details).unwrap())).collect();
         seen.sort_unstable_by_key(|(action, _)| *action);

@@ -196,7 +196,7 @@ pub async fn ran_in_order(app: &TestApp, stream: &str) -> Vec<Job> {
 
 /// The actions on a target in the audit log, oldest first.
 pub async fn audited(app: &TestApp, target: &str) -> Vec<String> {
-    let mut rows = audit::audit_list(app.app.db.read(), target, 100).await.unwrap();
+    let mut rows = audit::audit_page(app.app.db.read(), Some(target), None, 100).await.unwrap();
     rows.reverse();
     assert!(rows.iter().all(|row| row.actor.starts_with("admin")), "{rows:#?}");
     rows.into_iter().map(|row| row.action).collect()

@@ -55,11 +55,6 @@ pub async fn audit_append_many(db: &impl ConnectionTrait, lines: &[Audit], now_m
     Ok(())
 }
 
-/// The lines of one target, latest first.
-pub async fn audit_list(db: &impl ConnectionTrait, target: &str, limit: u64) -> Result<Vec<AuditRow>> {
-    audit_page(db, Some(target), None, limit).await
-}
-
 /// A page of one target's lines or of all, latest first, before this one.
 pub async fn audit_page(
     db: &impl ConnectionTrait,

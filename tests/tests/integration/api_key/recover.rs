@@ -3,7 +3,7 @@
 use super::{KEYS, active, list, made, revoke, works};
 use crate::database::number;
 use crate::snapshot::assert_body;
-use bursar_engine::infra::store::audit::audit_list;
+use bursar_engine::infra::store::audit::audit_page;
 use bursar_tests::answer::Answer;
 use bursar_tests::app::ADMIN_TOKEN;
 use bursar_tests::{TestApp, TestCustomer, with_app};
@@ -49,7 +49,7 @@ with_app! {
         let again = recover(app, &customer.id, "ticket-4711", &body).await.expect(201);
         assert_eq!(again, json!({ "api_key": made["api_key"], "key": null }));
 
-        let mut lines = audit_list(app.app.db.read(), &customer.id, 10).await.unwrap();
+        let mut lines = audit_page(app.app.db.read(), Some(&customer.id), None, 10).await.unwrap();
         lines.sort_by(|one, two| one.id.cmp(&two.id));
         let last = &lines[lines.len() - 1];
         assert_eq!((last.actor.as_str(), last.action.as_str()), ("admin:bootstrap", "api_key.create"));

@@ -4,7 +4,7 @@ use super::{KEYS, active, list, made, make, revoke, works};
 use crate::scene::{customer_id, now_ms};
 use bursar_engine::domain::api_key::secret_hash;
 use bursar_engine::infra::store::api_key::api_key_owner_many;
-use bursar_engine::infra::store::audit::audit_list;
+use bursar_engine::infra::store::audit::audit_page;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, with_app};
@@ -167,7 +167,7 @@ with_app! {
         let (id, _) = made(app, &customer).await;
         let body = rotate(app, &customer, &id, &unique(), &json!({ "grace_seconds": 9 })).await.expect(201);
         revoke(app, &customer, body["api_key"]["id"].as_str().unwrap()).await.expect(204);
-        let mut lines = audit_list(app.app.db.read(), &customer.id, 10).await.unwrap();
+        let mut lines = audit_page(app.app.db.read(), Some(&customer.id), None, 10).await.unwrap();
         lines.sort_by(|one, two| one.id.cmp(&two.id));
         let seen: Vec<&str> = lines.iter().map(|line| line.action.as_str()).collect();
         assert_eq!(seen, [

@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::Program;
 use crate::database::texts;
 use crate::scene::{delay_job, resume_job, resume_job_without, sql};
-use bursar_engine::infra::store::audit::audit_list;
+use bursar_engine::infra::store::audit::audit_page;
 use bursar_tests::fake_stripe::Fault;
 use futures_util::future::join_all;
 use poem::http::Method;
@@ -91,7 +91,7 @@ with_shop! {
         let next = list["next_cursor"].as_str().expect("there is another one");
         let list = shop.app.admin("GET", &format!("{RUNS}?cursor={next}"), None).await.expect(200);
         assert_eq!(list["data"][0]["id"], id);
-        let lines = audit_list(shop.app.app.db.read(), id, 10).await.expect("the audit log");
+        let lines = audit_page(shop.app.app.db.read(), Some(id), None, 10).await.expect("the audit log");
         let said: Vec<_> = lines.iter().map(|line| (line.actor.as_str(), line.action.as_str())).collect();
         assert_eq!(said, [("admin:bootstrap", "stripe.reconcile")]);
     }
