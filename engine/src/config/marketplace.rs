@@ -1,5 +1,6 @@
 //! Settings: GitHub Marketplace.
 
+use super::check::need_within;
 use super::secret::may_be_random;
 use super::split;
 use crate::clock::TimeMs;
@@ -86,14 +87,8 @@ impl MarketplaceConfig {
             "marketplace.webhook_secrets (GITHUB_WEBHOOK_SECRET): each secret must have at least 16 characters and be \
              random, such as from `openssl rand -hex 32`",
         );
-        need(
-            (60..=LINK_TOKEN_TTL_MAX_S).contains(&self.link_token_ttl_s),
-            "marketplace.link_token_ttl_s must be from 60 to 604800",
-        );
-        need(
-            (0..=RENEWAL_GRACE_MAX_HOURS).contains(&self.renewal_grace_hours),
-            "marketplace.renewal_grace_hours must be from 0 to 168",
-        );
+        need_within(need, "marketplace.link_token_ttl_s", self.link_token_ttl_s, 60..=LINK_TOKEN_TTL_MAX_S);
+        need_within(need, "marketplace.renewal_grace_hours", self.renewal_grace_hours, 0..=RENEWAL_GRACE_MAX_HOURS);
     }
 }
 
