@@ -65,19 +65,18 @@ async fn follow(client: &Client, id: &str, mut answer: Value) -> anyhow::Result<
         tokio::time::sleep(Duration::from_millis(INTERVAL_MS)).await;
         match client.get(&path, &[]).await {
             Ok(next) => (answer, failures) = (next, 0),
-            Err(error) => retry_or_fail(error, &mut failures, &progress, &mut message)?,
+            Err(error) => show_message(&progress, &mut message, &retry_message(error, &mut failures, FAILURES_MAX)?),
         }
     }
 }
 
-fn retry_or_fail(error: Error, failures: &mut u32, progress: &Progress, message: &mut String) -> Result<(), Error> {
+/// Counts a failed poll. Returns the message about it, or the error if no other poll follows.
+pub(super) fn retry_message(error: Error, failures: &mut u32, failures_max: u32) -> Result<String, Error> {
     *failures += 1;
-    if !error.is_retryable() || *failures > FAILURES_MAX {
+    if !error.is_retryable() || *failures > failures_max {
         return Err(error);
     }
-    let reason = error.to_string();
-    show_message(progress, message, &format!("{}; trying again", reason.lines().next().unwrap_or_default()));
-    Ok(())
+    Ok(format!("{}; trying again", error.to_string().lines().next().unwrap_or_default()))
 }
 
 /// Shows a message if it has changed: beside the bar, or as a line if the bar is hidden.

@@ -2,11 +2,12 @@
 
 use super::super::client::admin_path;
 use super::super::customer::new_idempotency_key;
+#[cfg(doc)]
 use super::super::error::Error;
 use super::super::list::{self, Paging};
 use super::super::progress::Progress;
 use super::super::table::{Column, Table};
-use super::super::watch::{INTERRUPTED, ctrl_c};
+use super::super::watch::{INTERRUPTED, ctrl_c, retry_message};
 use super::super::{Session, output, view};
 use anyhow::Context;
 use clap::Args;
@@ -136,20 +137,10 @@ async fn follow(session: &Session, id: &str) -> anyhow::Result<Value> {
                 failures = 0;
                 progress.set_message(answer["job"]["last_error"].as_str().unwrap_or_default());
             }
-            Err(error) => retry_or_fail(error, &mut failures, &progress)?,
+            Err(error) => progress.set_message(&retry_message(error, &mut failures, FAILURES_MAX)?),
         }
         tokio::time::sleep(Duration::from_millis(INTERVAL_MS)).await;
     }
-}
-
-fn retry_or_fail(error: Error, failures: &mut u32, progress: &Progress) -> Result<(), Error> {
-    *failures += 1;
-    if !error.is_retryable() || *failures > FAILURES_MAX {
-        return Err(error);
-    }
-    let reason = error.to_string();
-    progress.set_message(&format!("{}; trying again", reason.lines().next().unwrap_or_default()));
-    Ok(())
 }
 
 fn render_plan(plan: &Value) -> String {
