@@ -7,7 +7,8 @@ pub mod code;
 use crate::throttle::Throttle;
 use bursar_engine::Error;
 use bursar_engine::amount::{Credits, UNITS_MAX};
-use bursar_engine::domain::operation::{Operation, State};
+use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::operation::{self, Operation, State};
 use bursar_engine::error::Refusal;
 use bursar_engine::infra::stripe::StripeError;
 use poem::http::{HeaderValue, StatusCode, header};
@@ -58,6 +59,9 @@ pub struct Problem {
     /// The client secret with which Stripe.js authenticates that payment.
     #[oai(skip_serializing_if_is_none)]
     pub client_secret: Option<String>,
+    /// From when the same request may succeed.
+    #[oai(skip_serializing_if_is_none)]
+    pub retry_at: Option<String>,
     /// The operation that the problem belongs to.
     #[oai(skip_serializing_if_is_none)]
     pub operation_id: Option<String>,
@@ -78,6 +82,7 @@ impl Problem {
             advice_code: None,
             payment_intent: None,
             client_secret: None,
+            retry_at: None,
             operation_id: None,
         }
     }
@@ -103,6 +108,9 @@ impl Problem {
                 operation_id,
                 ..plain
             },
+            "card_paused" | "spend_cap_reached" => {
+                Self { retry_at: text("2026-12-01T00:00:00.000Z"), operation_id, ..plain }
+            }
             "refused_by_stripe" => Self { reason: text("stripe_refused"), operation_id, ..plain },
             "payment_unavailable" => Self { reason: text("price_missing"), operation_id, ..plain },
             _ => plain,
@@ -200,10 +208,20 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// A customer is not charged, and no operation was begun.
+    pub fn not_charged(problem: &operation::Problem) -> Self {
+        let status = code::find(&problem.code).map_or(402, |code| code.status);
+        let retry_at = problem.retry_at_ms.map(rfc3339);
+        Self::of(Problem { retry_at, ..Problem::new(status, &problem.code, problem.message.as_str()) })
+    }
+}
+
 /// Why an operation did not succeed, as its caller sees it.
 impl From<&Operation> for ApiError {
     fn from(operation: &Operation) -> Self {
         let problem = operation.problem.clone().unwrap_or_default();
+        let reason = problem.code.clone();
         let (status, code) = match (operation.state, problem.code.as_str()) {
             (State::RequiresAction, _) => (402, "authentication_required"),
             (_, "payment_method_invalid") => (400, "payment_method_invalid"),
@@ -212,6 +230,9 @@ impl From<&Operation> for ApiError {
             (_, "stripe_unavailable") => (503, "stripe_unavailable"),
             (_, "subscription_paid_meanwhile") => (409, "subscription_paid_meanwhile"),
             (_, "payment_method_gone") => (402, "payment_method_missing"),
+            (_, own @ ("card_paused" | "spend_cap_reached" | "credits_owed" | "plan_without_unit_price")) => (402, own),
+            (_, "charge_too_large") => (422, "charge_too_large"),
+            (_, "too_many_open") => (409, "too_many_open"),
             (_, "subscription_exists") => (409, "already_subscribed"),
             (_, "subscription_ended") => (409, "subscription_ended"),
             (_, code) => change_refusal(code).unwrap_or((402, "payment_declined")),
@@ -223,7 +244,8 @@ impl From<&Operation> for ApiError {
             _ => "",
         };
         Self::of(Problem {
-            reason: Some(problem.code),
+            retry_at: problem.retry_at_ms.map(rfc3339),
+            reason: Some(reason),
             decline_code: problem.decline_code,
             advice_code: problem.advice_code,
             payment_intent: problem.payment_intent_id,
@@ -275,6 +297,7 @@ impl From<Error> for ApiError {
                 let detail = format!("There were too many such requests lately. Try again in {seconds} s.");
                 Self::new(429, "rate_limited", detail).after(seconds)
             }
+            Error::TooMany { code, message } => Self::new(429, code, message.as_str()),
             Error::Busy(_) => Self::new(429, "busy", "Too much is waiting just now. Try again shortly."),
             Error::Timeout(_) => Self::new(
                 503,

@@ -8,10 +8,12 @@ pub(crate) mod health;
 mod hold;
 mod input;
 mod operation;
+mod pack;
 mod page;
 mod path_id;
 mod payment_method;
 mod plan;
+mod spend_cap;
 mod subscription;
 mod summary;
 mod text;
@@ -73,6 +75,8 @@ apis! {
     api_key => ApiKeyApi,
     payment_method => PaymentMethodApi,
     plan => PlanApi,
+    pack => PackApi,
+    spend_cap => SpendCapApi,
     subscription => SubscriptionApi,
     subscription::change => SubscriptionChangeApi,
     operation => OperationApi,
@@ -81,6 +85,7 @@ apis! {
     webhook => WebhookApi,
     health => HealthApi,
     admin::customer => AdminCustomerApi,
+    admin::spend_cap => AdminSpendCapApi,
     admin::timeline => AdminTimelineApi,
     admin::event => AdminEventApi,
     admin::job => AdminJobApi,
@@ -101,7 +106,7 @@ pub(crate) fn service() -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     OpenApiService::new(apis(), "Bursar", env!("CARGO_PKG_VERSION")).description(
         "Credits for companies that sell work by credit: onboarding, usage, holds, webhooks, support.\n\n\
          Errors are problem documents (RFC 9457) with a stable `code`. Lists are paged with `cursor` and `limit`. \
-         An `Idempotency-Key` is required for usage, for holds, for making and rotating API keys, for payment methods \
+         An `Idempotency-Key` is required for usage, for holds, for packs, for making and rotating API keys, for payment methods \
          and for the subscription; of the support routes, for adjustments, new API keys, sending mails again, and making \
          replays and reconciliations, and applying a catalogue. Repeating such a request with the same key and body gives the first answer and \
          does nothing twice; the same key with another body is refused. Other routes take no key.",

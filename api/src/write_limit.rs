@@ -116,6 +116,7 @@ impl WriteCost {
                 | Error::Conflict { .. }
                 | Error::NotAccepted { .. }
                 | Error::Busy(_)
+                | Error::TooMany { .. }
         ) {
             self.give_back();
         }

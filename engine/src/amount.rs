@@ -92,6 +92,9 @@ pub const UNITS_MAX: Credits = Credits(1_000_000);
 /// The most that one charge may be. Source: Stripe, "Create a PaymentIntent": amounts have at most eight digits.
 pub const AMOUNT_MINOR_MAX: MoneyMinor = MoneyMinor(99_999_999);
 
+/// The highest spend cap. It leaves room for the sums that are compared with it.
+pub const SPEND_CAP_MAX: MoneyMinor = MoneyMinor(1_000_000_000_000);
+
 #[cfg(test)]
 mod tests {
     use super::*;

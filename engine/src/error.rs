@@ -58,6 +58,14 @@ pub enum Error {
         /// Time until the next request is allowed.
         retry_after_ms: i64,
     },
+    /// One customer has too much waiting. The code is stable and documented.
+    #[error("{message}")]
+    TooMany {
+        /// Stable code.
+        code: &'static str,
+        /// What is waiting, for the caller.
+        message: String,
+    },
     /// A limit on waiting work is reached; try again shortly.
     #[error("too much work is waiting for {0}")]
     Busy(&'static str),
@@ -115,6 +123,7 @@ impl Error {
             Self::Invalid { code, .. }
             | Self::Conflict { code, .. }
             | Self::NotAccepted { code, .. }
+            | Self::TooMany { code, .. }
             | Self::SwitchedOff { code, .. } => Some(code),
             Self::RateLimited { .. } => Some("rate_limited"),
             _ => None,
@@ -126,6 +135,7 @@ impl Error {
         matches!(
             self,
             Self::Busy(_)
+                | Self::TooMany { .. }
                 | Self::RateLimited { .. }
                 | Self::Timeout(_)
                 | Self::DatabaseUnavailable(_)

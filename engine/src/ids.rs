@@ -145,6 +145,22 @@ id!(
     "aud"
 );
 
+/// How the identifier of a charge's reservation begins. It does not parse, so that no customer can close one.
+const RESERVATION: &str = "rsv_";
+
+impl HoldId {
+    /// The reservation of the charge that an operation makes in a round.
+    pub fn of_charge(operation: &OperationId, round: i64) -> Self {
+        Self(format!("{RESERVATION}{}_{round}", operation.body()))
+    }
+
+    /// The operation whose charge the reservation is for; `None` for a hold that a customer opened.
+    pub fn operation(&self) -> Option<OperationId> {
+        let (body, _) = self.0.strip_prefix(RESERVATION)?.split_once('_')?;
+        Some(OperationId(format!("{}_{body}", OperationId::PREFIX)))
+    }
+}
+
 /// The public identifier of a ledger entry. It consists of customer and sequence number, so it needs no column.
 pub fn transaction_id(customer: &CustomerId, seq: i64) -> String {
     format!("txn_{}_{seq}", customer.body())
@@ -161,6 +177,16 @@ mod tests {
         assert!(HoldId::parse(id.as_str()).is_err());
         assert!(CustomerId::parse("cst_").is_err());
         assert!(CustomerId::parse("cst_0123456789012345678901234Z").is_err());
+    }
+
+    #[test]
+    fn a_reservation_names_its_operation_and_no_customer_can_name_it() {
+        let operation = OperationId::new();
+        let reservation = HoldId::of_charge(&operation, 2);
+        assert_eq!(reservation.operation(), Some(operation.clone()));
+        assert_ne!(reservation, HoldId::of_charge(&operation, 1));
+        assert!(HoldId::parse(reservation.as_str()).is_err());
+        assert_eq!(HoldId::new().operation(), None);
     }
 
     #[test]

@@ -66,6 +66,10 @@ key!(
     PlanKey
 );
 key!(
+    /// The key of a pack, such as `hundred`.
+    PackKey
+);
+key!(
     /// The key of a price, such as `pro_monthly`.
     PriceKey
 );

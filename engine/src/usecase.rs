@@ -7,7 +7,8 @@
 //! | [`intake`] | events are stored with their jobs |
 //! | [`work`] | a node claims jobs, and returns them |
 //! | [`handler`] | a job runs, one handler for each kind |
-//! | [`operation`] | a customer requests an operation at Stripe |
+//! | [`operation`], [`charge`] | a customer requests an operation at Stripe, and is charged for credits or not |
+//! | [`spend_cap`] | a customer or support sets how much may be charged |
 //! | [`api_key`] | a customer's keys are created, rotated, revoked |
 //! | [`summary`] | a customer reads its usage summary |
 //! | [`replay`], [`reconcile`], [`job`], [`stream`], [`mail`], [`marketplace`], [`price`] | support acts, or a schedule |
@@ -17,6 +18,7 @@
 
 pub mod api_key;
 pub mod catalogue;
+pub mod charge;
 pub mod handler;
 pub mod intake;
 pub mod job;
@@ -29,6 +31,7 @@ pub mod rate_limit;
 pub mod reconcile;
 pub mod replay;
 pub mod schema;
+pub mod spend_cap;
 pub mod stream;
 pub mod summary;
 pub mod timekeeping;

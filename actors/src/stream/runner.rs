@@ -191,6 +191,10 @@ async fn commit_or_release(deps: &StreamDeps, claimed: &Claimed, verdict: Verdic
                 }
                 was_refused = true;
                 verdict = match error {
+                    // Credits that the handler counted on were spent meanwhile: it decides again.
+                    Error::Refused(Refusal::InsufficientCredits { .. }) => {
+                        Outcome::Snooze { until_ms: deps.clock.now_ms() }.into()
+                    }
                     Error::Refused(_) | Error::NotFound(_) => Outcome::Dead { reason }.into(),
                     _ => Outcome::Retry { reason }.into(),
                 };

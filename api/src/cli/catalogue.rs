@@ -12,7 +12,7 @@ use bursar_engine::config::{Config, read_catalogue};
 use bursar_engine::count::counted;
 use bursar_engine::domain::catalogue::currency::{Currency, money};
 use bursar_engine::domain::catalogue::write::write;
-use bursar_engine::domain::catalogue::{BUILT_IN, Catalogue, Plan, Price};
+use bursar_engine::domain::catalogue::{BUILT_IN, Catalogue, Pack, Plan, Price};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ const PLANS: &[Column] = &[
     Column::wrapped("name"),
     Column::fixed("entry"),
     Column::wrapped("unit_price"),
+    Column::number("unit_step").optional(),
+    Column::number("spend_cap_day").optional(),
+    Column::number("spend_cap_month").optional(),
     Column::number("signup_credits").optional(),
     Column::number("payment_method_credits").optional(),
     Column::fixed("followed_by"),
@@ -41,6 +44,14 @@ const PRICES: &[Column] = &[
     Column::fixed("offered"),
     Column::wrapped("lookup_key").optional(),
     Column::wrapped("stripe").optional(),
+];
+const PACKS: &[Column] = &[
+    Column::fixed("key"),
+    Column::wrapped("name"),
+    Column::number("credits"),
+    Column::number("amount"),
+    Column::number("lifetime_days").optional(),
+    Column::fixed("offered"),
 ];
 const STRIPE_PRICES: &[Column] = &[
     Column::fixed("id"),
@@ -248,10 +259,19 @@ fn render(catalogue: &Catalogue, width: Option<u16>) -> String {
     if !prices.is_empty() {
         text.push_str(&format!("\n\nPrices\n{}", prices.render(width)));
     }
+    let mut packs = Table::new(PACKS);
+    for pack in &catalogue.packs {
+        packs.row(pack_cells(pack));
+    }
+    if !packs.is_empty() {
+        text.push_str(&format!("\n\nPacks\n{}", packs.render(width)));
+    }
     text
 }
 
-fn plan_cells(catalogue: &Catalogue, plan: &Plan) -> [String; 7] {
+fn plan_cells(catalogue: &Catalogue, plan: &Plan) -> [String; 10] {
+    let cap =
+        |cap: Option<MoneyMinor>| cap.map_or_else(|| "-".to_owned(), |cap| money(cap, catalogue.currency.as_str()));
     let unit_price = |(currency, price): (&Currency, &MoneyMinor)| money(*price, currency.as_str());
     let unit_prices: Vec<String> = plan.unit_prices.iter().map(unit_price).collect();
     [
@@ -259,6 +279,9 @@ fn plan_cells(catalogue: &Catalogue, plan: &Plan) -> [String; 7] {
         plan.name.clone(),
         flag(plan.key == catalogue.entry),
         if unit_prices.is_empty() { "-".to_owned() } else { unit_prices.join(", ") },
+        plan.unit_step.to_string(),
+        cap(plan.spend_cap_day),
+        cap(plan.spend_cap_month),
         plan.signup_credits.to_string(),
         plan.payment_method_credits.to_string(),
         plan.followed_by.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
@@ -282,6 +305,17 @@ fn price_cells(price: &Price) -> [String; 12] {
     ]
 }
 
+fn pack_cells(pack: &Pack) -> [String; 6] {
+    [
+        pack.key.to_string(),
+        pack.name.clone(),
+        pack.credits.to_string(),
+        money(pack.amount, pack.currency.as_str()),
+        pack.lifetime_days.map_or_else(|| "-".to_owned(), |days| days.to_string()),
+        flag(pack.offered),
+    ]
+}
+
 fn flag(is_set: bool) -> String {
     view::full(&Value::Bool(is_set))
 }
@@ -295,6 +329,9 @@ fn to_json(catalogue: &Catalogue) -> Value {
             "signup_credits": plan.signup_credits,
             "payment_method_credits": plan.payment_method_credits,
             "unit_price": plan.unit_prices,
+            "unit_step": plan.unit_step,
+            "spend_cap_day": plan.spend_cap_day,
+            "spend_cap_month": plan.spend_cap_month,
             "followed_by": plan.followed_by,
         })
     };
@@ -320,6 +357,7 @@ fn to_json(catalogue: &Catalogue) -> Value {
         "entry": catalogue.entry,
         "plans": catalogue.plans.iter().map(plan).collect::<Vec<_>>(),
         "prices": catalogue.prices.iter().map(price).collect::<Vec<_>>(),
+        "packs": catalogue.packs,
     })
 }
 
@@ -331,8 +369,11 @@ mod tests {
     fn tables_show_amounts_of_money_with_their_currencies() {
         let text = render(&Catalogue::built_in(), None);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert!(lines.contains(&vec!["trial", "Trial", "yes", "$29.00", "5", "5", "-"]), "{text}");
-        assert!(lines.contains(&vec!["pro", "Pro", "no", "$15.00", "0", "0", "pay_as_you_go"]), "{text}");
+        assert!(lines.contains(&vec!["trial", "Trial", "yes", "$29.00", "1", "-", "-", "5", "5", "-"]), "{text}");
+        assert!(
+            lines.contains(&vec!["pro", "Pro", "no", "$15.00", "1", "-", "-", "0", "0", "pay_as_you_go"]),
+            "{text}"
+        );
         let price = "pro_monthly pro $599.00 month 60 no whole keep - yes pro_monthly -";
         assert!(lines.contains(&price.split(' ').collect()), "{text}");
     }

@@ -1,5 +1,7 @@
 //! `bursar customers`: customers and their credits.
 
+mod spend_cap;
+
 use super::client::admin_path;
 use super::error::Error;
 use super::list::{self, Paging};
@@ -128,6 +130,20 @@ pub enum CustomerCommand {
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
     },
+    /// Show a customer's spend caps, or set the highest ones.
+    SpendCaps {
+        /// The customer.
+        id: String,
+        /// The most that may be charged a day, in minor units, or `plan` for what its plan says.
+        #[arg(long, value_name = "AMOUNT", value_parser = spend_cap::parse)]
+        day: Option<spend_cap::Cap>,
+        /// The same for a month.
+        #[arg(long, value_name = "AMOUNT", value_parser = spend_cap::parse)]
+        month: Option<spend_cap::Cap>,
+        /// Reason, for the audit log.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
     /// List a customer's API keys.
     Keys {
         /// The customer.
@@ -182,6 +198,9 @@ pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result
             let key = idempotency_key.clone().unwrap_or_else(new_idempotency_key);
             let body = json!({ "amount": amount, "reason": reason, "expires_at": expires_at });
             adjust(session, id, &body, &key).await
+        }
+        CustomerCommand::SpendCaps { id, day, month, reason } => {
+            spend_cap::run(session, id, (*day, *month), reason).await
         }
         CustomerCommand::Keys { id, paging } => {
             list::show(session, &admin_path(&["customers", id, "api-keys"])?, &[], paging, KEYS).await

@@ -14,5 +14,6 @@ mod reason;
 pub(super) mod reconciliation;
 pub(super) mod replay;
 pub(super) mod report;
+pub(super) mod spend_cap;
 pub(super) mod stream;
 pub(super) mod timeline;

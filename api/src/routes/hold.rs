@@ -1,6 +1,9 @@
 //! Holds: reserve credits before work is done, capture on success, release on failure.
 
 use super::bodies::Transaction;
+use super::operation::{
+    AcceptedOperation, CREDITS_SPENT, Checked, RequestOutcome, accepted, check_purchase, request_operation,
+};
 use super::path_id::PathId;
 use super::text::Text;
 use super::usage::{TransactionResult, transaction_result};
@@ -8,12 +11,14 @@ use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
-use crate::problem::{ApiError, advised};
+use crate::problem::ApiError;
 use crate::sample;
 use crate::write_limit::{HOLD_COST, WriteCost, metadata_cost};
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::idempotency::check_same_request;
 use bursar_engine::domain::ledger::{Command, EntryKind, Op};
+use bursar_engine::domain::operation::{HoldCharge, Request};
 use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, HoldId};
 use bursar_engine::infra::store::account;
@@ -25,6 +30,9 @@ use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use std::sync::Arc;
 
+/// Maximum number of decisions on one request. It is decided again if credits arrive before it is charged.
+const DECISIONS_MAX: usize = 5;
+
 /// Routes of holds.
 pub struct HoldApi;
 
@@ -32,13 +40,25 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "create_hold",
         &[
+            "authentication_required",
             "busy",
+            "card_paused",
+            "charge_too_large",
+            "credits_owed",
+            "credits_spent_meanwhile",
             "insufficient_credits",
             "invalid_hold_time",
             "invalid_metadata",
             "invalid_reference",
             "invalid_units",
+            "payment_declined",
+            "payment_method_missing",
+            "plan_without_unit_price",
+            "purchases_waiting",
             "rate_limited",
+            "refused_by_stripe",
+            "spend_cap_reached",
+            "stripe_unavailable",
             "too_many_open",
         ],
     ),
@@ -48,9 +68,6 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     ),
     OperationDoc::new("release_hold", &["busy", "hold_closed", "hold_not_found"]),
 ];
-
-/// What to do where a hold finds too few credits.
-const ADVICE: &str = "A hold uses existing credits only; a usage request charges the customer's card for missing ones.";
 
 /// Credits to reserve.
 #[derive(Debug, Object)]
@@ -151,7 +168,10 @@ impl Example for HoldResult {
 enum HoldResponse {
     /// The credits are reserved.
     #[oai(status = 201)]
-    Created(Json<HoldResult>),
+    Created(Json<Box<HoldResult>>),
+    /// The missing credits are being bought, and there is no result yet. The operation continues.
+    #[oai(status = 202)]
+    Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
 
 /// Tells why a hold is not open: it was closed before, or does not exist.
@@ -180,6 +200,10 @@ impl HoldApi {
     ///
     /// Before the work is done. The credits cannot be spent otherwise until the hold is captured, released or
     /// expires.
+    ///
+    /// If there are not enough credits, a customer without a payment method gets 402 `insufficient_credits`, and one with
+    /// a payment method is charged for the missing ones, by the rules of `POST /api/v1/usage`. The time of the hold
+    /// begins when it is opened. If there is no result in time: 202 with an operation to poll, or repeat the request.
     #[oai(path = "/api/v1/holds", method = "post", operation_id = "create_hold", tag = "Tag::Holds")]
     async fn create(
         &self,
@@ -200,6 +224,13 @@ impl HoldApi {
             return Err(ApiError::bad_request("invalid_hold_time", detail));
         }
         let (reference, metadata) = (input::reference(reference)?, input::metadata(metadata)?);
+        let asked = HoldCharge {
+            units: Credits(units),
+            lasts_ms: lasts_s * 1_000,
+            reference: reference.clone(),
+            metadata: metadata.clone(),
+            charge: None,
+        };
         let cost = take_write_cost(&app, &auth.0, HOLD_COST + metadata_cost(metadata.as_deref()), &key).await?;
         let id = HoldId::new();
         let expires_at_ms = app.clock.now_ms() + lasts_s * 1_000;
@@ -211,27 +242,36 @@ impl HoldApi {
             request_hash,
             metadata,
         };
-        let applied = match app.runtime.customers.apply(&auth.0, command).await {
-            Ok(applied) => applied,
-            Err(error) => {
-                cost.settle(&error);
-                return Err(advised(error, ADVICE));
+        for _ in 0..DECISIONS_MAX {
+            match app.runtime.customers.apply(&auth.0, command.clone()).await {
+                Ok(applied) => {
+                    if applied.replayed {
+                        cost.give_back();
+                    }
+                    return opened(&app, &auth.0, applied).await;
+                }
+                Err(error @ Error::Refused(Refusal::InsufficientCredits { .. })) => {
+                    let bought = buy_missing(&app, &auth.0, &asked, &command, error).await;
+                    match bought {
+                        Ok(None) => {}
+                        Ok(Some(response)) => {
+                            cost.give_back();
+                            return Ok(response);
+                        }
+                        Err(error) => {
+                            cost.give_back();
+                            return Err(error);
+                        }
+                    }
+                }
+                Err(error) => {
+                    cost.settle(&error);
+                    return Err(error.into());
+                }
             }
-        };
-        if applied.replayed {
-            cost.give_back();
         }
-        let entry = &applied.entry;
-        let hold = HoldBody {
-            id: entry.hold_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-            state: "open".to_owned(),
-            units: entry.held_delta.0,
-            captured: 0,
-            expires_at: entry.detail.expires_at_ms.map(rfc3339),
-        };
-        Ok(HoldResponse::Created(Json(HoldResult { hold, result: transaction_result(&app, &auth.0, applied).await? })))
+        Err(Error::Busy("this account").into())
     }
-
     /// Spend a hold
     ///
     /// In full or in part; the rest is released.
@@ -270,6 +310,55 @@ impl HoldApi {
         let id = id.0.parsed()?;
         let hash = input::request_hash(&format!("release:{id}"), &String::new());
         close(&app, &auth.0, id.clone(), Op::Release { id }, &idempotency_key.0, hash).await
+    }
+}
+
+/// The answer for a hold that was opened.
+async fn opened(app: &App, customer: &CustomerId, applied: bursar_actors::Applied) -> Result<HoldResponse, ApiError> {
+    let entry = &applied.entry;
+    let hold = HoldBody {
+        id: entry.hold_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        state: "open".to_owned(),
+        units: entry.held_delta.0,
+        captured: 0,
+        expires_at: entry.detail.expires_at_ms.map(rfc3339),
+    };
+    let result = transaction_result(app, customer, applied).await?;
+    Ok(HoldResponse::Created(Json(Box::new(HoldResult { hold, result }))))
+}
+
+/// Charges the customer for the credits that a hold lacks. `None` if its credits suffice by now.
+async fn buy_missing(
+    app: &App,
+    customer: &CustomerId,
+    asked: &HoldCharge,
+    command: &Command,
+    refusal: Error,
+) -> Result<Option<HoldResponse>, ApiError> {
+    let key = command.idempotency_key.as_deref().unwrap_or_default();
+    let hash = command.request_hash.as_deref().unwrap_or_default();
+    let request = Request::HoldCharge(asked.clone());
+    match check_purchase(app, customer, &request, key, hash).await? {
+        Checked::MayCharge => {}
+        Checked::Covered => return Ok(None),
+        Checked::NoPaymentMethod => return Err(refusal.into()),
+    }
+    match request_operation(app, customer, request, key, hash).await? {
+        RequestOutcome::Pending(operation) => {
+            let (body, address) = accepted(&operation);
+            Ok(Some(HoldResponse::Accepted(body, address)))
+        }
+        RequestOutcome::Succeeded { is_new, .. } => {
+            match account::entry_find_by_key(app.db.read(), customer, key).await? {
+                Some(entry) => {
+                    check_same_request(entry.request_hash.as_deref(), Some(hash)).map_err(Error::Refused)?;
+                    let applied = bursar_actors::Applied { entry, replayed: !is_new };
+                    Ok(Some(opened(app, customer, applied).await?))
+                }
+                // Another request used the key for itself during the charge; the credits are in the balance.
+                None => Err(ApiError::with_code(CREDITS_SPENT.0, CREDITS_SPENT.1)),
+            }
+        }
     }
 }
 

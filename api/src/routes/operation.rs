@@ -14,6 +14,7 @@ use crate::write_limit::{OPERATION_COST, WriteCost, metadata_cost};
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::charge::{Decided, NotCharged, decide};
 use bursar_engine::domain::idempotency::check_same_request;
 use bursar_engine::domain::ledger::Entry;
 use bursar_engine::domain::operation::{Operation, Problem, Request, State, payment_key};
@@ -21,6 +22,7 @@ use bursar_engine::domain::pricing;
 use bursar_engine::ids::{CustomerId, OperationId};
 use bursar_engine::infra::store::{account, customer, operation};
 use bursar_engine::infra::stripe::StripeError;
+use bursar_engine::usecase::charge;
 use bursar_engine::usecase::operation::request::{self, RequestedOperation};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -36,6 +38,13 @@ const POLL_FIRST: Duration = Duration::from_millis(15);
 /// The longest wait between two polls.
 const POLL_MAX: Duration = Duration::from_millis(400);
 
+/// The problem of a purchase whose units were not debited although its credits are there.
+pub(super) const CREDITS_SPENT: (&str, &str) = (
+    "credits_spent_meanwhile",
+    "Another request spent the remaining credits. The credits that were charged are in the balance: send the request \
+     again with a new Idempotency-Key.",
+);
+
 /// Returns code and message for a usage charge that was paid but whose units could not be debited: credits were clawed
 /// back meanwhile, or another request spent the remaining credits. `bought` is the grant of the bought credits.
 pub(super) fn why_not_spent(bought: Option<&Entry>) -> (&'static str, String) {
@@ -43,9 +52,7 @@ pub(super) fn why_not_spent(bought: Option<&Entry>) -> (&'static str, String) {
     if available < Credits::ZERO {
         return ("credits_owed", pricing::credits_owed(available));
     }
-    let message = "Another request spent the remaining credits. The credits that were charged are in the balance: send \
-                   the request again with a new Idempotency-Key.";
-    ("credits_spent_meanwhile", message.to_owned())
+    (CREDITS_SPENT.0, CREDITS_SPENT.1.to_owned())
 }
 
 /// Lists a customer's operations and shows one of them.
@@ -60,14 +67,14 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] =
 pub(super) struct OperationBody {
     /// Its identifier.
     pub(super) id: String,
-    /// `usage_charge`, `payment_method_attach`, `subscription_create` …
+    /// `usage_charge`, `hold_charge`, `pack_purchase`, `payment_method_attach`, `subscription_create` …
     kind: String,
     /// `processing`, `requires_action`, `succeeded` or `failed`.
     state: String,
     /// Why it failed, or what it waits for.
     #[oai(skip_serializing_if_is_none)]
     problem: Option<OperationProblem>,
-    /// The debit of a usage charge that succeeded.
+    /// The debit of a usage charge, the hold of a hold charge, or the grant of a pack, that succeeded.
     #[oai(skip_serializing_if_is_none)]
     transaction: Option<Transaction>,
     /// When it was requested.
@@ -105,6 +112,9 @@ struct OperationProblem {
     payment_intent: Option<String>,
     /// The client secret with which Stripe.js authenticates that payment.
     client_secret: Option<String>,
+    /// From when the same request may succeed.
+    #[oai(skip_serializing_if_is_none)]
+    retry_at: Option<String>,
 }
 
 /// An operation that is still in progress.
@@ -135,6 +145,7 @@ impl OperationBody {
             advice_code: problem.advice_code.clone(),
             payment_intent: problem.payment_intent_id.clone(),
             client_secret: problem.client_secret.clone(),
+            retry_at: problem.retry_at_ms.map(rfc3339),
         });
         Self {
             id: operation.id.to_string(),
@@ -154,7 +165,7 @@ async fn bodies(
     customer_id: &CustomerId,
     operations: Vec<Operation>,
 ) -> Result<Vec<OperationBody>, ApiError> {
-    let charges = operations.iter().filter(|row| is_usage_charge(row));
+    let charges = operations.iter().filter(|row| row.request.is_purchase());
     let keys = charges.flat_map(|row| [Some(row.idempotency_key.clone()), row.stripe_id.as_deref().map(payment_key)]);
     let keys: Vec<String> = keys.flatten().collect();
     let pairs: Vec<(&CustomerId, &str)> = keys.iter().map(|key| (customer_id, key.as_str())).collect();
@@ -163,17 +174,15 @@ async fn bodies(
     Ok(operations.iter().map(|row| body(customer_id, row, &entries)).collect())
 }
 
-fn is_usage_charge(operation: &Operation) -> bool {
-    matches!(operation.request, Request::UsageCharge(_))
-}
-
-/// Converts one operation. `entries` contains the ledger's entries under its key and its payment's. A charge whose
+/// Converts one operation. A purchase includes what it spent or, if it spends nothing, its grant. `entries` contains the ledger's entries under its key and its payment's. A charge whose
 /// units are spent has succeeded, even if its payment is still being processed.
 fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> OperationBody {
-    if !is_usage_charge(operation) {
-        return OperationBody::new(operation, None);
-    }
     let under = |key: &str| entries.iter().find(|entry| entry.idempotency_key.as_deref() == Some(key));
+    if operation.request.wanted_units().is_none() {
+        let bought = operation.stripe_id.as_deref().filter(|_| operation.request.is_purchase());
+        let grant = bought.and_then(|id| under(&payment_key(id)));
+        return OperationBody::new(operation, grant.map(|grant| Transaction::new(customer_id, grant)));
+    }
     let is_own = |entry: &&Entry| entry.request_hash.as_deref() == Some(operation.request_hash.as_str());
     if let Some(debit) = under(&operation.idempotency_key).filter(is_own) {
         let succeeded = operation.succeeded(None, operation.updated_at_ms);
@@ -232,7 +241,7 @@ pub(super) async fn request_operation(
     let operation = wait_for_end(app, operation, waited_for).await?;
     match operation.state {
         State::Succeeded => {
-            if is_usage_charge(&operation) {
+            if operation.request.is_purchase() {
                 // A paid charge does not count against the write limit.
                 cost.give_back();
             }
@@ -240,6 +249,43 @@ pub(super) async fn request_operation(
         }
         State::Processing => Ok(RequestOutcome::Pending(operation)),
         State::RequiresAction | State::Failed => Err(ApiError::from(&operation)),
+    }
+}
+
+/// What a purchase comes to, by what is known before it is stored.
+pub(super) enum Checked {
+    /// Its charge may be made, or it was requested before: the operation has the answer.
+    MayCharge,
+    /// The customer's credits suffice.
+    Covered,
+    /// Nothing can be charged.
+    NoPaymentMethod,
+}
+
+/// Checks a purchase before it is stored, so that a refusal leaves nothing behind. It is decided again when its turn
+/// comes. One that was requested before and has not failed is not checked: its charge may count against a cap already.
+///
+/// # Errors
+/// `idempotency_key_reused`; why the customer is not charged.
+pub(super) async fn check_purchase(
+    app: &App,
+    customer_id: &CustomerId,
+    request: &Request,
+    key: &str,
+    hash: &str,
+) -> Result<Checked, ApiError> {
+    let known = find_earlier(app, customer_id, key, hash).await?;
+    if known.is_some_and(|known| known.state != State::Failed) {
+        return Ok(Checked::MayCharge);
+    }
+    let (config, catalogue, now_ms) = (&app.config.credits, app.config.catalogue.now(), app.clock.now_ms());
+    let currency = request.currency(&catalogue);
+    let standing = charge::read_standing(app.db.read(), customer_id, &catalogue, currency, now_ms).await?;
+    match decide(request, &standing, config, &catalogue, now_ms) {
+        Ok(Decided::Covered) => Ok(Checked::Covered),
+        Ok(Decided::Charge(..)) => Ok(Checked::MayCharge),
+        Err(NotCharged::NoPaymentMethod) => Ok(Checked::NoPaymentMethod),
+        Err(refused) => Err(ApiError::not_charged(&refused.problem(&standing.customer, config, &catalogue))),
     }
 }
 
@@ -252,10 +298,7 @@ async fn take_write_cost(
     key: &str,
     hash: &str,
 ) -> Result<WriteCost, ApiError> {
-    let metadata = match request {
-        Request::UsageCharge(charge) => metadata_cost(charge.metadata.as_deref()),
-        _ => 0,
-    };
+    let metadata = metadata_cost(request.metadata());
     match find_earlier(app, customer_id, key, hash).await? {
         Some(known) if known.state != State::Failed => Ok(WriteCost::none()),
         _ => Ok(app.write_limits.writes.take(customer_id, OPERATION_COST + metadata, app.clock.now_ms()).await?),

@@ -26,6 +26,8 @@ struct PlanBody {
     name: String,
     /// What a unit costs once there are no credits left, in minor units; absent if such work is refused.
     unit_price_minor: Option<i64>,
+    /// Credits are bought in multiples of this.
+    unit_step: i64,
     /// ISO 4217 code of the unit price.
     currency: String,
     /// The prices at which it can be bought; none for a plan that is not bought.
@@ -78,6 +80,7 @@ impl Example for PlanBody {
             key: "pro".to_owned(),
             name: "Pro".to_owned(),
             unit_price_minor: Some(1_500),
+            unit_step: 1,
             currency: "usd".to_owned(),
             prices: vec![PriceBody::example()],
         }
@@ -103,6 +106,7 @@ fn plan_body(catalogue: &Catalogue, plan: &Plan) -> PlanBody {
         key: plan.key.to_string(),
         name: plan.name.clone(),
         unit_price_minor: catalogue.unit_price(&plan.key).map(|price| price.0),
+        unit_step: plan.unit_step.0,
         currency: catalogue.currency.to_string(),
         prices: catalogue.offered().filter(|price| price.plan == plan.key).map(price_body).collect(),
     }

@@ -3,7 +3,9 @@
 mod example;
 
 use super::bodies::{Transaction, TransactionPage};
-use super::operation::{AcceptedOperation, RequestOutcome, accepted, request_operation, why_not_spent};
+use super::operation::{
+    AcceptedOperation, Checked, RequestOutcome, accepted, check_purchase, request_operation, why_not_spent,
+};
 use super::page::PageQuery;
 use super::text::Text;
 use super::{Tag, input};
@@ -14,7 +16,6 @@ use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::domain::charge::{self, NotCharged};
 use bursar_engine::domain::customer::Customer;
 use bursar_engine::domain::idempotency::check_same_request;
 use bursar_engine::domain::ledger::{Account, Command, Op};
@@ -22,7 +23,7 @@ use bursar_engine::domain::operation::{Request, UsageCharge, payment_key};
 use bursar_engine::domain::pricing;
 use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, transaction_id};
-use bursar_engine::infra::store::{account, customer, payment_method};
+use bursar_engine::infra::store::{account, customer};
 use poem::web::Data;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::Json;
@@ -42,6 +43,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
         &[
             "authentication_required",
             "busy",
+            "card_paused",
             "charge_too_large",
             "credits_owed",
             "credits_spent_meanwhile",
@@ -52,8 +54,10 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "payment_declined",
             "payment_method_missing",
             "plan_without_unit_price",
+            "purchases_waiting",
             "rate_limited",
             "refused_by_stripe",
+            "spend_cap_reached",
             "stripe_unavailable",
         ],
     ),
@@ -167,6 +171,9 @@ pub(crate) struct OpenHoldBody {
     pub(crate) amount: i64,
     /// When it expires and is released.
     pub(crate) expires_at: String,
+    /// The operation for which the credits are kept while a charge buys those that are missing; its end closes the hold.
+    #[oai(skip_serializing_if_is_none)]
+    pub(crate) operation_id: Option<String>,
 }
 
 impl CreditsBody {
@@ -195,6 +202,7 @@ impl CreditsBody {
                     id: hold.id.to_string(),
                     amount: hold.amount.0,
                     expires_at: rfc3339(hold.expires_at_ms),
+                    operation_id: hold.id.operation().map(|id| id.to_string()),
                 })
                 .collect(),
             next_price_minor: pricing::next_price_minor(customer, &catalogue).map(|price| price.0),
@@ -239,33 +247,15 @@ async fn charge_missing(
     refusal: Refusal,
 ) -> Result<Option<UsageResponse>, ApiError> {
     let db = app.db.read();
-    let found = customer::customer_find(db, customer_id).await?.ok_or(Error::NotFound("customer"))?;
-    let methods = payment_method::payment_method_list(db, customer_id).await?;
-    let account = account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?;
-    let account = account.settled(app.clock.now_ms());
-    if account.available() >= units {
-        return Ok(None);
-    }
-    let (config, catalogue) = (&app.config.credits, app.config.catalogue.now());
-    let charge = charge::usage_charge(&found, methods.first(), account.available(), units, config, &catalogue);
-    let charge = match charge {
-        Ok(charge) => UsageCharge { reference: command.reference, metadata: command.metadata, ..charge },
-        Err(NotCharged::NoPaymentMethod) => return Err(Error::Refused(refusal).into()),
-        Err(NotCharged::CreditsOwed) => {
-            return Err(ApiError::with_code("credits_owed", pricing::credits_owed(account.available())));
-        }
-        Err(NotCharged::NotSold) => {
-            let detail = pricing::no_unit_price(&found.plan, config, &catalogue);
-            return Err(ApiError::with_code("plan_without_unit_price", detail));
-        }
-        Err(NotCharged::TooMuch) => {
-            let detail =
-                "These units cost more than the maximum of one charge. Send several requests with fewer units.";
-            return Err(ApiError::with_code("charge_too_large", detail));
-        }
-    };
     let (key, hash) = (command.idempotency_key.unwrap_or_default(), command.request_hash.unwrap_or_default());
-    match request_operation(app, customer_id, Request::UsageCharge(charge), &key, &hash).await? {
+    let usage = UsageCharge { units, reference: command.reference, metadata: command.metadata, charge: None };
+    let request = Request::UsageCharge(usage);
+    match check_purchase(app, customer_id, &request, &key, &hash).await? {
+        Checked::MayCharge => {}
+        Checked::Covered => return Ok(None),
+        Checked::NoPaymentMethod => return Err(Error::Refused(refusal).into()),
+    }
+    match request_operation(app, customer_id, request, &key, &hash).await? {
         RequestOutcome::Pending(operation) => {
             let (body, address) = accepted(&operation);
             Ok(Some(UsageResponse::Accepted(body, address)))
@@ -299,11 +289,13 @@ impl UsageApi {
     ///
     /// If there are not enough credits, a customer without a payment method gets 402 `insufficient_credits`. A
     /// customer with one is charged for the missing credits at its plan's unit price, once for each key; a plan
-    /// without a unit price is refused with 402 `plan_without_unit_price`. If the bank declines: 402
-    /// `payment_declined` with the reason; the same request may be sent again after adding another card. If the bank
-    /// requires authentication: 402 `authentication_required` with the data that Stripe.js needs; send the same
-    /// request again afterwards. If Stripe does not answer in time: 202 with an operation to poll; the usage is
-    /// settled later, once.
+    /// without a unit price is refused with 402 `plan_without_unit_price`. The credits that the customer has are reserved
+    /// meanwhile, and a customer's charges run one at a time: a request that waits is decided again when its turn comes.
+    /// If the bank declines: 402 `payment_declined` with the reason; the same request may be sent again after adding
+    /// another card, and with the same card from the time that 402 `card_paused` names. A charge beyond a spend cap:
+    /// 402 `spend_cap_reached`. If the bank requires authentication: 402 `authentication_required` with the data that
+    /// Stripe.js needs; send the same request again afterwards. If there is no result in time: 202 with an operation to
+    /// poll; the usage is settled later, once.
     #[oai(path = "/api/v1/usage", method = "post", operation_id = "create_usage", tag = "Tag::Credits")]
     async fn create(
         &self,

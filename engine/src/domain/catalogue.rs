@@ -1,7 +1,7 @@
 //! The catalogue: everything that is sold. No other code knows a plan or a price by name.
 //!
 //! A **plan** says what a customer may do and what follows when it ends. A **price** sells a plan for an interval: what
-//! it costs, what it brings, and by which ids Stripe knows it.
+//! it costs, what it brings, and by which ids Stripe knows it. A **pack** sells credits once.
 //!
 //! | module | what is in it |
 //! |---|---|
@@ -26,7 +26,7 @@ pub mod version;
 pub mod write;
 
 use crate::amount::{Credits, MoneyMinor};
-use crate::key::{PlanKey, PriceKey};
+use crate::key::{PackKey, PlanKey, PriceKey};
 pub use difference::{Difference, Subject};
 pub use refusal::{InUse, Refusal};
 pub use shared::SharedCatalogue;
@@ -55,6 +55,27 @@ pub struct Catalogue {
     pub plans: Vec<Plan>,
     /// The prices.
     pub prices: Vec<Price>,
+    /// The packs.
+    pub packs: Vec<Pack>,
+}
+
+/// Sells credits once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pack {
+    /// Its key.
+    pub key: PackKey,
+    /// Its name, for people.
+    pub name: String,
+    /// Its credits.
+    pub credits: Credits,
+    /// What it costs.
+    pub amount: MoneyMinor,
+    /// The currency.
+    pub currency: Currency,
+    /// Days after which its credits expire; `None` for never.
+    pub lifetime_days: Option<u32>,
+    /// Whether it can be bought.
+    pub offered: bool,
 }
 
 /// What a customer may do.
@@ -71,6 +92,12 @@ pub struct Plan {
     /// What a unit costs once there are no credits left, in each currency. Without a price in the customer's
     /// currency, such work is refused.
     pub unit_prices: BTreeMap<Currency, MoneyMinor>,
+    /// Credits are bought in multiples of this, so that cheap units do not cost a fee each.
+    pub unit_step: Credits,
+    /// The most that a customer may be charged a day for credits, in the catalogue's currency; `None` for no cap.
+    pub spend_cap_day: Option<MoneyMinor>,
+    /// The same for a month; `None` for 1,000 units of the currency, 100,000 of one without minor units.
+    pub spend_cap_month: Option<MoneyMinor>,
     /// The plan that follows when nothing gives this one any longer; `None` if a customer has it without buying it.
     pub followed_by: Option<PlanKey>,
 }
@@ -248,6 +275,11 @@ impl Catalogue {
     /// A price.
     pub fn price(&self, key: &PriceKey) -> Option<&Price> {
         self.prices.iter().find(|price| price.key == *key)
+    }
+
+    /// A pack.
+    pub fn pack(&self, key: &PackKey) -> Option<&Pack> {
+        self.packs.iter().find(|pack| pack.key == *key)
     }
 
     /// The price that an id at Stripe sells.

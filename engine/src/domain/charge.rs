@@ -1,163 +1,214 @@
-//! Whether a customer without enough credits is charged, and how much.
+//! Whether a customer is charged for credits, and how much.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`cap`] | how much may be charged a day and a month |
+//! | [`decline`] | how long a declined card is left alone |
+//! | [`record`] | what is kept of each charge, so that both rules can count |
 
-use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor};
+pub mod cap;
+pub mod decline;
+pub mod record;
+
+use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, UNITS_MAX};
+use crate::clock::{TimeMs, rfc3339};
 use crate::config::CreditsConfig;
 use crate::count::counted;
-use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::currency::money;
+use crate::domain::catalogue::{Catalogue, Pack};
 use crate::domain::customer::Customer;
-use crate::domain::operation::UsageCharge;
+use crate::domain::ledger::HOLDS_OPEN_MAX;
+use crate::domain::operation::{Charge, Problem, Request};
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::pricing;
+use cap::{OverCap, PerSpan, SpendCaps};
+use decline::{PastCharge, Pause, pause};
+
+/// The most purchases of one customer that wait for their turn or are under way. Another one is refused.
+pub const PURCHASES_WAITING_MAX: i64 = 50;
+
+/// What is known of a customer when a charge is decided.
+#[derive(Debug, Clone)]
+pub struct PaymentStanding {
+    /// The customer.
+    pub customer: Customer,
+    /// The payment method that is charged, with consent.
+    pub method: Option<PaymentMethod>,
+    /// Credits that can be spent, down to the account's floor.
+    pub spendable: Credits,
+    /// Number of open holds.
+    pub holds_open: usize,
+    /// What ended charges of the same card came to, the latest first.
+    pub past: Vec<PastCharge>,
+    /// What the customer was charged in the present day and month, and may be by charges under way.
+    pub charged: PerSpan<MoneyMinor>,
+    /// The caps that apply.
+    pub caps: SpendCaps,
+}
+
+/// What is decided about a purchase that may go ahead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decided {
+    /// The customer's credits suffice: nothing is charged.
+    Covered,
+    /// The charge, while this many of the customer's credits are reserved.
+    Charge(Box<Charge>, Credits),
+}
 
 /// Why a customer is not charged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotCharged {
     /// It has no payment method that may be charged.
     NoPaymentMethod,
     /// It owes credits: a purchase would pay the debt and not the work.
-    CreditsOwed,
+    CreditsOwed(Credits),
     /// Its plan has no price for single units.
     NotSold,
     /// The units cost more than one charge may be.
     TooMuch,
+    /// It has too many open holds for another one.
+    TooManyHolds,
+    /// The card was declined lately, or too often.
+    Declined(Pause),
+    /// A spend cap forbids the charge of this amount.
+    OverCap(OverCap, MoneyMinor, String),
 }
 
-/// The charge for units that the customer's credits do not cover: it buys the missing credits only. If another
-/// request spends the remaining ones meanwhile, the bought credits stay in the balance.
-pub fn usage_charge(
-    customer: &Customer,
-    default: Option<&PaymentMethod>,
-    available: Credits,
-    units: Credits,
+/// What is bought.
+struct Bought {
+    credits: Credits,
+    amount_minor: MoneyMinor,
+    currency: String,
+    description: String,
+    reserve: Credits,
+    lifetime_days: Option<u32>,
+}
+
+/// Decides a purchase: only the missing credits are bought, in steps of the plan, and what the customer has is reserved
+/// for the same purpose.
+///
+/// # Errors
+/// Why nothing is charged; nothing changes then.
+pub fn decide(
+    request: &Request,
+    standing: &PaymentStanding,
     config: &CreditsConfig,
     catalogue: &Catalogue,
-) -> Result<UsageCharge, NotCharged> {
-    let Some(method) = default.filter(|method| method.is_default && method.consent_at_ms.is_some()) else {
-        return Err(NotCharged::NoPaymentMethod);
-    };
-    if !customer.has_payment_method {
-        return Err(NotCharged::NoPaymentMethod);
+    now_ms: TimeMs,
+) -> Result<Decided, NotCharged> {
+    let wanted_units = request.wanted_units();
+    if wanted_units.is_some_and(|units| standing.spendable >= units) {
+        return Ok(Decided::Covered);
     }
+    let method = standing.method.as_ref().filter(|_| standing.customer.has_payment_method);
+    let method = method.ok_or(NotCharged::NoPaymentMethod)?;
+    let bought = match (request, wanted_units) {
+        (_, Some(units)) => missing_units(units, standing, config, catalogue)?,
+        (Request::PackPurchase(purchase), _) => whole_pack(&purchase.pack),
+        _ => return Err(NotCharged::NotSold),
+    };
+    // After the charge, the hold is opened in any case.
+    if matches!(request, Request::HoldCharge(_)) && standing.holds_open >= HOLDS_OPEN_MAX {
+        return Err(NotCharged::TooManyHolds);
+    }
+    if let Some(pause) = pause(&standing.past, now_ms) {
+        return Err(NotCharged::Declined(pause));
+    }
+    if let Some(over) = standing.caps.exceeded_by(bought.amount_minor, standing.charged, now_ms) {
+        return Err(NotCharged::OverCap(over, bought.amount_minor, bought.currency));
+    }
+    let charge = Charge {
+        credits: bought.credits,
+        amount_minor: bought.amount_minor,
+        currency: bought.currency,
+        payment_method_id: method.id.clone(),
+        card: method.card(),
+        description: bought.description,
+        reserved: None,
+        lifetime_days: bought.lifetime_days,
+    };
+    Ok(Decided::Charge(Box::new(charge), bought.reserve))
+}
+
+/// The credits that units lack, in steps.
+fn missing_units(
+    units: Credits,
+    standing: &PaymentStanding,
+    config: &CreditsConfig,
+    catalogue: &Catalogue,
+) -> Result<Bought, NotCharged> {
+    let (customer, available) = (&standing.customer, standing.spendable);
     if available < Credits::ZERO {
-        return Err(NotCharged::CreditsOwed);
+        return Err(NotCharged::CreditsOwed(available));
     }
     let price = pricing::next_price_minor(customer, catalogue).ok_or(NotCharged::NotSold)?;
-    let credits = units - available;
+    let step = catalogue.plan(&customer.plan).map_or(1, |plan| plan.unit_step.0.max(1));
+    let missing = (units - available).0;
+    let credits = Credits((missing / step + i64::from(missing % step > 0)).saturating_mul(step));
     let amount_minor = price.checked_mul(credits).filter(|amount| (MoneyMinor(1)..=AMOUNT_MINOR_MAX).contains(amount));
-    let Some(amount_minor) = amount_minor else { return Err(NotCharged::TooMuch) };
-    Ok(UsageCharge {
-        units,
-        credits,
-        amount_minor,
-        currency: catalogue.currency.to_string(),
-        payment_method_id: method.id.clone(),
-        description: counted(credits.0, &format!("{} credit", config.unit)),
-        reference: None,
-        metadata: None,
-    })
+    let amount_minor = amount_minor.filter(|_| credits <= UNITS_MAX).ok_or(NotCharged::TooMuch)?;
+    let currency = catalogue.currency.to_string();
+    let description = counted(credits.0, &format!("{} credit", config.unit));
+    Ok(Bought { credits, amount_minor, currency, description, reserve: available, lifetime_days: None })
+}
+
+/// A pack, which a customer that owes credits may buy, too: it pays the debt first.
+fn whole_pack(pack: &Pack) -> Bought {
+    Bought {
+        credits: pack.credits,
+        amount_minor: pack.amount,
+        currency: pack.currency.to_string(),
+        description: pack.name.clone(),
+        reserve: Credits::ZERO,
+        lifetime_days: pack.lifetime_days,
+    }
+}
+
+impl NotCharged {
+    /// The refusal as its customer sees it.
+    pub fn problem(&self, customer: &Customer, config: &CreditsConfig, catalogue: &Catalogue) -> Problem {
+        match self {
+            Self::NoPaymentMethod => Problem::new("payment_method_gone", "Add a payment method that may be charged."),
+            Self::CreditsOwed(available) => Problem::new("credits_owed", pricing::credits_owed(*available)),
+            Self::NotSold => {
+                let detail = pricing::no_unit_price(&customer.plan, config, catalogue);
+                Problem::new("plan_without_unit_price", detail)
+            }
+            Self::TooMuch => Problem::new(
+                "charge_too_large",
+                "These units cost more than the maximum of one charge. Send several requests with fewer units.",
+            ),
+            Self::TooManyHolds => Problem::new(
+                "too_many_open",
+                format!("An account may have {HOLDS_OPEN_MAX} open holds. Capture or release some."),
+            ),
+            Self::Declined(pause) => declined(*pause),
+            Self::OverCap(over, amount, currency) => over_cap(over, *amount, currency),
+        }
+    }
+}
+
+fn declined(pause: Pause) -> Problem {
+    let (when, retry_at_ms) = match pause {
+        Pause::Until(at_ms) => (format!("Add another card, or try again from {}.", rfc3339(at_ms)), Some(at_ms)),
+        Pause::NewCard => ("Add another card: this one is not charged again.".to_owned(), None),
+    };
+    Problem { retry_at_ms, ..Problem::new("card_paused", format!("The card was declined before. {when}")) }
+}
+
+fn over_cap(over: &OverCap, amount: MoneyMinor, currency: &str) -> Problem {
+    let money = |amount: MoneyMinor| money(amount, currency);
+    let change = if over.is_own { "raise it with PUT /api/v1/spend-caps" } else { "ask support to raise it" };
+    let message = format!(
+        "A charge of {} exceeds the spend cap of {} a {}, of which {} is left. Wait until {}, or {change}.",
+        money(amount),
+        money(over.cap),
+        over.span.as_str(),
+        money(over.left),
+        rfc3339(over.until_ms)
+    );
+    Problem { retry_at_ms: Some(over.until_ms), ..Problem::new("spend_cap_reached", message) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::catalogue::currency::Currency;
-    use crate::ids::CustomerId;
-    use crate::key::PlanKey;
-
-    fn customer(plan: &str) -> Customer {
-        Customer {
-            id: CustomerId::new(),
-            email: "ada@example.com".to_owned(),
-            name: "Ada".to_owned(),
-            source: "direct".to_owned(),
-            plan: PlanKey::trusted(plan),
-            stripe_customer_id: Some("cus_1".to_owned()),
-            former_stripe_ids: Vec::new(),
-            has_payment_method: true,
-            created_at_ms: 0,
-        }
-    }
-
-    fn card(consent: bool) -> PaymentMethod {
-        PaymentMethod {
-            id: "pm_1".to_owned(),
-            customer_id: CustomerId::new(),
-            kind: "card".to_owned(),
-            brand: None,
-            last4: None,
-            exp_month: None,
-            exp_year: None,
-            is_default: true,
-            consent_at_ms: consent.then_some(1),
-            attached_at_ms: 1,
-            detached_at_ms: None,
-        }
-    }
-
-    /// The charge of a customer for units, under the built-in catalogue.
-    fn charged(
-        customer: &Customer,
-        default: Option<&PaymentMethod>,
-        available: i64,
-        units: i64,
-    ) -> Result<UsageCharge, NotCharged> {
-        let config = CreditsConfig::default();
-        usage_charge(customer, default, Credits(available), Credits(units), &config, &Catalogue::built_in())
-    }
-
-    fn charge(plan: &str, available: i64, units: i64) -> Result<UsageCharge, NotCharged> {
-        charged(&customer(plan), Some(&card(true)), available, units)
-    }
-
-    #[test]
-    fn a_unit_costs_29_dollars_and_on_pro_15() {
-        assert_eq!(charge("trial", 0, 1).expect("a charge").amount_minor, MoneyMinor(2_900));
-        assert_eq!(charge("pay_as_you_go", 0, 2).expect("a charge").amount_minor, MoneyMinor(5_800));
-        assert_eq!(charge("pro", 0, 1).expect("a charge").amount_minor, MoneyMinor(1_500));
-    }
-
-    #[test]
-    fn only_what_is_missing_is_bought() {
-        let charge = charge("pro", 59, 60).expect("a charge");
-        assert_eq!((charge.units, charge.credits, charge.amount_minor), (Credits(60), Credits(1), MoneyMinor(1_500)));
-    }
-
-    #[test]
-    fn without_a_card_or_without_consent_nobody_is_charged() {
-        let customer = customer("pay_as_you_go");
-        assert_eq!(charged(&customer, None, 0, 1), Err(NotCharged::NoPaymentMethod));
-        assert_eq!(charged(&customer, Some(&card(false)), 0, 1), Err(NotCharged::NoPaymentMethod));
-    }
-
-    #[test]
-    fn who_owes_credits_is_not_charged_for_what_it_would_not_get() {
-        assert_eq!(charge("pay_as_you_go", -1, 1), Err(NotCharged::CreditsOwed));
-    }
-
-    #[test]
-    fn more_than_stripe_takes_at_once_is_refused() {
-        assert_eq!(charge("pay_as_you_go", 0, 1_000_000), Err(NotCharged::TooMuch));
-    }
-
-    #[test]
-    fn who_has_no_payment_method_is_not_charged_whatever_the_default_is() {
-        let without = Customer { has_payment_method: false, ..customer("pay_as_you_go") };
-        assert_eq!(charged(&without, Some(&card(true)), 0, 1), Err(NotCharged::NoPaymentMethod));
-    }
-
-    #[test]
-    fn a_plan_without_a_unit_price_charges_nobody_and_one_in_another_currency_in_that_currency() {
-        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
-        let (customer, card) = (customer("trial"), card(true));
-        catalogue.currency = Currency::parse("JPY").expect("a currency");
-        let charged = |catalogue: &Catalogue, available: i64| {
-            let config = CreditsConfig::default();
-            usage_charge(&customer, Some(&card), Credits(available), Credits(1), &config, catalogue)
-        };
-        assert_eq!(charged(&catalogue, 0), Err(NotCharged::NotSold));
-        assert_eq!(charged(&catalogue, -1), Err(NotCharged::CreditsOwed), "another plan would not help");
-        catalogue.plans[0].unit_prices.insert(catalogue.currency.clone(), MoneyMinor(4_500));
-        let charge = charged(&catalogue, 0).expect("a charge");
-        assert_eq!((charge.amount_minor, charge.currency.as_str()), (MoneyMinor(4_500), "jpy"));
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use crate::domain::audit::Audit;
 use crate::domain::catalogue::Catalogue;
+use crate::domain::charge::record::ChargeRecord;
 use crate::domain::job::{NewJob, Outcome};
 use crate::domain::ledger::Command;
 use crate::domain::mail::Mail;
@@ -63,6 +64,8 @@ pub enum Effect {
     },
     /// Stores an operation.
     OperationPut(Box<Operation>),
+    /// Stores where a charge stands, unless it is known to have succeeded.
+    ChargePut(Box<ChargeRecord>),
     /// Stores an attached payment method, as the default if it says so.
     PaymentMethodPut(PaymentMethod),
     /// Makes a payment method the default.

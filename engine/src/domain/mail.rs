@@ -288,7 +288,12 @@ pub fn jobs_on_signup(customer: &CustomerId, sealed_key: String, now_ms: TimeMs)
 /// and its attempt, a subscription's id).
 pub fn job(template: Template, customer: &CustomerId, once_per: &str, about: MailSubject, now_ms: TimeMs) -> NewJob {
     let unique_key = format!("mail:{}:{customer}:{once_per}", template.as_str());
-    MailArgs::new(template, customer, about).job(unique_key, now_ms)
+    let mut job = MailArgs::new(template, customer, about).job(unique_key, now_ms);
+    if template == Template::PaymentFailed {
+        // One after another, so that each sees when the last one was sent.
+        job.stream_key = Some(format!("mails:{}:{customer}", template.as_str()));
+    }
+    job
 }
 
 /// Repeats a mail unchanged. The request's key makes a retry a no-op.

@@ -8,9 +8,11 @@
 //! after Stripe was asked what it has of the operation. Each round leaves its mark in the metadata of what it
 //! makes.
 
-use crate::amount::{Credits, MoneyMinor};
+mod purchase;
+
+pub use purchase::{Charge, HoldCharge, PURCHASE_KINDS, PackPurchase, RESERVED_FOR_MS, Reservation, UsageCharge};
+
 use crate::clock::TimeMs;
-use crate::domain::ledger::Spend;
 use crate::domain::subscription::Change;
 use crate::ids::{CustomerId, OperationId};
 use crate::key::PriceKey;
@@ -29,6 +31,10 @@ pub const ACTION_TTL_MS: i64 = 23 * 60 * 60 * 1_000;
 pub enum Request {
     /// Units of work without credits left: charge, grant, debit.
     UsageCharge(UsageCharge),
+    /// A hold without enough credits: charge, grant, hold.
+    HoldCharge(HoldCharge),
+    /// A pack: charge, grant.
+    PackPurchase(PackPurchase),
     /// A payment method is added.
     PaymentMethodAttach {
         /// Its id at Stripe.
@@ -81,29 +87,13 @@ pub enum Request {
     },
 }
 
-/// A charge for units. All that Stripe is told is fixed here: the same key must carry the same words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UsageCharge {
-    /// Units of work, counted in the credits that they cost.
-    pub units: Credits,
-    /// Credits to buy: those that the customer lacks for the units.
-    pub credits: Credits,
-    /// Their price.
-    pub amount_minor: MoneyMinor,
-    /// ISO currency, in lower case.
-    pub currency: String,
-    /// What is charged.
-    pub payment_method_id: String,
-    /// What it is for, as the customer sees it at its bank.
-    pub description: String,
-    /// The caller's own reference.
-    pub reference: Option<String>,
-    /// The caller's metadata as JSON.
-    pub metadata: Option<String>,
-}
-
 fn one() -> i64 {
     1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
@@ -116,6 +106,8 @@ impl Request {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::UsageCharge(_) => "usage_charge",
+            Self::HoldCharge(_) => "hold_charge",
+            Self::PackPurchase(_) => "pack_purchase",
             Self::PaymentMethodAttach { .. } => "payment_method_attach",
             Self::PaymentMethodDetach { .. } => "payment_method_detach",
             Self::PaymentMethodDefault { .. } => "payment_method_default",
@@ -172,6 +164,12 @@ pub struct Problem {
     /// What the network advises.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice_code: Option<String>,
+    /// Whether the card was declined, which counts against it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_decline: bool,
+    /// From when the same request may succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at_ms: Option<TimeMs>,
     /// The PaymentIntent to finish on session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_intent_id: Option<String>,
@@ -181,6 +179,11 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// A problem with nothing but a code and words.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), ..Self::default() }
+    }
+
     /// Whether Stripe refused the request or could not carry it out, which is for whoever runs this to see to
     /// and not for the customer.
     pub fn is_stripes(&self) -> bool {
@@ -323,18 +326,6 @@ impl Operation {
             problem: Some(problem),
             updated_at_ms: now_ms,
             ..self.clone()
-        }
-    }
-
-    /// The debit for the units that were bought, under the key of the customer's own request.
-    pub fn spend(&self, charge: &UsageCharge) -> Spend {
-        Spend {
-            amount: charge.units,
-            source: "usage".to_owned(),
-            reference: charge.reference.clone(),
-            idempotency_key: self.idempotency_key.clone(),
-            request_hash: Some(self.request_hash.clone()),
-            metadata: charge.metadata.clone(),
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct PaymentMethod {
     pub exp_month: Option<i64>,
     /// The year in which a card expires.
     pub exp_year: Option<i64>,
+    /// What tells a card's number from others, without telling the number.
+    pub fingerprint: Option<String>,
     /// Whether charges use it by default.
     pub is_default: bool,
     /// When the customer consented to being charged; `None` if it was added elsewhere, such as on Stripe's own
@@ -41,6 +43,14 @@ impl PaymentMethod {
         next.filter(|_| is_default).map(|method| method.id.as_str())
     }
 
+    /// What counts as the same card when declines are counted: it changes with the number and with the expiry, and not
+    /// when the card is added once more.
+    pub fn card(&self) -> String {
+        let expiry = |part: Option<i64>| part.map_or_else(String::new, |part| part.to_string());
+        let number = self.fingerprint.as_deref().unwrap_or(&self.id);
+        format!("{number}:{}:{}", expiry(self.exp_year), expiry(self.exp_month))
+    }
+
     /// Builds the record from Stripe's object.
     pub fn from_stripe(
         fields: PaymentMethodFields,
@@ -58,10 +68,30 @@ impl PaymentMethod {
             last4: fields.last4,
             exp_month: fields.exp_month,
             exp_year: fields.exp_year,
+            fingerprint: fields.fingerprint,
             is_default,
             consent_at_ms,
             attached_at_ms: now_ms,
             detached_at_ms: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_card_that_is_added_again_is_the_same_until_its_number_or_expiry_changes() {
+        let card = |id: &str, fingerprint: Option<&str>, year: i64| {
+            let card = json!({ "fingerprint": fingerprint, "exp_month": 4, "exp_year": year });
+            let fields = PaymentMethodFields::read(&json!({ "id": id, "type": "card", "card": card }));
+            PaymentMethod::from_stripe(fields, id.to_owned(), &CustomerId::new(), None, false, 1).card()
+        };
+        assert_eq!(card("pm_1", Some("f1"), 2030), card("pm_2", Some("f1"), 2030));
+        assert_ne!(card("pm_1", Some("f1"), 2030), card("pm_2", Some("f2"), 2030));
+        assert_ne!(card("pm_1", Some("f1"), 2030), card("pm_1", Some("f1"), 2031));
+        assert_ne!(card("pm_1", None, 2030), card("pm_2", None, 2030), "without a fingerprint the id counts");
     }
 }

@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod attempt;
 pub mod audit;
 pub mod catalogue;
+pub mod charge;
 pub mod check;
 pub mod clock;
 pub mod commit;

@@ -161,6 +161,7 @@ with_app! {
             last4: None,
             exp_month: None,
             exp_year: None,
+            fingerprint: None,
             is_default: false,
             consent_at_ms: None,
             attached_at_ms: 1,

@@ -209,9 +209,7 @@ with_app! {
         assert_eq!(spend.body["available"], 1);
         let second = reserve(app, &customer, "b", &json!({ "units": 2 })).await;
         second.expect_problem(402, "insufficient_credits");
-        let detail = "Credits needed: 2, available: 1. A hold uses existing credits only; a usage request charges the \
-                      customer's card for missing ones.";
-        assert_eq!(second.body["detail"], detail);
+        assert_eq!(second.body["detail"], "Credits needed: 2, available: 1. Add billing to continue.");
         app.adjust(&customer, -2).await.expect_problem(402, "insufficient_credits");
         app.spend(&customer, 1, "c").await.expect(200);
         assert_eq!(credits(app, &customer).await, [4, 4, 0]);

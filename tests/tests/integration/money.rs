@@ -1,6 +1,7 @@
 //! Money: payment methods, usage without credits, refunds, disputes, Pro. Against the sandbox, which has Stripe's
 //! idempotency keys, delivers events and fails on demand.
 
+mod buying;
 mod charge;
 mod credit_note;
 mod deleted;

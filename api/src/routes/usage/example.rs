@@ -20,6 +20,7 @@ impl Example for CreditsBody {
                 id: sample::HOLD.to_owned(),
                 amount: 3,
                 expires_at: "2026-11-22T08:15:00.000Z".to_owned(),
+                operation_id: None,
             }],
             next_price_minor: Some(2_900),
             currency: "usd".to_owned(),

@@ -1,8 +1,8 @@
 //! The rules of a catalogue, most of them between its entries.
 
 use super::currency::Currency;
-use super::{Catalogue, GrantSchedule, Interval, IntervalUnit, Plan, Price, Rollover};
-use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, UNITS_MAX};
+use super::{Catalogue, GrantSchedule, Interval, IntervalUnit, Pack, Plan, Price, Rollover};
+use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, SPEND_CAP_MAX, UNITS_MAX};
 use crate::key::PlanKey;
 use crate::name::{NAME_LEN_MAX, check_name};
 use std::collections::BTreeMap;
@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub const PLANS_MAX: usize = 100;
 /// Maximum number of prices.
 pub const PRICES_MAX: usize = 1_000;
+/// Maximum number of packs.
+pub const PACKS_MAX: usize = 100;
 /// The longest lifetime of credits: ten years.
 pub const LIFETIME_MAX_DAYS: u32 = 3_650;
 /// The longest lookup key, in characters. Source: Stripe, "Create a price".
@@ -30,9 +32,11 @@ pub struct Breach {
 /// Checks all rules.
 pub fn check(catalogue: &Catalogue) -> Vec<Breach> {
     let mut rules = Rules { catalogue, breaches: Vec::new() };
-    for (name, len, len_max) in
-        [("plans", catalogue.plans.len(), PLANS_MAX), ("prices", catalogue.prices.len(), PRICES_MAX)]
-    {
+    for (name, len, len_max) in [
+        ("plans", catalogue.plans.len(), PLANS_MAX),
+        ("prices", catalogue.prices.len(), PRICES_MAX),
+        ("packs", catalogue.packs.len(), PACKS_MAX),
+    ] {
         rules.need(len <= len_max, &[name], || format!("there are {len} {name}, more than {len_max}"));
     }
     // The other rules compare each entry with all others.
@@ -40,6 +44,7 @@ pub fn check(catalogue: &Catalogue) -> Vec<Breach> {
         rules.check_entry();
         catalogue.plans.iter().for_each(|plan| rules.check_plan(plan));
         catalogue.prices.iter().for_each(|price| rules.check_price(price));
+        catalogue.packs.iter().for_each(|pack| rules.check_pack(pack));
         rules.check_names_at_stripe();
     }
     rules.breaches
@@ -130,9 +135,7 @@ impl<'c> Rules<'c> {
                 format!("{path} must be left out: only the entry plan, {entry}, may give credits to new customers")
             });
         }
-        for (currency, price) in &plan.unit_prices {
-            self.need_charge(&[&path(&format!("unit_price.{currency}"))], *price, currency);
-        }
+        self.check_unit_prices(plan);
         let (unit_price, currency) = (path("unit_price"), &self.catalogue.currency);
         let is_charged = plan.unit_prices.is_empty() || plan.unit_prices.contains_key(currency);
         self.need(is_charged, &[&unit_price, "currency"], || {
@@ -152,6 +155,38 @@ impl<'c> Rules<'c> {
                     circle.join(" → "),
                     plan.key
                 )
+            });
+        }
+    }
+
+    /// Checks what single units cost, and the caps. Units are charged in steps, so Stripe's limits are those of a step.
+    fn check_unit_prices(&mut self, plan: &Plan) {
+        let path = |field: &str| format!("plans.{}.{field}", plan.key);
+        let step_path = path("unit_step");
+        self.need((Credits(1)..=UNITS_MAX).contains(&plan.unit_step), &[&step_path], || {
+            format!("{step_path} must be from 1 to {UNITS_MAX} credits")
+        });
+        for (currency, price) in &plan.unit_prices {
+            let price_path = path(&format!("unit_price.{currency}"));
+            if plan.unit_step == Credits(1) {
+                self.need_charge(&[&price_path], *price, currency);
+                continue;
+            }
+            let range = currency.charge_min()..=AMOUNT_MINOR_MAX;
+            let of_step = price.checked_mul(plan.unit_step).filter(|amount| range.contains(amount));
+            self.need(of_step.is_some(), &[&price_path, &step_path], || {
+                format!(
+                    "{price_path} times {step_path} must be from {} to {} minor units of {currency}, the least and the \
+                     most that Stripe charges",
+                    range.start(),
+                    range.end()
+                )
+            });
+        }
+        for (field, cap) in [("spend_cap_day", plan.spend_cap_day), ("spend_cap_month", plan.spend_cap_month)] {
+            let path = path(field);
+            self.need(cap.is_none_or(|cap| (MoneyMinor::ZERO..=SPEND_CAP_MAX).contains(&cap)), &[&path], || {
+                format!("{path} must be from 0 to {SPEND_CAP_MAX} minor units")
             });
         }
     }
@@ -200,6 +235,20 @@ impl<'c> Rules<'c> {
                 format!("{rollover} = \"reset\" contradicts {lifetime}: leave one of them out")
             });
         }
+    }
+
+    fn check_pack(&mut self, pack: &Pack) {
+        let path = |field: &str| format!("packs.{}.{field}", pack.key);
+        let (name, credits, lifetime) = (path("name"), path("credits"), path("lifetime_days"));
+        self.need(check_name(&pack.name).is_ok(), &[&name], || {
+            format!("{name} must have 1 to {NAME_LEN_MAX} printable characters")
+        });
+        self.need((Credits(1)..=UNITS_MAX).contains(&pack.credits), &[&credits], || {
+            format!("{credits} must be from 1 to {UNITS_MAX} credits")
+        });
+        self.need_charge(&[&path("amount"), &path("currency")], pack.amount, &pack.currency);
+        let is_lifetime = pack.lifetime_days.is_none_or(|days| (1..=LIFETIME_MAX_DAYS).contains(&days));
+        self.need(is_lifetime, &[&lifetime], || format!("{lifetime} must be from 1 to {LIFETIME_MAX_DAYS}"));
     }
 
     fn check_plan_of(&mut self, price: &Price, path: &str) {

@@ -59,6 +59,15 @@ impl Currency {
         &self.0
     }
 
+    /// An amount of whole units of the currency, such as 1,000 dollars.
+    pub fn units(&self, units: i64) -> MoneyMinor {
+        MoneyMinor(units.saturating_mul(match digits(self.as_str()) {
+            0 => 1,
+            3 => 1_000,
+            _ => 100,
+        }))
+    }
+
     /// The least that Stripe charges in it; one minor unit where Stripe names no minimum.
     pub fn charge_min(&self) -> MoneyMinor {
         MoneyMinor(MINIMUM.iter().find(|(code, _)| *code == self.as_str()).map_or(1, |(_, least)| *least))
@@ -88,13 +97,10 @@ impl TryFrom<String> for Currency {
 /// Formats an amount of money: `$29.00`, `29.00 EUR`, `2900 JPY` or `2.900 KWD`.
 pub fn money(amount: MoneyMinor, currency: &str) -> String {
     let (sign, minor) = (if amount < MoneyMinor::ZERO { "-" } else { "" }, amount.0.unsigned_abs());
-    let is_among = |codes: &[&str]| codes.iter().any(|code| currency.eq_ignore_ascii_case(code));
-    let amount = if is_among(&ZERO_DECIMAL) {
-        minor.to_string()
-    } else if is_among(&THREE_DECIMAL) {
-        format!("{}.{:03}", minor / 1_000, minor % 1_000)
-    } else {
-        format!("{}.{:02}", minor / 100, minor % 100)
+    let amount = match digits(currency) {
+        0 => minor.to_string(),
+        3 => format!("{}.{:03}", minor / 1_000, minor % 1_000),
+        _ => format!("{}.{:02}", minor / 100, minor % 100),
     };
     if currency.eq_ignore_ascii_case("usd") {
         format!("{sign}${amount}")
@@ -103,9 +109,25 @@ pub fn money(amount: MoneyMinor, currency: &str) -> String {
     }
 }
 
+/// The digits of a currency's minor units.
+fn digits(currency: &str) -> u32 {
+    let is_among = |codes: &[&str]| codes.iter().any(|code| currency.eq_ignore_ascii_case(code));
+    match (is_among(&ZERO_DECIMAL), is_among(&THREE_DECIMAL)) {
+        (true, _) => 0,
+        (false, true) => 3,
+        (false, false) => 2,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_units_have_the_digits_of_their_currency() {
+        let thousand = |code: &str| Currency::parse(code).map(|currency| currency.units(1_000).0);
+        assert_eq!([thousand("usd"), thousand("JPY"), thousand("kwd")], [Some(100_000), Some(1_000), Some(1_000_000)]);
+    }
 
     #[test]
     fn money_is_written_with_the_digits_of_its_currency_and_its_sign() {

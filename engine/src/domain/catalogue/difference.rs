@@ -1,8 +1,8 @@
 //! What another catalogue changes.
 
 use super::currency::money;
-use super::{Catalogue, Plan, Price};
-use crate::key::{PlanKey, PriceKey};
+use super::{Catalogue, Pack, Plan, Price};
+use crate::key::{PackKey, PlanKey, PriceKey};
 use std::fmt;
 
 /// What a difference or a refusal is about.
@@ -14,24 +14,28 @@ pub enum Subject {
     Plan(PlanKey),
     /// A price.
     Price(PriceKey),
+    /// A pack.
+    Pack(PackKey),
 }
 
 impl Subject {
-    /// `catalogue`, `plan` or `price`.
+    /// `catalogue`, `plan`, `price` or `pack`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Catalogue => "catalogue",
             Self::Plan(_) => "plan",
             Self::Price(_) => "price",
+            Self::Pack(_) => "pack",
         }
     }
 
-    /// The key of the plan or the price.
+    /// The key of the plan, the price or the pack.
     pub fn key(&self) -> Option<&str> {
         match self {
             Self::Catalogue => None,
             Self::Plan(key) => Some(key.as_str()),
             Self::Price(key) => Some(key.as_str()),
+            Self::Pack(key) => Some(key.as_str()),
         }
     }
 }
@@ -72,7 +76,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What `new` changes in `old`: of the catalogue, then of plans, then of prices, in the order of their fields.
+/// What `new` changes in `old`: of the catalogue, then of plans, prices and packs, in the order of their fields.
 pub fn differences(old: &Catalogue, new: &Catalogue) -> Vec<Difference> {
     let mut found = compare(&Subject::Catalogue, &catalogue_fields(old, new), &catalogue_fields(new, old));
     let keys = |of: &Catalogue| of.plans.iter().map(|plan| plan.key.clone()).collect::<Vec<_>>();
@@ -84,6 +88,11 @@ pub fn differences(old: &Catalogue, new: &Catalogue) -> Vec<Difference> {
     for key in union(keys(old), keys(new)) {
         let fields = |of: &Catalogue| of.price(&key).map(price_fields);
         found.extend(compare_entries(Subject::Price(key.clone()), fields(old), fields(new)));
+    }
+    let keys = |of: &Catalogue| of.packs.iter().map(|pack| pack.key.clone()).collect::<Vec<_>>();
+    for key in union(keys(old), keys(new)) {
+        let fields = |of: &Catalogue| of.pack(&key).map(pack_fields);
+        found.extend(compare_entries(Subject::Pack(key.clone()), fields(old), fields(new)));
     }
     found
 }
@@ -138,6 +147,9 @@ fn plan_fields(plan: &Plan) -> Fields {
         ("signup_credits", Some(plan.signup_credits.to_string())),
         ("payment_method_credits", Some(plan.payment_method_credits.to_string())),
         ("unit_price", (!unit_prices.is_empty()).then(|| unit_prices.join(", "))),
+        ("unit_step", Some(plan.unit_step.to_string())),
+        ("spend_cap_day", plan.spend_cap_day.map(|cap| cap.to_string())),
+        ("spend_cap_month", plan.spend_cap_month.map(|cap| cap.to_string())),
         ("followed_by", plan.followed_by.as_ref().map(ToString::to_string)),
     ]
 }
@@ -157,6 +169,17 @@ fn price_fields(price: &Price) -> Fields {
         ("lookup_key", Some(price.lookup_key.clone())),
         ("stripe", (!price.stripe.is_empty()).then(|| price.stripe.join(", "))),
         ("offered", flag(price.offered)),
+    ]
+}
+
+fn pack_fields(pack: &Pack) -> Fields {
+    vec![
+        ("name", Some(pack.name.clone())),
+        ("credits", Some(pack.credits.to_string())),
+        ("amount", Some(money(pack.amount, pack.currency.as_str()))),
+        ("currency", Some(pack.currency.to_string())),
+        ("lifetime_days", pack.lifetime_days.map(|days| days.to_string())),
+        ("offered", Some(if pack.offered { "yes" } else { "no" }.to_owned())),
     ]
 }
 
@@ -195,6 +218,43 @@ mod tests {
                 "amount of price pro_monthly changes from $599.00 to $699.00",
                 "credits of price pro_monthly changes from 60 to 80",
                 "lifetime_days of price pro_monthly changes from nothing to 90",
+            ]
+        );
+    }
+
+    #[test]
+    fn packs_differ_by_their_fields_and_steps_and_caps_by_those_of_their_plan() {
+        let pack = Pack {
+            key: PackKey::trusted("hundred"),
+            name: "100 fixes".to_owned(),
+            credits: Credits(100),
+            amount: MoneyMinor(200_000),
+            currency: Catalogue::built_in().currency.clone(),
+            lifetime_days: None,
+            offered: true,
+        };
+        let said = changed(|new| {
+            new.plans[2].unit_step = Credits(5);
+            new.plans[2].spend_cap_month = Some(MoneyMinor(500_000));
+            new.packs.push(pack.clone());
+        });
+        assert_eq!(
+            said,
+            [
+                "unit_step of plan pro changes from 1 to 5",
+                "spend_cap_month of plan pro changes from nothing to 500000",
+                "pack hundred is added",
+            ]
+        );
+        let old = Catalogue { packs: vec![pack.clone()], ..Catalogue::clone(&Catalogue::built_in()) };
+        let dearer = Pack { amount: MoneyMinor(250_000), lifetime_days: Some(90), ..pack };
+        let new = Catalogue { packs: vec![dearer], ..old.clone() };
+        let said: Vec<String> = differences(&old, &new).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "amount of pack hundred changes from $2000.00 to $2500.00",
+                "lifetime_days of pack hundred changes from nothing to 90",
             ]
         );
     }

@@ -4,9 +4,9 @@ mod fields;
 
 use super::check::check;
 use super::currency::Currency;
-use super::{Catalogue, GrantSchedule, Interval, Plan, Price, Rollover};
+use super::{Catalogue, GrantSchedule, Interval, Pack, Plan, Price, Rollover};
 use crate::amount::{Credits, MoneyMinor};
-use crate::key::{KEY_LEN_MAX, PlanKey, PriceKey, is_key};
+use crate::key::{KEY_LEN_MAX, PackKey, PlanKey, PriceKey, is_key};
 use fields::{Form, Reader};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,8 +15,18 @@ use toml_edit::{ImDocument, Item, TableLike};
 /// The largest file.
 pub const FILE_MAX_BYTES: usize = 256 * 1024;
 
-const CATALOGUE_FIELDS: [&str; 4] = ["currency", "entry", "plans", "prices"];
-const PLAN_FIELDS: [&str; 5] = ["name", "signup_credits", "payment_method_credits", "unit_price", "followed_by"];
+const CATALOGUE_FIELDS: [&str; 5] = ["currency", "entry", "plans", "prices", "packs"];
+const PACK_FIELDS: [&str; 6] = ["name", "credits", "amount", "currency", "lifetime_days", "offered"];
+const PLAN_FIELDS: [&str; 8] = [
+    "name",
+    "signup_credits",
+    "payment_method_credits",
+    "unit_price",
+    "unit_step",
+    "spend_cap_day",
+    "spend_cap_month",
+    "followed_by",
+];
 const PRICE_FIELDS: [&str; 12] = [
     "plan",
     "every",
@@ -77,7 +87,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads and checks a catalogue. Plans and prices keep the order of the file.
+/// Reads and checks a catalogue. Plans, prices and packs keep the order of the file.
 ///
 /// # Errors
 /// Every mistake, by line. After a mistake in the syntax nothing else can be read, so it is the only one.
@@ -110,12 +120,13 @@ fn read_catalogue(reader: &mut Reader, root: &dyn TableLike) -> Catalogue {
     let mut fields = reader.open(root, "", "a catalogue", &CATALOGUE_FIELDS);
     let currency = fields.required("currency", &CURRENCY).unwrap_or_else(stand_in_currency);
     let entry = fields.required("entry", &PLAN_KEY).unwrap_or_else(|| PlanKey::trusted(""));
-    let (plans, prices) = (fields.tables("plans"), fields.tables("prices"));
+    let (plans, prices, packs) = (fields.tables("plans"), fields.tables("prices"), fields.tables("packs"));
     Catalogue {
         currency,
         entry,
         plans: plans.into_iter().map(|(key, table)| read_plan(reader, &key, table)).collect(),
         prices: prices.into_iter().map(|(key, table)| read_price(reader, &key, table)).collect(),
+        packs: packs.into_iter().map(|(key, table)| read_pack(reader, &key, table)).collect(),
     }
 }
 
@@ -126,6 +137,9 @@ fn read_plan(reader: &mut Reader, key: &str, table: &dyn TableLike) -> Plan {
     let name = fields.required("name", &TEXT).unwrap_or_default();
     let signup_credits = fields.optional("signup_credits", &CREDITS).unwrap_or_default();
     let payment_method_credits = fields.optional("payment_method_credits", &CREDITS).unwrap_or_default();
+    let unit_step = fields.optional("unit_step", &CREDITS).unwrap_or(Credits(1));
+    let spend_cap_day = fields.optional("spend_cap_day", &MONEY);
+    let spend_cap_month = fields.optional("spend_cap_month", &MONEY);
     let followed_by = fields.optional("followed_by", &PLAN_KEY);
     let mut unit_prices = BTreeMap::new();
     for (code, price) in fields.values("unit_price", "a table of prices by currency, such as { usd = 2900 }", &MONEY) {
@@ -145,6 +159,9 @@ fn read_plan(reader: &mut Reader, key: &str, table: &dyn TableLike) -> Plan {
         signup_credits,
         payment_method_credits,
         unit_prices,
+        unit_step,
+        spend_cap_day,
+        spend_cap_month,
         followed_by,
     }
 }
@@ -166,6 +183,21 @@ fn read_price(reader: &mut Reader, key: &str, table: &dyn TableLike) -> Price {
         lifetime_days: fields.optional("lifetime_days", &DAYS),
         lookup_key: fields.optional("lookup_key", &TEXT).unwrap_or_else(|| key.to_owned()),
         stripe: fields.texts("stripe", "a list of ids in quotes, such as [\"price_1\", \"price_2\"]"),
+        offered: fields.optional("offered", &FLAG).unwrap_or(true),
+    }
+}
+
+fn read_pack(reader: &mut Reader, key: &str, table: &dyn TableLike) -> Pack {
+    let path = format!("packs.{key}");
+    report_bad_key(reader, &path, key);
+    let mut fields = reader.open(table, &path, "a pack", &PACK_FIELDS);
+    Pack {
+        key: PackKey::trusted(key),
+        name: fields.required("name", &TEXT).unwrap_or_default().trim().to_owned(),
+        credits: fields.required("credits", &CREDITS).unwrap_or_default(),
+        amount: fields.required("amount", &MONEY).unwrap_or_default(),
+        currency: fields.required("currency", &CURRENCY).unwrap_or_else(stand_in_currency),
+        lifetime_days: fields.optional("lifetime_days", &DAYS),
         offered: fields.optional("offered", &FLAG).unwrap_or(true),
     }
 }

@@ -34,6 +34,11 @@ pub fn touch(difference: &Difference, old: &Catalogue, new: &Catalogue, in_use: 
             (Some(before), None) => removed(in_use.of_price(before), "subscriber"),
             _ => later("New customers can buy it if it is offered."),
         },
+        Subject::Pack(_) => later(match (difference.field, &difference.after) {
+            (None, None) => "Nobody can buy it any longer. Whoever bought it keeps its credits.",
+            (None, Some(_)) => "Customers can buy it if it is offered.",
+            _ => "It counts for whoever buys it from then on.",
+        }),
     }
 }
 
@@ -66,6 +71,11 @@ fn of_plan(difference: &Difference, count: u64) -> Touch {
             "pays the new price for each unit from then on."
         } else {
             "pay the new price for each unit from then on."
+        }),
+        (Some("unit_step"), _) => on_it(if count == 1 {
+            "buys credits in the new steps from then on."
+        } else {
+            "buy credits in the new steps from then on."
         }),
         (Some("signup_credits"), _) => later("It counts for customers who sign up from then on."),
         (Some("payment_method_credits"), _) => {

@@ -1,6 +1,6 @@
 //! Writes a catalogue as the TOML that [`read`](super::read::read) reads. Fields with their default are left out.
 
-use super::{Catalogue, GrantSchedule, Plan, Price, Rollover};
+use super::{Catalogue, GrantSchedule, Pack, Plan, Price, Rollover};
 use crate::amount::Credits;
 use std::fmt::Display;
 
@@ -14,6 +14,9 @@ pub fn write(catalogue: &Catalogue) -> String {
     }
     for price in &catalogue.prices {
         write_price(&mut text, price);
+    }
+    for pack in &catalogue.packs {
+        write_pack(&mut text, pack);
     }
     text.0
 }
@@ -30,6 +33,12 @@ fn write_plan(text: &mut Text, plan: &Plan) {
     let prices: Vec<String> =
         plan.unit_prices.iter().map(|(currency, price)| format!("{currency} = {price}")).collect();
     text.field_unless(prices.is_empty(), "unit_price", format!("{{ {} }}", prices.join(", ")));
+    text.field_unless(plan.unit_step == Credits(1), "unit_step", plan.unit_step);
+    for (name, cap) in [("spend_cap_day", plan.spend_cap_day), ("spend_cap_month", plan.spend_cap_month)] {
+        if let Some(cap) = cap {
+            text.field(name, cap);
+        }
+    }
     if let Some(next) = &plan.followed_by {
         text.field("followed_by", quoted(next.as_str()));
     }
@@ -52,6 +61,18 @@ fn write_price(text: &mut Text, price: &Price) {
     let ids: Vec<String> = price.stripe.iter().map(|id| quoted(id)).collect();
     text.field_unless(ids.is_empty(), "stripe", format!("[{}]", ids.join(", ")));
     text.field_unless(price.offered, "offered", price.offered);
+}
+
+fn write_pack(text: &mut Text, pack: &Pack) {
+    text.table("packs", pack.key.as_str());
+    text.field("name", quoted(&pack.name));
+    text.field("credits", pack.credits);
+    text.field("amount", pack.amount);
+    text.field("currency", quoted(pack.currency.as_str()));
+    if let Some(days) = pack.lifetime_days {
+        text.field("lifetime_days", days);
+    }
+    text.field_unless(pack.offered, "offered", pack.offered);
 }
 
 /// A text in TOML's quotes.
@@ -96,7 +117,7 @@ mod tests {
     use super::super::{BUILT_IN, Interval, IntervalUnit};
     use super::*;
     use crate::amount::MoneyMinor;
-    use crate::key::{PlanKey, PriceKey};
+    use crate::key::{PackKey, PlanKey, PriceKey};
     use proptest::collection::{btree_map, vec};
     use proptest::option;
     use proptest::prelude::*;
@@ -126,16 +147,21 @@ mod tests {
 
     /// Plans by their positions; each may be followed by one before it. The first is the entry plan.
     fn plans() -> impl Strategy<Value = Vec<Plan>> {
-        let plan = (texts(), 0..=1_000_000_i64, btree_map(currencies(), amounts(), 0..3), option::of(any::<Index>()));
+        let caps = (option::of(0..=1_000_000_000_000_i64), option::of(0..=1_000_000_000_000_i64));
+        let prices = (btree_map(currencies(), amounts(), 0..3), caps);
+        let plan = (texts(), 0..=1_000_000_i64, prices, option::of(any::<Index>()));
         vec(plan, 1..6).prop_map(|plans| {
             let key = |at: usize| PlanKey::trusted(&format!("plan_{at}"));
             let with_position = plans.into_iter().enumerate();
-            let plan = |(at, (name, credits, unit_prices, next)): (usize, (_, i64, _, Option<Index>))| Plan {
+            let plan = |(at, (name, credits, prices, next)): (usize, (_, i64, (_, (_, _)), Option<Index>))| Plan {
                 key: key(at),
                 name,
                 signup_credits: if at == 0 { Credits(credits) } else { Credits::ZERO },
                 payment_method_credits: if at == 0 { Credits(credits / 2) } else { Credits::ZERO },
-                unit_prices,
+                unit_prices: prices.0,
+                unit_step: Credits(1),
+                spend_cap_day: (prices.1.0 as Option<i64>).map(MoneyMinor),
+                spend_cap_month: (prices.1.1 as Option<i64>).map(MoneyMinor),
                 followed_by: next.filter(|_| at > 0).map(|next| key(next.index(at))),
             };
             with_position.map(plan).collect()
@@ -164,8 +190,23 @@ mod tests {
         })
     }
 
+    /// Packs by their positions.
+    fn packs() -> impl Strategy<Value = Vec<Pack>> {
+        let pack = (texts(), 1..=1_000_000_i64, amounts(), currencies(), option::of(1..=3_650_u32), any::<bool>());
+        vec(pack, 0..4).prop_map(|packs| {
+            let with_position = packs.into_iter().enumerate();
+            let pack =
+                |(at, (name, credits, amount, currency, lifetime_days, offered)): (usize, (_, i64, _, _, _, _))| {
+                    let key = PackKey::trusted(&format!("pack_{at}"));
+                    Pack { key, name, credits: Credits(credits), amount, currency, lifetime_days, offered }
+                };
+            with_position.map(pack).collect()
+        })
+    }
+
     fn catalogues() -> impl Strategy<Value = Catalogue> {
-        (currencies(), plans(), vec((any::<Index>(), price()), 0..6)).prop_map(|(currency, mut plans, prices)| {
+        let prices = vec((any::<Index>(), price()), 0..6);
+        (currencies(), plans(), prices, packs()).prop_map(|(currency, mut plans, prices, packs)| {
             // Who has a unit price in any currency has one in that of the catalogue.
             for plan in plans.iter_mut().filter(|plan| !plan.unit_prices.is_empty()) {
                 plan.unit_prices.entry(currency.clone()).or_insert(MoneyMinor(200_000));
@@ -180,7 +221,7 @@ mod tests {
                 ..price
             };
             let prices = prices.into_iter().enumerate().filter(|_| !sold.is_empty()).map(named).collect();
-            Catalogue { currency, entry: plans[0].key.clone(), plans, prices }
+            Catalogue { currency, entry: plans[0].key.clone(), plans, prices, packs }
         })
     }
 

@@ -168,7 +168,7 @@ impl Account {
         self.open.grants.insert(at, grant);
     }
 
-    fn burn(&mut self, burned: &[Burn]) {
+    pub(super) fn burn(&mut self, burned: &[Burn]) {
         for burn in burned {
             if let Some(grant) = self.open.grants.iter_mut().find(|grant| grant.seq == burn.grant) {
                 grant.remaining -= burn.credits;

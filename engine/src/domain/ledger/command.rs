@@ -54,11 +54,33 @@ pub enum Op {
         /// When added credits expire.
         expires_at_ms: Option<TimeMs>,
     },
-    /// Adds bought credits under the command's own key and spends them on their purpose. If debt leaves too few of
-    /// them, they are granted and nothing is spent.
+    /// Reserves credits while a charge buys those that are missing. Unlike a hold, it is not counted against the
+    /// maximum of open holds, and only the end of its charge closes it.
+    Reserve {
+        /// The reservation, as an open hold.
+        id: HoldId,
+        /// Their number.
+        amount: Credits,
+        /// When the reservation expires; later than any charge lasts.
+        expires_at_ms: TimeMs,
+    },
+    /// Releases a reservation whose charge failed, if it is open.
+    Unreserve {
+        /// The reservation.
+        id: HoldId,
+    },
+    /// Adds bought credits under the command's own key and spends them on their purpose, with those reserved for it.
+    ///
+    /// If bought and reserved credits cover the purpose, it is never refused, whatever was clawed back meanwhile: the
+    /// debt that was there before stays, and no new one is made. Otherwise the present balance decides, and if it is
+    /// too small, the credits are granted and nothing is spent.
     Purchase {
         /// Credits bought.
         amount: Credits,
+        /// When the remaining ones expire.
+        expires_at_ms: Option<TimeMs>,
+        /// The reservation of the credits that the customer had.
+        reserved: Option<HoldId>,
         /// The purpose.
         spend: Option<Box<Spend>>,
     },
@@ -89,11 +111,13 @@ pub enum Op {
     Settle,
 }
 
-/// The debit that follows a purchase, with the fields of its entry.
+/// The debit or hold that follows a purchase, with the fields of its entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spend {
     /// Number of credits.
     pub amount: Credits,
+    /// The hold that reserves them and when it expires; `None` if they are spent at once.
+    pub hold: Option<(HoldId, TimeMs)>,
     /// The cause, such as `usage`.
     pub source: String,
     /// The caller's own reference.
@@ -157,7 +181,7 @@ impl Command {
         self.idempotency_key.as_deref().into_iter().chain(spend)
     }
 
-    /// Omits the debit that follows a purchase if it was already made under this key.
+    /// Omits the debit or hold that follows a purchase if it was already made under this key.
     pub fn drop_spend(&mut self, used: &str) {
         if let Op::Purchase { spend, .. } = &mut self.op
             && spend.as_ref().is_some_and(|spend| spend.idempotency_key == used)

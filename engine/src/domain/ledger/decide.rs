@@ -2,7 +2,7 @@
 
 use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX};
 use super::command::{Command, Op, Spend};
-use super::entry::{Detail, Entry, EntryKind, GrantKind};
+use super::entry::{Burn, Detail, Entry, EntryKind, GrantKind};
 use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::error::Refusal;
@@ -40,7 +40,11 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
             let amount = amount.0.checked_neg().map(Credits).ok_or(Refusal::InvalidAmount)?;
             draft.debit(command, EntryKind::Adjust, amount, Some(reason.clone()))?;
         }
-        Op::Purchase { amount, spend } => draft.purchase(command, *amount, spend.as_deref())?,
+        Op::Reserve { id, amount, expires_at_ms } => draft.reserve(command, id, *amount, *expires_at_ms)?,
+        Op::Unreserve { id } => draft.unreserve(command, id)?,
+        Op::Purchase { amount, expires_at_ms, reserved, spend } => {
+            draft.purchase(command, (*amount, *expires_at_ms), reserved.as_ref(), spend.as_deref())?;
+        }
         Op::ClawBack { grant, granted, total } => {
             draft.claw_back(command, *grant, *granted, *total)?;
         }
@@ -176,10 +180,42 @@ impl Draft {
         Ok(())
     }
 
-    fn purchase(&mut self, command: &Command, amount: Credits, spend: Option<&Spend>) -> Result<(), Refusal> {
-        self.grant(command, GrantKind::Purchased, amount, None, None)?;
+    fn reserve(
+        &mut self,
+        command: &Command,
+        id: &HoldId,
+        amount: Credits,
+        expires_at_ms: TimeMs,
+    ) -> Result<(), Refusal> {
+        check_amount(amount)?;
+        self.check_available(amount)?;
+        let detail = Detail { expires_at_ms: Some(expires_at_ms), ..Detail::default() };
+        self.push(command, EntryKind::Hold, (Credits::ZERO, amount), Some(id), detail);
+        Ok(())
+    }
+
+    fn unreserve(&mut self, command: &Command, id: &HoldId) -> Result<(), Refusal> {
+        self.release(command, id).map_err(|_| Refusal::NothingToDo)
+    }
+
+    fn purchase(
+        &mut self,
+        command: &Command,
+        (amount, expires_at_ms): (Credits, Option<TimeMs>),
+        reserved: Option<&HoldId>,
+        spend: Option<&Spend>,
+    ) -> Result<(), Refusal> {
+        let released = self.end_reservation(command, reserved);
+        self.grant(command, GrantKind::Purchased, amount, expires_at_ms, None)?;
+        let paid_by = Some(self.account.version);
         let Some(spend) = spend else { return Ok(()) };
-        let debit = Command {
+        check_amount(spend.amount)?;
+        let is_covered = amount + released >= spend.amount;
+        // The money was taken, so the credits are granted even if debt consumes them.
+        if !is_covered && self.check_available(spend.amount).is_err() {
+            return Ok(());
+        }
+        let entry = Command {
             op: Op::Debit { amount: spend.amount },
             source: spend.source.clone(),
             reference: spend.reference.clone(),
@@ -187,11 +223,42 @@ impl Draft {
             request_hash: spend.request_hash.clone(),
             metadata: spend.metadata.clone(),
         };
-        match self.debit(&debit, EntryKind::Debit, spend.amount, None) {
-            // The money was taken, so the credits are granted even if debt consumes them.
-            Err(Refusal::InsufficientCredits { .. }) => Ok(()),
-            result => result,
+        let detail = Detail { paid_by: paid_by.filter(|_| is_covered), ..Detail::default() };
+        if let Some((id, ends_at_ms)) = &spend.hold {
+            let detail = Detail { expires_at_ms: Some(*ends_at_ms), ..detail };
+            self.push(&entry, EntryKind::Hold, (Credits::ZERO, spend.amount), Some(id), detail);
+        } else {
+            let burned = self.plan_burn_of_purchase(spend.amount, released);
+            self.push(&entry, EntryKind::Debit, (-spend.amount, Credits::ZERO), None, Detail { burned, ..detail });
         }
+        Ok(())
+    }
+
+    /// Releases the reservation of a purchase if it is still open. Returns its credits.
+    fn end_reservation(&mut self, command: &Command, reserved: Option<&HoldId>) -> Credits {
+        let Some((id, held)) = reserved.and_then(|id| Some((id, self.open_hold(id).ok()?))) else {
+            return Credits::ZERO;
+        };
+        // The key belongs to the grant.
+        let keyless = Command { idempotency_key: None, ..command.clone() };
+        self.push(&keyless, EntryKind::Release, (Credits::ZERO, -held), Some(id), Detail::default());
+        held
+    }
+
+    /// Like a capture, the reserved part burns grants in their order, even those that expired meanwhile; the rest burns
+    /// valid ones first, like a debit.
+    fn plan_burn_of_purchase(&self, amount: Credits, released: Credits) -> Vec<Burn> {
+        let of_reserved = released.min(amount);
+        let mut burned = self.account.plan_burn_starting_with(of_reserved, |_| true);
+        let mut rest = self.account.clone();
+        rest.burn(&burned);
+        for burn in rest.plan_burn_starting_with(amount - of_reserved, |grant| !grant.has_expired(self.now_ms)) {
+            match burned.iter_mut().find(|other| other.grant == burn.grant) {
+                Some(same) => same.credits += burn.credits,
+                None => burned.push(burn),
+            }
+        }
+        burned
     }
 
     fn reinstate(&mut self, command: &Command, grant: i64, kind: GrantKind, total: Credits) -> Result<(), Refusal> {

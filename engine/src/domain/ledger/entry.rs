@@ -110,6 +110,9 @@ pub struct Detail {
     /// credits are returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<i64>,
+    /// Of a debit or a hold: the grant that was bought for it and covers it, with the credits reserved for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_by: Option<i64>,
     /// The reason of a person or a rule, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -104,6 +104,7 @@ proptest! {
         for (before, entry) in run(&moves, floor).entries_with_accounts() {
             let available = entry.balance_after - entry.held_after;
             match entry.kind {
+                EntryKind::Debit | EntryKind::Hold if entry.detail.paid_by.is_some() => {}
                 EntryKind::Debit | EntryKind::Hold | EntryKind::Adjust => prop_assert!(available.0 >= floor),
                 EntryKind::Capture | EntryKind::Release => prop_assert!(available >= before.available()),
                 EntryKind::Grant | EntryKind::ClawBack | EntryKind::Expire => {}
@@ -160,6 +161,11 @@ proptest! {
                 continue;
             }
             let mut order = before.open.grants.clone();
+            // What was reserved for a purchase burns them as a capture does, the rest as a debit. The model knows.
+            let has_expired = |grant: &OpenGrant| grant.has_expired(entry.created_at_ms);
+            if entry.detail.paid_by.is_some() && order.iter().any(has_expired) {
+                continue;
+            }
             // Expired credits only back holds: a capture burns them in the usual order, everything else burns them last.
             let is_last = |grant: &OpenGrant| entry.kind != EntryKind::Capture && grant.has_expired(entry.created_at_ms);
             order.sort_by_key(|grant| {
@@ -197,10 +203,33 @@ proptest! {
             }
             let has_expired = |grant: &&OpenGrant| grant.expires_at_ms.is_some_and(|at| at <= entry.created_at_ms);
             let expired: Vec<i64> = before.open.grants.iter().filter(has_expired).map(|grant| grant.seq).collect();
-            prop_assert!(entry.detail.burned.iter().all(|burn| !expired.contains(&burn.grant)));
-            // The debit of a purchase follows its grant without settling, so credits that expired under a hold remain.
+            // The debit of a purchase follows its grant without settling, so credits that expired under a hold remain,
+            // and those reserved for it were reserved in time.
             let is_of_a_purchase = entry.idempotency_key.as_ref().is_some_and(|key| key.starts_with("spend:"));
+            let is_valid = entry.detail.burned.iter().all(|burn| !expired.contains(&burn.grant));
+            prop_assert!(is_valid || entry.detail.paid_by.is_some());
             prop_assert!(is_of_a_purchase || expired.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_was_charged_for_is_never_refused_and_adds_to_no_debt(moves in histories(), floor in -5..3_i64) {
+        for step in run(&moves, floor).steps {
+            let Op::Purchase { amount, reserved, spend: Some(spend), .. } = &step.command.op else { continue };
+            let Ok(decision) = &step.result else { continue };
+            let before = step.before.settled(step.now_ms);
+            let held = before.open.holds.iter().find(|hold| Some(&hold.id) == reserved.as_ref());
+            let held = held.map_or(Credits::ZERO, |hold| hold.amount);
+            if *amount + held < spend.amount {
+                continue;
+            }
+            let own = decision.entries.last().unwrap();
+            prop_assert_eq!(own.idempotency_key.as_deref(), Some(&*spend.idempotency_key));
+            prop_assert!(decision.account.available() >= before.available());
+            if spend.hold.is_none() && before.balance >= before.held {
+                let burned: Credits = own.detail.burned.iter().map(|burn| burn.credits).sum();
+                prop_assert_eq!(burned, spend.amount);
+            }
         }
     }
 

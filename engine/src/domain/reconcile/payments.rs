@@ -2,7 +2,7 @@
 
 use super::{Class, Difference};
 use crate::amount::MoneyMinor;
-use crate::domain::operation::{Operation, Request, State};
+use crate::domain::operation::{Operation, State};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::ids::OperationId;
@@ -29,7 +29,9 @@ pub fn compare(charge: &ChargeFields, operation: Option<&Operation>, is_granted:
         return Some(found(Class::PaymentUnknown, "no such operation".to_owned()));
     };
     // The payment of a subscription's first invoice may carry its operation too.
-    let Request::UsageCharge(asked) = &operation.request else { return None };
+    if !operation.request.is_purchase() {
+        return None;
+    }
     let found = |class, ours: String| found(class, ours).for_customer(&operation.customer_id);
     if is_granted && operation.state == State::Succeeded {
         return None;
@@ -39,6 +41,9 @@ pub fn compare(charge: &ChargeFields, operation: Option<&Operation>, is_granted:
     {
         return Some(found(Class::PaymentDuplicate, format!("paid by {other} already")));
     }
+    let Some(asked) = operation.request.charge() else {
+        return Some(found(Class::PaymentMismatch, "asked for no payment".to_owned()));
+    };
     if charge.amount != Some(asked.amount_minor)
         || !charge.currency.as_deref().is_some_and(|currency| currency.eq_ignore_ascii_case(&asked.currency))
     {
@@ -79,21 +84,22 @@ fn describe_amount(amount_minor: Option<MoneyMinor>, currency: Option<&str>) -> 
 mod tests {
     use super::*;
     use crate::amount::Credits;
-    use crate::domain::operation::UsageCharge;
+    use crate::domain::operation::{Charge, Request, UsageCharge};
     use crate::domain::webhook::fields::Metadata;
     use crate::ids::CustomerId;
 
     fn operation(state: State, stripe_id: Option<&str>) -> Operation {
-        let charge = UsageCharge {
-            units: Credits(1),
+        let charge = Charge {
             credits: Credits(1),
             amount_minor: MoneyMinor(2_900),
             currency: "usd".to_owned(),
             payment_method_id: "pm_1".to_owned(),
+            card: "pm_1::".to_owned(),
             description: "1 fix".to_owned(),
-            reference: None,
-            metadata: None,
+            reserved: None,
+            lifetime_days: None,
         };
+        let charge = UsageCharge { units: Credits(1), reference: None, metadata: None, charge: Some(charge) };
         let new = Operation::new(&CustomerId::new(), Request::UsageCharge(charge), "k".to_owned(), "h".to_owned(), 1);
         Operation { state, stripe_id: stripe_id.map(str::to_owned), ..new }
     }

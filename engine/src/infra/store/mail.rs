@@ -43,6 +43,18 @@ const COLUMNS: &str = "j.id AS job_id, j.args AS args, j.state AS job_state, j.a
                        m.message_id AS message_id, m.sent_at_ms AS sent_at_ms";
 const TABLES: &str = "jobs j LEFT JOIN mails m ON m.job_id = j.id";
 
+/// When the latest mail of a template was sent or stored for a customer.
+pub async fn mail_last_sent(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    template: Template,
+) -> Result<Option<TimeMs>> {
+    let sql = "SELECT MAX(m.sent_at_ms) AS at_ms FROM jobs j JOIN mails m ON m.job_id = j.id \
+               WHERE j.kind = 'mail.send' AND j.customer_id = $1 AND m.template = $2";
+    let row = query_one(db, sql, [customer.as_str().into(), template.as_str().into()]).await?;
+    row.map_or(Ok(None), |row| get(&row, "at_ms"))
+}
+
 fn read(row: &QueryResult) -> Result<MailRow> {
     let job_id = JobId::trusted(get(row, "job_id")?);
     let args: String = get(row, "args")?;

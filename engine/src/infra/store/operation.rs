@@ -1,7 +1,7 @@
 //! Rows of `operations`.
 
 use super::{Kind, Rows, execute, from_json, get, query_all, query_by, query_one, to_json};
-use crate::domain::operation::{Operation, State};
+use crate::domain::operation::{Operation, PURCHASE_KINDS, State};
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, OperationId};
 use sea_orm::{ConnectionTrait, QueryResult};
@@ -83,6 +83,14 @@ pub async fn operation_find_subscribing(db: &impl ConnectionTrait, customer: &Cu
          WHERE customer_id = $1 AND kind = 'subscription_create' AND state = 'processing'"
     );
     query_one(db, &sql, [customer.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The number of a customer's purchases that wait for their turn or are under way.
+pub async fn operation_count_purchasing(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<i64> {
+    let sql = format!(
+        "SELECT COUNT(*) AS n FROM operations WHERE customer_id = $1 AND state = 'processing' AND kind IN {PURCHASE_KINDS}"
+    );
+    query_one(db, &sql, [customer.as_str().into()]).await?.map_or(Ok(0), |row| get(&row, "n"))
 }
 
 /// A customer's operations, newest first.

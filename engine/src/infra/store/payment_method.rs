@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::ids::CustomerId;
 use sea_orm::{ConnectionTrait, QueryResult};
 
-const COLUMNS: &str = "id, customer_id, kind, brand, last4, exp_month, exp_year, is_default, consent_at_ms, \
-                       attached_at_ms, detached_at_ms";
+const COLUMNS: &str = "id, customer_id, kind, brand, last4, exp_month, exp_year, fingerprint, is_default, \
+                       consent_at_ms, attached_at_ms, detached_at_ms";
 /// Maximum number of payment methods listed; of more, only the latest are.
 pub const PAYMENT_METHODS_MAX: i64 = 100;
 
@@ -21,6 +21,7 @@ fn read(row: &QueryResult) -> Result<PaymentMethod> {
         last4: get(row, "last4")?,
         exp_month: get(row, "exp_month")?,
         exp_year: get(row, "exp_year")?,
+        fingerprint: get(row, "fingerprint")?,
         is_default: get(row, "is_default")?,
         consent_at_ms: get(row, "consent_at_ms")?,
         attached_at_ms: get(row, "attached_at_ms")?,
@@ -68,10 +69,11 @@ pub async fn payment_method_owner(db: &impl ConnectionTrait, id: &str) -> Result
 /// method is detached or moves to another customer.
 pub async fn payment_method_put(db: &impl ConnectionTrait, method: &PaymentMethod) -> Result<()> {
     let sql = format!(
-        "INSERT INTO payment_methods ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,FALSE,$8,$9,NULL) \
+        "INSERT INTO payment_methods ({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,FALSE,$9,$10,NULL) \
          ON CONFLICT (id) DO UPDATE SET customer_id = excluded.customer_id, kind = excluded.kind, \
          brand = excluded.brand, last4 = excluded.last4, exp_month = excluded.exp_month, \
-         exp_year = excluded.exp_year, consent_at_ms = CASE WHEN payment_methods.detached_at_ms IS NULL \
+         exp_year = excluded.exp_year, \
+         fingerprint = COALESCE(excluded.fingerprint, payment_methods.fingerprint), consent_at_ms = CASE WHEN payment_methods.detached_at_ms IS NULL \
          AND payment_methods.customer_id = excluded.customer_id \
          THEN COALESCE(payment_methods.consent_at_ms, excluded.consent_at_ms) ELSE excluded.consent_at_ms END, \
          detached_at_ms = NULL"
@@ -84,6 +86,7 @@ pub async fn payment_method_put(db: &impl ConnectionTrait, method: &PaymentMetho
         method.last4.clone().into(),
         method.exp_month.into(),
         method.exp_year.into(),
+        method.fingerprint.clone().into(),
         method.consent_at_ms.into(),
         method.attached_at_ms.into(),
     ];

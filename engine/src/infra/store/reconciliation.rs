@@ -6,7 +6,7 @@ use super::{
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::ledger::Entry;
-use crate::domain::operation::Operation;
+use crate::domain::operation::{Operation, PURCHASE_KINDS};
 use crate::domain::reconcile::grants::StuckPart;
 use crate::domain::reconcile::{Finding, Phase, Reconciliation, State, Step};
 use crate::domain::subscription::Subscription;
@@ -278,7 +278,7 @@ pub async fn payments_unseen(
     limit: u64,
 ) -> Result<Vec<Operation>> {
     let sql = format!(
-        "SELECT {} FROM operations o WHERE o.id > $1 AND o.kind = 'usage_charge' AND o.state = 'succeeded' \
+        "SELECT {} FROM operations o WHERE o.id > $1 AND o.kind IN {PURCHASE_KINDS} AND o.state = 'succeeded' \
          AND o.stripe_id IS NOT NULL AND o.updated_at_ms >= $2 AND o.updated_at_ms <= $3 AND NOT EXISTS \
          (SELECT 1 FROM reconciliation_seen s WHERE s.reconciliation_id = $4 AND s.object_id = o.stripe_id) \
          {} ORDER BY o.id LIMIT $5",

@@ -7,6 +7,7 @@ use super::{Kind, Rows, get, query_all};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::ledger::EntryKind;
+use crate::domain::operation::PURCHASE_KINDS;
 use crate::domain::summary::{Charged, Flow, Standing};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
@@ -121,7 +122,7 @@ pub async fn charged_list(
          CAST(SUM(CASE WHEN updated_at_ms >= $2 THEN amount ELSE 0 END) AS BIGINT) AS period, \
          CAST(SUM(CASE WHEN updated_at_ms >= $2 THEN 1 ELSE 0 END) AS BIGINT) AS period_n \
          FROM (SELECT updated_at_ms, CAST({amount} AS BIGINT) AS amount, {currency} AS currency FROM operations \
-         WHERE customer_id = $1 AND kind = 'usage_charge' AND state = 'succeeded' \
+         WHERE customer_id = $1 AND kind IN {PURCHASE_KINDS} AND state = 'succeeded' \
          AND stripe_id IS NOT NULL) AS o \
          GROUP BY currency ORDER BY currency LIMIT $3"
     );

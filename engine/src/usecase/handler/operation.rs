@@ -6,6 +6,7 @@
 
 mod change;
 mod payment_method;
+mod purchase;
 mod subscription;
 mod usage;
 
@@ -17,6 +18,7 @@ use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
+use crate::domain::ledger::{Command, Op};
 use crate::domain::operation::{Operation, Problem, Request, State, Task};
 use crate::domain::webhook::fields::PaymentIntentFields;
 use crate::error::Result;
@@ -45,15 +47,16 @@ struct OperationArgs {
     operation: String,
 }
 
-/// The job of an operation's round. Charges for units run concurrently. Changes to a subscription or a payment method
-/// run in the Stripe customer's stream, in order with its events, so that neither overwrites newer state.
+/// The job of an operation's round. A customer's purchases run one at a time, in a stream of their own, which events do
+/// not wait for. Changes to a subscription or a payment method run in the Stripe customer's stream, in order with its
+/// events, so that neither overwrites newer state.
 pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
     let mut job = job(operation, operation.job_key(), at_ms);
-    job.stream_key = match (&operation.request, &customer.stripe_customer_id) {
-        (Request::UsageCharge(_), _) => None,
-        (_, Some(id)) => Some(format!("stripe:{id}")),
-        (_, None) => Some(format!("operations:{}", customer.id)),
-    };
+    job.stream_key = Some(match &customer.stripe_customer_id {
+        _ if operation.request.is_purchase() => format!("purchases:{}", customer.id),
+        Some(id) => format!("stripe:{id}"),
+        None => format!("operations:{}", customer.id),
+    });
     job
 }
 
@@ -90,14 +93,31 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let Some(customer) = customer::customer_find(deps.db.read(), &operation.customer_id).await? else {
         return Ok(Outcome::Dead { reason: format!("there is no customer {}", operation.customer_id) }.into());
     };
-    let Some(stripe_customer_id) = customer.stripe_customer_id.clone() else {
-        return Ok(wait_for_customer(&operation, now_ms));
-    };
-    let run =
-        Run { deps, operation: &operation, customer: &customer, stripe_customer_id: &stripe_customer_id, task, now_ms };
     let started = Instant::now();
+    let mut verdict = match customer.stripe_customer_id.as_deref() {
+        Some(id) => carry_out(deps, (&operation, &customer, id), task, now_ms).await?,
+        None => wait_for_customer(&operation, now_ms),
+    };
+    if operation.request.is_purchase() {
+        // The calls to Stripe may have taken long.
+        let decided_ms = now_ms.saturating_add(started.elapsed().as_millis().try_into().unwrap_or(TimeMs::MAX));
+        verdict.effects.extend(usage::late_bad_news(&operation, &verdict, deps.answer_wait_ms, decided_ms));
+        purchase::complete(&operation, task, &mut verdict);
+    }
+    count_verdict(&operation, &verdict);
+    Ok(verdict)
+}
+
+/// Carries out a customer's operation at Stripe.
+async fn carry_out(
+    deps: &Deps,
+    (operation, customer, stripe_customer_id): (&Operation, &Customer, &str),
+    task: Task,
+    now_ms: TimeMs,
+) -> Result<Verdict> {
+    let run = Run { deps, operation, customer, stripe_customer_id, task, now_ms };
     let result = match &operation.request {
-        Request::UsageCharge(charge) => run.usage_charge(charge).await,
+        Request::UsageCharge(_) | Request::HoldCharge(_) | Request::PackPurchase(_) => run.purchase().await,
         Request::PaymentMethodAttach { payment_method_id, consent_at_ms, make_default } => {
             run.attach(payment_method_id, *consent_at_ms, *make_default).await
         }
@@ -112,18 +132,11 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         Request::SubscriptionChange { subscription_id, change } => run.change(subscription_id, change).await,
         Request::SubscriptionResume { subscription_id } => run.resume(subscription_id).await,
     };
-    let mut verdict = match result {
-        Ok(verdict) => verdict,
-        Err(Failure::Engine(error)) => return Err(error),
-        Err(Failure::Stripe(error)) => run.refused(error),
-    };
-    if let Request::UsageCharge(charge) = &operation.request {
-        // The calls to Stripe may have taken long.
-        let decided_ms = now_ms.saturating_add(started.elapsed().as_millis().try_into().unwrap_or(TimeMs::MAX));
-        verdict.effects.extend(usage::late_bad_news(&operation, charge, &verdict, deps.answer_wait_ms, decided_ms));
+    match result {
+        Ok(verdict) => Ok(verdict),
+        Err(Failure::Engine(error)) => Err(error),
+        Err(Failure::Stripe(error)) => Ok(run.refused(error)),
     }
-    count_verdict(&operation, &verdict);
-    Ok(verdict)
 }
 
 /// Waits for the job that creates the Stripe customer. Before there is one, the operation has made no call to Stripe, so
@@ -236,9 +249,15 @@ fn declined(decline: &Decline) -> Problem {
         message: decline.message.clone(),
         decline_code: decline.decline_code.clone(),
         advice_code: decline.advice_code.clone(),
+        is_decline: is_decline(&decline.code),
         payment_intent_id: intent.id,
-        client_secret: None,
+        ..Problem::default()
     }
+}
+
+/// Whether a failure counts against the card. One that was not authenticated may be good.
+fn is_decline(code: &str) -> bool {
+    !matches!(code, "authentication_required" | "payment_intent_authentication_failure")
 }
 
 /// What the customer's browser needs to finish a payment on session.
@@ -250,18 +269,21 @@ fn authentication(intent: &PaymentIntentFields) -> Problem {
         advice_code: intent.advice_code.clone(),
         payment_intent_id: intent.id.clone(),
         client_secret: intent.client_secret.clone(),
+        ..Problem::default()
     }
 }
 
 /// What the last failure of a PaymentIntent says.
 fn failure(intent: &PaymentIntentFields) -> Problem {
+    let code = intent.error_code.clone().unwrap_or_else(|| "card_declined".to_owned());
     Problem {
-        code: intent.error_code.clone().unwrap_or_else(|| "card_declined".to_owned()),
+        is_decline: is_decline(&code),
+        code,
         message: intent.error_message.clone().unwrap_or_else(|| "The payment was declined.".to_owned()),
         decline_code: intent.decline_code.clone(),
         advice_code: intent.advice_code.clone(),
         payment_intent_id: intent.id.clone(),
-        client_secret: None,
+        ..Problem::default()
     }
 }
 
@@ -272,7 +294,8 @@ fn count_verdict(operation: &Operation, verdict: &Verdict) {
             count(operation, after);
         }
     }
-    if let (Request::UsageCharge(charge), Some(_)) = (&operation.request, &verdict.ledger) {
+    let is_bought = matches!(&verdict.ledger, Some((_, Command { op: Op::Purchase { .. }, .. })));
+    if let Some(charge) = operation.request.charge().filter(|_| is_bought) {
         let amount = charge.amount_minor.0.unsigned_abs();
         metrics::counter!(metric::MONEY_CHARGED, "currency" => charge.currency.clone()).increment(amount);
     }

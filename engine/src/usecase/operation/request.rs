@@ -1,6 +1,7 @@
 //! Requests an operation: it is recorded with its job in one transaction, before any call to Stripe.
 
 use crate::clock::TimeMs;
+use crate::domain::charge::PURCHASES_WAITING_MAX;
 use crate::domain::customer::Customer;
 use crate::domain::idempotency::check_same_request;
 use crate::domain::job::Wake;
@@ -8,6 +9,7 @@ use crate::domain::operation::{Operation, Request, State};
 use crate::error::{Error, Refusal, Result};
 use crate::infra::store::{Db, job, operation};
 use crate::usecase::handler::{operation_job, stripe_customer_job};
+use sea_orm::ConnectionTrait;
 
 /// A requested operation.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub struct RequestedOperation {
 ///
 /// # Errors
 /// `KeyReused` if the key was used for another request, `Conflict` `subscribing` if another request is already
-/// subscribing the customer.
+/// subscribing the customer, `TooMany` `purchases_waiting` if too many of its purchases wait for their turn.
 pub async fn ask(
     db: &Db,
     customer: &Customer,
@@ -54,6 +56,10 @@ pub async fn ask(
             let next = known.next_round(new.request, now_ms);
             // The job is inserted first, as in `begin`.
             let wakes = job::job_insert_many(&tx, &[operation_job(&next, customer, now_ms)], now_ms).await?;
+            if is_full(&tx, &next).await? {
+                tx.rollback().await?;
+                return Err(purchases_waiting());
+            }
             let begun = match operation::operation_begin_round(&tx, &next).await {
                 // Another request is subscribing the customer at the same moment.
                 Err(error) if error.is_unique_violation() => {
@@ -79,7 +85,7 @@ pub async fn ask(
         State::Processing | State::RequiresAction => {
             let mut wakes = Vec::new();
             // A subscription that requires action has only the job that checks it.
-            let has_job = known.state == State::Processing || matches!(known.request, Request::UsageCharge(_));
+            let has_job = known.state == State::Processing || known.request.is_purchase();
             if has_job && !job::job_exists(&tx, &known.job_key()).await? {
                 wakes = job::job_insert_many(&tx, &[operation_job(&known, customer, now_ms)], now_ms).await?;
             }
@@ -106,12 +112,32 @@ async fn begin(db: &Db, customer: &Customer, new: &Operation, now_ms: TimeMs) ->
         jobs.push(stripe_customer_job(&customer.id, new.id.as_str(), now_ms));
     }
     let wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
+    if is_full(&tx, new).await? {
+        tx.rollback().await?;
+        // A repeated request is answered as its first one.
+        let is_known = operation::operation_find_by_key(db.read(), &customer.id, &new.idempotency_key).await?.is_some();
+        return if is_known { Ok(None) } else { Err(purchases_waiting()) };
+    }
     if !operation::operation_insert(&tx, new).await? {
         tx.rollback().await?;
         return Ok(None);
     }
     tx.commit().await?;
     Ok(Some(RequestedOperation { operation: new.clone(), wakes }))
+}
+
+/// Whether a purchase is one too many. Its job is inserted already, which locks the stream of the customer's purchases,
+/// so no other request counts them at the same time.
+async fn is_full(tx: &impl ConnectionTrait, operation: &Operation) -> Result<bool> {
+    if !operation.request.is_purchase() {
+        return Ok(false);
+    }
+    Ok(operation::operation_count_purchasing(tx, &operation.customer_id).await? >= PURCHASES_WAITING_MAX)
+}
+
+fn purchases_waiting() -> Error {
+    let message = format!("{PURCHASES_WAITING_MAX} charges are waiting for their turn. Try again shortly.");
+    Error::TooMany { code: "purchases_waiting", message }
 }
 
 fn already_subscribing() -> Error {

@@ -16,7 +16,7 @@ use crate::domain::job::{Backoff, JobFilter, Outcome, finish};
 use crate::domain::ledger::{Command, GrantKind, Op, decide};
 use crate::domain::marketplace::rules;
 use crate::domain::marketplace::terms::Terms;
-use crate::domain::operation::{Request, UsageCharge, payment_key};
+use crate::domain::operation::{Charge, Request, UsageCharge, payment_key};
 use crate::domain::replay::ReplayStep;
 use crate::domain::sale::grant::grants;
 use crate::domain::sale::{Sale, SaleRecord};
@@ -201,23 +201,25 @@ async fn bought(db: &Db, customer_id: &CustomerId) {
 
 /// A charge that succeeded, and one under way.
 async fn charged(db: &Db, customer_id: &CustomerId) {
-    let charge = UsageCharge {
-        units: Credits(1),
+    let charge = Charge {
         credits: Credits(1),
         amount_minor: MoneyMinor(2_900),
         currency: "usd".to_owned(),
         payment_method_id: "pm_1".to_owned(),
+        card: "pm_1::".to_owned(),
         description: "1 fix credit".to_owned(),
-        reference: None,
-        metadata: None,
+        reserved: None,
+        lifetime_days: None,
     };
+    let usage = UsageCharge { units: Credits(1), reference: None, metadata: None, charge: Some(charge) };
     let customer = customer::customer_find(db.read(), customer_id).await.unwrap().unwrap();
     let mut asked = Vec::new();
     for key in ["api:1", "api:2"] {
-        let request = Request::UsageCharge(charge.clone());
+        let request = Request::UsageCharge(usage.clone());
         asked.push(ask(db, &customer, request, key, "hash", 700).await.unwrap().operation);
     }
-    let op = Op::Purchase { amount: Credits(1), spend: Some(Box::new(asked[0].spend(&charge))) };
+    let spend = asked[0].spend(800).map(Box::new);
+    let op = Op::Purchase { amount: Credits(1), expires_at_ms: None, reserved: None, spend };
     let command = Command::internal(op, "purchase", payment_key("pi_1")).with_reference("pi_1");
     act(db, customer_id, &command, 800).await;
     let end = asked[0].succeeded(Some("pi_1".to_owned()), 800);

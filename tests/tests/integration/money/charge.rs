@@ -138,38 +138,6 @@ with_shop! {
         assert_eq!(summary["charged"], json!([]));
     }
 
-    async fn a_charge_whose_other_credits_were_spent_meanwhile_has_failed(shop: &Shop) {
-        let customer = shop.without_credits("pm_card_visa").await;
-        shop.app.adjust(&customer, 3).await.expect(200);
-        let fault = Fault::RateLimit { retry_after_s: None };
-        let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
-        shop.stripe.fault(rule).expect("there is room for a fault");
-        let asked = async { shop.app.spend(&customer, 5, "five").await };
-        let meanwhile = async {
-            wait::until("Stripe was asked", || async {
-                (shop.stripe.calls("POST /v1/payment_intents") > 0).then_some(())
-            })
-            .await;
-            shop.app.spend(&customer, 3, "three").await.expect(200);
-            shop.stripe.clear_faults();
-        };
-        let (asked, ()) = tokio::join!(asked, meanwhile);
-        asked.expect_problem(409, "credits_spent_meanwhile");
-        let operations = async || shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
-        let operation = operations().await["data"][0].clone();
-        assert_eq!(operation["state"], "failed");
-        assert_eq!(operation["problem"]["code"], "credits_spent_meanwhile");
-        let path = format!("/api/v1/operations/{}", operation["id"].as_str().expect("an id"));
-        assert_eq!(shop.app.call(&customer, "GET", &path, "", None).await.expect(200), operation);
-        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 2));
-        // Once there are credits, the same request spends them, and nothing is charged.
-        shop.app.adjust(&customer, 3).await.expect(200);
-        shop.app.spend(&customer, 5, "five").await.expect(200);
-        let operation = operations().await["data"][0].clone();
-        assert_eq!((&operation["state"], &operation["transaction"]["amount"]), (&json!("succeeded"), &json!(-5)));
-        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
-    }
-
     async fn credits_returned_while_a_request_is_refused_pay_for_it(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         shop.app.adjust(&customer, 1).await.expect(200);

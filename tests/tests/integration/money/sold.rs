@@ -53,6 +53,9 @@ impl Shop {
                 signup_credits: Credits::ZERO,
                 payment_method_credits: Credits::ZERO,
                 unit_prices: BTreeMap::from([(catalogue.currency.clone(), MoneyMinor(1_200))]),
+                unit_step: Credits(1),
+                spend_cap_day: None,
+                spend_cap_month: None,
                 followed_by: Some(PlanKey::trusted("trial")),
             });
             catalogue.prices.extend_from_slice(prices);

@@ -197,7 +197,7 @@ fn every_example_of_the_guide_is_valid_and_every_field_is_described() {
         let text = if is_whole { example.to_owned() } else { format!("{BUILT_IN}\n{example}") };
         assert!(read(&text).is_ok(), "{example}\n{:?}", read(&text));
     }
-    for field in CATALOGUE_FIELDS[..2].iter().chain(&PLAN_FIELDS).chain(&PRICE_FIELDS) {
+    for field in CATALOGUE_FIELDS[..2].iter().chain(&PLAN_FIELDS).chain(&PRICE_FIELDS).chain(&PACK_FIELDS) {
         assert!(GUIDE.contains(&format!("\n| `{field}` | ")), "{field}");
     }
 }

@@ -188,21 +188,23 @@ fn entries_that_name_no_grant_or_one_that_is_gone_move_the_balance_and_nothing_e
 
 #[test]
 fn a_purchase_leaves_out_only_the_debit_that_was_made_before() {
+    let bought = |spend| Op::Purchase { amount: Credits(1), expires_at_ms: None, reserved: None, spend };
     let spend = |key: &str| Spend {
         amount: Credits(1),
+        hold: None,
         source: "usage".to_owned(),
         reference: None,
         idempotency_key: key.to_owned(),
         request_hash: None,
         metadata: None,
     };
-    let purchase = |key: &str| command(Op::Purchase { amount: Credits(1), spend: Some(Box::new(spend(key))) });
+    let purchase = |key: &str| command(bought(Some(Box::new(spend(key)))));
     let mut other = purchase("api:other");
     other.drop_spend("api:used");
     assert_eq!(other, purchase("api:other"));
     let mut used = purchase("api:used");
     used.drop_spend("api:used");
-    assert_eq!(used, command(Op::Purchase { amount: Credits(1), spend: None }));
+    assert_eq!(used, command(bought(None)));
     let mut grant = command(Op::Grant { kind: GrantKind::Purchased, amount: Credits(1), expires_at_ms: None });
     grant.drop_spend("api:used");
     assert_eq!(grant, command(Op::Grant { kind: GrantKind::Purchased, amount: Credits(1), expires_at_ms: None }));

@@ -20,7 +20,9 @@ pub(super) enum Move {
     Adjust { amount: Credits },
     ClawBack { pick: usize, total: Credits },
     TakeBack { amount: Credits },
-    Purchase { amount: Credits, spend: Option<Credits> },
+    Reserve { amount: Credits },
+    Unreserve { pick: usize },
+    Purchase { amount: Credits, ends_in_ms: Option<i64>, reserved: Option<usize>, spend: Option<(Credits, bool)> },
     Reinstate { pick: usize, total: Credits },
     Settle,
 }
@@ -69,8 +71,22 @@ fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
             (any::<usize>(), credits(-2..12)).prop_map(|(pick, total)| Move::Reinstate { pick, total }),
             credits(-1..12).prop_map(|amount| Move::TakeBack { amount }),
         ],
-        2 => (credits(0..6), proptest::option::of(credits(0..8))).prop_map(|(amount, spend)| Move::Purchase { amount, spend }),
+        7 => purchases(),
         1 => Just(Move::Settle),
+    ]
+}
+
+/// Purchases and what surrounds them.
+fn purchases() -> impl Strategy<Value = Move> {
+    let spend = proptest::option::of((credits(0..10), any::<bool>()));
+    let (ends_in_ms, reserved) = (proptest::option::of(1..80_i64), proptest::option::of(any::<usize>()));
+    let purchase = (credits(0..6), ends_in_ms, reserved, spend);
+    prop_oneof![
+        2 => credits(0..8).prop_map(|amount| Move::Reserve { amount }),
+        1 => any::<usize>().prop_map(|pick| Move::Unreserve { pick }),
+        4 => purchase.prop_map(|(amount, ends_in_ms, reserved, spend)| {
+            Move::Purchase { amount, ends_in_ms, reserved, spend }
+        }),
     ]
 }
 
@@ -121,9 +137,19 @@ impl Made {
                 let Grant { seq, kind, .. } = grant(pick)?;
                 Op::Reinstate { grant: seq, kind, total }
             }
-            Move::Purchase { amount, spend } => {
-                Op::Purchase { amount, spend: spend.map(|amount| spend_of(amount, at)) }
+            Move::Reserve { amount } => {
+                Op::Reserve { id: HoldId::trusted(format!("hld_{at}")), amount, expires_at_ms: now_ms + 1_000_000 }
             }
+            Move::Unreserve { pick } => Op::Unreserve { id: hold(pick)? },
+            Move::Purchase { amount, ends_in_ms, reserved, spend } => Op::Purchase {
+                amount,
+                expires_at_ms: ends_in_ms.map(|ms| now_ms + ms),
+                reserved: reserved.and_then(hold),
+                spend: spend.map(|(amount, is_hold)| {
+                    let hold = is_hold.then(|| (HoldId::trusted(format!("hld_{at}")), now_ms + 20));
+                    Box::new(Spend { hold, ..*spend_of(amount, at) })
+                }),
+            },
             Move::Settle => Op::Settle,
         })
     }
@@ -145,6 +171,7 @@ impl Made {
 fn spend_of(amount: Credits, at: usize) -> Box<Spend> {
     Box::new(Spend {
         amount,
+        hold: None,
         source: "usage".to_owned(),
         reference: None,
         idempotency_key: format!("spend:{at}"),

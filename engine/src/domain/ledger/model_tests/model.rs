@@ -2,7 +2,7 @@
 
 use crate::amount::Credits;
 use crate::clock::TimeMs;
-use crate::domain::ledger::{Account, Entry, EntryKind, GrantKind, Op};
+use crate::domain::ledger::{Account, Entry, EntryKind, GrantKind, Op, Spend};
 use crate::error::Refusal;
 use crate::ids::HoldId;
 
@@ -134,13 +134,19 @@ impl Model {
                 next.grant(GrantKind::Adjustment, amount.0, *expires_at_ms)?;
             }
             Op::Adjust { amount, .. } => next.debit(-amount.0, now_ms)?,
-            Op::Purchase { amount, spend } => {
-                next.grant(GrantKind::Purchased, amount.0, None)?;
+            Op::Reserve { id, amount, expires_at_ms } => {
+                amount_is_valid(amount.0)?;
+                next.spendable(amount.0)?;
+                next.holds.push(Held { id: id.clone(), amount: amount.0, ends_at_ms: *expires_at_ms });
+            }
+            Op::Unreserve { id } => {
+                next.end_hold(id).map_err(|_| Refusal::NothingToDo)?;
+            }
+            Op::Purchase { amount, expires_at_ms, reserved, spend } => {
+                let released = reserved.as_ref().and_then(|id| next.end_hold(id).ok()).unwrap_or(0);
+                next.grant(GrantKind::Purchased, amount.0, *expires_at_ms)?;
                 if let Some(spend) = spend {
-                    match next.debit(spend.amount.0, now_ms) {
-                        Ok(()) | Err(Refusal::InsufficientCredits { .. }) => {}
-                        Err(refusal) => return Err(refusal),
-                    }
+                    next.spend(spend, (amount.0, released), now_ms)?;
                 }
             }
             Op::ClawBack { grant, total, .. } => next.claw_back(*grant, total.0)?,
@@ -217,13 +223,31 @@ impl Model {
     fn debit(&mut self, amount: i64, now_ms: TimeMs) -> Result<(), Refusal> {
         amount_is_valid(amount)?;
         self.spendable(amount)?;
-        for _ in 0..amount {
-            let running = |credit: &Credit| credit.ends_at_ms.is_none_or(|at| at > now_ms);
-            match self.credits.iter().position(running) {
-                Some(at) => drop(self.credits.remove(at)),
-                None => self.burn_one(),
-            }
+        (0..amount).for_each(|_| self.burn_valid(now_ms));
+        Ok(())
+    }
+
+    fn burn_valid(&mut self, now_ms: TimeMs) {
+        let running = |credit: &Credit| credit.ends_at_ms.is_none_or(|at| at > now_ms);
+        match self.credits.iter().position(running) {
+            Some(at) => drop(self.credits.remove(at)),
+            None => self.burn_one(),
         }
+    }
+
+    /// Spends what was bought and reserved for it in any case, and otherwise only what there is.
+    fn spend(&mut self, spend: &Spend, (bought, released): (i64, i64), now_ms: TimeMs) -> Result<(), Refusal> {
+        let wanted = spend.amount.0;
+        amount_is_valid(wanted)?;
+        if bought + released < wanted && self.spendable(wanted).is_err() {
+            return Ok(());
+        }
+        if let Some((id, ends_at_ms)) = &spend.hold {
+            self.holds.push(Held { id: id.clone(), amount: wanted, ends_at_ms: *ends_at_ms });
+            return Ok(());
+        }
+        (0..released.min(wanted)).for_each(|_| self.burn_one());
+        (released..wanted).for_each(|_| self.burn_valid(now_ms));
         Ok(())
     }
 

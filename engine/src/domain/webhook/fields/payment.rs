@@ -192,6 +192,8 @@ pub struct PaymentMethodFields {
     pub exp_month: Option<i64>,
     /// The year in which a card ends.
     pub exp_year: Option<i64>,
+    /// A card's fingerprint.
+    pub fingerprint: Option<String>,
 }
 
 impl PaymentMethodFields {
@@ -206,6 +208,7 @@ impl PaymentMethodFields {
             last4: short_text(&details["last4"]),
             exp_month: details["exp_month"].as_i64(),
             exp_year: details["exp_year"].as_i64(),
+            fingerprint: short_text(&details["fingerprint"]),
             kind,
         }
     }

@@ -196,13 +196,13 @@ pub const CHECKS: &[Check] = &[
     Check {
         obligation: 4,
         name: "every charge that succeeded granted its credits",
-        population: "operations WHERE kind = 'usage_charge' AND state = 'succeeded'",
+        population: "operations WHERE kind IN ('usage_charge', 'hold_charge', 'pack_purchase') AND state = 'succeeded'",
         // A charge of nothing was paid with credits, under the key of its own request.
         offenders: "SELECT o.customer_id || ': operation ' || o.id || ' was charged as ' \
             || COALESCE(o.stripe_id, 'nothing') || ' and granted nothing' AS what \
             FROM operations o LEFT JOIN ledger_entries e ON e.customer_id = o.customer_id \
             AND e.idempotency_key = COALESCE('stripe:payment:' || o.stripe_id, o.idempotency_key) \
-            WHERE o.kind = 'usage_charge' AND o.state = 'succeeded' AND e.seq IS NULL",
+            WHERE o.kind IN ('usage_charge', 'hold_charge', 'pack_purchase') AND o.state = 'succeeded' AND e.seq IS NULL",
     },
     Check {
         obligation: 4,
@@ -229,7 +229,21 @@ pub const CHECKS: &[Check] = &[
         offenders: "SELECT e.customer_id || ': entry ' || e.seq || ' of kind ' || e.kind || ' left ' \
             || (e.balance_after - e.held_after) || ' available, below the floor of ' || a.floor AS what \
             FROM ledger_entries e JOIN accounts a ON a.customer_id = e.customer_id \
-            WHERE e.kind IN ('debit', 'hold', 'adjust') AND e.balance_after - e.held_after < a.floor",
+            WHERE e.kind IN ('debit', 'hold', 'adjust') AND e.balance_after - e.held_after < a.floor \
+            AND e.detail NOT LIKE '%\"paid_by\":%'",
+    },
+    Check {
+        // It may stand below the floor where credits were clawed back, but the purchase must not have added to that.
+        obligation: 5,
+        name: "what a purchase paid for left the available credits as they were, or more",
+        population: "ledger_entries WHERE detail LIKE '%\"paid_by\":%'",
+        offenders: "SELECT e.customer_id || ': entry ' || e.seq || ' of kind ' || e.kind || ' left ' \
+            || (e.balance_after - e.held_after) || ' available, fewer than before its purchase' AS what \
+            FROM ledger_entries e JOIN ledger_entries g ON g.customer_id = e.customer_id AND g.seq = e.seq - 1 \
+            LEFT JOIN ledger_entries r ON r.customer_id = e.customer_id AND r.seq = e.seq - 2 \
+            AND r.kind = 'release' AND r.source = g.source AND r.reference = g.reference \
+            WHERE e.detail LIKE '%\"paid_by\":%' AND (g.kind <> 'grant' OR e.balance_after - e.held_after < \
+            g.balance_after - g.amount - g.held_after - COALESCE(-r.held_delta, 0))",
     },
     Check {
         obligation: 5,

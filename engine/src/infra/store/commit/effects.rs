@@ -10,6 +10,7 @@
 //!   stream is locked, as at intake.
 
 use crate::clock::TimeMs;
+use crate::domain::charge::record::ChargeRecord;
 use crate::domain::effect::Effect;
 use crate::domain::job::{NewJob, Wake};
 use crate::domain::mail::Mail;
@@ -21,8 +22,8 @@ use crate::error::Result;
 use crate::ids::{CustomerId, JobId, ReplayId};
 use crate::infra::store::customer::PlanChange;
 use crate::infra::store::{
-    audit, catalogue, customer, event, job, mail, marketplace, operation, payment_method, reconciliation, replay,
-    stream, subscription,
+    audit, catalogue, charge, customer, event, job, mail, marketplace, operation, payment_method, reconciliation,
+    replay, stream, subscription,
 };
 use sea_orm::ConnectionTrait;
 use std::borrow::Cow;
@@ -32,6 +33,7 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub(super) struct Effects<'a> {
     operations: Vec<&'a Operation>,
+    charges: Vec<&'a ChargeRecord>,
     subscriptions: Vec<&'a Subscription>,
     plans: Vec<PlanChange<'a>>,
     args: Vec<(&'a JobId, &'a str)>,
@@ -67,6 +69,7 @@ impl<'a> Effects<'a> {
     pub(super) fn add(&mut self, unit: usize, effect: &'a Effect) {
         match effect {
             Effect::OperationPut(operation) => self.operations.push(operation),
+            Effect::ChargePut(charge) => self.charges.push(charge),
             Effect::SubscriptionPut(subscription) => self.subscriptions.push(subscription),
             Effect::PlanSet { customer_id, plan, has_left, catalogue } => {
                 self.plans.push(PlanChange { customer_id, plan, has_left: has_left.as_ref(), catalogue });
@@ -137,6 +140,10 @@ pub(super) async fn write_effects(
     let Stored { effects: by_kind, jobs } = stored;
     for wave in waves(by_kind.operations, |operation| operation.id.as_str()) {
         operation::operation_put_many(tx, &wave).await?;
+    }
+    // Operations were written by their ids, so the charges of one are written in its order.
+    for wave in waves(by_kind.charges, |charge| charge.operation_id.as_str()) {
+        charge::charge_put_many(tx, &wave).await?;
     }
     for wave in waves(by_kind.subscriptions, |subscription| subscription.id.as_str()) {
         subscription::subscription_put_many(tx, &wave, now_ms).await?;
@@ -233,6 +240,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
         // Written in sets, above.
         Effect::OperationPut(_)
+        | Effect::ChargePut(_)
         | Effect::SubscriptionPut(_)
         | Effect::PlanSet { .. }
         | Effect::StripeLink { .. }

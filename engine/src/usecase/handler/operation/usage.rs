@@ -1,12 +1,12 @@
-//! Usage without credits: charge, grant, debit.
+//! The charge of a purchase: pay, grant, spend.
 
-use super::{Deps, Run, authentication, count_verdict, declined, failure};
+use super::{Deps, Run, authentication, count_verdict, declined, failure, purchase};
 use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::ledger::{Command, Entry, Op};
 use crate::domain::mail::{self, MailSubject, Purchase, Template};
-use crate::domain::operation::{ACTION_TTL_MS, Operation, Problem, Request, State, UsageCharge, payment_key};
+use crate::domain::operation::{ACTION_TTL_MS, Charge, Operation, Problem, State, Task, payment_key};
 use crate::domain::webhook::fields::{
     self, OPERATION_METADATA_KEY, PaymentIntentFields, PaymentMethodFields, ROUND_METADATA_KEY,
 };
@@ -33,8 +33,13 @@ const ACTION_CHECK_MS: i64 = 15 * 60 * 1_000;
 const COMMIT_MS: i64 = 500;
 
 impl Run<'_> {
-    pub(super) async fn usage_charge(&self, charge: &UsageCharge) -> Result<Verdict, Failure> {
-        if let Some(paid_at_ms) = self.paid_with_credits_at().await? {
+    /// Decides the charge and, in the next attempt, carries it out: what it rests on is stored before Stripe is called.
+    pub(super) async fn purchase(&self) -> Result<Verdict, Failure> {
+        let paid_at_ms = self.paid_with_credits_at().await?;
+        let Some(charge) = self.operation.request.charge() else {
+            return if paid_at_ms.is_some() { Ok(self.done_without_payment()) } else { self.decide().await };
+        };
+        if let Some(paid_at_ms) = paid_at_ms {
             return self.without_payment(charge, paid_at_ms).await;
         }
         let verdict = self.with_payment(charge).await?;
@@ -50,7 +55,7 @@ impl Run<'_> {
         Ok(verdict)
     }
 
-    async fn with_payment(&self, charge: &UsageCharge) -> Result<Verdict, Failure> {
+    async fn with_payment(&self, charge: &Charge) -> Result<Verdict, Failure> {
         let (stripe, operation) = (&self.deps.stripe, self.operation);
         if let Some(id) = &operation.stripe_id {
             let intent = PaymentIntentFields::read(&stripe.payment_retrieve(id).await?);
@@ -111,7 +116,7 @@ impl Run<'_> {
 
     /// Ends an operation whose units credits have paid for. An earlier attempt may have begun a payment whose answer was
     /// lost. If that took money, the money buys credits; otherwise it is cancelled.
-    async fn without_payment(&self, charge: &UsageCharge, paid_at_ms: TimeMs) -> Result<Verdict, Failure> {
+    async fn without_payment(&self, charge: &Charge, paid_at_ms: TimeMs) -> Result<Verdict, Failure> {
         let begun = match &self.operation.stripe_id {
             Some(id) => Some(PaymentIntentFields::read(&self.deps.stripe.payment_retrieve(id).await?)),
             None => self.find().await?,
@@ -144,7 +149,7 @@ impl Run<'_> {
 
     /// Ends an operation whose payment Stripe refused to create. If the payment method is no longer the customer's, it is
     /// detached here too, and the customer is asked for another one.
-    async fn refused_method(&self, charge: &UsageCharge, message: String) -> Result<Verdict, Failure> {
+    async fn refused_method(&self, charge: &Charge, message: String) -> Result<Verdict, Failure> {
         let id = &charge.payment_method_id;
         let owner = match self.deps.stripe.payment_method_retrieve(id).await {
             Ok(object) => PaymentMethodFields::read(&object).stripe_customer_id,
@@ -164,11 +169,7 @@ impl Run<'_> {
 
     /// Cancels a payment that was not authenticated in time, so that nobody can be charged for it later, and one whose
     /// authentication failed, so that the customer can try another card. Otherwise the payment's state decides.
-    async fn by_intent_or_expire(
-        &self,
-        charge: &UsageCharge,
-        intent: &PaymentIntentFields,
-    ) -> Result<Verdict, Failure> {
+    async fn by_intent_or_expire(&self, charge: &Charge, intent: &PaymentIntentFields) -> Result<Verdict, Failure> {
         let operation = self.operation;
         let is_kept = operation.state == State::RequiresAction;
         let is_over = self.now_ms >= ends_at_ms(operation);
@@ -246,7 +247,7 @@ fn is_of_round(operation: &Operation, intent: &PaymentIntentFields) -> bool {
 }
 
 /// What the state of a PaymentIntent means for the operation that it pays.
-fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntentFields, now_ms: TimeMs) -> Verdict {
+fn by_intent(operation: &Operation, charge: &Charge, intent: &PaymentIntentFields, now_ms: TimeMs) -> Verdict {
     let failed = |problem| Verdict {
         outcome: Outcome::Done,
         ledger: None,
@@ -277,7 +278,7 @@ fn by_intent(operation: &Operation, charge: &UsageCharge, intent: &PaymentIntent
 /// differs from the request, the job is dead and a person has to look at it.
 fn settled(
     operation: &Operation,
-    charge: &UsageCharge,
+    charge: &Charge,
     intent: &PaymentIntentFields,
     payment_intent_id: &str,
     now_ms: TimeMs,
@@ -291,7 +292,12 @@ fn settled(
         );
         return Outcome::Dead { reason }.into();
     }
-    let op = Op::Purchase { amount: charge.credits, spend: Some(Box::new(operation.spend(charge))) };
+    let op = Op::Purchase {
+        amount: charge.credits,
+        expires_at_ms: operation.bought_until_ms(now_ms),
+        reserved: operation.reservation().map(|reserved| reserved.hold.clone()),
+        spend: operation.spend(now_ms).map(Box::new),
+    };
     let command = Command::internal(op, "purchase", payment_key(payment_intent_id)).with_reference(payment_intent_id);
     let end = operation.succeeded(Some(payment_intent_id.to_owned()), now_ms);
     Verdict {
@@ -345,11 +351,12 @@ pub(in crate::usecase::handler) async fn paid_with_credits(
 /// the charge was answered before the result, or may have been: then perhaps nobody polls for it.
 pub(super) fn late_bad_news(
     operation: &Operation,
-    charge: &UsageCharge,
     verdict: &Verdict,
     answer_wait_ms: i64,
     now_ms: TimeMs,
 ) -> Option<Effect> {
+    // What is refused before anything was charged is no news about a payment.
+    let charge = operation.request.charge()?;
     if operation.state != State::Processing || now_ms - operation.round_at_ms + COMMIT_MS < answer_wait_ms {
         return None;
     }
@@ -397,10 +404,18 @@ pub(in crate::usecase::handler) async fn settle_payment(
         return Ok(None);
     };
     let Some(operation) = operation::operation_find(deps.db.read(), &id).await? else { return Ok(None) };
-    let Request::UsageCharge(charge) = &operation.request else { return Ok(None) };
+    if !operation.request.is_purchase() {
+        return Ok(None);
+    }
     let is_paid = intent.status.as_deref() == Some("succeeded");
     let Some(id) = intent.id.clone().filter(|_| is_paid) else { return Ok(Some(Outcome::Done.into())) };
-    let verdict = settled(&operation, charge, &intent, &id, now_ms);
+    let Some(charge) = operation.request.charge() else {
+        // Of an earlier round. The present one finds it at Stripe once it is decided.
+        let reason = format!("payment_early: operation {} has not decided its charge yet", operation.id);
+        return Ok(Some(Outcome::Retry { reason }.into()));
+    };
+    let mut verdict = settled(&operation, charge, &intent, &id, now_ms);
+    purchase::complete(&operation, Task::CarryOut, &mut verdict);
     if operation.state != State::Succeeded {
         count_verdict(&operation, &verdict);
     }

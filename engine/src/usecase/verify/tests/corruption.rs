@@ -138,6 +138,11 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "UPDATE ledger_entries SET balance_after = held_after - 1 WHERE kind = 'adjust'",
     ),
     (
+        "what a purchase paid for left the available credits as they were, or more",
+        "available, fewer than before its purchase",
+        "UPDATE ledger_entries SET balance_after = balance_after - 5 WHERE idempotency_key = 'api:1'",
+    ),
+    (
         "every hold is opened once and closed at most once, later",
         "closed by 2",
         "UPDATE ledger_entries SET hold_id = (SELECT hold_id FROM ledger_entries WHERE kind = 'capture') \

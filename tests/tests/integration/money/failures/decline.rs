@@ -60,7 +60,7 @@ with_backend! {
         })
         .await;
         assert_eq!(shop.app.balance(&customer).await, 0);
-        shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
+        shop.attach(&customer, "pm_card_mastercard", "other").await.expect(201);
         shop.spend_until_done(&customer, 1, "unit").await;
         assert_eq!(shop.net_paid(&customer).await, UNIT);
         shop.close().await;

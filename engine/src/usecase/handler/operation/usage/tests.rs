@@ -2,25 +2,27 @@
 
 use super::*;
 use crate::amount::{Credits, MoneyMinor};
+use crate::domain::operation::{Request, UsageCharge};
 use crate::ids::CustomerId;
 use serde_json::json;
 
-fn charge() -> UsageCharge {
-    UsageCharge {
-        units: Credits(1),
+fn charge() -> Charge {
+    Charge {
         credits: Credits(1),
         amount_minor: MoneyMinor(2_900),
         currency: "usd".to_owned(),
         payment_method_id: "pm_1".to_owned(),
+        card: "pm_1::".to_owned(),
         description: "1 fix".to_owned(),
-        reference: None,
-        metadata: None,
+        reserved: None,
+        lifetime_days: None,
     }
 }
 
 fn operation() -> Operation {
+    let usage = UsageCharge { units: Credits(1), reference: None, metadata: None, charge: Some(charge()) };
     let key = "api:k".to_owned();
-    Operation::new(&CustomerId::new(), Request::UsageCharge(charge()), key, "h".to_owned(), 1_000)
+    Operation::new(&CustomerId::new(), Request::UsageCharge(usage), key, "h".to_owned(), 1_000)
 }
 
 fn state(verdict: &Verdict) -> Option<State> {
@@ -101,7 +103,7 @@ fn bad_news_goes_by_mail_only_if_they_come_after_the_answer_and_are_the_customer
     let problem = Problem { code: "stripe_refused".to_owned(), ..Problem::default() };
     let refused = Verdict { effects: vec![Effect::operation(operation().failed(problem, 2_000))], ..paid.clone() };
     let template = |verdict: &Verdict, wait_ms: i64| {
-        let Effect::JobInsert(job) = late_bad_news(&operation(), &charge(), verdict, wait_ms, 2_000)? else {
+        let Effect::JobInsert(job) = late_bad_news(&operation(), verdict, wait_ms, 2_000)? else {
             panic!("it is a job")
         };
         let args: serde_json::Value = serde_json::from_str(&job.args).expect("JSON");
@@ -114,5 +116,5 @@ fn bad_news_goes_by_mail_only_if_they_come_after_the_answer_and_are_the_customer
     assert_eq!((template(&paid, 0), template(&refused, 0)), (None, None));
     // Whoever has been asked to finish it on session knows of it.
     let known = Operation { state: State::RequiresAction, ..operation() };
-    assert!(late_bad_news(&known, &charge(), &declined, 0, 2_000).is_none());
+    assert!(late_bad_news(&known, &declined, 0, 2_000).is_none());
 }

@@ -1,0 +1,48 @@
+//! Decides whether a customer is charged for what it lacks, by what is stored now.
+//!
+//! A request is checked before it is stored, so that a refusal leaves nothing behind. What counts is the decision when
+//! the purchase's turn comes: a customer's purchases run one after another, so no other charge is decided meanwhile.
+
+use crate::clock::TimeMs;
+use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::currency::Currency;
+use crate::domain::charge::PaymentStanding;
+use crate::domain::charge::cap::SpendCaps;
+use crate::domain::payment_method::PaymentMethod;
+use crate::error::{Error, Result};
+use crate::ids::CustomerId;
+use crate::infra::store::{account, charge, customer, payment_method};
+use sea_orm::ConnectionTrait;
+
+/// Reads everything that decides about a charge in a currency.
+///
+/// # Errors
+/// `NotFound` without the customer or its account; errors of the database.
+pub async fn read_standing(
+    db: &impl ConnectionTrait,
+    customer_id: &CustomerId,
+    catalogue: &Catalogue,
+    currency: &Currency,
+    now_ms: TimeMs,
+) -> Result<PaymentStanding> {
+    let customer = customer::customer_find(db, customer_id).await?.ok_or(Error::NotFound("customer"))?;
+    let account = account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?;
+    let account = account.settled(now_ms);
+    let is_charged = |method: &PaymentMethod| method.is_default && method.consent_at_ms.is_some();
+    let methods = payment_method::payment_method_list(db, customer_id).await?;
+    let method = methods.into_iter().next().filter(is_charged);
+    let past = match &method {
+        Some(method) => charge::charge_past(db, customer_id, &method.card()).await?,
+        None => Vec::new(),
+    };
+    let set = charge::spend_caps_find(db, customer_id).await?;
+    Ok(PaymentStanding {
+        spendable: account.available() - account.floor,
+        holds_open: account.open.holds.len(),
+        charged: charge::charged_in_spans(db, customer_id, currency, now_ms).await?,
+        caps: SpendCaps::of(&customer.plan, set.as_ref(), catalogue, currency),
+        customer,
+        method,
+        past,
+    })
+}

@@ -1,0 +1,103 @@
+//! What surrounds the charge of a purchase: the decision, the reservation, the record.
+
+use super::{Run, check_job};
+use crate::domain::charge::record::records;
+use crate::domain::charge::{Decided, decide};
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
+use crate::domain::ledger::{Command, Op, Spend};
+use crate::domain::operation::{Charge, Operation, RESERVED_FOR_MS, Reservation, State, Task};
+use crate::ids::HoldId;
+use crate::usecase::charge::read_standing;
+use crate::usecase::handler::Failure;
+
+impl Run<'_> {
+    /// Decides the charge now that the purchase's turn has come. It is stored together with the reservation of the
+    /// customer's credits, and the next attempt carries it out. If the credits suffice by now, they are spent.
+    ///
+    /// If another request spends some of the credits before this commits, the attempt is decided again.
+    pub(super) async fn decide(&self) -> Result<Verdict, Failure> {
+        let (deps, operation, now_ms) = (self.deps, self.operation, self.now_ms);
+        let catalogue = deps.catalogue.now();
+        let currency = operation.request.currency(&catalogue);
+        let standing = read_standing(deps.db.read(), &operation.customer_id, &catalogue, currency, now_ms).await?;
+        match decide(&operation.request, &standing, &deps.credits, &catalogue, now_ms) {
+            Err(refused) => Ok(self.failed(refused.problem(&standing.customer, &deps.credits, &catalogue))),
+            Ok(Decided::Covered) => Ok(Verdict {
+                outcome: Outcome::Done,
+                ledger: operation.spend(now_ms).map(|spend| (operation.customer_id.clone(), command_of(spend))),
+                effects: vec![Effect::operation(operation.succeeded(None, now_ms))],
+            }),
+            Ok(Decided::Charge(charge, reserve)) => {
+                let hold = HoldId::of_charge(&operation.id, operation.round);
+                let reserved = (reserve.0 > 0).then_some(Reservation { hold, credits: reserve });
+                let command = reserved.as_ref().map(|reserved| self.reserve(reserved));
+                let request = operation.request.with_charge(Charge { reserved, ..*charge });
+                let decided = Operation { request, updated_at_ms: now_ms, ..operation.clone() };
+                Ok(Verdict {
+                    outcome: Outcome::Snooze { until_ms: now_ms },
+                    ledger: command.map(|command| (operation.customer_id.clone(), command)),
+                    effects: vec![Effect::operation(decided)],
+                })
+            }
+        }
+    }
+
+    fn reserve(&self, reserved: &Reservation) -> Command {
+        let (id, amount) = (reserved.hold.clone(), reserved.credits);
+        let op = Op::Reserve { id, amount, expires_at_ms: self.now_ms + RESERVED_FOR_MS };
+        let key = format!("reserve:{}", reserved.hold);
+        Command::internal(op, "purchase", key).with_reference(self.operation.id.as_str())
+    }
+}
+
+/// The debit or hold by itself, where no purchase precedes it.
+fn command_of(spend: Spend) -> Command {
+    let op = match spend.hold {
+        Some((id, expires_at_ms)) => Op::Hold { id, amount: spend.amount, expires_at_ms },
+        None => Op::Debit { amount: spend.amount },
+    };
+    Command {
+        op,
+        source: spend.source,
+        reference: spend.reference,
+        idempotency_key: Some(spend.idempotency_key),
+        request_hash: spend.request_hash,
+        metadata: spend.metadata,
+    }
+}
+
+/// Completes the verdict on a purchase. The record of its charge follows it. A purchase that ends without a payment
+/// returns the credits reserved for it. One that waits for its customer leaves the stream to the customer's other
+/// purchases, and is checked outside it.
+pub(super) fn complete(operation: &Operation, task: Task, verdict: &mut Verdict) {
+    let mut puts = verdict.effects.iter().filter_map(|effect| match effect {
+        Effect::OperationPut(after) => Some((**after).clone()),
+        _ => None,
+    });
+    let after = puts.next_back();
+    if let Some(after) = &after {
+        let charges = records(operation, after).into_iter();
+        verdict.effects.extend(charges.map(|charge| Effect::ChargePut(Box::new(charge))));
+        let is_over = matches!(after.state, State::Failed | State::Succeeded);
+        if let Some(reserved) = operation.reservation().filter(|_| is_over && verdict.ledger.is_none()) {
+            let command = Command::internal(
+                Op::Unreserve { id: reserved.hold.clone() },
+                "purchase",
+                format!("unreserve:{}", reserved.hold),
+            );
+            let command = command.with_reference(operation.id.as_str());
+            verdict.ledger = Some((operation.customer_id.clone(), command));
+        }
+    }
+    let present = after.as_ref().unwrap_or(operation);
+    if let (Outcome::Snooze { until_ms }, State::RequiresAction, Task::CarryOut) =
+        (&verdict.outcome, present.state, task)
+    {
+        verdict.effects.push(Effect::JobInsert(check_job(present, *until_ms)));
+        verdict.outcome = Outcome::Done;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! One charge at a time per customer; others wait for their turn.
+
+use super::*;
+
+with_backend! {
+    async fn one_charge_at_a_time_and_who_waits_is_decided_again(backend: Backend) {
+        let shop = Shop::open_with(backend, answers_202_soon).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.close_stripe();
+        shop.app.spend(&customer, 1, "first").await.expect(202);
+        shop.charged_more_often_than(0).await;
+        for key in ["second", "third"] {
+            shop.app.spend(&customer, 1, key).await.expect(202);
+        }
+        assert_eq!(shop.count("charges WHERE state = 'open'").await, 1, "the others are not decided yet");
+        shop.app.adjust(&customer, 2).await.expect(200);
+        shop.open_stripe();
+        for key in ["first", "second", "third"] {
+            shop.settle(&customer, 1, key).await.expect(200);
+        }
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
+        assert_eq!(shop.count("charges WHERE state = 'succeeded'").await, 1);
+        shop.close().await;
+    }
+
+    async fn another_customer_does_not_wait(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, answers_202_soon).await;
+        let (slow, quick) = (shop.without_credits("pm_card_visa").await, shop.without_credits("pm_card_visa").await);
+        interceptor.intercept(1, "POST", PAY, Interception::RequestLost);
+        shop.app.spend(&slow, 1, "slow").await.expect(202);
+        shop.settle(&quick, 1, "quick").await.expect(200);
+        assert_eq!((shop.net_paid(&slow).await, shop.net_paid(&quick).await), (0, UNIT));
+        shop.settle(&slow, 1, "slow").await.expect(200);
+        shop.close().await;
+    }
+
+    async fn no_more_than_fifty_purchases_of_a_customer_wait(backend: Backend) {
+        let shop = Shop::open_with(backend, answers_202_soon).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.close_stripe();
+        shop.app.spend(&customer, 1, "first").await.expect(202);
+        let copied = "customer_id, kind, request, request_hash, state, round, created_at_ms, round_at_ms, updated_at_ms";
+        for n in 0..47 {
+            let statement = format!(
+                "INSERT INTO operations (id, idempotency_key, {copied}) SELECT 'op_copy{n}', 'copy{n}', {copied} \
+                 FROM operations WHERE idempotency_key = 'api:first'"
+            );
+            sql(&shop.app, &statement).await;
+        }
+        let keys: Vec<String> = (0..8).map(|n| format!("key-{n}")).collect();
+        let answers = join_all(keys.iter().map(|key| shop.app.spend(&customer, 1, key))).await;
+        let accepted = answers.iter().filter(|answer| answer.status == 202).count();
+        assert_eq!(accepted, 2, "48 waited before: {answers:?}");
+        for answer in answers.iter().filter(|answer| answer.status != 202) {
+            answer.expect_problem(429, "purchases_waiting");
+        }
+        shop.app.spend(&customer, 1, "first").await.expect(202);
+        sql(&shop.app, "DELETE FROM operations WHERE id LIKE 'op_copy%'").await;
+        shop.open_stripe();
+        shop.settle(&customer, 1, "first").await.expect(200);
+        for key in &keys {
+            shop.settle(&customer, 1, key).await.expect(200);
+        }
+        shop.close().await;
+    }
+}
+
+with_shop! {
+    async fn a_charge_that_waits_for_its_customer_holds_nobody_up(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "first").await);
+        shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
+        shop.app.spend(&customer, 1, "second").await.expect(200);
+        assert_eq!(shop.net_paid(&customer).await, UNIT);
+        shop.stripe.authenticate(&intent, true).expect("it waits");
+        shop.settle_after_action(&customer, "first").await;
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
+    }
+}
+
+impl Shop {
+    /// Sends a request again until the payment that its customer finished has paid for it.
+    async fn settle_after_action(&self, customer: &TestCustomer, key: &str) {
+        wait::until(&format!("{key} is paid"), || async {
+            (self.app.spend(customer, 1, key).await.status == 200).then_some(())
+        })
+        .await;
+    }
+}
