@@ -1,7 +1,9 @@
-//! The sweeper: announces overdue jobs, settles due accounts, renews leases, looks for a newer catalogue, sets gauges.
+//! The sweeper: announces overdue jobs, settles due accounts, begins automatic top-ups, renews leases, looks for a newer
+//! catalogue, sets gauges.
 
 mod due;
 mod settle;
+mod top_up;
 
 use crate::customer::Customers;
 use crate::deadline::{ANSWER_MAX, within};
@@ -12,6 +14,7 @@ use crate::stream::{Leases, renew_interval};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::JobsConfig;
 use bursar_engine::domain::catalogue::SharedCatalogue;
+use bursar_engine::domain::charge::top_up::TopUpSetting;
 use bursar_engine::domain::reconcile::Class;
 use bursar_engine::ids::JobId;
 use bursar_engine::infra::broker::{Broker, Health};
@@ -63,6 +66,8 @@ enum SweeperMsg {
     Swept(Option<Sweeps>),
     Settle,
     Settled(FailedAccounts),
+    TopUp,
+    ToppedUp(Option<TopUpSetting>),
     Renew,
     Renewed,
     Catalogue,
@@ -75,6 +80,8 @@ struct SweeperState {
     sweeps: Option<Sweeps>,
     /// Accounts that could not be settled. `None` while accounts are being settled.
     failed: Option<FailedAccounts>,
+    /// Where the last look for due top-ups stopped. `None` while one is under way.
+    topped_up: Option<Option<TopUpSetting>>,
     /// Whether a renewal of leases is under way.
     is_renewing: bool,
     /// How the last look for a newer catalogue ended. `None` while one is under way.
@@ -93,11 +100,13 @@ impl Actor for Sweeper {
             let interval = Duration::from_millis(self.deps.jobs.sweep_interval_ms);
             myself.send_interval(interval, || SweeperMsg::Sweep);
             myself.send_interval(interval, || SweeperMsg::Settle);
+            myself.send_interval(top_up::TOP_UPS_EVERY, || SweeperMsg::TopUp);
             myself.send_interval(renew_interval(self.deps.jobs.lease_ms), || SweeperMsg::Renew);
         }
         Ok(SweeperState {
             sweeps: Some(Sweeps::default()),
             failed: Some(FailedAccounts::default()),
+            topped_up: Some(None),
             is_renewing: false,
             catalogue_seen: Some(true),
         })
@@ -127,6 +136,15 @@ impl Actor for Sweeper {
                 });
             }
             SweeperMsg::Settled(failed) => state.failed = Some(failed),
+            SweeperMsg::TopUp => {
+                let Some(after) = state.topped_up.take() else { return Ok(()) };
+                let reply = GuaranteedReply::new(myself, SweeperMsg::ToppedUp(None));
+                tokio::spawn(async move {
+                    let SweeperDeps { db, clock, dispatcher, .. } = &*deps;
+                    reply.send(SweeperMsg::ToppedUp(top_up::begin_due(db, clock, dispatcher, after).await));
+                });
+            }
+            SweeperMsg::ToppedUp(after) => state.topped_up = Some(after),
             SweeperMsg::Renew if state.is_renewing => {}
             SweeperMsg::Renew => {
                 state.is_renewing = true;

@@ -231,6 +231,7 @@ impl From<&Operation> for ApiError {
             (_, "subscription_paid_meanwhile") => (409, "subscription_paid_meanwhile"),
             (_, "payment_method_gone") => (402, "payment_method_missing"),
             (_, own @ ("card_paused" | "spend_cap_reached" | "credits_owed" | "plan_without_unit_price")) => (402, own),
+            (_, "nothing_owed") => (409, "nothing_owed"),
             (_, "charge_too_large") => (422, "charge_too_large"),
             (_, "too_many_open") => (409, "too_many_open"),
             (_, "subscription_exists") => (409, "already_subscribed"),

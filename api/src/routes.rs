@@ -17,6 +17,7 @@ mod spend_cap;
 mod subscription;
 mod summary;
 mod text;
+mod top_up;
 mod transaction;
 mod usage;
 pub(crate) mod webhook;
@@ -77,6 +78,7 @@ apis! {
     plan => PlanApi,
     pack => PackApi,
     spend_cap => SpendCapApi,
+    top_up => TopUpApi,
     subscription => SubscriptionApi,
     subscription::change => SubscriptionChangeApi,
     operation => OperationApi,
@@ -86,6 +88,7 @@ apis! {
     health => HealthApi,
     admin::customer => AdminCustomerApi,
     admin::spend_cap => AdminSpendCapApi,
+    admin::top_up => AdminTopUpApi,
     admin::timeline => AdminTimelineApi,
     admin::event => AdminEventApi,
     admin::job => AdminJobApi,

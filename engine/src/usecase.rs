@@ -35,6 +35,7 @@ pub mod spend_cap;
 pub mod stream;
 pub mod summary;
 pub mod timekeeping;
+pub mod top_up;
 pub mod verify;
 pub mod version;
 pub mod work;

@@ -1,6 +1,7 @@
 //! `bursar customers`: customers and their credits.
 
 mod spend_cap;
+mod top_up;
 
 use super::client::admin_path;
 use super::error::Error;
@@ -144,6 +145,11 @@ pub enum CustomerCommand {
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
     },
+    /// Show a customer's automatic top-up.
+    AutoTopUp {
+        /// The customer.
+        id: String,
+    },
     /// List a customer's API keys.
     Keys {
         /// The customer.
@@ -202,6 +208,7 @@ pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result
         CustomerCommand::SpendCaps { id, day, month, reason } => {
             spend_cap::run(session, id, (*day, *month), reason).await
         }
+        CustomerCommand::AutoTopUp { id } => top_up::run(session, id).await,
         CustomerCommand::Keys { id, paging } => {
             list::show(session, &admin_path(&["customers", id, "api-keys"])?, &[], paging, KEYS).await
         }

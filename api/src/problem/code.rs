@@ -32,6 +32,7 @@ pub const CODES: &[Code] = &[
         "effective_date, the day from which the correction applies, may be omitted only if the order of the last \
          events is unclear",
     ),
+    code(400, "invalid_auto_top_up", "target must be from threshold to 1000000 credits"),
     code(400, "invalid_body", "parse request payload error: failed to parse \"UsageRequest\": unknown field `unit`."),
     code(400, "invalid_catalogue", "line 12: plans.team.name is missing: it must be text in quotes"),
     code(400, "invalid_cursor", "cursor must be the next_cursor of an earlier response."),
@@ -51,6 +52,7 @@ pub const CODES: &[Code] = &[
         "failed to parse parameter `limit`: failed to parse \"integer(uint64)\": invalid digit",
     ),
     code(400, "invalid_quantity", "quantity must be from 1 to 100000, and 1 for a price that is not sold by seat"),
+    code(400, "invalid_purchase", "Send either the key of a pack, or pay_debt: true."),
     code(400, "invalid_rate", "rate_per_second must be from 1 to 1000"),
     code(400, "invalid_reason", "reason must have 1 to 500 characters."),
     code(400, "invalid_reference", "reference must have at most 200 characters."),
@@ -87,7 +89,8 @@ pub const CODES: &[Code] = &[
     code(
         402,
         "credits_owed",
-        "The account owes 3 credits for payments that were refunded or disputed. Contact support to settle this.",
+        "The account owes 3 credits for payments that were refunded or disputed. Buy credits to pay them, or contact \
+         support.",
     ),
     code(402, "insufficient_credits", "Credits needed: 3, available: 1. Add billing to continue."),
     code(402, "payment_declined", "Your card was declined. Use another card."),
@@ -140,6 +143,7 @@ pub const CODES: &[Code] = &[
     code(409, "marketplace_customer_linked", "this customer has another purchase on the marketplace"),
     code(409, "marketplace_not_purchased", "GitHub has not reported a purchase of this account yet"),
     code(409, "not_subscribed", "There is no subscription to change. Subscribe first."),
+    code(409, "nothing_owed", "The account owes no credits."),
     code(409, "nothing_to_do", "there is nothing left to do"),
     code(
         409,

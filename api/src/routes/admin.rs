@@ -17,3 +17,4 @@ pub(super) mod report;
 pub(super) mod spend_cap;
 pub(super) mod stream;
 pub(super) mod timeline;
+pub(super) mod top_up;

@@ -67,14 +67,14 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] =
 pub(super) struct OperationBody {
     /// Its identifier.
     pub(super) id: String,
-    /// `usage_charge`, `hold_charge`, `pack_purchase`, `payment_method_attach`, `subscription_create` …
+    /// `usage_charge`, `hold_charge`, `pack_purchase`, `debt_payment`, `auto_top_up`, `payment_method_attach`, `subscription_create` …
     kind: String,
     /// `processing`, `requires_action`, `succeeded` or `failed`.
     state: String,
     /// Why it failed, or what it waits for.
     #[oai(skip_serializing_if_is_none)]
     problem: Option<OperationProblem>,
-    /// The debit of a usage charge, the hold of a hold charge, or the grant of a pack, that succeeded.
+    /// The debit of a usage charge, the hold of a hold charge, or else the grant of a purchase, that succeeded.
     #[oai(skip_serializing_if_is_none)]
     transaction: Option<Transaction>,
     /// When it was requested.
@@ -174,8 +174,9 @@ async fn bodies(
     Ok(operations.iter().map(|row| body(customer_id, row, &entries)).collect())
 }
 
-/// Converts one operation. A purchase includes what it spent or, if it spends nothing, its grant. `entries` contains the ledger's entries under its key and its payment's. A charge whose
-/// units are spent has succeeded, even if its payment is still being processed.
+/// Converts one operation. A purchase includes what it spent or, if it spends nothing, its grant. `entries` contains the
+/// ledger's entries under its key and its payment's. A charge whose units are spent has succeeded, even if its payment is
+/// still being processed.
 fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> OperationBody {
     let under = |key: &str| entries.iter().find(|entry| entry.idempotency_key.as_deref() == Some(key));
     if operation.request.wanted_units().is_none() {
@@ -279,8 +280,7 @@ pub(super) async fn check_purchase(
         return Ok(Checked::MayCharge);
     }
     let (config, catalogue, now_ms) = (&app.config.credits, app.config.catalogue.now(), app.clock.now_ms());
-    let currency = request.currency(&catalogue);
-    let standing = charge::read_standing(app.db.read(), customer_id, &catalogue, currency, now_ms).await?;
+    let standing = charge::read_standing(app.db.read(), customer_id, request, &catalogue, now_ms).await?;
     match decide(request, &standing, config, &catalogue, now_ms) {
         Ok(Decided::Covered) => Ok(Checked::Covered),
         Ok(Decided::Charge(..)) => Ok(Checked::MayCharge),

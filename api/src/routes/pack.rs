@@ -1,4 +1,4 @@
-//! Packs: credits that are bought once, by request.
+//! Packs and debts: credits that are bought once, by request.
 
 use super::bodies::Transaction;
 use super::operation::{AcceptedOperation, Checked, RequestOutcome, accepted, check_purchase, request_operation};
@@ -11,7 +11,7 @@ use crate::problem::ApiError;
 use crate::routes::text::Text;
 use bursar_engine::Error;
 use bursar_engine::domain::catalogue::Pack;
-use bursar_engine::domain::operation::{Operation, PackPurchase, Request, State, payment_key};
+use bursar_engine::domain::operation::{DebtPayment, Operation, PackPurchase, Request, State, payment_key};
 use bursar_engine::infra::store::account;
 use bursar_engine::key::PackKey;
 use poem::web::Data;
@@ -32,9 +32,13 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "authentication_required",
             "busy",
             "card_paused",
+            "charge_too_large",
+            "invalid_purchase",
+            "nothing_owed",
             "pack_not_offered",
             "payment_declined",
             "payment_method_missing",
+            "plan_without_unit_price",
             "purchases_waiting",
             "rate_limited",
             "refused_by_stripe",
@@ -103,26 +107,29 @@ impl Example for PackList {
     }
 }
 
-/// A pack to buy.
+/// What to buy: a pack, or the credits that the account owes.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct PurchaseRequest {
     /// The key of the pack.
-    pack: Text,
+    pack: Option<Text>,
+    /// True to buy the credits that the account owes, at the plan's unit price.
+    pay_debt: Option<bool>,
 }
 
 impl Example for PurchaseRequest {
     fn example() -> Self {
-        Self { pack: "hundred".into() }
+        Self { pack: Some("hundred".into()), pay_debt: None }
     }
 }
 
-/// A pack that was bought, with the transaction that granted its credits.
+/// What was bought, with the transaction that granted the credits.
 #[derive(Debug, Object)]
 #[oai(example)]
 struct PurchaseResult {
-    /// The pack, on the terms on which it was bought.
-    pack: PackBody,
+    /// The pack, on the terms on which it was bought; left out for a debt.
+    #[oai(skip_serializing_if_is_none)]
+    pack: Option<PackBody>,
     #[oai(flatten)]
     result: TransactionResult,
 }
@@ -139,7 +146,7 @@ impl Example for PurchaseResult {
         };
         let result =
             TransactionResult { transaction, credit_balance: 104, available: 104, ..TransactionResult::example() };
-        Self { pack: PackBody::example(), result }
+        Self { pack: Some(PackBody::example()), result }
     }
 }
 
@@ -148,7 +155,7 @@ enum PurchaseResponse {
     /// The credits are there.
     #[oai(status = 201)]
     Bought(Json<Box<PurchaseResult>>),
-    /// The pack is being bought, and there is no result yet. The operation continues.
+    /// The credits are being bought, and there is no result yet. The operation continues.
     #[oai(status = 202)]
     Accepted(Json<Box<AcceptedOperation>>, #[oai(header = "Location")] String),
 }
@@ -165,10 +172,11 @@ impl PackApi {
         Ok(Json(PackList { data: offered.map(PackBody::new).collect() }))
     }
 
-    /// Buy a pack
+    /// Buy a pack, or pay a debt
     ///
-    /// Charges the default payment method, once for each key, and grants the credits. They pay a debt first. The rules
-    /// of charges for usage apply: consent, spend caps, pauses after declines, one charge at a time. If there is no
+    /// Charges the default payment method, once for each key, and grants the credits. They pay a debt first. With
+    /// `pay_debt`, the credits that the account owes when the charge's turn comes are bought at the plan's unit price,
+    /// in its steps. The rules of charges for usage apply: consent, spend caps, pauses after declines, one charge at a time. If there is no
     /// result in time: 202 with an operation to poll.
     #[oai(path = "/api/v1/credits/purchases", method = "post", operation_id = "purchase_pack", tag = "Tag::Billing")]
     async fn purchase(
@@ -183,14 +191,10 @@ impl PackApi {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash("pack", &body.0);
         let earlier = super::operation::find_earlier(&app, &auth.0, &key, &hash).await?;
-        let catalogue = app.config.catalogue.now();
-        let pack = PackKey::parse(&body.0.pack.0).and_then(|key| catalogue.pack(&key).cloned());
-        let offered = pack.filter(|pack| pack.offered).map(|pack| PackPurchase { pack, charge: None });
         // A repeated request is answered from its operation, whatever is offered now.
-        let going_on = earlier.filter(|earlier| earlier.state != State::Failed);
-        let request = offered.map(Request::PackPurchase).or_else(|| going_on.map(|earlier| earlier.request));
-        let Some(request) = request else {
-            return Err(ApiError::with_code("pack_not_offered", "There is no such pack to buy."));
+        let request = match earlier.filter(|earlier| earlier.state != State::Failed) {
+            Some(earlier) => earlier.request,
+            None => requested(&app, &body.0)?,
         };
         if let Checked::NoPaymentMethod = check_purchase(&app, &auth.0, &request, &key, &hash).await? {
             return Err(ApiError::with_code("payment_method_missing", "Add a payment method to buy credits."));
@@ -205,15 +209,31 @@ impl PackApi {
     }
 }
 
-/// The answer for a pack that was bought, from its operation and the grant.
+/// What a request asks for, on the present terms.
+fn requested(app: &App, body: &PurchaseRequest) -> Result<Request, ApiError> {
+    match (&body.pack, body.pay_debt) {
+        (Some(key), None | Some(false)) => {
+            let catalogue = app.config.catalogue.now();
+            let pack = PackKey::parse(&key.0).and_then(|key| catalogue.pack(&key).cloned());
+            let pack = pack.filter(|pack| pack.offered);
+            let pack = pack.ok_or_else(|| ApiError::with_code("pack_not_offered", "There is no such pack to buy."))?;
+            Ok(Request::PackPurchase(PackPurchase { pack, charge: None }))
+        }
+        (None, Some(true)) => Ok(Request::DebtPayment(DebtPayment { charge: None })),
+        _ => Err(ApiError::bad_request("invalid_purchase", "Send either the key of a pack, or pay_debt: true.")),
+    }
+}
+
+/// The answer for credits that were bought, from the operation and the grant.
 async fn bought(app: &App, operation: &Operation, is_new: bool) -> Result<PurchaseResponse, ApiError> {
-    let Request::PackPurchase(purchase) = &operation.request else {
-        return Err(Error::Corrupt(format!("operation {} bought no pack", operation.id)).into());
+    let pack = match &operation.request {
+        Request::PackPurchase(purchase) => Some(PackBody::new(&purchase.pack)),
+        _ => None,
     };
     let key = operation.stripe_id.as_deref().map(payment_key).unwrap_or_default();
     let entry = account::entry_find_by_key(app.db.read(), &operation.customer_id, &key).await?;
     let entry = entry.ok_or_else(|| Error::Corrupt(format!("operation {} granted nothing", operation.id)))?;
     let applied = bursar_actors::Applied { entry, replayed: !is_new };
     let result = transaction_result(app, &operation.customer_id, applied).await?;
-    Ok(PurchaseResponse::Bought(Json(Box::new(PurchaseResult { pack: PackBody::new(&purchase.pack), result }))))
+    Ok(PurchaseResponse::Bought(Json(Box::new(PurchaseResult { pack, result }))))
 }

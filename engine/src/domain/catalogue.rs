@@ -282,6 +282,11 @@ impl Catalogue {
         self.packs.iter().find(|pack| pack.key == *key)
     }
 
+    /// The currency of a pack; the catalogue's for single units, or without the pack.
+    pub fn currency_of(&self, pack: Option<&PackKey>) -> &Currency {
+        pack.and_then(|key| self.pack(key)).map_or(&self.currency, |pack| &pack.currency)
+    }
+
     /// The price that an id at Stripe sells.
     pub fn price_of_stripe_id(&self, id: &str) -> Option<&Price> {
         self.prices.iter().find(|price| price.stripe.iter().any(|known| known == id))

@@ -5,10 +5,12 @@
 //! | [`cap`] | how much may be charged a day and a month |
 //! | [`decline`] | how long a declined card is left alone |
 //! | [`record`] | what is kept of each charge, so that both rules can count |
+//! | [`top_up`] | when credits are bought automatically |
 
 pub mod cap;
 pub mod decline;
 pub mod record;
+pub mod top_up;
 
 use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, UNITS_MAX};
 use crate::clock::{TimeMs, rfc3339};
@@ -23,6 +25,7 @@ use crate::domain::payment_method::PaymentMethod;
 use crate::domain::pricing;
 use cap::{OverCap, PerSpan, SpendCaps};
 use decline::{PastCharge, Pause, pause};
+use top_up::TopUpStanding;
 
 /// The most purchases of one customer that wait for their turn or are under way. Another one is refused.
 pub const PURCHASES_WAITING_MAX: i64 = 50;
@@ -34,6 +37,8 @@ pub struct PaymentStanding {
     pub customer: Customer,
     /// The payment method that is charged, with consent.
     pub method: Option<PaymentMethod>,
+    /// Credits that are available; negative for a debt.
+    pub available: Credits,
     /// Credits that can be spent, down to the account's floor.
     pub spendable: Credits,
     /// Number of open holds.
@@ -44,12 +49,21 @@ pub struct PaymentStanding {
     pub charged: PerSpan<MoneyMinor>,
     /// The caps that apply.
     pub caps: SpendCaps,
+    /// What decides about an automatic top-up, if it is about one.
+    pub top_up: Option<TopUpStanding>,
+}
+
+impl PaymentStanding {
+    /// The payment method that is charged.
+    fn charged_method(&self) -> Result<&PaymentMethod, NotCharged> {
+        self.method.as_ref().filter(|_| self.customer.has_payment_method).ok_or(NotCharged::NoPaymentMethod)
+    }
 }
 
 /// What is decided about a purchase that may go ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
-    /// The customer's credits suffice: nothing is charged.
+    /// The customer's credits suffice, or nothing is wanted any more: nothing is charged.
     Covered,
     /// The charge, while this many of the customer's credits are reserved.
     Charge(Box<Charge>, Credits),
@@ -62,6 +76,10 @@ pub enum NotCharged {
     NoPaymentMethod,
     /// It owes credits: a purchase would pay the debt and not the work.
     CreditsOwed(Credits),
+    /// It owes no credits.
+    NothingOwed,
+    /// The pack is not offered any more.
+    PackGone,
     /// Its plan has no price for single units.
     NotSold,
     /// The units cost more than one charge may be.
@@ -72,6 +90,8 @@ pub enum NotCharged {
     Declined(Pause),
     /// A spend cap forbids the charge of this amount.
     OverCap(OverCap, MoneyMinor, String),
+    /// The customer's cap for automatic top-ups forbids the charge of this amount.
+    OverTopUpCap(OverCap, MoneyMinor, String),
 }
 
 /// What is bought.
@@ -100,11 +120,18 @@ pub fn decide(
     if wanted_units.is_some_and(|units| standing.spendable >= units) {
         return Ok(Decided::Covered);
     }
-    let method = standing.method.as_ref().filter(|_| standing.customer.has_payment_method);
-    let method = method.ok_or(NotCharged::NoPaymentMethod)?;
+    if matches!(request, Request::AutoTopUp(top_up) if !top_up::is_wanted(top_up, standing)) {
+        return Ok(Decided::Covered);
+    }
+    let method = standing.charged_method()?;
     let bought = match (request, wanted_units) {
-        (_, Some(units)) => missing_units(units, standing, config, catalogue)?,
-        (Request::PackPurchase(purchase), _) => whole_pack(&purchase.pack),
+        (_, Some(units)) => beyond_balance(units, standing, config, catalogue)?,
+        (Request::PackPurchase(purchase), _) => whole_packs(&purchase.pack, purchase.pack.credits)?,
+        (Request::DebtPayment(_), _) if standing.available >= Credits::ZERO => return Err(NotCharged::NothingOwed),
+        (Request::DebtPayment(_), _) => {
+            missing_units(Credits::ZERO - standing.available, &standing.customer, config, catalogue)?
+        }
+        (Request::AutoTopUp(top_up), _) => top_up::bought(&top_up.terms, standing, config, catalogue)?,
         _ => return Err(NotCharged::NotSold),
     };
     // After the charge, the hold is opened in any case.
@@ -116,6 +143,11 @@ pub fn decide(
     }
     if let Some(over) = standing.caps.exceeded_by(bought.amount_minor, standing.charged, now_ms) {
         return Err(NotCharged::OverCap(over, bought.amount_minor, bought.currency));
+    }
+    if let Request::AutoTopUp(top_up) = request
+        && let Some(over) = top_up::exceeded_cap(&top_up.terms, standing, bought.amount_minor, now_ms)
+    {
+        return Err(NotCharged::OverTopUpCap(over, bought.amount_minor, bought.currency));
     }
     let charge = Charge {
         credits: bought.credits,
@@ -130,38 +162,55 @@ pub fn decide(
     Ok(Decided::Charge(Box::new(charge), bought.reserve))
 }
 
-/// The credits that units lack, in steps.
-fn missing_units(
+/// The credits that units lack, while those that the customer has are reserved.
+fn beyond_balance(
     units: Credits,
     standing: &PaymentStanding,
     config: &CreditsConfig,
     catalogue: &Catalogue,
 ) -> Result<Bought, NotCharged> {
-    let (customer, available) = (&standing.customer, standing.spendable);
-    if available < Credits::ZERO {
-        return Err(NotCharged::CreditsOwed(available));
+    if standing.spendable < Credits::ZERO {
+        return Err(NotCharged::CreditsOwed(standing.available));
     }
-    let price = pricing::next_price_minor(customer, catalogue).ok_or(NotCharged::NotSold)?;
-    let step = catalogue.plan(&customer.plan).map_or(1, |plan| plan.unit_step.0.max(1));
-    let missing = (units - available).0;
-    let credits = Credits((missing / step + i64::from(missing % step > 0)).saturating_mul(step));
-    let amount_minor = price.checked_mul(credits).filter(|amount| (MoneyMinor(1)..=AMOUNT_MINOR_MAX).contains(amount));
-    let amount_minor = amount_minor.filter(|_| credits <= UNITS_MAX).ok_or(NotCharged::TooMuch)?;
-    let currency = catalogue.currency.to_string();
-    let description = counted(credits.0, &format!("{} credit", config.unit));
-    Ok(Bought { credits, amount_minor, currency, description, reserve: available, lifetime_days: None })
+    let missing = missing_units(units - standing.spendable, &standing.customer, config, catalogue)?;
+    Ok(Bought { reserve: standing.spendable, ..missing })
 }
 
-/// A pack, which a customer that owes credits may buy, too: it pays the debt first.
-fn whole_pack(pack: &Pack) -> Bought {
-    Bought {
-        credits: pack.credits,
-        amount_minor: pack.amount,
-        currency: pack.currency.to_string(),
-        description: pack.name.clone(),
-        reserve: Credits::ZERO,
-        lifetime_days: pack.lifetime_days,
-    }
+/// This many credits at the plan's unit price, in steps.
+fn missing_units(
+    missing: Credits,
+    customer: &Customer,
+    config: &CreditsConfig,
+    catalogue: &Catalogue,
+) -> Result<Bought, NotCharged> {
+    let price = pricing::next_price_minor(customer, catalogue).ok_or(NotCharged::NotSold)?;
+    let step = catalogue.plan(&customer.plan).map_or(Credits(1), |plan| plan.unit_step.max(Credits(1)));
+    let credits = Credits(times(missing, step).saturating_mul(step.0));
+    let amount_minor = chargeable(credits, price.checked_mul(credits))?;
+    let currency = catalogue.currency.to_string();
+    let description = counted(credits.0, &format!("{} credit", config.unit));
+    Ok(Bought { credits, amount_minor, currency, description, reserve: Credits::ZERO, lifetime_days: None })
+}
+
+/// A pack, as often as this many credits need. A customer that owes credits may buy it, too: it pays the debt first.
+fn whole_packs(pack: &Pack, missing: Credits) -> Result<Bought, NotCharged> {
+    let packs = times(missing, pack.credits);
+    let credits = Credits(packs.saturating_mul(pack.credits.0));
+    let amount_minor = chargeable(credits, pack.amount.checked_mul(Credits(packs)))?;
+    let description = if packs == 1 { pack.name.clone() } else { format!("{packs} × {}", pack.name) };
+    let (currency, lifetime_days) = (pack.currency.to_string(), pack.lifetime_days);
+    Ok(Bought { credits, amount_minor, currency, description, reserve: Credits::ZERO, lifetime_days })
+}
+
+/// How often a step fits into credits, rounded up.
+fn times(credits: Credits, step: Credits) -> i64 {
+    credits.0 / step.0 + i64::from(credits.0 % step.0 > 0)
+}
+
+/// The amount, if Stripe takes it at once.
+fn chargeable(credits: Credits, amount: Option<MoneyMinor>) -> Result<MoneyMinor, NotCharged> {
+    let amount = amount.filter(|amount| (MoneyMinor(1)..=AMOUNT_MINOR_MAX).contains(amount));
+    amount.filter(|_| credits <= UNITS_MAX).ok_or(NotCharged::TooMuch)
 }
 
 impl NotCharged {
@@ -170,6 +219,8 @@ impl NotCharged {
         match self {
             Self::NoPaymentMethod => Problem::new("payment_method_gone", "Add a payment method that may be charged."),
             Self::CreditsOwed(available) => Problem::new("credits_owed", pricing::credits_owed(*available)),
+            Self::NothingOwed => Problem::new("nothing_owed", "The account owes no credits."),
+            Self::PackGone => Problem::new("pack_not_offered", "There is no such pack to buy."),
             Self::NotSold => {
                 let detail = pricing::no_unit_price(&customer.plan, config, catalogue);
                 Problem::new("plan_without_unit_price", detail)
@@ -183,7 +234,15 @@ impl NotCharged {
                 format!("An account may have {HOLDS_OPEN_MAX} open holds. Capture or release some."),
             ),
             Self::Declined(pause) => declined(*pause),
-            Self::OverCap(over, amount, currency) => over_cap(over, *amount, currency),
+            Self::OverCap(over, amount, currency) => {
+                let change =
+                    if over.is_own { "raise it with PUT /api/v1/spend-caps" } else { "ask support to raise it" };
+                over_cap("spend_cap_reached", "the spend cap", over, *amount, (currency, change))
+            }
+            Self::OverTopUpCap(over, amount, currency) => {
+                let change = "raise it with PUT /api/v1/credits/auto-top-up";
+                over_cap("top_up_cap_reached", "the top-up cap", over, *amount, (currency, change))
+            }
         }
     }
 }
@@ -196,18 +255,17 @@ fn declined(pause: Pause) -> Problem {
     Problem { retry_at_ms, ..Problem::new("card_paused", format!("The card was declined before. {when}")) }
 }
 
-fn over_cap(over: &OverCap, amount: MoneyMinor, currency: &str) -> Problem {
+fn over_cap(code: &str, what: &str, over: &OverCap, amount: MoneyMinor, (currency, change): (&str, &str)) -> Problem {
     let money = |amount: MoneyMinor| money(amount, currency);
-    let change = if over.is_own { "raise it with PUT /api/v1/spend-caps" } else { "ask support to raise it" };
     let message = format!(
-        "A charge of {} exceeds the spend cap of {} a {}, of which {} is left. Wait until {}, or {change}.",
+        "A charge of {} exceeds {what} of {} a {}, of which {} is left. Wait until {}, or {change}.",
         money(amount),
         money(over.cap),
         over.span.as_str(),
         money(over.left),
         rfc3339(over.until_ms)
     );
-    Problem { retry_at_ms: Some(over.until_ms), ..Problem::new("spend_cap_reached", message) }
+    Problem { retry_at_ms: Some(over.until_ms), ..Problem::new(code, message) }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::domain::audit::Audit;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::charge::record::ChargeRecord;
+use crate::domain::charge::top_up::TopUpHalt;
 use crate::domain::job::{NewJob, Outcome};
 use crate::domain::ledger::Command;
 use crate::domain::mail::Mail;
@@ -66,6 +67,8 @@ pub enum Effect {
     OperationPut(Box<Operation>),
     /// Stores where a charge stands, unless it is known to have succeeded.
     ChargePut(Box<ChargeRecord>),
+    /// Turns a customer's automatic top-ups off, or makes them wait, unless their setting was changed.
+    TopUpHalt(Box<TopUpHalt>),
     /// Stores an attached payment method, as the default if it says so.
     PaymentMethodPut(PaymentMethod),
     /// Makes a payment method the default.

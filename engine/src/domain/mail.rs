@@ -51,13 +51,15 @@ pub enum Template {
     PaymentFailed,
     /// A payment for a subscription or for units requires action from the customer.
     ActionRequired,
+    /// Automatic top-ups stopped, or wait for a cap.
+    AutoTopUpStopped,
     /// The subscription has ended.
     SubscriptionEnded,
 }
 
 impl Template {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Welcome,
         Self::FollowupDay1,
         Self::FollowupDay3,
@@ -67,6 +69,7 @@ impl Template {
         Self::LowCredit,
         Self::PaymentFailed,
         Self::ActionRequired,
+        Self::AutoTopUpStopped,
         Self::SubscriptionEnded,
     ];
 
@@ -82,6 +85,7 @@ impl Template {
             Self::LowCredit => "low_credit",
             Self::PaymentFailed => "payment_failed",
             Self::ActionRequired => "action_required",
+            Self::AutoTopUpStopped => "auto_top_up_stopped",
             Self::SubscriptionEnded => "subscription_ended",
         }
     }

@@ -10,7 +10,10 @@
 
 mod purchase;
 
-pub use purchase::{Charge, HoldCharge, PURCHASE_KINDS, PackPurchase, RESERVED_FOR_MS, Reservation, UsageCharge};
+pub use purchase::{
+    AutoTopUp, Charge, DebtPayment, HoldCharge, PURCHASE_KINDS, PackPurchase, RESERVED_FOR_MS, Reservation, TopUpTerms,
+    UsageCharge,
+};
 
 use crate::clock::TimeMs;
 use crate::domain::subscription::Change;
@@ -35,6 +38,10 @@ pub enum Request {
     HoldCharge(HoldCharge),
     /// A pack: charge, grant.
     PackPurchase(PackPurchase),
+    /// A debt of credits: charge, grant.
+    DebtPayment(DebtPayment),
+    /// An automatic top-up: charge, grant.
+    AutoTopUp(AutoTopUp),
     /// A payment method is added.
     PaymentMethodAttach {
         /// Its id at Stripe.
@@ -108,6 +115,8 @@ impl Request {
             Self::UsageCharge(_) => "usage_charge",
             Self::HoldCharge(_) => "hold_charge",
             Self::PackPurchase(_) => "pack_purchase",
+            Self::DebtPayment(_) => "debt_payment",
+            Self::AutoTopUp(_) => "auto_top_up",
             Self::PaymentMethodAttach { .. } => "payment_method_attach",
             Self::PaymentMethodDetach { .. } => "payment_method_detach",
             Self::PaymentMethodDefault { .. } => "payment_method_default",

@@ -53,7 +53,8 @@ pub fn no_unit_price(plan: &PlanKey, config: &CreditsConfig, catalogue: &Catalog
 /// The message for an account whose credits were clawed back after they were spent.
 pub fn credits_owed(available: Credits) -> String {
     format!(
-        "The account owes {} for payments that were refunded or disputed. Contact support to settle this.",
+        "The account owes {} for payments that were refunded or disputed. Buy credits to pay \
+         them, or contact support.",
         counted((-available.min(Credits::ZERO)).0, "credit")
     )
 }

@@ -31,6 +31,7 @@ pub mod stream;
 pub mod subscription;
 pub mod summary;
 pub mod timeline;
+pub mod top_up;
 
 pub use db::{Db, DbOptions, Lane, NODE, PoolUsage};
 pub use reach::explain_unreachable;

@@ -5,26 +5,28 @@
 
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::catalogue::currency::Currency;
 use crate::domain::charge::PaymentStanding;
 use crate::domain::charge::cap::SpendCaps;
+use crate::domain::charge::top_up::TopUpStanding;
+use crate::domain::operation::Request;
 use crate::domain::payment_method::PaymentMethod;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
-use crate::infra::store::{account, charge, customer, payment_method};
+use crate::infra::store::{account, charge, customer, payment_method, top_up};
 use sea_orm::ConnectionTrait;
 
-/// Reads everything that decides about a charge in a currency.
+/// Reads everything that decides about a purchase.
 ///
 /// # Errors
 /// `NotFound` without the customer or its account; errors of the database.
 pub async fn read_standing(
     db: &impl ConnectionTrait,
     customer_id: &CustomerId,
+    request: &Request,
     catalogue: &Catalogue,
-    currency: &Currency,
     now_ms: TimeMs,
 ) -> Result<PaymentStanding> {
+    let currency = request.currency(catalogue);
     let customer = customer::customer_find(db, customer_id).await?.ok_or(Error::NotFound("customer"))?;
     let account = account::account_find(db, customer_id).await?.ok_or(Error::NotFound("account"))?;
     let account = account.settled(now_ms);
@@ -36,7 +38,15 @@ pub async fn read_standing(
         None => Vec::new(),
     };
     let set = charge::spend_caps_find(db, customer_id).await?;
+    let top_up = match request {
+        Request::AutoTopUp(_) => Some(TopUpStanding {
+            setting: top_up::top_up_find(db, customer_id).await?,
+            charged: top_up::top_up_charged(db, customer_id, currency, now_ms).await?,
+        }),
+        _ => None,
+    };
     Ok(PaymentStanding {
+        available: account.available(),
         spendable: account.available() - account.floor,
         holds_open: account.open.holds.len(),
         charged: charge::charged_in_spans(db, customer_id, currency, now_ms).await?,
@@ -44,5 +54,6 @@ pub async fn read_standing(
         customer,
         method,
         past,
+        top_up,
     })
 }

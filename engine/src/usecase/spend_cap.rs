@@ -8,7 +8,7 @@ use crate::domain::catalogue::currency::{Currency, money};
 use crate::domain::charge::cap::{PerSpan, Span, SpendCaps};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
-use crate::infra::store::{Db, audit, charge, customer};
+use crate::infra::store::{Db, audit, charge, customer, top_up};
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
@@ -69,6 +69,7 @@ pub async fn set_own(
         }
     }
     charge::spend_caps_put_own(&tx, customer_id, &present.currency, new, now_ms).await?;
+    top_up::top_up_wake(&tx, customer_id).await?;
     let after = read(&tx, customer_id, catalogue, now_ms).await?;
     tx.commit().await?;
     Ok(after)
@@ -90,6 +91,7 @@ pub async fn set_highest(
     let tx = db.begin().await?;
     let before = read(&tx, customer_id, catalogue, now_ms).await?;
     charge::spend_caps_put_staff(&tx, customer_id, &before.currency, new, now_ms).await?;
+    top_up::top_up_wake(&tx, customer_id).await?;
     let after = read(&tx, customer_id, catalogue, now_ms).await?;
     let said = |caps: &SpendCaps| json!({ "day": caps.highest(Span::Day), "month": caps.highest(Span::Month) });
     let details = json!({

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::catalogue::currency::Currency;
-use crate::domain::operation::{HoldCharge, Operation, PackPurchase, UsageCharge};
+use crate::domain::operation::{DebtPayment, HoldCharge, Operation, PackPurchase, UsageCharge};
 use crate::ids::CustomerId;
 use crate::key::{PackKey, PlanKey};
 use cap::Span;
@@ -52,11 +52,21 @@ pub(in crate::domain::charge) fn charged_operation() -> Operation {
 }
 
 /// A customer with a card and these credits.
-fn standing(plan: &str, spendable: i64) -> PaymentStanding {
+pub(in crate::domain::charge) fn standing(plan: &str, spendable: i64) -> PaymentStanding {
     let customer = customer(plan);
     let caps = SpendCaps::of(&customer.plan, None, &Catalogue::built_in(), &Catalogue::built_in().currency);
     let (method, charged) = (Some(card(true)), PerSpan::default());
-    PaymentStanding { customer, method, spendable: Credits(spendable), holds_open: 0, past: Vec::new(), charged, caps }
+    PaymentStanding {
+        customer,
+        method,
+        available: Credits(spendable),
+        spendable: Credits(spendable),
+        holds_open: 0,
+        past: Vec::new(),
+        charged,
+        caps,
+        top_up: None,
+    }
 }
 
 fn decided(standing: &PaymentStanding, wanted: i64, catalogue: &Catalogue) -> Result<Decided, NotCharged> {
@@ -126,6 +136,28 @@ fn a_hold_is_not_bought_beyond_the_most_that_may_be_open() {
 #[test]
 fn who_owes_credits_is_not_charged_for_what_it_would_not_get() {
     assert_eq!(charge(&standing("pay_as_you_go", -1), 1), Err(NotCharged::CreditsOwed(Credits(-1))));
+}
+
+#[test]
+fn a_debt_is_paid_whole_in_steps_and_nobody_pays_one_that_it_does_not_have() {
+    let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+    let request = Request::DebtPayment(DebtPayment { charge: None });
+    let decide = |standing: &PaymentStanding, catalogue: &Catalogue| match super::decide(
+        &request,
+        standing,
+        &CreditsConfig::default(),
+        catalogue,
+        0,
+    )? {
+        Decided::Charge(charge, reserve) => Ok((charge.credits.0, charge.amount_minor.0, reserve.0)),
+        Decided::Covered => panic!("nothing is charged"),
+    };
+    assert_eq!(decide(&standing("pro", -3), &catalogue), Ok((3, 4_500, 0)));
+    assert_eq!(decide(&standing("pro", 0), &catalogue), Err(NotCharged::NothingOwed));
+    let within_limit = PaymentStanding { spendable: Credits(7), ..standing("pro", -3) };
+    assert_eq!(decide(&within_limit, &catalogue), Ok((3, 4_500, 0)), "a credit limit is a debt, too");
+    catalogue.plans.iter_mut().for_each(|plan| plan.unit_step = Credits(10));
+    assert_eq!(decide(&standing("pro", -3), &catalogue), Ok((10, 15_000, 0)));
 }
 
 #[test]

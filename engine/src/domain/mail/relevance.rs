@@ -41,6 +41,7 @@ pub struct MailFacts {
 /// | every follow-up | it is three days late |
 /// | `low_credit` | credits came in |
 /// | `payment_failed`, `action_required` | the subscription is paid, or has ended; the purchase went on |
+/// | `auto_top_up_stopped` | never: it says why nothing is bought |
 /// | `subscription_ended` | the customer has bought a plan again |
 ///
 /// The trial is the plan of new customers.
@@ -114,6 +115,7 @@ mod tests {
                 "followup_day_14",
                 "payment_failed",
                 "action_required",
+                "auto_top_up_stopped",
                 "subscription_ended",
             ]
         );

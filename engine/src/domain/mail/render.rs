@@ -267,6 +267,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         "payment_failed.html",
         "action_required.txt",
         "action_required.html",
+        "auto_top_up_stopped.txt",
+        "auto_top_up_stopped.html",
         "subscription_ended.txt",
         "subscription_ended.html",
     ] {

@@ -4,12 +4,14 @@
 //! (`domain/charge.rs`) and stored together with the reservation of the credits that the customer has.
 
 use super::{Operation, Request};
-use crate::amount::{Credits, MoneyMinor};
+use crate::amount::{Credits, MoneyMinor, SPEND_CAP_MAX, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::catalogue::{Catalogue, Pack};
 use crate::domain::ledger::Spend;
+use crate::error::{Error, Result};
 use crate::ids::HoldId;
+use crate::key::PackKey;
 use serde::{Deserialize, Serialize};
 
 /// How long credits stay reserved for a charge whose end never comes, because its job was cancelled or is dead: 90 days.
@@ -17,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub const RESERVED_FOR_MS: i64 = 90 * DAY_MS;
 
 /// The stored names of all purchases, for SQL.
-pub const PURCHASE_KINDS: &str = "('usage_charge', 'hold_charge', 'pack_purchase')";
+pub const PURCHASE_KINDS: &str = "('usage_charge', 'hold_charge', 'pack_purchase', 'debt_payment', 'auto_top_up')";
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -61,6 +63,60 @@ pub struct PackPurchase {
     pub charge: Option<Charge>,
 }
 
+/// The credits that a customer owes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebtPayment {
+    /// The charge, once it is decided.
+    #[serde(flatten)]
+    pub charge: Option<Charge>,
+}
+
+/// Credits that are bought automatically, because few are left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutoTopUp {
+    /// The version of the customer's setting that began it.
+    pub version: i64,
+    /// What that says.
+    pub terms: TopUpTerms,
+    /// The charge, once it is decided.
+    #[serde(flatten)]
+    pub charge: Option<Charge>,
+}
+
+/// What a customer has set about automatic top-ups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopUpTerms {
+    /// Below this number of available credits, credits are bought.
+    pub threshold: Credits,
+    /// So many that at least this number is available afterwards.
+    pub target: Credits,
+    /// The pack that is bought, as often as needed; `None` for single units.
+    pub pack: Option<PackKey>,
+    /// The most that all top-ups of a calendar month in UTC may cost, in the currency of what is bought. The spend caps
+    /// apply besides.
+    pub cap_month: Option<MoneyMinor>,
+}
+
+impl TopUpTerms {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// `Invalid` `invalid_auto_top_up`.
+    pub fn check(&self) -> Result<()> {
+        let invalid = |message: String| Err(Error::invalid("invalid_auto_top_up", message));
+        if !(Credits(1)..=UNITS_MAX).contains(&self.threshold) {
+            return invalid(format!("threshold must be from 1 to {UNITS_MAX} credits"));
+        }
+        if !(self.threshold..=UNITS_MAX).contains(&self.target) {
+            return invalid(format!("target must be from threshold to {UNITS_MAX} credits"));
+        }
+        if self.cap_month.is_some_and(|cap| !(MoneyMinor::ZERO..=SPEND_CAP_MAX).contains(&cap)) {
+            return invalid(format!("month_cap_minor must be from 0 to {SPEND_CAP_MAX}"));
+        }
+        Ok(())
+    }
+}
+
 /// A decided charge. All that Stripe is told is fixed here: the same key must carry the same words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
@@ -97,7 +153,14 @@ pub struct Reservation {
 impl Request {
     /// Whether it charges a payment method for credits.
     pub fn is_purchase(&self) -> bool {
-        matches!(self, Self::UsageCharge(_) | Self::HoldCharge(_) | Self::PackPurchase(_))
+        matches!(
+            self,
+            Self::UsageCharge(_)
+                | Self::HoldCharge(_)
+                | Self::PackPurchase(_)
+                | Self::DebtPayment(_)
+                | Self::AutoTopUp(_)
+        )
     }
 
     /// The decided charge of a purchase.
@@ -106,6 +169,8 @@ impl Request {
             Self::UsageCharge(usage) => usage.charge.as_ref(),
             Self::HoldCharge(hold) => hold.charge.as_ref(),
             Self::PackPurchase(purchase) => purchase.charge.as_ref(),
+            Self::DebtPayment(payment) => payment.charge.as_ref(),
+            Self::AutoTopUp(top_up) => top_up.charge.as_ref(),
             _ => None,
         }
     }
@@ -119,6 +184,8 @@ impl Request {
             Self::PackPurchase(PackPurchase { pack, .. }) => {
                 Self::PackPurchase(PackPurchase { pack: pack.clone(), charge: Some(charge) })
             }
+            Self::DebtPayment(_) => Self::DebtPayment(DebtPayment { charge: Some(charge) }),
+            Self::AutoTopUp(top_up) => Self::AutoTopUp(AutoTopUp { charge: Some(charge), ..top_up.clone() }),
             other => other.clone(),
         }
     }
@@ -132,10 +199,11 @@ impl Request {
         }
     }
 
-    /// The currency of a purchase's charge; units are charged in that of the catalogue.
+    /// The currency of a purchase's charge: that of its pack, else that of the catalogue.
     pub fn currency<'a>(&'a self, catalogue: &'a Catalogue) -> &'a Currency {
         match self {
             Self::PackPurchase(purchase) => &purchase.pack.currency,
+            Self::AutoTopUp(top_up) => catalogue.currency_of(top_up.terms.pack.as_ref()),
             _ => &catalogue.currency,
         }
     }
@@ -205,5 +273,18 @@ mod tests {
             let text = serde_json::to_string(&request).expect("plain data");
             assert_eq!(serde_json::from_str::<Request>(&text).expect("it reads back"), request, "{text}");
         }
+    }
+
+    #[test]
+    fn the_terms_of_top_ups_have_limits() {
+        let terms = |threshold: i64, target: i64, cap: Option<i64>| {
+            let (threshold, target) = (Credits(threshold), Credits(target));
+            TopUpTerms { threshold, target, pack: None, cap_month: cap.map(MoneyMinor) }.check()
+        };
+        assert!(terms(1, 1, None).is_ok() && terms(1, UNITS_MAX.0, Some(0)).is_ok());
+        for (threshold, target) in [(0, 5), (5, 4), (1, UNITS_MAX.0 + 1), (-1, 5)] {
+            assert!(terms(threshold, target, None).is_err(), "{threshold} {target}");
+        }
+        assert!(terms(1, 2, Some(-1)).is_err() && terms(1, 2, Some(SPEND_CAP_MAX.0 + 1)).is_err());
     }
 }

@@ -117,7 +117,11 @@ async fn carry_out(
 ) -> Result<Verdict> {
     let run = Run { deps, operation, customer, stripe_customer_id, task, now_ms };
     let result = match &operation.request {
-        Request::UsageCharge(_) | Request::HoldCharge(_) | Request::PackPurchase(_) => run.purchase().await,
+        Request::UsageCharge(_)
+        | Request::HoldCharge(_)
+        | Request::PackPurchase(_)
+        | Request::DebtPayment(_)
+        | Request::AutoTopUp(_) => run.purchase().await,
         Request::PaymentMethodAttach { payment_method_id, consent_at_ms, make_default } => {
             run.attach(payment_method_id, *consent_at_ms, *make_default).await
         }

@@ -6,6 +6,7 @@ mod hold;
 mod pack;
 mod queue;
 mod reserve;
+mod top_up;
 
 use super::interceptor::{Interception, error};
 use super::*;

@@ -2,10 +2,12 @@
 
 use super::{Run, check_job};
 use crate::domain::charge::record::records;
+use crate::domain::charge::top_up::{TopUpHalt, halt};
 use crate::domain::charge::{Decided, decide};
 use crate::domain::effect::{Effect, Verdict};
-use crate::domain::job::Outcome;
+use crate::domain::job::{NewJob, Outcome};
 use crate::domain::ledger::{Command, Op, Spend};
+use crate::domain::mail::{self, MailSubject, Purchase, Template};
 use crate::domain::operation::{Charge, Operation, RESERVED_FOR_MS, Reservation, State, Task};
 use crate::ids::HoldId;
 use crate::usecase::charge::read_standing;
@@ -19,8 +21,8 @@ impl Run<'_> {
     pub(super) async fn decide(&self) -> Result<Verdict, Failure> {
         let (deps, operation, now_ms) = (self.deps, self.operation, self.now_ms);
         let catalogue = deps.catalogue.now();
-        let currency = operation.request.currency(&catalogue);
-        let standing = read_standing(deps.db.read(), &operation.customer_id, &catalogue, currency, now_ms).await?;
+        let (db, request) = (deps.db.read(), &operation.request);
+        let standing = read_standing(db, &operation.customer_id, request, &catalogue, now_ms).await?;
         match decide(&operation.request, &standing, &deps.credits, &catalogue, now_ms) {
             Err(refused) => Ok(self.failed(refused.problem(&standing.customer, &deps.credits, &catalogue))),
             Ok(Decided::Covered) => Ok(Verdict {
@@ -67,9 +69,22 @@ fn command_of(spend: Spend) -> Command {
     }
 }
 
+/// The mail about automatic top-ups that stopped or wait: one for each time, however often a cap is met.
+fn halt_mail(after: &Operation, halt: &TopUpHalt) -> NewJob {
+    let what = after.request.charge().map(|charge| charge.description.clone()).unwrap_or_default();
+    let purchase = Purchase { operation: after.id.clone(), round: after.round, what, until_ms: halt.until_ms };
+    let reason = Some(halt.problem.message.clone());
+    let about = MailSubject { purchase: Some(purchase), reason, ..MailSubject::default() };
+    let once_per = match halt.until_ms {
+        Some(until_ms) => format!("{}:{until_ms}", halt.problem.code),
+        None => after.id.to_string(),
+    };
+    mail::job(Template::AutoTopUpStopped, &halt.customer_id, &once_per, about, after.updated_at_ms)
+}
+
 /// Completes the verdict on a purchase. The record of its charge follows it. A purchase that ends without a payment
-/// returns the credits reserved for it. One that waits for its customer leaves the stream to the customer's other
-/// purchases, and is checked outside it.
+/// returns the credits reserved for it. A top-up that fails stops further ones. A purchase that waits for its customer
+/// leaves the stream to the customer's other purchases, and is checked outside it.
 pub(super) fn complete(operation: &Operation, task: Task, verdict: &mut Verdict) {
     let mut puts = verdict.effects.iter().filter_map(|effect| match effect {
         Effect::OperationPut(after) => Some((**after).clone()),
@@ -79,6 +94,10 @@ pub(super) fn complete(operation: &Operation, task: Task, verdict: &mut Verdict)
     if let Some(after) = &after {
         let charges = records(operation, after).into_iter();
         verdict.effects.extend(charges.map(|charge| Effect::ChargePut(Box::new(charge))));
+        if let Some(halt) = halt(after) {
+            verdict.effects.push(Effect::JobInsert(halt_mail(after, &halt)));
+            verdict.effects.push(Effect::TopUpHalt(Box::new(halt)));
+        }
         let is_over = matches!(after.state, State::Failed | State::Succeeded);
         if let Some(reserved) = operation.reservation().filter(|_| is_over && verdict.ledger.is_none()) {
             let command = Command::internal(

@@ -6,7 +6,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::ledger::{Command, Entry, Op};
 use crate::domain::mail::{self, MailSubject, Purchase, Template};
-use crate::domain::operation::{ACTION_TTL_MS, Charge, Operation, Problem, State, Task, payment_key};
+use crate::domain::operation::{ACTION_TTL_MS, Charge, Operation, Problem, Request, State, Task, payment_key};
 use crate::domain::webhook::fields::{
     self, OPERATION_METADATA_KEY, PaymentIntentFields, PaymentMethodFields, ROUND_METADATA_KEY,
 };
@@ -86,7 +86,7 @@ impl Run<'_> {
                     // A replayed answer shows the payment as it was then; its state may have changed since.
                     intent = PaymentIntentFields::read(&stripe.payment_retrieve(id).await?);
                 }
-                Ok(by_intent(operation, charge, &intent, self.now_ms))
+                self.by_intent_or_expire(charge, &intent).await
             }
             Err(StripeError::Declined(decline)) => Ok(self.failed(declined(&decline))),
             Err(StripeError::AuthenticationRequired(decline)) => {
@@ -94,11 +94,14 @@ impl Run<'_> {
                 if intent.id.is_none() {
                     return Ok(self.failed(declined(&decline)));
                 }
+                if self.is_unattended() {
+                    return self.by_intent_or_expire(charge, &intent).await;
+                }
                 Ok(waits(operation, &intent, self.now_ms))
             }
             Err(StripeError::Unknown { is_stored: true, reason: why } | StripeError::KeyReused { message: why }) => {
                 match self.find().await? {
-                    Some(intent) => Ok(by_intent(operation, charge, &intent, self.now_ms)),
+                    Some(intent) => self.by_intent_or_expire(charge, &intent).await,
                     None => Ok(self.nothing_found(&why)),
                 }
             }
@@ -167,19 +170,28 @@ impl Run<'_> {
         Ok(verdict)
     }
 
+    /// Whether nobody is there to authenticate the payment.
+    fn is_unattended(&self) -> bool {
+        matches!(self.operation.request, Request::AutoTopUp(_))
+    }
+
     /// Cancels a payment that was not authenticated in time, so that nobody can be charged for it later, and one whose
     /// authentication failed, so that the customer can try another card. Otherwise the payment's state decides.
     async fn by_intent_or_expire(&self, charge: &Charge, intent: &PaymentIntentFields) -> Result<Verdict, Failure> {
         let operation = self.operation;
         let is_kept = operation.state == State::RequiresAction;
-        let is_over = self.now_ms >= ends_at_ms(operation);
+        let is_over = self.is_unattended() || self.now_ms >= ends_at_ms(operation);
         let wants_customer = intent.wants_authentication();
         let has_failed = is_kept && !wants_customer && intent.status.as_deref() == Some("requires_payment_method");
         if has_failed || (is_over && wants_customer) {
             if let Some(now) = self.cancel_payment(intent).await? {
                 return Ok(by_intent(operation, charge, &now, self.now_ms));
             }
-            return Ok(self.failed(if has_failed { failure(intent) } else { expired() }));
+            return Ok(self.failed(match (has_failed, self.is_unattended()) {
+                (true, _) => failure(intent),
+                (false, true) => unattended(),
+                (false, false) => expired(),
+            }));
         }
         if is_kept && wants_customer {
             return Ok(Outcome::Snooze { until_ms: check_at_ms(operation, self.now_ms) }.into());
@@ -331,6 +343,13 @@ fn cancelled() -> Problem {
     Problem { code: "payment_canceled".to_owned(), message, ..Problem::default() }
 }
 
+fn unattended() -> Problem {
+    Problem::new(
+        "authentication_required",
+        "The bank requires authentication, which nobody could give; nothing was charged.",
+    )
+}
+
 fn expired() -> Problem {
     let message = "The payment was not authenticated in time; nothing was charged.".to_owned();
     Problem { code: "authentication_expired".to_owned(), message, ..Problem::default() }
@@ -357,6 +376,10 @@ pub(super) fn late_bad_news(
 ) -> Option<Effect> {
     // What is refused before anything was charged is no news about a payment.
     let charge = operation.request.charge()?;
+    // A top-up that fails has a mail of its own.
+    if matches!(operation.request, Request::AutoTopUp(_)) {
+        return None;
+    }
     if operation.state != State::Processing || now_ms - operation.round_at_ms + COMMIT_MS < answer_wait_ms {
         return None;
     }

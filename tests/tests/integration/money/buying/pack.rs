@@ -107,3 +107,29 @@ with_backend! {
         shop.close().await;
     }
 }
+
+with_shop! {
+    async fn a_debt_is_paid_by_request_and_then_there_is_none(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        let pay = |key: &'static str, body: Value| {
+            let (app, customer) = (&shop.app, &customer);
+            async move { app.call(customer, "POST", PURCHASES, key, Some(&body)).await }
+        };
+        pay("none", json!({ "pay_debt": true })).await.expect_problem(409, "nothing_owed");
+        shop.spend_until_done(&customer, 3, "units").await;
+        let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.deliver_event("charge.refunded", &shop.stripe.object(&charge)).await;
+        shop.app.spend(&customer, 1, "work").await.expect_problem(402, "credits_owed");
+        for body in [json!({}), json!({ "pay_debt": false }), json!({ "pack": "ten", "pay_debt": true })] {
+            pay("bad", body).await.expect_problem(400, "invalid_purchase");
+        }
+        let paid = pay("debt", json!({ "pay_debt": true })).await.expect(201);
+        assert_eq!((&paid["transaction"]["amount"], &paid["credit_balance"]), (&json!(3), &json!(0)));
+        let again = pay("debt", json!({ "pay_debt": true })).await.expect(201);
+        assert_eq!(again["replayed"], true);
+        pay("more", json!({ "pay_debt": true })).await.expect_problem(409, "nothing_owed");
+        assert_eq!(shop.net_paid(&customer).await, 3 * UNIT);
+        shop.app.spend(&customer, 1, "work").await.expect(200);
+    }
+}

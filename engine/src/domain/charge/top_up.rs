@@ -1,0 +1,238 @@
+//! Automatic top-ups: credits that are bought by themselves when few are left.
+
+use super::cap::{OverCap, Span};
+use super::{Bought, NotCharged, PaymentStanding, missing_units, whole_packs};
+use crate::amount::{Credits, MoneyMinor};
+use crate::clock::TimeMs;
+use crate::config::CreditsConfig;
+use crate::domain::catalogue::Catalogue;
+use crate::domain::operation::{AutoTopUp, Operation, Problem, Request, State, TopUpTerms};
+use crate::ids::CustomerId;
+
+/// A customer's automatic top-ups as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopUpSetting {
+    /// The customer.
+    pub customer_id: CustomerId,
+    /// Grows with each change by the customer.
+    pub version: i64,
+    /// Whether credits are bought.
+    pub is_on: bool,
+    /// What is bought, and when.
+    pub terms: TopUpTerms,
+    /// Number of top-ups that were begun.
+    pub begun: i64,
+    /// Why it was turned off by itself, or waits.
+    pub stopped: Option<Problem>,
+    /// Until when nothing is bought, because a cap is reached.
+    pub waits_until_ms: Option<TimeMs>,
+}
+
+/// What decides about a top-up besides the customer's standing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopUpStanding {
+    /// The present setting.
+    pub setting: Option<TopUpSetting>,
+    /// What top-ups of the present month have cost, and may still cost.
+    pub charged: MoneyMinor,
+}
+
+/// The end of a top-up that was not paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopUpHalt {
+    /// The customer.
+    pub customer_id: CustomerId,
+    /// The version of the setting that began it. A newer one stays as it is.
+    pub version: i64,
+    /// Why.
+    pub problem: Problem,
+    /// When the cap that was reached starts anew; `None` turns automatic top-ups off.
+    pub until_ms: Option<TimeMs>,
+}
+
+/// What closes the gap to the target in one charge.
+pub(super) fn bought(
+    terms: &TopUpTerms,
+    standing: &PaymentStanding,
+    config: &CreditsConfig,
+    catalogue: &Catalogue,
+) -> Result<Bought, NotCharged> {
+    let missing = terms.target - standing.available;
+    let Some(key) = &terms.pack else { return missing_units(missing, &standing.customer, config, catalogue) };
+    let pack = catalogue.pack(key).filter(|pack| pack.offered).ok_or(NotCharged::PackGone)?;
+    whole_packs(pack, missing)
+}
+
+/// Checks that an account without credits could be filled on these terms.
+///
+/// # Errors
+/// Why it could not be charged.
+pub fn check_terms(
+    terms: &TopUpTerms,
+    standing: &PaymentStanding,
+    config: &CreditsConfig,
+    catalogue: &Catalogue,
+) -> Result<(), NotCharged> {
+    standing.charged_method()?;
+    let empty = PaymentStanding { available: Credits::ZERO, ..standing.clone() };
+    bought(terms, &empty, config, catalogue).map(drop)
+}
+
+/// The customer's own cap of top-ups in a month, if a charge of this amount would exceed it.
+pub(super) fn exceeded_cap(
+    terms: &TopUpTerms,
+    standing: &PaymentStanding,
+    amount: MoneyMinor,
+    now_ms: TimeMs,
+) -> Option<OverCap> {
+    let cap = terms.cap_month?;
+    let charged = standing.top_up.as_ref().map_or(MoneyMinor::ZERO, |top_up| top_up.charged);
+    let left = (cap - charged).max(MoneyMinor::ZERO);
+    let until_ms = Span::Month.around(now_ms).1;
+    (amount > left).then_some(OverCap { span: Span::Month, cap, left, is_own: true, until_ms })
+}
+
+/// Whether a top-up is still wanted: its setting stands, and few credits are available.
+pub(super) fn is_wanted(request: &AutoTopUp, standing: &PaymentStanding) -> bool {
+    let setting = standing.top_up.as_ref().and_then(|top_up| top_up.setting.as_ref());
+    let stands = setting.is_some_and(|setting| setting.is_on && setting.version == request.version);
+    stands && standing.available < request.terms.threshold
+}
+
+/// What follows for the setting from the end of a top-up without a payment. A reached cap makes it wait; everything else
+/// turns it off, so that nobody is charged again and again without knowing.
+pub fn halt(after: &Operation) -> Option<TopUpHalt> {
+    let Request::AutoTopUp(top_up) = &after.request else { return None };
+    let problem = after.problem.as_ref().filter(|_| after.state == State::Failed)?;
+    let is_cap = matches!(problem.code.as_str(), "spend_cap_reached" | "top_up_cap_reached");
+    Some(TopUpHalt {
+        customer_id: after.customer_id.clone(),
+        version: top_up.version,
+        problem: Problem { client_secret: None, ..problem.clone() },
+        until_ms: problem.retry_at_ms.filter(|_| is_cap),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::catalogue::Pack;
+    use crate::domain::charge::tests::standing;
+    use crate::domain::charge::{Decided, decide};
+    use crate::key::PackKey;
+
+    fn terms(threshold: i64, target: i64) -> TopUpTerms {
+        TopUpTerms { threshold: Credits(threshold), target: Credits(target), pack: None, cap_month: None }
+    }
+
+    /// The standing of a customer on Pro with these credits, whose setting has these terms.
+    fn set(available: i64, terms: &TopUpTerms) -> (Request, PaymentStanding) {
+        let mut standing = standing("pro", available);
+        let setting = TopUpSetting {
+            customer_id: standing.customer.id.clone(),
+            version: 3,
+            is_on: true,
+            terms: terms.clone(),
+            begun: 1,
+            stopped: None,
+            waits_until_ms: None,
+        };
+        standing.top_up = Some(TopUpStanding { setting: Some(setting), charged: MoneyMinor::ZERO });
+        (Request::AutoTopUp(AutoTopUp { version: 3, terms: terms.clone(), charge: None }), standing)
+    }
+
+    fn decided(request: &Request, standing: &PaymentStanding, catalogue: &Catalogue) -> Result<Decided, NotCharged> {
+        decide(request, standing, &CreditsConfig::default(), catalogue, 0)
+    }
+
+    fn bought(request: &Request, standing: &PaymentStanding, catalogue: &Catalogue) -> (i64, i64) {
+        match decided(request, standing, catalogue).expect("it is decided") {
+            Decided::Covered => (0, 0),
+            Decided::Charge(charge, reserve) => {
+                assert_eq!(reserve, Credits::ZERO);
+                (charge.credits.0, charge.amount_minor.0)
+            }
+        }
+    }
+
+    #[test]
+    fn one_charge_closes_the_gap_to_the_target_and_pays_a_debt() {
+        let catalogue = Catalogue::built_in();
+        for (available, expected) in
+            [(10, (0, 0)), (9, (11, 11 * 1_500)), (0, (20, 20 * 1_500)), (-5, (25, 25 * 1_500))]
+        {
+            let (request, standing) = set(available, &terms(10, 20));
+            assert_eq!(bought(&request, &standing, &catalogue), expected, "{available}");
+        }
+    }
+
+    #[test]
+    fn units_are_bought_in_steps_and_packs_whole() {
+        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+        catalogue.plans.iter_mut().for_each(|plan| plan.unit_step = Credits(10));
+        let (request, standing) = set(1, &terms(5, 12));
+        assert_eq!(bought(&request, &standing, &catalogue), (20, 20 * 1_500));
+        let key = PackKey::trusted("five");
+        let (request, standing) = set(1, &TopUpTerms { pack: Some(key.clone()), ..terms(5, 12) });
+        assert_eq!(decided(&request, &standing, &catalogue), Err(NotCharged::PackGone));
+        catalogue.packs.push(Pack {
+            key,
+            name: "5 fixes".to_owned(),
+            credits: Credits(5),
+            amount: MoneyMinor(6_000),
+            currency: catalogue.currency.clone(),
+            lifetime_days: Some(90),
+            offered: true,
+        });
+        assert_eq!(bought(&request, &standing, &catalogue), (15, 18_000));
+        catalogue.packs[0].offered = false;
+        assert_eq!(decided(&request, &standing, &catalogue), Err(NotCharged::PackGone));
+    }
+
+    #[test]
+    fn a_setting_that_was_changed_or_turned_off_meanwhile_buys_nothing() {
+        let catalogue = Catalogue::built_in();
+        let (request, standing) = set(0, &terms(10, 20));
+        let with = |change: &dyn Fn(&mut TopUpSetting)| {
+            let mut changed = standing.clone();
+            change(changed.top_up.as_mut().and_then(|top_up| top_up.setting.as_mut()).expect("a setting"));
+            bought(&request, &changed, &catalogue)
+        };
+        assert_eq!(with(&|setting| setting.is_on = false), (0, 0));
+        assert_eq!(with(&|setting| setting.version = 4), (0, 0));
+        assert_eq!(bought(&request, &PaymentStanding { top_up: None, ..standing.clone() }, &catalogue), (0, 0));
+    }
+
+    #[test]
+    fn the_monthly_cap_of_top_ups_may_be_reached_and_not_exceeded() {
+        let catalogue = Catalogue::built_in();
+        let capped = TopUpTerms { cap_month: Some(MoneyMinor(40_000)), ..terms(10, 20) };
+        let (request, mut standing) = set(0, &capped);
+        let mut after = |charged: i64| {
+            standing.top_up.as_mut().expect("a setting").charged = MoneyMinor(charged);
+            decided(&request, &standing, &catalogue)
+        };
+        assert!(after(10_000).is_ok());
+        let refused = after(10_001).expect_err("the cap is near");
+        let problem = refused.problem(&standing.customer, &CreditsConfig::default(), &catalogue);
+        assert_eq!((problem.code.as_str(), problem.retry_at_ms), ("top_up_cap_reached", Some(31 * 24 * 3_600_000)));
+        assert!(problem.message.contains("$299.99 is left"), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_reached_cap_makes_top_ups_wait_and_any_other_failure_turns_them_off() {
+        let (request, standing) = set(0, &terms(10, 20));
+        let open = Operation::new(&standing.customer.id, request, "top_up:3:0".to_owned(), "h".to_owned(), 1);
+        let halted = |code: &str, retry_at_ms| {
+            let problem = Problem { retry_at_ms, ..Problem::new(code, "why") };
+            let halt = halt(&open.failed(problem, 2)).expect("a halt");
+            (halt.version, halt.until_ms)
+        };
+        assert_eq!(halted("spend_cap_reached", Some(9)), (3, Some(9)));
+        assert_eq!(halted("top_up_cap_reached", Some(9)), (3, Some(9)));
+        assert_eq!(halted("card_paused", Some(9)), (3, None));
+        assert_eq!(halted("card_declined", None), (3, None));
+        assert_eq!(halt(&open), None);
+        assert_eq!(halt(&open.succeeded(None, 2)), None);
+    }
+}

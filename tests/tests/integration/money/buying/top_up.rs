@@ -1,0 +1,188 @@
+//! Automatic top-up.
+
+use super::*;
+use crate::node::NodeProcess;
+use bursar_engine::amount::{Credits, MoneyMinor};
+use bursar_engine::domain::catalogue::Pack;
+use bursar_engine::key::PackKey;
+
+const TOP_UP: &str = "/api/v1/credits/auto-top-up";
+
+impl Shop {
+    async fn set_top_up(&self, customer: &TestCustomer, body: Value) -> Answer {
+        self.app.call(customer, "PUT", TOP_UP, "", Some(&body)).await
+    }
+
+    /// Tops up to 5 credits when fewer than 2 are available.
+    async fn top_up_at_two(&self, customer: &TestCustomer) {
+        let set = self.set_top_up(customer, json!({ "enabled": true, "threshold": 2, "target": 5 })).await.expect(200);
+        assert_eq!(set["state"], "on");
+    }
+
+    async fn top_up(&self, customer: &TestCustomer) -> Value {
+        self.app.call(customer, "GET", TOP_UP, "", None).await.expect(200)
+    }
+
+    async fn until_top_up_is(&self, customer: &TestCustomer, state: &str) -> Value {
+        wait::until(&format!("top-up is {state}"), || async {
+            let found = self.top_up(customer).await;
+            (found["state"] == state).then_some(found)
+        })
+        .await
+    }
+
+    async fn until_balance_is(&self, customer: &TestCustomer, credits: i64) {
+        wait::until(&format!("the balance is {credits}"), || async {
+            (self.app.balance(customer).await == credits).then_some(())
+        })
+        .await;
+    }
+}
+
+with_shop! {
+    async fn one_charge_closes_the_gap_as_soon_as_few_credits_are_left(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.app.adjust(&customer, 3).await.expect(200);
+        shop.top_up_at_two(&customer).await;
+        shop.app.spend(&customer, 1, "two-left").await.expect(200);
+        shop.app.spend(&customer, 1, "one-left").await.expect(200);
+        shop.until_balance_is(&customer, 5).await;
+        assert_eq!((shop.charge_calls(), shop.net_paid(&customer).await), (1, 4 * UNIT));
+        assert_eq!(shop.top_up(&customer).await["month_charged_minor"], 4 * UNIT);
+        let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
+        let operation = &operations["data"][0];
+        assert_eq!((&operation["kind"], &operation["transaction"]["amount"]), (&json!("auto_top_up"), &json!(4)));
+        shop.app.spend(&customer, 4, "again-few").await.expect(200);
+        shop.until_balance_is(&customer, 5).await;
+        assert_eq!((shop.charge_calls(), shop.net_paid(&customer).await), (2, 8 * UNIT));
+    }
+
+    async fn setting_it_tops_up_at_once_and_pays_a_debt(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.spend_until_done(&customer, 2, "units").await;
+        let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.deliver_event("charge.refunded", &shop.stripe.object(&charge)).await;
+        assert_eq!(shop.app.balance(&customer).await, -2);
+        shop.top_up_at_two(&customer).await;
+        shop.until_balance_is(&customer, 5).await;
+        assert_eq!(shop.net_paid(&customer).await, 7 * UNIT);
+    }
+
+    async fn a_decline_stops_it_with_one_mail_until_the_customer_turns_it_on_again(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+        shop.top_up_at_two(&customer).await;
+        let stopped = shop.until_top_up_is(&customer, "stopped").await;
+        assert_eq!(stopped["problem"]["code"], "card_declined", "{stopped}");
+        wait::until("the mail is there", || async {
+            (shop.mails(&customer, "auto_top_up_stopped").await == 1).then_some(())
+        })
+        .await;
+        assert_eq!(shop.mails(&customer, "payment_failed").await, 0);
+        shop.attach(&customer, "pm_card_visa", "better").await.expect(201);
+        assert_eq!(shop.top_up(&customer).await["state"], "stopped", "the customer decides");
+        shop.top_up_at_two(&customer).await;
+        shop.until_balance_is(&customer, 5).await;
+        assert_eq!((shop.charge_calls(), shop.net_paid(&customer).await), (2, 5 * UNIT));
+        assert_eq!(shop.mails(&customer, "auto_top_up_stopped").await, 1);
+    }
+
+    async fn nobody_is_there_to_authenticate_a_top_up_so_it_is_cancelled_and_stops(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        shop.top_up_at_two(&customer).await;
+        let stopped = shop.until_top_up_is(&customer, "stopped").await;
+        assert_eq!(stopped["problem"]["code"], "authentication_required", "{stopped}");
+        assert_eq!(shop.stripe.list("payment_intent")[0]["status"], "canceled");
+        assert_eq!((shop.charge_calls(), shop.net_paid(&customer).await), (1, 0));
+        assert_eq!(shop.mails(&customer, "action_required").await, 0);
+    }
+
+    async fn a_cap_makes_it_wait_and_raising_the_cap_lets_it_go_on(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        let set = json!({ "enabled": true, "threshold": 2, "target": 5, "month_cap_minor": 5 * UNIT - 1 });
+        shop.set_top_up(&customer, set).await.expect(200);
+        let waiting = shop.until_top_up_is(&customer, "waiting").await;
+        assert_eq!(waiting["problem"]["code"], "top_up_cap_reached", "{waiting}");
+        assert!(waiting["waits_until"].is_string());
+        shop.app.call(&customer, "PUT", CAPS, "", Some(&json!({ "month_minor": 4 * UNIT }))).await.expect(200);
+        shop.top_up_at_two(&customer).await;
+        let waiting = shop.until_top_up_is(&customer, "waiting").await;
+        assert_eq!(waiting["problem"]["code"], "spend_cap_reached", "{waiting}");
+        shop.app.call(&customer, "PUT", CAPS, "", Some(&json!({ "month_minor": 5 * UNIT }))).await.expect(200);
+        shop.until_balance_is(&customer, 5).await;
+        assert_eq!((shop.charge_calls(), shop.top_up(&customer).await["state"].clone()), (1, json!("on")));
+    }
+
+    async fn what_cannot_be_bought_is_refused_and_off_is_off(shop: &Shop) {
+        let customer = shop.app.onboard().await;
+        let body = |threshold: i64, target: i64| json!({ "enabled": true, "threshold": threshold, "target": target });
+        shop.set_top_up(&customer, body(2, 5)).await.expect_problem(402, "payment_method_missing");
+        shop.attach_until_done(&customer, "pm_card_visa").await;
+        shop.set_top_up(&customer, body(0, 5)).await.expect_problem(400, "invalid_auto_top_up");
+        shop.set_top_up(&customer, body(5, 4)).await.expect_problem(400, "invalid_auto_top_up");
+        shop.set_top_up(&customer, body(5, 1_000_000)).await.expect_problem(422, "charge_too_large");
+        let pack = json!({ "enabled": true, "threshold": 2, "target": 5, "pack": "none" });
+        shop.set_top_up(&customer, pack).await.expect_problem(404, "pack_not_offered");
+        assert_eq!(shop.top_up(&customer).await["threshold"], Value::Null, "nothing was stored");
+        let off = json!({ "enabled": false, "threshold": 500, "target": 600 });
+        assert_eq!(shop.set_top_up(&customer, off).await.expect(200)["state"], "off");
+        let path = format!("/admin/v1/customers/{}/auto-top-up", customer.id);
+        assert_eq!(shop.app.admin("GET", &path, None).await.expect(200)["threshold"], 500);
+        assert_eq!(shop.count("operations WHERE kind = 'auto_top_up'").await, 0);
+    }
+}
+
+with_backend! {
+    async fn packs_are_bought_as_often_as_needed_in_one_charge(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| {
+            config.catalogue = catalogue_with(|catalogue| {
+                catalogue.packs.push(Pack {
+                    key: PackKey::trusted("two"),
+                    name: "2 fixes".to_owned(),
+                    credits: Credits(2),
+                    amount: MoneyMinor(5_000),
+                    currency: catalogue.currency.clone(),
+                    lifetime_days: Some(90),
+                    offered: true,
+                });
+            });
+        })
+        .await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let set = json!({ "enabled": true, "threshold": 1, "target": 5, "pack": "two" });
+        shop.set_top_up(&customer, set).await.expect(200);
+        shop.until_balance_is(&customer, 6).await;
+        assert_eq!((shop.charge_calls(), shop.net_paid(&customer).await), (1, 15_000));
+        shop.close().await;
+    }
+
+    async fn a_lost_answer_or_a_killed_process_ends_in_one_top_up(backend: Backend) {
+        for silent in [Interception::RequestLost, Interception::AnswerLost] {
+            let (shop, interceptor) = Shop::intercepted_with(backend, |config| {
+                config.jobs.lease_ms = 1_500;
+                config.jobs.sweep_grace_ms = 100;
+            })
+            .await;
+            let customer = shop.without_credits("pm_card_visa").await;
+            shop.app.adjust(&customer, 2).await.expect(200);
+            shop.top_up_at_two(&customer).await;
+            let Shop { app, stripe } = shop;
+            let (client, spend) = (app.client.clone(), json!({ "units": 1 }));
+            let (config, folder) = app.halt().await;
+            let served = NodeProcess::start(&config).await;
+            interceptor.intercept(1, "POST", PAY, silent);
+            let request = client.post(format!("{}/api/v1/usage", served.base())).json(&spend);
+            let request = request.header("x-api-key", &customer.api_key).header("Idempotency-Key", "one");
+            assert_eq!(request.send().await.expect("an answer").status().as_u16(), 200);
+            interceptor.until_all_intercepted().await;
+            served.kill().await;
+            interceptor.clear();
+            drop(served);
+            let shop = Shop { app: TestApp::start_on(config, folder).await, stripe };
+            shop.until_balance_is(&customer, 5).await;
+            assert_eq!(shop.net_paid(&customer).await, 4 * UNIT);
+            assert_eq!(shop.stripe.list("payment_intent").len(), 1);
+            shop.close().await;
+        }
+    }
+}
