@@ -22,6 +22,7 @@
 
 pub mod api_key;
 pub mod audit;
+pub mod bonus;
 pub mod catalogue;
 pub mod charge;
 pub mod clawback;

@@ -34,7 +34,7 @@ mod m0022_due_order;
 mod m0023_catalogue;
 mod m0024_catalogue_check;
 mod m0025_charges;
-mod m0026_top_ups;
+mod m0026_top_ups_and_bonuses;
 mod m0028_reconciliation_scope;
 mod m0029_subscription_change;
 
@@ -69,7 +69,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0023_catalogue::Migration),
             Box::new(m0024_catalogue_check::Migration),
             Box::new(m0025_charges::Migration),
-            Box::new(m0026_top_ups::Migration),
+            Box::new(m0026_top_ups_and_bonuses::Migration),
             Box::new(m0028_reconciliation_scope::Migration),
             Box::new(m0029_subscription_change::Migration),
         ]

@@ -272,6 +272,7 @@ impl HoldApi {
         }
         Err(Error::Busy("this account").into())
     }
+
     /// Spend a hold
     ///
     /// In full or in part; the rest is released.

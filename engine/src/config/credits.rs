@@ -14,6 +14,8 @@ pub struct CreditsConfig {
     pub unit_plural: String,
     /// The balance at or below which answers carry a warning.
     pub warn_at: Credits,
+    /// Whether the credits for a first payment method are given once for each card, besides once for each mailbox.
+    pub bonus_once_per_card: bool,
     /// Lifetime of a hold if the request names none, in seconds.
     pub hold_default_s: i64,
     /// The longest lifetime of a hold, in seconds.
@@ -36,6 +38,7 @@ impl Default for CreditsConfig {
             unit: "fix".to_owned(),
             unit_plural: String::new(),
             warn_at: Credits(1),
+            bonus_once_per_card: true,
             hold_default_s: 15 * 60,
             hold_max_s: 7 * 24 * 60 * 60,
         }

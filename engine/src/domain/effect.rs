@@ -1,6 +1,7 @@
 //! Changes that commit together with a job's or a use case's result.
 
 use crate::domain::audit::Audit;
+use crate::domain::bonus::Bonus;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::charge::record::ChargeRecord;
 use crate::domain::charge::top_up::TopUpHalt;
@@ -71,6 +72,8 @@ pub enum Effect {
     TopUpHalt(Box<TopUpHalt>),
     /// Stores an attached payment method, as the default if it says so.
     PaymentMethodPut(PaymentMethod),
+    /// Records what the credits for a payment method are given for. Fails if another customer got them for it.
+    BonusPut(Box<Bonus>),
     /// Makes a payment method the default.
     PaymentMethodDefault {
         /// Its customer.

@@ -6,6 +6,7 @@ pub mod account;
 pub mod api_key;
 pub mod attempt;
 pub mod audit;
+pub mod bonus;
 pub mod catalogue;
 pub mod charge;
 pub mod check;

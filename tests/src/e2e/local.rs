@@ -56,6 +56,7 @@ impl LocalServer {
             .env("GITHUB_WEBHOOK_SECRET", GITHUB_SECRET)
             // All customers sign up from one address.
             .env("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", "0")
+            .env("BURSAR_CREDITS__BONUS_ONCE_PER_CARD", "false")
             .stdout(File::create(folder.path().join("stdout.txt"))?)
             .stderr(File::create(folder.path().join("log.txt"))?);
         let child = Child::spawn(command).context("the server cannot be started")?;

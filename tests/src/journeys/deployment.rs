@@ -259,6 +259,7 @@ fn environment(stripe: &Sandbox, catalogue: &Path) -> Vec<(String, String)> {
         ("BURSAR_STRIPE__DOUBT_MS", STRIPE_DOUBT_MS.to_string()),
         ("BURSAR_STRIPE__WAIT_MS", WAIT_MS.to_string()),
         ("BURSAR_STRIPE__RECONCILE_HOUR", "-1".to_owned()),
+        ("BURSAR_CREDITS__BONUS_ONCE_PER_CARD", "false".to_owned()),
         ("BURSAR_JOBS__BACKOFF_BASE_MS", BACKOFF_BASE_MS.to_string()),
         ("BURSAR_JOBS__BACKOFF_MAX_MS", BACKOFF_MAX_MS.to_string()),
     ]

@@ -1,5 +1,6 @@
 //! Buying is safe: reservations, one charge at a time, declines, spend caps.
 
+mod bonus;
 mod cap;
 mod decline;
 mod hold;

@@ -22,8 +22,8 @@ use crate::error::Result;
 use crate::ids::{CustomerId, JobId, ReplayId};
 use crate::infra::store::customer::PlanChange;
 use crate::infra::store::{
-    audit, catalogue, charge, customer, event, job, mail, marketplace, operation, payment_method, reconciliation,
-    replay, stream, subscription, top_up,
+    audit, bonus, catalogue, charge, customer, event, job, mail, marketplace, operation, payment_method,
+    reconciliation, replay, stream, subscription, top_up,
 };
 use sea_orm::ConnectionTrait;
 use std::borrow::Cow;
@@ -238,6 +238,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::ReconciliationStep(step) => reconciliation::reconciliation_step(tx, step).await?,
         Effect::CatalogueApply(applied) => catalogue::catalogue_version_apply(tx, applied).await?,
         Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
+        Effect::BonusPut(given) => bonus::bonus_put(tx, given, now_ms).await?,
         Effect::TopUpHalt(halt) => top_up::top_up_halt(tx, halt, now_ms).await?,
         // Written in sets, above.
         Effect::OperationPut(_)

@@ -2,12 +2,13 @@
 
 use super::{Run, declined};
 use crate::amount::Credits;
+use crate::domain::bonus::Bonus;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::ledger::{Command, GrantKind, Op};
 use crate::domain::operation::{BONUS_KEY, Problem};
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::webhook::fields::{self, PaymentMethodFields};
-use crate::infra::store::{payment_method, subscription};
+use crate::infra::store::{account, bonus, payment_method, subscription};
 use crate::infra::stripe::StripeError;
 use crate::usecase::handler::Failure;
 use serde_json::Value;
@@ -34,6 +35,7 @@ impl Run<'_> {
         if is_default {
             stripe.customer_set_default(self.stripe_customer_id, &id, &self.key("default")).await?;
         }
+        let fingerprint = fields.fingerprint.clone().filter(|_| self.deps.credits.bonus_once_per_card);
         let method = PaymentMethod::from_stripe(
             fields,
             id.clone(),
@@ -46,13 +48,22 @@ impl Run<'_> {
             self.subscriptions_follow(&id).await?;
         }
         let mut verdict = self.done(&id, vec![Effect::PaymentMethodPut(method)]);
-        let bonus = self.deps.catalogue.now().entry_plan().payment_method_credits;
-        if bonus > Credits::ZERO {
-            let op = Op::Grant { kind: GrantKind::Promotional, amount: bonus, expires_at_ms: None };
+        let credits = self.deps.catalogue.now().entry_plan().payment_method_credits;
+        let given = Bonus::new(&self.customer.id, &self.customer.email, fingerprint.as_deref());
+        if credits > Credits::ZERO && self.gets_bonus(&given).await? {
+            let op = Op::Grant { kind: GrantKind::Promotional, amount: credits, expires_at_ms: None };
             let command = Command::internal(op, "payment_method", BONUS_KEY.to_owned()).with_reference(id);
             verdict.ledger = Some((self.customer.id.clone(), command));
+            verdict.effects.push(Effect::BonusPut(Box::new(given)));
         }
         Ok(verdict)
+    }
+
+    /// Whether the customer gets the bonus: it never had it, and nobody else had it for the same mailbox or card.
+    async fn gets_bonus(&self, bonus: &Bonus) -> Result<bool, Failure> {
+        let db = self.deps.db.read();
+        let had = account::entry_find_by_key(db, &self.customer.id, BONUS_KEY).await?;
+        Ok(had.is_none() && !bonus::bonus_is_taken(db, bonus).await?)
     }
 
     pub(super) async fn detach(&self, id: &str) -> Result<Verdict, Failure> {

@@ -1,4 +1,6 @@
-//! What customers have set about automatic top-ups.
+//! What customers have set about automatic top-ups, and who got the credits for a first payment method.
+//!
+//! Of bonuses that were given before, the mailboxes are known from the free credits, and the cards are not.
 
 use sea_orm_migration::prelude::*;
 
@@ -33,6 +35,15 @@ const UP: &[&str] = &[
         updated_at_ms BIGINT NOT NULL
     )",
     "CREATE INDEX auto_top_ups_on ON auto_top_ups (customer_id) WHERE is_on",
+    // `given_for`: `mailbox:` with a mailbox, or `card:` with the fingerprint of a card.
+    "CREATE TABLE bonuses (
+        given_for TEXT PRIMARY KEY,
+        customer_id TEXT NOT NULL REFERENCES customers (id),
+        given_at_ms BIGINT NOT NULL
+    )",
+    "INSERT INTO bonuses (given_for, customer_id, given_at_ms)
+        SELECT 'mailbox:' || f.mailbox, f.customer_id, e.created_at_ms FROM free_credits f
+        JOIN ledger_entries e ON e.customer_id = f.customer_id AND e.idempotency_key = 'bonus:payment_method'",
 ];
 
-const DOWN: &[&str] = &["DROP TABLE auto_top_ups"];
+const DOWN: &[&str] = &["DROP TABLE bonuses", "DROP TABLE auto_top_ups"];
