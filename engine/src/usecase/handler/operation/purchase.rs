@@ -83,8 +83,8 @@ fn halt_mail(after: &Operation, halt: &TopUpHalt) -> NewJob {
 }
 
 /// Completes the verdict on a purchase. The record of its charge follows it. A purchase that ends without a payment
-/// returns the credits reserved for it. A top-up that fails stops further ones. A purchase that waits for its customer
-/// leaves the stream to the customer's other purchases, and is checked outside it.
+/// returns the credits reserved for it. A top-up that fails stops further ones. A purchase that waits for its customer,
+/// or for a slow bank, leaves the stream to the customer's other purchases, and is checked outside it.
 pub(super) fn complete(operation: &Operation, task: Task, verdict: &mut Verdict) {
     let mut puts = verdict.effects.iter().filter_map(|effect| match effect {
         Effect::OperationPut(after) => Some((**after).clone()),
@@ -110,8 +110,10 @@ pub(super) fn complete(operation: &Operation, task: Task, verdict: &mut Verdict)
         }
     }
     let present = after.as_ref().unwrap_or(operation);
-    if let (Outcome::Snooze { until_ms }, State::RequiresAction, Task::CarryOut) =
-        (&verdict.outcome, present.state, task)
+    // A bank that takes its time, as with direct debits, was seen to do so before.
+    let is_slow = present.state == State::Processing && operation.stripe_id.is_some();
+    if let (Outcome::Snooze { until_ms }, Task::CarryOut) = (&verdict.outcome, task)
+        && (present.state == State::RequiresAction || is_slow)
     {
         verdict.effects.push(Effect::JobInsert(check_job(present, *until_ms)));
         verdict.outcome = Outcome::Done;

@@ -51,15 +51,20 @@ fn a_purchase_that_ends_without_a_payment_returns_what_was_reserved() {
 }
 
 #[test]
-fn a_purchase_that_waits_for_its_customer_leaves_the_stream_and_keeps_its_credits() {
+fn a_purchase_that_waits_for_long_leaves_the_stream_and_keeps_its_credits() {
     let open = reserving();
     let waiting = open.waits_for_customer(Problem::default(), Some("pi_1".to_owned()), 2);
     let snooze = || Outcome::Snooze { until_ms: 9 };
     let verdict = completed(&open, Task::CarryOut, waiting.clone(), snooze());
     assert_eq!((&verdict.outcome, verdict.ledger.is_none()), (&Outcome::Done, true));
     let job = |effect: &Effect| if let Effect::JobInsert(job) = effect { Some(job.clone()) } else { None };
-    let job = verdict.effects.iter().find_map(job).expect("a job");
-    assert_eq!((job.unique_key, job.stream_key, job.run_at_ms), (Some(waiting.check_key()), None, 9));
+    let own = verdict.effects.iter().find_map(job).expect("a job");
+    assert_eq!((own.unique_key, own.stream_key, own.run_at_ms), (Some(waiting.check_key()), None, 9));
+    let at_bank = Operation { stripe_id: Some("pi_1".to_owned()), ..open.clone() };
+    assert_eq!(completed(&open, Task::CarryOut, at_bank.clone(), snooze()).outcome, snooze(), "most banks are quick");
+    let slow = completed(&at_bank, Task::CarryOut, at_bank.clone(), snooze());
+    assert_eq!((&slow.outcome, slow.ledger.is_none()), (&Outcome::Done, true));
+    assert!(slow.effects.iter().filter_map(job).any(|job| job.unique_key == Some(at_bank.check_key())));
     let checked = completed(&waiting, Task::Check, waiting.clone(), snooze());
     assert_eq!(checked.outcome, snooze(), "it is checked again");
 }
