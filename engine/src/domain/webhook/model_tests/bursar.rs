@@ -124,7 +124,8 @@ impl Bursar {
     fn learn(&mut self, object: &Value, stripe: &Stripe) -> PriceBook {
         let named: Vec<fields::Price> = if object["object"] == "invoice" {
             let lines = InvoiceFields::read(object).lines;
-            lines.into_iter().filter(|line| line.bills_period()).map(|line| line.price).collect()
+            let sells = |line: &fields::Line| line.prorates() || (line.bills_period() && line.costs());
+            lines.into_iter().filter(sells).map(|line| line.price).collect()
         } else {
             SubscriptionFields::read(object).items.into_iter().map(|item| item.price).collect()
         };

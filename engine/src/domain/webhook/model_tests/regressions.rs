@@ -4,6 +4,7 @@ use super::deed::{Case, Deed, Pay, Way};
 use crate::amount::Credits;
 use crate::domain::catalogue::{Catalogue, GrantSchedule, Interval, IntervalUnit};
 use crate::domain::sale::example::catalogue;
+use crate::key::PriceKey;
 
 /// Seeds of deliveries that each history is tried with.
 const SEEDS: u64 = 64;
@@ -83,4 +84,22 @@ fn a_whole_period_counts_whatever_it_was_billed_for_and_nothing_else_does() {
     let deeds = [subscribe(), change, Deed::PayOpen { pick: 0 }].into_iter().chain(beside).chain(elsewhere);
     let deeds: Vec<Deed> = deeds.chain(resumed).chain([Deed::End { pick: 0 }]).collect();
     holds_in_every_order(&catalogue(), &deeds);
+}
+
+#[test]
+fn a_change_within_a_trial_that_is_billed_on_its_own_brings_nothing() {
+    holds_in_every_order(&catalogue(), &[Deed::Trial { price: 0, seats: 1 }, Deed::Prorate { pick: 0, amount: 1 }]);
+}
+
+#[test]
+fn a_change_to_a_shorter_interval_is_not_undone_by_the_payment_of_the_longer_one() {
+    let mut catalogue = Catalogue::clone(&catalogue());
+    let mut short = catalogue.prices[0].clone();
+    (short.key, short.lookup_key) = (PriceKey::trusted("pro_weekly"), "pro_weekly".to_owned());
+    short.every = Interval { count: 1, unit: IntervalUnit::Week };
+    catalogue.prices[0].every = Interval { count: 6, unit: IntervalUnit::Month };
+    catalogue.prices.push(short);
+    let change = |price| Deed::Change { pick: 0, price, seats: 1, at_once: true, pay: Pay::Card };
+    holds_in_every_order(&catalogue, &[subscribe(), change(1)]);
+    holds_in_every_order(&catalogue, &[subscribe(), change(1), renew(), change(0), renew()]);
 }

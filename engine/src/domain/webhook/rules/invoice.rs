@@ -154,11 +154,23 @@ fn billed_until_ms(invoice: &InvoiceFields, sold: &[Sale]) -> Option<TimeMs> {
     of_ours.or_else(|| invoice.lines.iter().filter_map(|line| line.period_end_ms).max())
 }
 
+/// When the period that an invoice bills begins.
+fn billed_from_ms(invoice: &InvoiceFields, sold: &[Sale]) -> Option<TimeMs> {
+    let of_ours = sold.iter().filter_map(|sale| sale.from_ms).min();
+    of_ours.or_else(|| invoice.lines.iter().filter_map(|line| line.period_start_ms).min())
+}
+
 /// The invoice against what is known: does it bill a period before (less), in (equal) or after
-/// (greater) the subscription's current one? Equal if there is no telling.
+/// (greater) the subscription's current one? Equal if there is no telling. A period that begins within the current one
+/// and ends after it is of a change; whether that came before or after what is known, only the subscription tells.
 fn age(invoice: &InvoiceFields, sold: &[Sale], stored: &Subscription) -> Ordering {
     match (billed_until_ms(invoice, sold), stored.current_period_end_ms) {
-        (Some(billed), Some(current)) => billed.cmp(&current),
+        (Some(until_ms), Some(current_ms)) => match until_ms.cmp(&current_ms) {
+            Ordering::Greater if billed_from_ms(invoice, sold).is_some_and(|from_ms| from_ms < current_ms) => {
+                Ordering::Equal
+            }
+            age => age,
+        },
         _ => Ordering::Equal,
     }
 }
@@ -187,7 +199,11 @@ fn row_after_payment(
     }
     let paid = Subscription {
         status: "active".to_owned(),
-        current_period_end_ms: stored.current_period_end_ms.max(until_ms),
+        current_period_end_ms: if age == Ordering::Greater {
+            until_ms
+        } else {
+            stored.current_period_end_ms.or(until_ms)
+        },
         past_due_since_ms: None,
         past_due_reason: None,
         ..stored.clone()
