@@ -11,6 +11,7 @@
 //! | [`list`] | paged lists |
 //! | [`report`] | the output of `customers usage`, `balance` and `transactions --csv` |
 //! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`] | the commands, one file per resource |
+//! | [`payment`] | payments, invoices, operations and refunds |
 //! | [`stripe`], [`github`], [`send`] | sending test webhooks |
 //! | [`watch`] | follows a replay until it ends |
 //! | [`catalogue`] | plans and prices; needs a server only for its versions and for prices at Stripe |
@@ -29,6 +30,7 @@ pub mod list;
 pub mod mail;
 pub mod marketplace;
 pub mod output;
+pub mod payment;
 pub mod progress;
 pub mod reconcile;
 pub mod replay;
@@ -104,6 +106,15 @@ pub enum Command {
     /// Customers and their credits.
     #[command(subcommand)]
     Customers(customer::CustomerCommand),
+    /// Payments: charges for units, and payments of invoices.
+    #[command(subcommand)]
+    Payments(payment::PaymentCommand),
+    /// Invoices of subscriptions.
+    #[command(subcommand)]
+    Invoices(payment::InvoiceCommand),
+    /// Operations: what only Stripe can carry out.
+    #[command(subcommand)]
+    Operations(payment::OperationCommand),
     /// Events from Stripe and GitHub.
     #[command(subcommand)]
     Events(event::EventCommand),
@@ -241,6 +252,9 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Stripe(command) => stripe::run(cli, command).await,
         Command::Github(command) => github::run(cli, command).await,
         Command::Customers(command) => customer::run(&session()?, command).await,
+        Command::Payments(command) => payment::run(&session()?, command).await,
+        Command::Invoices(command) => payment::run_invoices(&session()?, command).await,
+        Command::Operations(command) => payment::run_operations(&session()?, command).await,
         Command::Events(command) => event::run(&session()?, command).await,
         Command::Jobs(command) => job::run(&session()?, command).await,
         // A preview needs no server.

@@ -181,6 +181,8 @@ api_error! {
     Unauthorized = 401,
     /// There are not enough credits, or the payment for them failed.
     PaymentRequired = 402,
+    /// The customer may not do this now.
+    Forbidden = 403,
     /// It does not exist, or belongs to another customer.
     NotFound = 404,
     /// The route has no such method.
@@ -232,6 +234,7 @@ impl From<&Operation> for ApiError {
             (_, "payment_method_gone") => (402, "payment_method_missing"),
             (_, own @ ("card_paused" | "spend_cap_reached" | "credits_owed" | "plan_without_unit_price")) => (402, own),
             (_, "nothing_owed") => (409, "nothing_owed"),
+            (_, "customer_suspended") => (403, "customer_suspended"),
             (_, "charge_too_large") => (422, "charge_too_large"),
             (_, "too_many_open") => (409, "too_many_open"),
             (_, "subscription_exists") => (409, "already_subscribed"),
@@ -341,6 +344,7 @@ fn refused(refusal: &Refusal) -> ApiError {
             "idempotency_key_reused",
             "This Idempotency-Key was used before for a different request. Use a new key.",
         ),
+        Refusal::Suspended => ApiError::with_code("customer_suspended", "The customer is suspended. Contact support."),
         Refusal::NothingToDo => ApiError::new(409, "nothing_to_do", refusal.to_string()),
     }
 }

@@ -89,6 +89,9 @@ apis! {
     admin::customer => AdminCustomerApi,
     admin::spend_cap => AdminSpendCapApi,
     admin::top_up => AdminTopUpApi,
+    admin::stripe_link => AdminStripeLinkApi,
+    admin::payment => AdminPaymentApi,
+    admin::account => AdminAccountApi,
     admin::timeline => AdminTimelineApi,
     admin::event => AdminEventApi,
     admin::job => AdminJobApi,
@@ -109,10 +112,11 @@ pub(crate) fn service() -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     OpenApiService::new(apis(), "Bursar", env!("CARGO_PKG_VERSION")).description(
         "Credits for companies that sell work by credit: onboarding, usage, holds, webhooks, support.\n\n\
          Errors are problem documents (RFC 9457) with a stable `code`. Lists are paged with `cursor` and `limit`. \
-         An `Idempotency-Key` is required for usage, for holds, for packs, for making and rotating API keys, for payment methods \
-         and for the subscription; of the support routes, for adjustments, new API keys, sending mails again, and making \
-         replays and reconciliations, and applying a catalogue. Repeating such a request with the same key and body gives the first answer and \
-         does nothing twice; the same key with another body is refused. Other routes take no key.",
+         An `Idempotency-Key` is required for usage, for holds, for packs, for making and rotating API keys, for payment \
+         methods and for the subscription; of the support routes, for making customers, adjustments, write-offs, refunds, new \
+         API keys, sending mails again, making replays and reconciliations, and applying a catalogue. Repeating such a \
+         request with the same key and body gives the first answer and does nothing twice; the same key with another \
+         body is refused. Other routes take no key.",
     )
 }
 

@@ -9,8 +9,10 @@
 //! | [`marketplace`] | the rules for purchases on GitHub Marketplace |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`audit`] | the nouns |
 //! | [`pricing`], [`charge`], [`clawback`] | what a unit costs, whether a customer is charged for it, which credits go with refunded money |
+//! | [`payment`], [`refund`] | payments as support sees them; what a refund does to the credits |
 //! | [`catalogue`] | everything that is sold: plans and prices |
 //! | [`sale`] | what was bought, read from the lines of invoices |
+//! | [`stripe_link`] | which Stripe customer may be linked to a customer |
 //! | [`idempotency`] | whether a repeated request is the same one |
 //! | [`email`], [`disposable`] | which addresses are the same, which are throwaway |
 //! | [`rate_limit`], [`token_bucket`] | rate limits, exact across all nodes or approximate in one process |
@@ -37,13 +39,16 @@ pub mod ledger;
 pub mod mail;
 pub mod marketplace;
 pub mod operation;
+pub mod payment;
 pub mod payment_method;
 pub mod pricing;
 pub mod rate_limit;
 pub mod reconcile;
+pub mod refund;
 pub mod replay;
 pub mod sale;
 pub mod schema;
+pub mod stripe_link;
 pub mod subscription;
 pub mod summary;
 pub mod token_bucket;

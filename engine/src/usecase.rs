@@ -11,7 +11,7 @@
 //! | [`spend_cap`] | a customer or support sets how much may be charged |
 //! | [`api_key`] | a customer's keys are created, rotated, revoked |
 //! | [`summary`] | a customer reads its usage summary |
-//! | [`replay`], [`reconcile`], [`job`], [`stream`], [`mail`], [`marketplace`], [`price`] | support acts, or a schedule |
+//! | [`replay`], [`reconcile`], [`job`], [`stream`], [`stripe_link`], [`mail`], [`marketplace`], [`price`], [`payment`], [`refund`] | support acts, or a schedule |
 //! | [`version`] | another version of the catalogue is planned and applied |
 //! | [`verify`], [`schema`], [`catalogue`] | the database is checked |
 //! | [`timekeeping`], [`rate_limit`] | the shared clock, the shared limits |
@@ -26,13 +26,16 @@ pub mod mail;
 pub mod marketplace;
 pub mod onboard;
 pub mod operation;
+pub mod payment;
 pub mod price;
 pub mod rate_limit;
 pub mod reconcile;
+pub mod refund;
 pub mod replay;
 pub mod schema;
 pub mod spend_cap;
 pub mod stream;
+pub mod stripe_link;
 pub mod summary;
 pub mod timekeeping;
 pub mod top_up;

@@ -35,8 +35,10 @@ mod m0023_catalogue;
 mod m0024_catalogue_check;
 mod m0025_charges;
 mod m0026_top_ups_and_bonuses;
+mod m0027_stripe_links;
 mod m0028_reconciliation_scope;
 mod m0029_subscription_change;
+mod m0030_payments;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -70,8 +72,10 @@ impl MigratorTrait for Migrator {
             Box::new(m0024_catalogue_check::Migration),
             Box::new(m0025_charges::Migration),
             Box::new(m0026_top_ups_and_bonuses::Migration),
+            Box::new(m0027_stripe_links::Migration),
             Box::new(m0028_reconciliation_scope::Migration),
             Box::new(m0029_subscription_change::Migration),
+            Box::new(m0030_payments::Migration),
         ]
     }
 }

@@ -1,5 +1,7 @@
 //! `bursar customers`: customers and their credits.
 
+mod account;
+mod link;
 mod spend_cap;
 mod top_up;
 
@@ -52,6 +54,17 @@ const SUBSCRIPTIONS: &[Column] = &[
     Column::wrapped("paused_collection").optional(),
     Column::wrapped("pending_change").optional(),
     Column::wrapped("ended_at").optional(),
+];
+const PAYMENTS: &[Column] = &[
+    Column::wrapped("created_at"),
+    Column::fixed("kind"),
+    Column::fixed("state"),
+    Column::number("amount_minor"),
+    Column::fixed("currency"),
+    Column::number("credits"),
+    Column::wrapped("reason").optional(),
+    Column::wrapped("idempotency_key").optional(),
+    Column::fixed("id").optional(),
 ];
 const KEYS: &[Column] = &[
     Column::fixed("id"),
@@ -150,6 +163,20 @@ pub enum CustomerCommand {
         /// The customer.
         id: String,
     },
+    /// Forgive a customer's debt: bring its balance to zero.
+    WriteOff(account::WriteOffArgs),
+    /// Let a customer go below zero, down to a limit.
+    CreditLimit(account::LimitArgs),
+    /// Suspend a customer: it can spend and reserve nothing, and is charged nothing.
+    Suspend(account::ReasonArgs),
+    /// End a suspension.
+    Resume(account::ReasonArgs),
+    /// Make a customer that comes from elsewhere, with the Stripe customer that it has.
+    Create(link::CreateArgs),
+    /// Link a Stripe customer, and take over what it has.
+    Link(link::LinkArgs),
+    /// Take the link to the Stripe customer away.
+    Unlink(link::UnlinkArgs),
     /// List a customer's API keys.
     Keys {
         /// The customer.
@@ -209,6 +236,13 @@ pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result
             spend_cap::run(session, id, (*day, *month), reason).await
         }
         CustomerCommand::AutoTopUp { id } => top_up::run(session, id).await,
+        CustomerCommand::WriteOff(args) => account::write_off(session, args).await,
+        CustomerCommand::CreditLimit(args) => account::set_limit(session, args).await,
+        CustomerCommand::Suspend(args) => account::set_suspended(session, "suspend", args).await,
+        CustomerCommand::Resume(args) => account::set_suspended(session, "resume", args).await,
+        CustomerCommand::Create(args) => link::create(session, args).await,
+        CustomerCommand::Link(args) => link::link(session, args).await,
+        CustomerCommand::Unlink(args) => link::unlink(session, args).await,
         CustomerCommand::Keys { id, paging } => {
             list::show(session, &admin_path(&["customers", id, "api-keys"])?, &[], paging, KEYS).await
         }
@@ -256,11 +290,15 @@ fn render(answer: &Value) -> String {
     for (name, key) in [("credits", "balance"), ("credits held", "held"), ("credits available", "available")] {
         listing.line(name, view::full(&credits[key]));
     }
+    for key in ["credit_limit", "suspended", "credits_from"] {
+        listing.line(&key.replace('_', " "), view::full(&answer[key]));
+    }
     let mut text = listing.render(width);
     for (title, columns, items) in [
         ("Grants with credits left", GRANTS, view::items(credits, "grants")),
         ("Open holds", HOLDS, view::items(credits, "holds")),
         ("Subscriptions", SUBSCRIPTIONS, view::items(answer, "subscriptions")),
+        ("Latest payments", PAYMENTS, view::items(answer, "payments")),
     ] {
         if !items.is_empty() {
             text.push_str(&format!("\n\n{title}\n{}", Table::of(columns, items).render(width)));

@@ -1,5 +1,6 @@
 //! Routes for support staff. Every change is in the audit log.
 
+pub(super) mod account;
 pub(super) mod api_key;
 pub(super) mod audit;
 pub(crate) mod catalogue;
@@ -9,6 +10,7 @@ pub(super) mod job;
 mod job_body;
 pub(super) mod mail;
 pub(super) mod marketplace;
+pub(super) mod payment;
 pub(super) mod price;
 mod reason;
 pub(super) mod reconciliation;
@@ -16,5 +18,6 @@ pub(super) mod replay;
 pub(super) mod report;
 pub(super) mod spend_cap;
 pub(super) mod stream;
+pub(super) mod stripe_link;
 pub(super) mod timeline;
 pub(super) mod top_up;

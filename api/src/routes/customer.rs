@@ -41,7 +41,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
 /// Where a customer comes from.
 #[derive(Debug, Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
-enum SourceBody {
+pub(super) enum SourceBody {
     /// Signed up by itself.
     Direct,
     /// Bought on a marketplace.

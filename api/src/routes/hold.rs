@@ -46,6 +46,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "charge_too_large",
             "credits_owed",
             "credits_spent_meanwhile",
+            "customer_suspended",
             "insufficient_credits",
             "invalid_hold_time",
             "invalid_metadata",

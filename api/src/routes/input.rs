@@ -66,6 +66,16 @@ pub fn time(name: &str, text: Option<&str>) -> Result<Option<TimeMs>, ApiError> 
     parse_rfc3339(text).map(Some).ok_or_else(invalid)
 }
 
+/// Parses the moment in a body's field: a time, or a day in UTC, from which on its first millisecond counts.
+pub fn moment(name: &str, text: Option<Text>) -> Result<Option<TimeMs>, ApiError> {
+    let Some(Text(text)) = text else { return Ok(None) };
+    let invalid = || {
+        let detail = format!("{name} must be a day such as 2026-11-05 or a time such as 2026-11-05T08:00:00Z.");
+        ApiError::bad_request("invalid_time", detail)
+    };
+    parse_rfc3339(&text).or_else(|| parse_day(&text)).map(Some).ok_or_else(invalid)
+}
+
 /// Parses the day in a body's field into its first millisecond in UTC.
 pub fn day(name: &str, text: Option<Text>) -> Result<Option<TimeMs>, ApiError> {
     let Some(Text(text)) = text else { return Ok(None) };

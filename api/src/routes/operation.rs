@@ -19,6 +19,7 @@ use bursar_engine::domain::idempotency::check_same_request;
 use bursar_engine::domain::ledger::Entry;
 use bursar_engine::domain::operation::{Operation, Problem, Request, State, payment_key};
 use bursar_engine::domain::pricing;
+use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, OperationId};
 use bursar_engine::infra::store::{account, customer, operation};
 use bursar_engine::infra::stripe::StripeError;
@@ -67,7 +68,8 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] =
 pub(super) struct OperationBody {
     /// Its identifier.
     pub(super) id: String,
-    /// `usage_charge`, `hold_charge`, `pack_purchase`, `debt_payment`, `auto_top_up`, `payment_method_attach`, `subscription_create` …
+    /// `usage_charge`, `hold_charge`, `pack_purchase`, `debt_payment`, `auto_top_up`, `payment_method_attach`,
+    /// `subscription_create`, `payment_refund` (by support) …
     kind: String,
     /// `processing`, `requires_action`, `succeeded` or `failed`.
     state: String,
@@ -227,6 +229,7 @@ pub(super) async fn request_operation(
         return Err(StripeError::NotConfigured.into());
     }
     let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
+    check_active(app, customer_id, &request, key, hash).await?;
     let cost = take_write_cost(app, customer_id, &request, key, hash).await?;
     let asked = request::ask(&app.db, &customer, request, key, hash, app.clock.now_ms()).await;
     let RequestedOperation { operation, wakes } = match asked {
@@ -251,6 +254,30 @@ pub(super) async fn request_operation(
         State::Processing => Ok(RequestOutcome::Pending(operation)),
         State::RequiresAction | State::Failed => Err(ApiError::from(&operation)),
     }
+}
+
+/// Refuses what may cost money if the customer is suspended. A repeated request is answered as before.
+async fn check_active(
+    app: &App,
+    customer_id: &CustomerId,
+    request: &Request,
+    key: &str,
+    hash: &str,
+) -> Result<(), ApiError> {
+    let is_free = matches!(
+        request,
+        Request::PaymentMethodAttach { .. }
+            | Request::PaymentMethodDetach { .. }
+            | Request::PaymentMethodDefault { .. }
+            | Request::SubscriptionCancel { .. }
+    );
+    let account = if is_free { None } else { account::account_find(app.db.read(), customer_id).await? };
+    if account.is_some_and(|account| account.open.suspended)
+        && find_earlier(app, customer_id, key, hash).await?.is_none()
+    {
+        return Err(Error::Refused(Refusal::Suspended).into());
+    }
+    Ok(())
 }
 
 /// What a purchase comes to, by what is known before it is stored.
@@ -325,7 +352,7 @@ pub(super) async fn find_earlier(
 
 /// Waits until an operation leaves this state, at most `stripe.wait_ms`. A shutdown ends the wait early, because it
 /// would close the connection before the answer.
-async fn wait_for_end(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
+pub(super) async fn wait_for_end(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
     let end = Instant::now() + Duration::from_millis(app.config.stripe.wait_ms);
     let mut pause = POLL_FIRST;
     // An operation that requires an action changes soon only if the customer has just acted.

@@ -33,6 +33,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "busy",
             "card_paused",
             "charge_too_large",
+            "customer_suspended",
             "invalid_purchase",
             "nothing_owed",
             "pack_not_offered",

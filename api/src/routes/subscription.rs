@@ -38,6 +38,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
         &[
             "already_subscribed",
             "authentication_required",
+            "customer_suspended",
             "invalid_quantity",
             "not_found",
             "payment_declined",
@@ -67,6 +68,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "resume_subscription",
         &[
+            "customer_suspended",
             "not_found",
             "payment_declined",
             "rate_limited",

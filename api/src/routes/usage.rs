@@ -47,6 +47,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "charge_too_large",
             "credits_owed",
             "credits_spent_meanwhile",
+            "customer_suspended",
             "insufficient_credits",
             "invalid_metadata",
             "invalid_reference",

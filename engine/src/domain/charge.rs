@@ -41,6 +41,8 @@ pub struct PaymentStanding {
     pub available: Credits,
     /// Credits that can be spent, down to the account's floor.
     pub spendable: Credits,
+    /// Whether support has suspended it.
+    pub is_suspended: bool,
     /// Number of open holds.
     pub holds_open: usize,
     /// What ended charges of the same card came to, the latest first.
@@ -72,6 +74,8 @@ pub enum Decided {
 /// Why a customer is not charged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotCharged {
+    /// Support has suspended it.
+    Suspended,
     /// It has no payment method that may be charged.
     NoPaymentMethod,
     /// It owes credits: a purchase would pay the debt and not the work.
@@ -116,6 +120,14 @@ pub fn decide(
     catalogue: &Catalogue,
     now_ms: TimeMs,
 ) -> Result<Decided, NotCharged> {
+    if standing.is_suspended {
+        // Nobody is told that a top-up was not made, and the next one begins when the suspension ends.
+        return if matches!(request, Request::AutoTopUp(_)) {
+            Ok(Decided::Covered)
+        } else {
+            Err(NotCharged::Suspended)
+        };
+    }
     let wanted_units = request.wanted_units();
     if wanted_units.is_some_and(|units| standing.spendable >= units) {
         return Ok(Decided::Covered);
@@ -217,6 +229,7 @@ impl NotCharged {
     /// The refusal as its customer sees it.
     pub fn problem(&self, customer: &Customer, config: &CreditsConfig, catalogue: &Catalogue) -> Problem {
         match self {
+            Self::Suspended => Problem::new("customer_suspended", "The customer is suspended. Contact support."),
             Self::NoPaymentMethod => Problem::new("payment_method_gone", "Add a payment method that may be charged."),
             Self::CreditsOwed(available) => Problem::new("credits_owed", pricing::credits_owed(*available)),
             Self::NothingOwed => Problem::new("nothing_owed", "The account owes no credits."),

@@ -45,6 +45,9 @@ pub struct Customer {
     pub stripe_customer_id: Option<String>,
     /// The deleted Stripe customer by which an event found it; else empty.
     pub former_stripe_ids: Vec<String>,
+    /// The beginning of the first period whose payment brings credits, if support linked its Stripe customer; payments
+    /// for earlier periods bring none.
+    pub credits_from_ms: Option<TimeMs>,
     /// Whether it can be charged.
     pub has_payment_method: bool,
     /// When it was onboarded.

@@ -1,5 +1,6 @@
 //! Changes that commit together with a job's or a use case's result.
 
+use crate::amount::MoneyMinor;
 use crate::domain::audit::Audit;
 use crate::domain::bonus::Bonus;
 use crate::domain::catalogue::Catalogue;
@@ -10,6 +11,7 @@ use crate::domain::ledger::Command;
 use crate::domain::mail::Mail;
 use crate::domain::marketplace::MarketplaceAccount;
 use crate::domain::operation::Operation;
+use crate::domain::payment::Invoice;
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::reconcile::Step;
 use crate::domain::replay::ReplayStep;
@@ -92,6 +94,15 @@ pub enum Effect {
     SubscriptionPut(Subscription),
     /// Stores a purchase on GitHub Marketplace, except which customer it is linked to.
     MarketplacePut(Box<MarketplaceAccount>),
+    /// Stores what is said of an invoice of ours.
+    InvoicePut(Box<Invoice>),
+    /// Stores how much of a payment was given back.
+    PaymentRefunded {
+        /// The operation that charged, or the invoice at Stripe.
+        payment: String,
+        /// How much, in all.
+        refunded: MoneyMinor,
+    },
     /// Stores an event unless it is known: the full form of a thin one.
     EventTake(Box<Delivery>),
     /// Creates a job.

@@ -15,7 +15,9 @@ pub use purchase::{
     UsageCharge,
 };
 
+use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
+use crate::domain::refund::CreditsChoice;
 use crate::domain::subscription::Change;
 use crate::ids::{CustomerId, OperationId};
 use crate::key::PriceKey;
@@ -92,6 +94,19 @@ pub enum Request {
         /// Its id at Stripe.
         subscription_id: String,
     },
+    /// Support gives money back.
+    PaymentRefund {
+        /// The payment: an operation, or an invoice at Stripe.
+        payment_id: String,
+        /// The charge at Stripe that took the money.
+        charge_id: String,
+        /// How much.
+        amount_minor: MoneyMinor,
+        /// ISO currency, in lower case.
+        currency: String,
+        /// What becomes of the credits.
+        credits: CreditsChoice,
+    },
 }
 
 fn one() -> i64 {
@@ -124,6 +139,7 @@ impl Request {
             Self::SubscriptionCancel { .. } => "subscription_cancel",
             Self::SubscriptionChange { .. } => "subscription_change",
             Self::SubscriptionResume { .. } => "subscription_resume",
+            Self::PaymentRefund { .. } => "payment_refund",
         }
     }
 }

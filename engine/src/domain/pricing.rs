@@ -74,6 +74,7 @@ mod tests {
             plan: PlanKey::trusted(plan),
             stripe_customer_id: None,
             former_stripe_ids: Vec::new(),
+            credits_from_ms: None,
             has_payment_method,
             created_at_ms: 0,
         }

@@ -9,6 +9,7 @@
 //! | [`mod@judge`] | decides what a price sells |
 //! | [`book`] | the prices that are known, and what a line or an item sells by them |
 //! | [`mod@line`] | what the lines of an invoice sold |
+//! | [`mod@since`] | which of it counts, if credits count only from a date on |
 //! | [`grant`] | the credits that they bring, and when |
 //! | [`mod@level`] | what changes within a period leave of its credits |
 //! | [`record`] | what was sold, as it is kept with the first grant |
@@ -24,6 +25,7 @@ pub mod known_price;
 pub mod level;
 pub mod line;
 pub mod record;
+pub mod since;
 
 #[cfg(test)]
 pub(crate) mod example;

@@ -126,7 +126,7 @@ impl Totals {
                 EntryKind::ClawBack => totals.clawed_back -= credits,
                 EntryKind::Adjust => totals.removed -= credits,
                 // Usage and entries that leave the balance alone are no flows.
-                EntryKind::Debit | EntryKind::Capture | EntryKind::Hold | EntryKind::Release => {}
+                EntryKind::Debit | EntryKind::Capture | EntryKind::Hold | EntryKind::Release | EntryKind::Terms => {}
             }
         }
         totals.spent = explained - balance_change;

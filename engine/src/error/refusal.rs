@@ -43,6 +43,9 @@ pub enum Refusal {
         /// The limit.
         max: usize,
     },
+    /// Support has suspended the customer.
+    #[error("the customer is suspended")]
+    Suspended,
     /// The key was already used for another request.
     #[error("this idempotency key was used for another request")]
     KeyReused,
@@ -62,6 +65,7 @@ impl Refusal {
             Self::HoldAlreadyOver => "hold_already_over",
             Self::GrantAlreadyOver => "grant_already_over",
             Self::TooManyOpen { .. } => "too_many_open",
+            Self::Suspended => "suspended",
             Self::KeyReused => "key_reused",
             Self::NothingToDo => "nothing_to_do",
         }

@@ -48,6 +48,7 @@ pub async fn read_standing(
     Ok(PaymentStanding {
         available: account.available(),
         spendable: account.available() - account.floor,
+        is_suspended: account.open.suspended,
         holds_open: account.open.holds.len(),
         charged: charge::charged_in_spans(db, customer_id, currency, now_ms).await?,
         caps: SpendCaps::of(&customer.plan, set.as_ref(), catalogue, currency),

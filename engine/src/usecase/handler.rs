@@ -11,11 +11,14 @@ mod price;
 mod reconcile;
 pub mod replay;
 mod stripe;
+mod stripe_adopt;
 mod stripe_customer;
 mod subscription;
 
 pub use operation::{ChangePreview, PreviewError, operation_job, preview_change};
 pub use stripe::{StripeEvent, gather};
+pub(in crate::usecase) use stripe::{charges_of_payment, credits_after_refund};
+pub use stripe_adopt::stripe_adopt_job;
 pub use stripe_customer::stripe_customer_job;
 
 use crate::clock::TimeMs;
@@ -121,7 +124,7 @@ impl Claimed {
 }
 
 /// Why a handler cannot go on.
-enum Failure {
+pub(in crate::usecase) enum Failure {
     /// A call to Stripe failed or was refused.
     Stripe(StripeError),
     /// An error of ours, such as no database.
@@ -176,6 +179,7 @@ pub async fn handle(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ve
         Some(JobKind::GithubEvent) => marketplace::event(deps, claimed, now_ms).await,
         Some(JobKind::MarketplaceSettle) => marketplace::settle(deps, claimed, now_ms).await,
         Some(JobKind::StripeCustomer) => stripe_customer::run(deps, claimed, now_ms).await,
+        Some(JobKind::StripeAdopt) => Box::pin(stripe_adopt::run(deps, claimed, now_ms)).await,
         Some(JobKind::StripeReconcile) => Box::pin(reconcile::run(deps, claimed, now_ms)).await,
         // Only nodes of the release before m0018 create such jobs; today the sweep settles due accounts.
         Some(JobKind::AccountSettle) => {

@@ -1,6 +1,7 @@
 //! Onboarding: customer, API key, account, first credits and audit entries in one transaction. [`gate`] checks
-//! beforehand whether the signup is allowed.
+//! beforehand whether the signup is allowed. [`by_staff`] makes customers that come from elsewhere.
 
+pub mod by_staff;
 pub mod gate;
 
 use crate::amount::Credits;
@@ -68,6 +69,7 @@ pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs
         plan: signup.plan.key.clone(),
         stripe_customer_id: None,
         former_stripe_ids: Vec::new(),
+        credits_from_ms: None,
         has_payment_method: false,
         created_at_ms: now_ms,
     };

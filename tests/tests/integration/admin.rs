@@ -141,7 +141,7 @@ with_app! {
         what.sort_unstable();
         assert_eq!(what, [
             "audit.api_key.create", "audit.customer.adjust", "audit.customer.onboard", "event.invoice.paid",
-            "ledger.debit", "ledger.grant", "ledger.grant", "ledger.grant",
+            "invoice.paid", "ledger.debit", "ledger.grant", "ledger.grant", "ledger.grant",
         ]);
         let times: Vec<&str> = rows.iter().map(|row| row["at"].as_str().unwrap()).collect();
         assert!(times.is_sorted_by(|later, earlier| later >= earlier), "{times:?}");

@@ -139,6 +139,35 @@ with_backend! {
         db.close().await;
     }
 
+    async fn invoices_that_brought_credits_get_their_amounts_from_the_events_that_are_stored(backend: Backend) {
+        let app = TestApp::start(backend).await;
+        let customer = app.onboard().await;
+        let known = invoice_paid(&stripe_customer(), Some(&customer));
+        deliver_until(&app, &known, "processed").await;
+        let (config, folder) = app.halt().await;
+        let db = connect(&config).await.unwrap();
+        let migrations = Migrator::migrations();
+        let before = migrations.iter().position(|one| one.name() == "m0030_payments").unwrap();
+        let steps = Some(u32::try_from(migrations.len() - before).unwrap());
+        let sql = "SELECT id || ' ' || customer_id || ' ' || credits || ' ' || refunded || ' ' || \
+                   COALESCE(amount || ' ' || currency, 'unknown') || CASE WHEN is_paid THEN ' paid' ELSE '' END \
+                   FROM invoices ORDER BY 1";
+        let (id, of) = (&known["data"]["object"]["id"].as_str().unwrap(), &customer.id);
+        let stored = [format!("{id} {of} {PERIOD} 0 {} usd paid", known["data"]["object"]["total"])];
+        assert_eq!(lines(&db, sql).await, stored);
+        Migrator::down(db.write(), steps).await.unwrap();
+        Migrator::up(db.write(), None).await.unwrap();
+        assert_eq!(lines(&db, sql).await, stored);
+        Migrator::down(db.write(), steps).await.unwrap();
+        db.write().execute_unprepared("UPDATE events SET type = 'gone' WHERE type = 'invoice.paid'").await.unwrap();
+        Migrator::up(db.write(), None).await.unwrap();
+        assert_eq!(lines(&db, sql).await, [format!("{id} {of} {PERIOD} 0 unknown paid")]);
+        db.close().await;
+        let app = TestApp::start_on(config, folder).await;
+        app.verify().await;
+        app.stop().await;
+    }
+
     async fn settlement_jobs_migrate_to_the_sweep_and_back(backend: Backend) {
         let folder = tempfile::tempdir().unwrap();
         let db = connect(&config(backend, &folder).await).await.unwrap();

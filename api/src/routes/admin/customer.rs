@@ -1,6 +1,8 @@
 //! Support: finding customers, their ledger, and adjusting credits.
 
+use super::payment::body::PaymentBody;
 use super::reason::check_reason;
+use super::stripe_link::{CreateCustomerRequest, CreateCustomerResponse, create_customer};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::OperationDoc;
@@ -21,7 +23,9 @@ use bursar_engine::domain::audit::Audit;
 use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::ledger::{Command, Op};
 use bursar_engine::ids::CustomerId;
+use bursar_engine::infra::store::payment::{PaymentFilter, payment_list};
 use bursar_engine::infra::store::{account, customer, subscription};
+use bursar_engine::usecase::payment;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -29,11 +33,29 @@ use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
 use std::sync::Arc;
 
+/// How many of a customer's payments are shown with it.
+const PAYMENTS_SHOWN: u64 = 5;
+
 /// Routes of customers for staff.
 pub struct AdminCustomerApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_list_customers", &[]),
+    OperationDoc::new("admin_list_customers", &["stripe_not_configured", "stripe_unavailable"]),
+    OperationDoc::new(
+        "admin_create_customer",
+        &[
+            "customer_exists",
+            "invalid_email",
+            "invalid_name",
+            "invalid_time",
+            "stripe_customer_deleted",
+            "stripe_customer_not_found",
+            "stripe_customer_taken",
+            "stripe_customer_wrong_mode",
+            "stripe_not_configured",
+            "stripe_unavailable",
+        ],
+    ),
     OperationDoc::new("admin_get_customer", &["not_found"]),
     OperationDoc::new("admin_list_transactions", &["not_found"]),
     OperationDoc::new(
@@ -94,8 +116,16 @@ struct CustomerDetail {
     customer: CustomerBody,
     /// Its credits.
     credits: CreditsBody,
+    /// How many credits below zero it may go.
+    credit_limit: i64,
+    /// Whether support has suspended it: it can spend and reserve nothing, and is charged nothing.
+    suspended: bool,
+    /// Payments for periods that begin earlier bring no credits; null if all payments count.
+    credits_from: Option<String>,
     /// Its subscriptions, latest first.
     subscriptions: Vec<CustomerSubscription>,
+    /// Its latest payments, at most five, failed ones included.
+    payments: Vec<PaymentBody>,
 }
 
 impl Example for CustomerDetail {
@@ -115,7 +145,15 @@ impl Example for CustomerDetail {
             pending_change: None,
             ended_at: None,
         };
-        Self { customer: CustomerBody::example(), credits: CreditsBody::example(), subscriptions: vec![subscription] }
+        Self {
+            customer: CustomerBody::example(),
+            credits: CreditsBody::example(),
+            credit_limit: 0,
+            suspended: false,
+            credits_from: None,
+            subscriptions: vec![subscription],
+            payments: vec![PaymentBody::example()],
+        }
     }
 }
 
@@ -141,13 +179,13 @@ impl Example for AdjustRequest {
 /// The adjustment, and the balance afterwards.
 #[derive(Debug, Object)]
 #[oai(example)]
-struct AdjustedBody {
+pub(super) struct AdjustedBody {
     /// The line in the ledger.
-    transaction: Transaction,
+    pub(super) transaction: Transaction,
     /// All credits afterwards.
-    credit_balance: i64,
+    pub(super) credit_balance: i64,
     /// Whether this is the answer to an earlier request with the same key.
-    replayed: bool,
+    pub(super) replayed: bool,
 }
 
 impl Example for AdjustedBody {
@@ -194,7 +232,8 @@ impl AdminCustomerApi {
         &self,
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
-        /// Part of an address or a name, or a whole id or Stripe id.
+        /// Part of an address or a name, or a whole id: of the customer, an operation, or at Stripe of a customer, a
+        /// subscription, an invoice, a PaymentIntent or a charge.
         search: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
@@ -202,15 +241,41 @@ impl AdminCustomerApi {
         limit: Query<Option<u64>>,
     ) -> Result<Json<CustomerPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
-        let text = search.0.unwrap_or_default();
+        let mut text = search.0.unwrap_or_default().trim().to_owned();
+        if payment::is_of_payment_at_stripe(&text)
+            && let Some(payment) = payment::find(&app.runtime.handlers, &text).await?
+        {
+            text = payment.customer_id.to_string();
+        }
         let before = page.cursor.as_deref();
-        let found = customer::customer_search(app.db.read(), text.trim(), before, page.rows_to_query()).await?;
+        let found = customer::customer_search(app.db.read(), &text, before, page.rows_to_query()).await?;
         Ok(page.answer(found, |customer| customer.id.to_string(), |customer| CustomerBody::new(&customer, None)))
+    }
+
+    /// Make a customer
+    ///
+    /// For a customer that comes from elsewhere. With `stripe_customer_id`, that Stripe customer is linked in the same
+    /// step: its payment methods and subscriptions follow within seconds, and the payments for periods from
+    /// `credits_from` on bring their credits. Nobody has consented here to those payment methods being charged for
+    /// units, so none is until the customer adds one itself.
+    ///
+    /// The customer gets no free credits, no API key and no mail: give credits by an adjustment, and make a key.
+    #[oai(path = "/admin/v1/customers", method = "post", operation_id = "admin_create_customer", tag = "Tag::Admin")]
+    async fn create(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// Makes repeating the request harmless.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<String>,
+        body: Json<CreateCustomerRequest>,
+    ) -> Result<CreateCustomerResponse, ApiError> {
+        create_customer(&app, &auth.0.actor, &idempotency_key.0, body).await
     }
 
     /// Look at a customer
     ///
-    /// With its credits, their grants, and its subscriptions.
+    /// With its credits, their grants, its subscriptions and its latest payments.
     #[oai(path = "/admin/v1/customers/:id", method = "get", operation_id = "admin_get_customer", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -224,9 +289,15 @@ impl AdminCustomerApi {
         let account = account::account_find(app.db.read(), &id).await?.ok_or(Error::NotFound("account"))?;
         let account = account.settled(app.clock.now_ms());
         let subscriptions = subscription::subscription_list(app.db.read(), &id).await?;
+        let of_it = PaymentFilter { customer: Some(id.clone()), ..PaymentFilter::default() };
+        let payments = payment_list(app.db.read(), &of_it, None, PAYMENTS_SHOWN).await?;
         Ok(Json(CustomerDetail {
             customer: CustomerBody::new(&found, Some(&account)),
             credits: CreditsBody::new(&app, &found, &account),
+            credit_limit: -account.floor.0,
+            suspended: account.open.suspended,
+            credits_from: found.credits_from_ms.map(rfc3339),
+            payments: payments.into_iter().map(PaymentBody::from).collect(),
             subscriptions: subscriptions
                 .into_iter()
                 .map(|subscription| CustomerSubscription {

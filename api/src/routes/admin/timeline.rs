@@ -33,7 +33,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] =
 struct TimelineRow {
     /// When it happened.
     at: String,
-    /// What happened: `ledger.debit`, `event.invoice.paid`, `mail.welcome`, `operation.usage_charge`,
+    /// What happened: `ledger.debit`, `event.invoice.paid`, `invoice.paid`, `mail.welcome`, `operation.usage_charge`,
     /// `job.account.settle`, `audit.customer.onboard` …
     what: String,
     /// More about it.
@@ -44,6 +44,7 @@ impl Example for TimelineRow {
     fn example() -> Self {
         let details = json!({
             "amount": -1, "balance_after": 4, "source": "usage", "reference": "deploy-4711", "reason": null,
+            "idempotency_key": "deploy-4711",
         });
         Self { at: sample::AT.to_owned(), what: "ledger.debit".to_owned(), details }
     }
@@ -64,7 +65,7 @@ fn parse_key(key: &str) -> Option<(TimeMs, String)> {
 impl AdminTimelineApi {
     /// A customer's timeline
     ///
-    /// Ledger, Stripe events, mails, operations, jobs and audit log in one list, latest first. Mails and jobs are
+    /// Ledger, Stripe events, invoices, mails, operations, jobs and audit log in one list, latest first. Mails and jobs are
     /// listed at the time of their creation; their details contain their due time and their outcome.
     #[oai(
         path = "/admin/v1/customers/:id/timeline",

@@ -52,6 +52,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
         "change_subscription",
         &[
             "change_pending",
+            "customer_suspended",
             "invalid_quantity",
             "not_found",
             "not_subscribed",

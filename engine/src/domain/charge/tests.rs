@@ -61,6 +61,7 @@ pub(in crate::domain::charge) fn standing(plan: &str, spendable: i64) -> Payment
         method,
         available: Credits(spendable),
         spendable: Credits(spendable),
+        is_suspended: false,
         holds_open: 0,
         past: Vec::new(),
         charged,
@@ -158,6 +159,14 @@ fn a_debt_is_paid_whole_in_steps_and_nobody_pays_one_that_it_does_not_have() {
     assert_eq!(decide(&within_limit, &catalogue), Ok((3, 4_500, 0)), "a credit limit is a debt, too");
     catalogue.plans.iter_mut().for_each(|plan| plan.unit_step = Credits(10));
     assert_eq!(decide(&standing("pro", -3), &catalogue), Ok((10, 15_000, 0)));
+}
+
+#[test]
+fn a_suspended_customer_is_charged_nothing_and_spends_nothing() {
+    for spendable in [0, 10] {
+        let suspended = PaymentStanding { is_suspended: true, ..standing("pro", spendable) };
+        assert_eq!(charge(&suspended, 1), Err(NotCharged::Suspended), "with {spendable} credits");
+    }
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub enum JobKind {
     OperationRun,
     /// Creates a customer's Stripe customer.
     StripeCustomer,
+    /// Takes over what a Stripe customer has that support linked: payment methods, subscriptions, paid invoices.
+    StripeAdopt,
     /// Compares Bursar's records with Stripe's.
     StripeReconcile,
     /// Applies a catalogue.
@@ -45,7 +47,7 @@ pub enum JobKind {
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::StripeEvent,
         Self::GithubEvent,
         Self::MarketplaceSettle,
@@ -53,6 +55,7 @@ impl JobKind {
         Self::ReplayRun,
         Self::OperationRun,
         Self::StripeCustomer,
+        Self::StripeAdopt,
         Self::StripeReconcile,
         Self::CatalogueApply,
         Self::CreditsGrant,
@@ -70,6 +73,7 @@ impl JobKind {
             Self::ReplayRun => "replay.run",
             Self::OperationRun => "operation.run",
             Self::StripeCustomer => "stripe.customer",
+            Self::StripeAdopt => "stripe.adopt",
             Self::StripeReconcile => "stripe.reconcile",
             Self::CatalogueApply => "catalogue.apply",
             Self::CreditsGrant => "credits.grant",
@@ -89,7 +93,7 @@ impl JobKind {
             Self::StripeEvent | Self::GithubEvent => 8,
             // Stripe may be down for days, and an accepted operation must still be settled. With the longest wait
             // below, three days and a half.
-            Self::OperationRun | Self::StripeCustomer | Self::CreditsGrant => 1_000,
+            Self::OperationRun | Self::StripeCustomer | Self::StripeAdopt | Self::CreditsGrant => 1_000,
             // Three days with the default backoff.
             Self::MailSend => 20,
             Self::AccountSettle
@@ -104,7 +108,11 @@ impl JobKind {
     /// The longest wait between two attempts of kinds for which somebody waits.
     pub fn backoff_max_ms(self) -> i64 {
         match self {
-            Self::OperationRun | Self::StripeCustomer | Self::CreditsGrant | Self::CatalogueApply => 5 * 60 * 1_000,
+            Self::OperationRun
+            | Self::StripeCustomer
+            | Self::StripeAdopt
+            | Self::CreditsGrant
+            | Self::CatalogueApply => 5 * 60 * 1_000,
             _ => i64::MAX,
         }
     }
@@ -137,6 +145,7 @@ impl JobKind {
             | Self::MarketplaceSettle
             | Self::OperationRun
             | Self::StripeCustomer
+            | Self::StripeAdopt
             | Self::StripeReconcile
             | Self::CatalogueApply
             | Self::CreditsGrant

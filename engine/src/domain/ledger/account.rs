@@ -60,6 +60,9 @@ pub struct Open {
     /// Credits clawed back so far for each grant: (sequence number of the grant, total).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clawed: Vec<(i64, Credits)>,
+    /// Whether support has suspended the account: nothing is spent or reserved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
 }
 
 /// A customer's account.
@@ -139,6 +142,10 @@ impl Account {
                 if let Some(grant) = entry.detail.grant {
                     self.set_clawed_back(grant, self.clawed_back(grant) - entry.amount);
                 }
+            }
+            EntryKind::Terms => {
+                self.floor = entry.detail.floor.unwrap_or(self.floor);
+                self.open.suspended = entry.detail.suspended.unwrap_or(self.open.suspended);
             }
             EntryKind::Debit | EntryKind::Adjust | EntryKind::Expire => {}
         }

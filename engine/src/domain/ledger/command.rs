@@ -107,6 +107,25 @@ pub enum Op {
         /// Credits that stay clawed back.
         total: Credits,
     },
+    /// Forgives a debt: adds what brings the balance to zero.
+    WriteOff {
+        /// The reason, in words.
+        reason: String,
+    },
+    /// Lets available credits go below zero, down to this limit.
+    SetLimit {
+        /// How many credits below zero, at least 0.
+        limit: Credits,
+        /// The reason, in words.
+        reason: String,
+    },
+    /// Suspends the account, or ends that.
+    SetSuspended {
+        /// Whether it is suspended.
+        suspended: bool,
+        /// The reason, in words.
+        reason: String,
+    },
     /// Settles expired holds and grants, and nothing else.
     Settle,
 }

@@ -26,6 +26,7 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::Grant { kind, amount, expires_at_ms } => {
             draft.grant(command, *kind, *amount, *expires_at_ms, None)?;
         }
+        Op::Debit { .. } | Op::Hold { .. } if draft.account.open.suspended => return Err(Refusal::Suspended),
         Op::Debit { amount } => {
             draft.debit(command, EntryKind::Debit, *amount, None)?;
         }
@@ -40,6 +41,15 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
             let amount = amount.0.checked_neg().map(Credits).ok_or(Refusal::InvalidAmount)?;
             draft.debit(command, EntryKind::Adjust, amount, Some(reason.clone()))?;
         }
+        Op::WriteOff { reason } => {
+            let debt = Credits(draft.account.balance.0.saturating_neg());
+            if debt <= Credits::ZERO {
+                return Err(Refusal::NothingToDo);
+            }
+            draft.grant(command, GrantKind::Adjustment, debt, None, Some(reason.clone()))?;
+        }
+        Op::SetLimit { limit, reason } => draft.set_limit(command, *limit, reason)?,
+        Op::SetSuspended { suspended, reason } => draft.set_suspended(command, *suspended, reason)?,
         Op::Reserve { id, amount, expires_at_ms } => draft.reserve(command, id, *amount, *expires_at_ms)?,
         Op::Unreserve { id } => draft.unreserve(command, id)?,
         Op::Purchase { amount, expires_at_ms, reserved, spend } => {
@@ -259,6 +269,30 @@ impl Draft {
             }
         }
         burned
+    }
+
+    fn set_limit(&mut self, command: &Command, limit: Credits, reason: &str) -> Result<(), Refusal> {
+        if !(Credits::ZERO..=UNITS_MAX).contains(&limit) {
+            return Err(Refusal::InvalidAmount);
+        }
+        if self.account.floor == -limit {
+            return Err(Refusal::NothingToDo);
+        }
+        self.set_terms(command, Detail { floor: Some(-limit), ..Detail::default() }, reason);
+        Ok(())
+    }
+
+    fn set_suspended(&mut self, command: &Command, suspended: bool, reason: &str) -> Result<(), Refusal> {
+        if self.account.open.suspended == suspended {
+            return Err(Refusal::NothingToDo);
+        }
+        self.set_terms(command, Detail { suspended: Some(suspended), ..Detail::default() }, reason);
+        Ok(())
+    }
+
+    fn set_terms(&mut self, command: &Command, terms: Detail, reason: &str) {
+        let detail = Detail { reason: Some(reason.to_owned()), ..terms };
+        self.push(command, EntryKind::Terms, (Credits::ZERO, Credits::ZERO), None, detail);
     }
 
     fn reinstate(&mut self, command: &Command, grant: i64, kind: GrantKind, total: Credits) -> Result<(), Refusal> {

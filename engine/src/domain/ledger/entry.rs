@@ -52,6 +52,8 @@ pub enum EntryKind {
     ClawBack,
     /// Removes the remaining credits of an expired grant.
     Expire,
+    /// Sets the credit limit, or suspends or resumes the account; moves no credits.
+    Terms,
 }
 
 impl EntryKind {
@@ -66,6 +68,7 @@ impl EntryKind {
             Self::Adjust => "adjust",
             Self::ClawBack => "claw_back",
             Self::Expire => "expire",
+            Self::Terms => "terms",
         }
     }
 
@@ -80,6 +83,7 @@ impl EntryKind {
             "adjust" => Self::Adjust,
             "claw_back" => Self::ClawBack,
             "expire" => Self::Expire,
+            "terms" => Self::Terms,
             _ => return None,
         })
     }
@@ -113,6 +117,12 @@ pub struct Detail {
     /// Of a debit or a hold: the grant that was bought for it and covers it, with the credits reserved for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid_by: Option<i64>,
+    /// Of terms: what available credits may not go below from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Credits>,
+    /// Of terms: whether the account is suspended from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<bool>,
     /// The reason of a person or a rule, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

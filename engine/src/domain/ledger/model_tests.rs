@@ -107,7 +107,7 @@ proptest! {
                 EntryKind::Debit | EntryKind::Hold if entry.detail.paid_by.is_some() => {}
                 EntryKind::Debit | EntryKind::Hold | EntryKind::Adjust => prop_assert!(available.0 >= floor),
                 EntryKind::Capture | EntryKind::Release => prop_assert!(available >= before.available()),
-                EntryKind::Grant | EntryKind::ClawBack | EntryKind::Expire => {}
+                EntryKind::Grant | EntryKind::ClawBack | EntryKind::Expire | EntryKind::Terms => {}
             }
         }
     }

@@ -7,6 +7,9 @@ use crate::clock::TimeMs;
 /// How late a follow-up may be before it is dropped.
 const FOLLOWUP_LATE_MAX_MS: i64 = 3 * DAY_MS;
 
+/// Why a suspended customer gets no mail about its credits.
+const SUSPENDED: &str = "the customer is suspended";
+
 /// The facts that decide whether a mail is relevant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailFacts {
@@ -18,6 +21,8 @@ pub struct MailFacts {
     pub has_payment_method: bool,
     /// Whether its customer has ever spent a credit.
     pub has_used: bool,
+    /// Whether support has suspended its customer.
+    pub is_suspended: bool,
     /// Its customer's credits.
     pub balance: Credits,
     /// The balance at or below which credits are low.
@@ -38,8 +43,8 @@ pub struct MailFacts {
 /// | `followup_day_1` | the customer spent a credit, or left the trial |
 /// | `followup_day_3` | it has no credits left, or left the trial |
 /// | `followup_day_5`, `7`, `14` | it has a payment method, or left the trial |
-/// | every follow-up | it is three days late |
-/// | `low_credit` | credits came in |
+/// | every follow-up | it is three days late; the customer is suspended |
+/// | `low_credit` | credits came in; the customer is suspended |
 /// | `payment_failed`, `action_required` | the subscription is paid, or has ended; the purchase went on |
 /// | `auto_top_up_stopped` | never: it says why nothing is bought |
 /// | `subscription_ended` | the customer has bought a plan again |
@@ -50,6 +55,9 @@ pub struct MailFacts {
 /// The reason, in words for the attempt's record.
 pub fn check_relevance(template: Template, facts: &MailFacts, now_ms: TimeMs) -> Result<(), &'static str> {
     if let Some(day) = template.day() {
+        if facts.is_suspended {
+            return Err(SUSPENDED);
+        }
         if !facts.is_on_entry_plan {
             return Err("the customer has left the trial");
         }
@@ -63,6 +71,7 @@ pub fn check_relevance(template: Template, facts: &MailFacts, now_ms: TimeMs) ->
         Template::FollowupDay5 | Template::FollowupDay7 | Template::FollowupDay14 if facts.has_payment_method => {
             Err("the customer has a payment method")
         }
+        Template::LowCredit if facts.is_suspended => Err(SUSPENDED),
         Template::LowCredit if facts.balance > facts.warn_at => Err("the customer has credits again"),
         Template::PaymentFailed | Template::ActionRequired if facts.purchase_went_on => {
             Err("the purchase has gone on since")
@@ -87,6 +96,7 @@ mod tests {
             has_bought_plan: false,
             has_payment_method: false,
             has_used: false,
+            is_suspended: false,
             balance: Credits(5),
             warn_at: Credits(1),
             subscription_status: None,
@@ -130,6 +140,7 @@ mod tests {
         };
         let followups = ["followup_day_1", "followup_day_3", "followup_day_5", "followup_day_7", "followup_day_14"];
         assert_eq!(without(MailFacts { has_used: true, ..trial() }), ["followup_day_1"]);
+        assert_eq!(without(MailFacts { is_suspended: true, ..trial() }), followups);
         assert_eq!(without(MailFacts { balance: Credits(0), ..trial() }), ["followup_day_3"]);
         assert_eq!(without(MailFacts { has_payment_method: true, ..trial() }), followups[2..]);
         let left = MailFacts { is_on_entry_plan: false, ..trial() };

@@ -95,6 +95,7 @@ impl Params {
                 plan: catalogue.entry.clone(),
                 stripe_customer_id: None,
                 former_stripe_ids: Vec::new(),
+                credits_from_ms: None,
                 has_payment_method: false,
                 created_at_ms: 0,
             },

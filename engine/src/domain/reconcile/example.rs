@@ -18,6 +18,7 @@ pub(super) fn ada(plan: &str, stripe_customer_id: Option<&str>) -> Customer {
         stripe_customer_id: stripe_customer_id.map(str::to_owned),
         has_payment_method: true,
         former_stripe_ids: Vec::new(),
+        credits_from_ms: None,
         created_at_ms: 0,
     }
 }

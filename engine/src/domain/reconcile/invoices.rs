@@ -4,6 +4,7 @@ use super::{Class, Difference};
 use crate::amount::MoneyMinor;
 use crate::domain::job::Outcome;
 use crate::domain::sale::line::{Sales, sales};
+use crate::domain::sale::since::since;
 use crate::domain::sale::{LineCounts, SaleRecord};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::domain::webhook::{self, EventKind, Facts};
@@ -57,7 +58,13 @@ pub fn compare_granted(facts: &Facts<'_>, record: Option<&SaleRecord>) -> Option
         said.total.is_some_and(|total| total <= MoneyMinor::ZERO) && !said.lines.iter().any(Line::credits_time);
     let is_paid = said.is_paid == Some(true) && !is_free;
     let sold = if is_paid { sold } else { Vec::new() };
-    let class = match record.map(|record| record.compare(&sold)) {
+    // What was granted before support set a date stays, and what is older than it need not be granted.
+    let from_ms = facts.customer.as_ref().and_then(|customer| customer.credits_from_ms);
+    let compare = |record: &SaleRecord| {
+        let LineCounts { unsold, .. } = record.compare(&sold);
+        LineCounts { unsold, ..record.compare(&since(&sold, from_ms)) }
+    };
+    let class = match record.map(compare) {
         Some(LineCounts { ungranted: 0, unsold: 0 }) => return None,
         Some(LineCounts { unsold: 0, .. }) => Class::InvoiceLineNotGranted,
         Some(_) => Class::GrantWithoutLine,
@@ -223,11 +230,11 @@ mod tests {
             };
             SaleRecord { sold: vec![line; lines], ..SaleRecord::default() }
         };
-        let class = |object: &Value, record: Option<SaleRecord>| {
+        let class_from = |credits_from_ms, object: &Value, record: Option<SaleRecord>| {
             let facts = Facts {
                 kind: EVENT_KIND,
                 object,
-                customer: of_ada(),
+                customer: of_ada().map(|ada| Customer { credits_from_ms, ..ada }),
                 subscription: None,
                 subscriptions_of_customer: Vec::new(),
                 book: &book(),
@@ -237,6 +244,11 @@ mod tests {
             };
             compare_granted(&facts, record.as_ref()).map(|found| found.class)
         };
+        let class = |object: &Value, record: Option<SaleRecord>| class_from(None, object, record);
+        // The period ends before the date: nothing is missing, and what was granted earlier stays.
+        for lines in [0, 1] {
+            assert_eq!(class_from(Some(3_000_000), &invoice(), Some(recorded(lines))), None);
+        }
         assert_eq!(class(&invoice(), Some(recorded(1))), None);
         assert_eq!(class(&invoice(), None), None);
         assert_eq!(class(&invoice(), Some(recorded(0))), Some(Class::InvoiceLineNotGranted));

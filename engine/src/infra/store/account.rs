@@ -105,6 +105,7 @@ const ACCOUNT_ROW: Columns = &[
     ("balance", Kind::SomeInt),
     ("held", Kind::SomeInt),
     ("version", Kind::SomeInt),
+    ("floor", Kind::SomeInt),
     ("open", Kind::SomeText),
     ("next_settle_at_ms", Kind::Int),
     ("at_ms", Kind::SomeInt),
@@ -120,6 +121,7 @@ fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
             write.account.balance.0.into(),
             write.account.held.0.into(),
             write.account.version.into(),
+            write.account.floor.0.into(),
             to_json(&write.account.open)?.into(),
             write.account.next_settle_at_ms().into(),
             write.account.last_entry_at_ms.into(),
@@ -132,7 +134,7 @@ fn account_rows(writes: &[&AccountWrite]) -> Result<Rows> {
 const LIST_MAX: i64 = 1_000_000;
 
 /// The assignments from a row `r`.
-const ACCOUNT_SET: &str = "balance = r.balance, held = r.held, version = r.version, open = r.open, \
+const ACCOUNT_SET: &str = "balance = r.balance, held = r.held, version = r.version, floor = r.floor, open = r.open, \
                            next_settle_at_ms = r.next_settle_at_ms, updated_at_ms = r.at_ms";
 
 const ENTRY_ROW: Columns = &[

@@ -13,7 +13,8 @@ use crate::ids::CustomerId;
 use crate::key::PlanKey;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
-pub(super) const COLUMNS: &str = "id, email, name, source, plan, stripe_customer_id, has_payment_method, created_at_ms";
+pub(super) const COLUMNS: &str = "id, email, name, source, plan, stripe_customer_id, has_payment_method, created_at_ms, \
+                                  credits_from_ms";
 
 pub(super) fn read(row: &QueryResult) -> Result<Customer> {
     Ok(Customer {
@@ -24,6 +25,7 @@ pub(super) fn read(row: &QueryResult) -> Result<Customer> {
         plan: PlanKey::trusted(&get::<String>(row, "plan")?),
         stripe_customer_id: get(row, "stripe_customer_id")?,
         former_stripe_ids: Vec::new(),
+        credits_from_ms: get(row, "credits_from_ms")?,
         has_payment_method: get(row, "has_payment_method")?,
         created_at_ms: get(row, "created_at_ms")?,
     })
@@ -96,7 +98,8 @@ pub async fn customer_find_by_email(db: &impl ConnectionTrait, normalized: &str)
     query_one(db, &sql, [normalized.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Customers with the text in address, name, id or Stripe id, newest first, before the cursor.
+/// Customers with the text in address or name, or of whom it is the id, an id at Stripe (of the Stripe customer, a
+/// subscription, an invoice, a PaymentIntent) or the id of an operation; newest first, before the cursor.
 pub async fn customer_search(
     db: &impl ConnectionTrait,
     text: &str,
@@ -105,7 +108,12 @@ pub async fn customer_search(
 ) -> Result<Vec<Customer>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM customers WHERE ($1 = '' OR email_normalized LIKE $2 ESCAPE '\\' \
-         OR LOWER(name) LIKE $2 ESCAPE '\\' OR id = $1 OR stripe_customer_id = $1) \
+         OR LOWER(name) LIKE $2 ESCAPE '\\' OR id = $1 OR stripe_customer_id = $1 OR id IN ( \
+         SELECT customer_id FROM stripe_customers_former WHERE stripe_customer_id = $1 UNION ALL \
+         SELECT customer_id FROM subscriptions WHERE id = $1 UNION ALL \
+         SELECT customer_id FROM invoices WHERE id = $1 UNION ALL \
+         SELECT customer_id FROM operations WHERE id = $1 UNION ALL \
+         SELECT customer_id FROM operations WHERE stripe_id = $1)) \
          AND ($3 = '' OR id < $3) ORDER BY id DESC LIMIT $4"
     );
     let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");

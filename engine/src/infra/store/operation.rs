@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 use crate::ids::{CustomerId, OperationId};
 use sea_orm::{ConnectionTrait, QueryResult};
 
+/// Maximum number of refunds of one customer that are looked at.
+const REFUNDS_MAX: i64 = 200;
+
 pub(super) const COLUMNS: &str = "id, customer_id, request, idempotency_key, request_hash, state, round, stripe_id, problem, \
                        created_at_ms, round_at_ms, updated_at_ms";
 
@@ -105,6 +108,14 @@ pub async fn operation_list(
     );
     let values = [customer.as_str().into(), before.unwrap_or_default().into(), limit.cast_signed().into()];
     query_all(db, &sql, values).await?.iter().map(read).collect()
+}
+
+/// A customer's refunds by support, the latest first, at most [`REFUNDS_MAX`].
+pub async fn operation_refund_list(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operations WHERE customer_id = $1 AND kind = 'payment_refund' ORDER BY id DESC LIMIT $2"
+    );
+    query_all(db, &sql, [customer.as_str().into(), REFUNDS_MAX.into()]).await?.iter().map(read).collect()
 }
 
 /// Writes operations, each once. A succeeded one stays so, and no earlier round overwrites a later one; only a

@@ -39,11 +39,11 @@ struct Source {
 
 const LATEST_FIRST: &str = "s.at_ms DESC, s.sort DESC";
 
-const SOURCES: [Source; 6] = [
+const SOURCES: [Source; 7] = [
     Source {
         // Numbers of equal length, so that they sort as text.
         rows: "SELECT created_at_ms AS at_ms, 'l' || (1000000000000 + seq) AS sort, seq, kind, amount, \
-               balance_after, source, reference, detail FROM ledger_entries WHERE customer_id = $1",
+               balance_after, source, reference, idempotency_key, detail FROM ledger_entries WHERE customer_id = $1",
         // A ledger's times never go back, so its numbers have the same order.
         order: "s.seq DESC",
         has_stream: false,
@@ -73,11 +73,18 @@ const SOURCES: [Source; 6] = [
         read: read_mail,
     },
     Source {
-        rows: "SELECT created_at_ms AS at_ms, 'o' || id AS sort, id, kind, state, problem FROM operations \
-               WHERE customer_id = $1",
+        rows: "SELECT created_at_ms AS at_ms, 'o' || id AS sort, id, kind, state, problem, request, stripe_id, \
+               idempotency_key, refunded FROM operations WHERE customer_id = $1",
         order: LATEST_FIRST,
         has_stream: false,
         read: read_operation,
+    },
+    Source {
+        rows: "SELECT created_at_ms AS at_ms, 'i' || id AS sort, id, is_paid, amount, currency, credits, failure, \
+               refunded FROM invoices WHERE customer_id = $1",
+        order: LATEST_FIRST,
+        has_stream: false,
+        read: read_invoice,
     },
     Source {
         rows: "SELECT created_at_ms AS at_ms, 'j' || id AS sort, id, kind, state, run_at_ms, last_error FROM jobs \
@@ -139,6 +146,7 @@ fn read_ledger(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     let details = json!({
         "amount": amount, "balance_after": balance_after, "source": text(row, "source")?,
         "reference": optional(row, "reference")?, "reason": detail["reason"],
+        "idempotency_key": own_key(optional(row, "idempotency_key")?),
     });
     Ok((format!("ledger.{}", text(row, "kind")?), details))
 }
@@ -175,8 +183,33 @@ fn read_operation(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     let problem: Option<serde_json::Value> = optional(row, "problem")?.map(|text| from_json(&text)).transpose()?;
     // The link that finishes a payment is only for the customer.
     let code = problem.map(|problem| problem["code"].clone());
-    let details = json!({ "id": text(row, "id")?, "state": text(row, "state")?, "problem": code });
+    let request: serde_json::Value = from_json(&text(row, "request")?)?;
+    let mut details = json!({
+        "id": text(row, "id")?, "state": text(row, "state")?, "problem": code,
+        "idempotency_key": own_key(optional(row, "idempotency_key")?), "stripe_id": optional(row, "stripe_id")?,
+    });
+    if request["amount_minor"].is_i64() {
+        details["amount_minor"] = request["amount_minor"].clone();
+        details["currency"] = request["currency"].clone();
+        details["credits"] = request["credits"].clone();
+        details["refunded_minor"] = get::<i64>(row, "refunded")?.into();
+    }
     Ok((format!("operation.{}", text(row, "kind")?), details))
+}
+
+/// The key that the customer chose; none if it is one of ours.
+fn own_key(stored: Option<String>) -> Option<String> {
+    stored.and_then(|key| key.strip_prefix("api:").map(str::to_owned))
+}
+
+fn read_invoice(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+    let (amount, credits): (Option<i64>, i64) = (get(row, "amount")?, get(row, "credits")?);
+    let details = json!({
+        "id": text(row, "id")?, "amount_minor": amount, "currency": optional(row, "currency")?, "credits": credits,
+        "refunded_minor": get::<i64>(row, "refunded")?, "reason": optional(row, "failure")?,
+    });
+    let is_paid: bool = get(row, "is_paid")?;
+    Ok((format!("invoice.{}", if is_paid { "paid" } else { "failed" }), details))
 }
 
 fn read_job(row: &QueryResult) -> Result<(String, serde_json::Value)> {

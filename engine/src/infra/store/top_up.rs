@@ -81,6 +81,7 @@ pub async fn top_up_due(
         "SELECT {COLUMNS} FROM auto_top_ups t JOIN accounts a ON a.customer_id = t.customer_id \
          WHERE t.is_on AND t.customer_id > $1 AND ($2 = '' OR t.customer_id = $2) \
          AND (t.waits_until_ms IS NULL OR t.waits_until_ms <= $3) AND a.balance - a.held < t.threshold \
+         AND a.open NOT LIKE '%\"suspended\":true%' \
          AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.customer_id = t.customer_id AND o.state = 'processing' \
          AND o.kind = 'auto_top_up') ORDER BY t.customer_id LIMIT $4"
     );

@@ -3,6 +3,7 @@
 use super::error::StripeError;
 use super::gateway::{Answer, Gateway};
 use crate::amount::MoneyMinor;
+use crate::domain::refund::CREDITS_METADATA_KEY;
 use crate::domain::webhook::fields::{
     CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY, PLAN_METADATA_KEY, PRICE_METADATA_KEY, ROUND_METADATA_KEY,
 };
@@ -27,7 +28,7 @@ use stripe_core::payment_intent::{
     CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects, CreatePaymentIntentOffSession, ListPaymentIntent,
     RetrievePaymentIntent,
 };
-use stripe_core::refund::ListRefund;
+use stripe_core::refund::{CreateRefund, ListRefund};
 use stripe_payment::payment_method::{
     AttachPaymentMethod, DetachPaymentMethod, ListPaymentMethod, RetrievePaymentMethod,
 };
@@ -68,6 +69,21 @@ pub struct OffSessionPayment<'a> {
     /// Bursar's customer.
     pub customer_id: &'a str,
     /// The operation that charges.
+    pub operation: Mark<'a>,
+}
+
+/// A refund of a charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRefund<'a> {
+    /// The charge.
+    pub charge_id: &'a str,
+    /// How much.
+    pub amount_minor: MoneyMinor,
+    /// What becomes of the credits, for whoever reads the refund later.
+    pub credits: &'a str,
+    /// Bursar's customer.
+    pub customer_id: &'a str,
+    /// The operation that gives the money back.
     pub operation: Mark<'a>,
 }
 
@@ -143,6 +159,13 @@ impl Gateway {
     /// Lists Stripe customers with an address, at most [`PAGE_LEN`], latest first.
     pub async fn customer_list(&self, email: &str) -> Call {
         self.read("customer_list", &ListCustomer::new().email(email).limit(PAGE_LEN)).await
+    }
+
+    /// Writes into a Stripe customer's metadata which customer it belongs to; `None` removes that.
+    pub async fn customer_set_owner(&self, id: &str, customer_id: Option<&str>, key: &str) -> Call {
+        // Stripe removes an entry whose value is empty. Source: Stripe, "Metadata".
+        let metadata = metadata(customer_id.unwrap_or_default(), None);
+        self.write("customer_set_owner", &UpdateCustomer::new(id).metadata(metadata), key).await
     }
 
     /// Sets the payment method for the customer's invoices.
@@ -232,6 +255,14 @@ impl Gateway {
             request = request.starting_after(after);
         }
         self.read("charge_list", &request).await
+    }
+
+    /// Gives money of a charge back.
+    pub async fn refund_create(&self, refund: &NewRefund<'_>, key: &str) -> Call {
+        let mut metadata = metadata(refund.customer_id, Some(refund.operation));
+        metadata.insert(CREDITS_METADATA_KEY.to_owned(), refund.credits.to_owned());
+        let request = CreateRefund::new().charge(refund.charge_id).amount(refund.amount_minor.0).metadata(metadata);
+        self.write("refund_create", &request, key).await
     }
 
     /// Lists the refunds of a charge, at most [`PAGE_LEN`].

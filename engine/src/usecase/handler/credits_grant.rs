@@ -30,7 +30,9 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         Err(Failure::Engine(error)) => return Err(error),
         Err(Failure::Stripe(error)) => return Ok(Outcome::Retry { reason: error.to_string() }.into()),
     };
-    if let Some(money) = money.as_ref().filter(|money| money.gone >= money.total && money.total > MoneyMinor::ZERO) {
+    if let Some(money) =
+        money.as_ref().filter(|money| money.gone.counting() >= money.total && money.total > MoneyMinor::ZERO)
+    {
         return Ok(match money.refunded >= money.total {
             true => Outcome::Cancel { reason: format!("the money of {} was given back", part.invoice) },
             // A dispute may still be won.

@@ -1,12 +1,19 @@
-//! Invoices: all their lines, and the later parts of their credits.
+//! Invoices: all their lines, what is stored of them, and the later parts of their credits.
 
 use super::{Deps, Failure};
+use crate::amount::Credits;
+use crate::clock::TimeMs;
+use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
-use crate::domain::job::JobKind;
-use crate::domain::webhook::fields;
+use crate::domain::job::{JobKind, Outcome};
+use crate::domain::ledger::Op;
+use crate::domain::payment::Invoice;
+use crate::domain::sale::PriceBook;
+use crate::domain::sale::grant::PartArgs;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
+use crate::domain::webhook::{EventKind, fields};
 use crate::error::Result;
-use crate::infra::store::account;
+use crate::infra::store::{account, payment};
 use crate::infra::stripe::StripeError;
 use crate::infra::stripe::found;
 use serde_json::{Value, json};
@@ -65,6 +72,55 @@ pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::resu
         invoices.push(whole.unwrap_or_else(|| object.clone()));
     }
     Ok(invoices)
+}
+
+/// The verdict with what it says of an invoice of ours, for support.
+pub(super) fn with_record(
+    mut verdict: Verdict,
+    kind: EventKind,
+    object: &Value,
+    customer: Option<&Customer>,
+    book: &PriceBook,
+    now_ms: TimeMs,
+) -> Verdict {
+    if let Some(customer) = customer.filter(|_| matches!(verdict.outcome, Outcome::Done)) {
+        let brought = credits_brought(&verdict);
+        let invoice = Invoice::read(kind, object, customer, book, brought, now_ms);
+        verdict.effects.extend(invoice.map(|invoice| Effect::InvoicePut(Box::new(invoice))));
+    }
+    verdict
+}
+
+/// The credits that a verdict on an invoice brings: now by its command, and later by its jobs.
+fn credits_brought(verdict: &Verdict) -> Credits {
+    let now = verdict.ledger.iter().map(|(_, command)| match command.op {
+        Op::Grant { amount, .. } => amount,
+        _ => Credits::ZERO,
+    });
+    let later = verdict.effects.iter().map(|effect| match effect {
+        Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant => {
+            serde_json::from_str(&job.args).map_or(Credits::ZERO, |part: PartArgs| part.credits)
+        }
+        _ => Credits::ZERO,
+    });
+    now.chain(later).sum()
+}
+
+/// The verdict without the credits of an invoice that was stored for another customer: support has unlinked that one from
+/// the Stripe customer. Money brings credits once; support moves those that the other has.
+pub(super) async fn without_what_another_has(deps: &Deps, mut verdict: Verdict) -> Result<Verdict> {
+    let of_invoice = verdict.effects.iter().find_map(|effect| match effect {
+        Effect::InvoicePut(invoice) => Some((invoice.id.clone(), invoice.customer_id.clone())),
+        _ => None,
+    });
+    let Some((id, customer)) = of_invoice else { return Ok(verdict) };
+    let stored = payment::invoice_find(deps.db.read(), &id).await?;
+    if stored.is_some_and(|stored| stored.is_paid && stored.customer_id != customer) {
+        verdict.ledger = None;
+        let is_grant = |effect: &Effect| matches!(effect, Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant);
+        verdict.effects.retain(|effect| !is_grant(effect));
+    }
+    Ok(verdict)
 }
 
 /// The verdict without the later parts of an invoice's credits, if its first part is in the ledger already: a catalogue

@@ -124,10 +124,11 @@ async fn composed(
     customer: &Customer,
     now_ms: TimeMs,
 ) -> Result<Result<Composed, Outcome>> {
-    let balance =
-        account::account_find(deps.db.read(), &customer.id).await?.map_or(Credits::ZERO, |account| account.balance);
+    let account = account::account_find(deps.db.read(), &customer.id).await?.unwrap_or_default();
+    let (balance, is_suspended) = (account.balance, account.open.suspended);
     let catalogue = deps.catalogue.now();
     let facts = facts(deps, args, customer, balance, &catalogue, now_ms).await?;
+    let facts = MailFacts { is_suspended, ..facts };
     if let Err(reason) = check_relevance(args.template, &facts, now_ms) {
         return Ok(Err(cancel(reason)));
     }
@@ -166,6 +167,7 @@ async fn facts(
         has_payment_method: customer.has_payment_method,
         has_used: args.template == Template::FollowupDay1
             && account::account_has_spent(deps.db.read(), &customer.id).await?,
+        is_suspended: false,
         balance,
         warn_at: deps.credits.warn_at,
         subscription_status: if is_about_payment { subscription_status(deps, args, customer).await? } else { None },

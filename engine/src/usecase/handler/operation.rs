@@ -7,6 +7,7 @@
 mod change;
 mod payment_method;
 mod purchase;
+mod refund;
 mod subscription;
 mod usage;
 
@@ -52,11 +53,13 @@ struct OperationArgs {
 /// events, so that neither overwrites newer state.
 pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
     let mut job = job(operation, operation.job_key(), at_ms);
-    job.stream_key = Some(match &customer.stripe_customer_id {
-        _ if operation.request.is_purchase() => format!("purchases:{}", customer.id),
-        Some(id) => format!("stripe:{id}"),
-        None => format!("operations:{}", customer.id),
-    });
+    job.stream_key = match &customer.stripe_customer_id {
+        _ if operation.request.is_purchase() => Some(format!("purchases:{}", customer.id)),
+        // It waits for nothing, and nothing waits for it.
+        _ if matches!(operation.request, Request::PaymentRefund { .. }) => None,
+        Some(id) => Some(format!("stripe:{id}")),
+        None => Some(format!("operations:{}", customer.id)),
+    };
     job
 }
 
@@ -94,9 +97,11 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         return Ok(Outcome::Dead { reason: format!("there is no customer {}", operation.customer_id) }.into());
     };
     let started = Instant::now();
-    let mut verdict = match customer.stripe_customer_id.as_deref() {
-        Some(id) => carry_out(deps, (&operation, &customer, id), task, now_ms).await?,
-        None => wait_for_customer(&operation, now_ms),
+    let mut verdict = match (customer.stripe_customer_id.as_deref(), &operation.request) {
+        (Some(id), _) => carry_out(deps, (&operation, &customer, id), task, now_ms).await?,
+        // It names its charge, whose Stripe customer may no longer be linked.
+        (None, Request::PaymentRefund { .. }) => carry_out(deps, (&operation, &customer, ""), task, now_ms).await?,
+        (None, _) => wait_for_customer(&operation, now_ms),
     };
     if operation.request.is_purchase() {
         // The calls to Stripe may have taken long.
@@ -135,6 +140,9 @@ async fn carry_out(
         }
         Request::SubscriptionChange { subscription_id, change } => run.change(subscription_id, change).await,
         Request::SubscriptionResume { subscription_id } => run.resume(subscription_id).await,
+        Request::PaymentRefund { charge_id, amount_minor, credits, .. } => {
+            run.refund(charge_id, *amount_minor, *credits).await
+        }
     };
     match result {
         Ok(verdict) => Ok(verdict),

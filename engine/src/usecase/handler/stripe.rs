@@ -202,6 +202,8 @@ impl Known {
     }
 }
 
+pub(super) use clawback::review_event;
+pub(in crate::usecase) use clawback::{charges_of_payment, credits_after_refund};
 pub(super) use notice::of_ended_subscriptions;
 
 /// Processes one event.
@@ -293,6 +295,8 @@ impl EventContext<'_> {
             may_relink: self.may_relink,
             now_ms: self.now_ms,
         });
+        let verdict = invoice::with_record(verdict, kind, object, self.event.customer.as_ref(), &book, self.now_ms);
+        let verdict = invoice::without_what_another_has(self.deps, verdict).await?;
         Ok(invoice::without_parts_of_granted(self.deps, verdict).await?)
     }
 

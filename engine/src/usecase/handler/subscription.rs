@@ -1,6 +1,6 @@
 //! Applies the rules of events to a subscription that Stripe answered, for events and operations alike.
 
-use super::invoice::{other_invoices, without_parts_of_granted};
+use super::invoice::{other_invoices, with_record, without_parts_of_granted, without_what_another_has};
 use super::operation::count;
 use super::{Deps, Failure, price};
 use crate::clock::TimeMs;
@@ -63,6 +63,8 @@ pub(super) async fn apply_rules(
         _ => None,
     });
     let of_invoice = webhook::decide(&facts(EventKind::InvoicePaid, invoice, row.clone().or_else(|| stored.clone())));
+    let of_invoice = with_record(of_invoice, EventKind::InvoicePaid, invoice, customer.as_ref(), &book, now_ms);
+    let of_invoice = without_what_another_has(deps, of_invoice).await?;
     let mut of_invoice = without_parts_of_granted(deps, of_invoice).await?;
     if !matches!(of_invoice.outcome, Outcome::Done) {
         return Ok(verdict);

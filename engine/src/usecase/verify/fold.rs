@@ -4,7 +4,7 @@
 use super::CheckReport;
 use crate::amount::Credits;
 use crate::clock::TimeMs;
-use crate::domain::ledger::{Account, Entry, Open};
+use crate::domain::ledger::{Account, Entry, EntryKind, Open};
 use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::infra::store::Db;
@@ -58,13 +58,15 @@ struct Folding {
     folded: Account,
     /// Why folding cannot continue.
     stuck: Option<String>,
+    /// Whether its floor was ever set: then only its entries tell which one counted when.
+    has_terms: bool,
 }
 
 impl Folding {
     fn new(stored: StoredAccount) -> Self {
-        let folded = Account { floor: stored.account.floor, ..Account::default() };
+        let folded = Account::default();
         let stuck = stored.unreadable.as_ref().map(|why| format!("its open items cannot be read: {why}"));
-        Self { stored, folded, stuck }
+        Self { stored, folded, stuck, has_terms: false }
     }
 
     fn missing_entries(&self) -> i64 {
@@ -83,6 +85,15 @@ impl Folding {
     }
 
     fn apply(&mut self, entry: &Entry) {
+        let available = entry.balance_after - entry.held_after;
+        let is_command = matches!(entry.kind, EntryKind::Debit | EntryKind::Hold | EntryKind::Adjust)
+            && entry.detail.paid_by.is_none();
+        if self.has_terms && is_command && available < self.folded.floor {
+            let floor = self.folded.floor;
+            self.stuck = Some(format!("entry {} left {available} available, below the floor of {floor}", entry.seq));
+            return;
+        }
+        self.has_terms |= entry.kind == EntryKind::Terms;
         self.folded.apply(entry);
         let account = &self.folded;
         let (left, reserved) = (left_credits(&account.open), reserved_credits(&account.open));
@@ -114,6 +125,9 @@ impl Folding {
             (stored.balance != folded.balance)
                 .then(|| format!("balance {} instead of {}", stored.balance, folded.balance)),
             (stored.held != folded.held).then(|| format!("held {} instead of {}", stored.held, folded.held)),
+            (stored.floor != folded.floor).then(|| format!("floor {} instead of {}", stored.floor, folded.floor)),
+            (stored.open.suspended != folded.open.suspended)
+                .then(|| format!("suspended {} instead of {}", stored.open.suspended, folded.open.suspended)),
             (stored.open.grants != folded.open.grants).then(|| {
                 let (stored, folded) = (&stored.open, &folded.open);
                 let (stored_left, folded_left) = (left_credits(stored), left_credits(folded));

@@ -17,6 +17,7 @@ use crate::domain::ledger::{Command, GrantKind, Op, decide};
 use crate::domain::marketplace::rules;
 use crate::domain::marketplace::terms::Terms;
 use crate::domain::operation::{Charge, Request, UsageCharge, payment_key};
+use crate::domain::payment::Invoice;
 use crate::domain::replay::ReplayStep;
 use crate::domain::sale::grant::grants;
 use crate::domain::sale::{Sale, SaleRecord};
@@ -26,7 +27,7 @@ use crate::ids::{CustomerId, EventId, HoldId};
 use crate::infra::seal::{SealBox, key_new};
 use crate::infra::store::account::{self, AccountWrite};
 use crate::infra::store::commit::{Unit, UnitResult, commit_units};
-use crate::infra::store::{DbOptions, customer, event, marketplace, operation};
+use crate::infra::store::{DbOptions, customer, event, marketplace, operation, payment};
 use crate::key::PlanKey;
 use crate::migrations::{Migrator, MigratorTrait};
 use crate::usecase::intake::take_in;
@@ -126,6 +127,24 @@ async fn work(db: &Db, stream: &str, outcome: Outcome, effects: Vec<Effect>, now
     assert!(matches!(results[0], UnitResult::Committed(_)));
 }
 
+/// Stores a paid invoice.
+async fn invoiced(db: &Db, customer_id: &CustomerId, id: &str, credits: i64) {
+    let invoice = Invoice {
+        id: id.to_owned(),
+        customer_id: customer_id.clone(),
+        subscription_id: None,
+        is_paid: true,
+        amount: Some(MoneyMinor(100)),
+        currency: Some("usd".to_owned()),
+        credits: Credits(credits),
+        failure: None,
+        refunded: MoneyMinor::ZERO,
+        created_at_ms: 300,
+        updated_at_ms: 300,
+    };
+    payment::invoice_put_many(db.write(), &[&invoice]).await.unwrap();
+}
+
 /// Four customers with every kind of entry.
 async fn healthy_ledgers(db: &Db) {
     let mut customers = Vec::new();
@@ -138,6 +157,7 @@ async fn healthy_ledgers(db: &Db) {
     let expiring = Op::Grant { kind: GrantKind::Included, amount: Credits(60), expires_at_ms: Some(5_000) };
     act(db, ada, &Command::internal(expiring, "stripe", "stripe:invoice:in_1".to_owned()), 200).await;
     act(db, ada, &paid(GrantKind::Purchased, 10, "in_2"), 300).await;
+    invoiced(db, ada, "in_2", 10).await;
     act(db, ada, &usage(Op::Debit { amount: Credits(7) }), 400).await;
     let hold = |id: &HoldId, amount| usage(Op::Hold { id: id.clone(), amount: Credits(amount), expires_at_ms: 60_000 });
     let (captured, released, open) = (HoldId::new(), HoldId::new(), HoldId::new());
@@ -159,6 +179,8 @@ async fn healthy_ledgers(db: &Db) {
     let claw_back = Op::ClawBack { grant: 2, granted: Credits(10), total: Credits(10) };
     act(db, bob, &Command::internal(claw_back, "stripe", "stripe:refund:re_1".to_owned()), 500).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_4"), 600).await;
+    let limit = Op::SetLimit { limit: Credits(1), reason: "pays later".to_owned() };
+    act(db, bob, &usage(limit), 700).await;
     charged(db, bob).await;
 }
 

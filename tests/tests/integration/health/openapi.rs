@@ -279,9 +279,12 @@ fn mutations_without_an_idempotency_key_are_listed() {
         .collect();
     let expected = [
         "post /admin/v1/catalogue/apply",
+        "post /admin/v1/customers",
         "post /admin/v1/customers/{id}/adjustments",
         "post /admin/v1/customers/{id}/api-keys",
+        "post /admin/v1/customers/{id}/write-off",
         "post /admin/v1/mails/{id}/resend",
+        "post /admin/v1/payments/{id}/refund",
         "post /admin/v1/replays",
         "post /admin/v1/stripe/reconciliations",
     ];

@@ -227,6 +227,55 @@ async fn billing_operations(checker: &mut Checker<'_>, customer: &TestCustomer) 
     checker.call(customer, "get /api/v1/operations/{id}", &latest, None).await;
 }
 
+/// Payments and accounts, as staff sees and changes them. Needs an application with a Stripe.
+async fn money_operations(checker: &mut Checker<'_>, customer: &TestCustomer) {
+    let card = json!({ "payment_method": "pm_card_visa", "consent": true });
+    checker.call(customer, "post /api/v1/payment-methods", "", Some(card)).await;
+    checker.call(customer, "post /api/v1/usage", "", Some(json!({ "units": 11 }))).await;
+    let payments = checker.admin("get /admin/v1/payments", "", None).await;
+    let id = text(&payments["data"][0]["id"]);
+    for id in [&id, "op_1"] {
+        checker.admin("get /admin/v1/payments/{id}", id, None).await;
+    }
+    for dry_run in [true, false, false] {
+        let body = json!({ "dry_run": dry_run, "reason": "test" });
+        checker.admin("post /admin/v1/payments/{id}/refund", &id, Some(body)).await;
+    }
+    checker.admin("get /admin/v1/invoices", "", None).await;
+    checker.admin("get /admin/v1/operations", "", None).await;
+    for (act, body) in [
+        ("write-off", json!({ "reason": "test" })),
+        ("credit-limit", json!({ "credits": 1, "reason": "test" })),
+        ("credit-limit", json!({ "credits": -1, "reason": "test" })),
+        ("suspend", json!({ "reason": "test" })),
+        ("resume", json!({ "reason": " " })),
+    ] {
+        checker.admin(&format!("post /admin/v1/customers/{{id}}/{act}"), &customer.id, Some(body)).await;
+    }
+    checker.call(customer, "post /api/v1/usage", "", Some(json!({ "units": 1 }))).await;
+    checker.admin("post /admin/v1/customers/{id}/resume", &customer.id, Some(json!({ "reason": "test" }))).await;
+}
+
+/// Customers that staff makes, and their Stripe customers. Needs an application with a Stripe.
+async fn link_operations(checker: &mut Checker<'_>) {
+    let new = json!({ "email": "elsewhere@example.com", "name": "Elsewhere", "source": "direct" });
+    let made = checker.admin("post /admin/v1/customers", "", Some(new.clone())).await;
+    checker.admin("post /admin/v1/customers", "", Some(new)).await;
+    let id = text(&made["customer"]["id"]);
+    let own = wait::until("it has a Stripe customer", || async {
+        let shown = checker.app.admin("GET", &format!("/admin/v1/customers/{id}"), None).await.body;
+        shown["customer"]["stripe_customer_id"].as_str().map(str::to_owned)
+    })
+    .await;
+    for stripe_customer in [own.as_str(), "cus_0"] {
+        let link = json!({ "stripe_customer_id": stripe_customer, "reason": "test" });
+        checker.admin("post /admin/v1/customers/{id}/stripe-link", &id, Some(link)).await;
+    }
+    for _ in 0..2 {
+        checker.admin("post /admin/v1/customers/{id}/stripe-unlink", &id, Some(json!({ "reason": "test" }))).await;
+    }
+}
+
 async fn catalogue_operations(checker: &mut Checker<'_>) {
     let catalogue = checker.admin("get /admin/v1/catalogue", "", None).await;
     checker.admin("get /admin/v1/catalogue/versions", "", None).await;
@@ -300,6 +349,8 @@ with_app! {
         catalogue_operations(&mut checker).await;
         checker.app = &shop.app;
         billing_operations(&mut checker, &shop.app.onboard().await).await;
+        money_operations(&mut checker, &shop.app.onboard().await).await;
+        link_operations(&mut checker).await;
         let all: BTreeSet<String> = openapi::operations(&document()).into_iter().map(|(name, _)| name).collect();
         assert_eq!(checker.called, all, "every operation is called");
         assert!(checker.problems.is_empty(), "{:#?}", checker.problems);

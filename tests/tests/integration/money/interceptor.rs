@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 /// What happens to a call.
 #[derive(Debug, Clone)]
 pub(super) enum Interception {
+    /// Nothing; the call only counts.
+    None,
     /// Stripe executes it, and the caller gets this answer.
     Replaced(u16, Value),
     /// Stripe does not get it, and the caller gets this answer.
@@ -138,7 +140,7 @@ async fn answer(
     let heard = call.send().await;
     match (heard, interception) {
         (_, Some(Interception::Replaced(status, body))) => Ok(reply(status, &body, false)),
-        (Ok(heard), None) => {
+        (Ok(heard), None | Some(Interception::None)) => {
             let (status, headers) = (heard.status(), heard.headers().clone());
             let body = heard.bytes().await.map_err(poem::error::BadGateway)?;
             Ok(forwarded(status, &headers, body.to_vec()))

@@ -8,7 +8,7 @@ use crate::scene::{PERIOD, with_backend};
 const PAY: &str = "/v1/payment_intents";
 
 /// A short lease, so that the jobs of a killed process are soon claimed again.
-fn short_lease(config: &mut Config) {
+pub(super) fn short_lease(config: &mut Config) {
     config.jobs.lease_ms = 1_500;
     config.jobs.sweep_grace_ms = 100;
 }

@@ -4,10 +4,12 @@ mod change;
 mod checkout;
 mod decision;
 mod invoice;
+mod link;
 pub(in crate::money) mod other_business;
 mod plan;
 mod schedule;
 mod switch;
+mod tickets;
 mod unknown_price;
 
 use super::*;

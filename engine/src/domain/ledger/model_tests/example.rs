@@ -148,6 +148,67 @@ fn support_takes_no_more_than_is_available_and_gives_without_an_end() {
 }
 
 #[test]
+fn a_debt_is_written_off_to_zero_and_nothing_else_is() {
+    let mut test = TestAccount::default();
+    let write_off = || Op::WriteOff { reason: "because".to_owned() };
+    assert_eq!(test.act(write_off()), Err(Refusal::NothingToDo));
+    let grant = test.grant(GrantKind::Purchased, 3, None);
+    test.debit(3).unwrap();
+    test.act(Op::ClawBack { grant, granted: Credits(3), total: Credits(3) }).unwrap();
+    let entry = test.act(write_off()).unwrap();
+    assert_eq!((entry.amount, entry.balance_after), (Credits(3), Credits::ZERO));
+    assert_eq!((entry.detail.reason.as_deref(), test.account.open.grants.len()), (Some("because"), 0));
+    assert_eq!(test.act(write_off()), Err(Refusal::NothingToDo));
+}
+
+#[test]
+fn a_credit_limit_moves_the_floor_and_a_lower_one_takes_nothing_back() {
+    let mut test = TestAccount::default();
+    let limit = |credits| Op::SetLimit { limit: Credits(credits), reason: "because".to_owned() };
+    assert_eq!(test.act(limit(0)), Err(Refusal::NothingToDo));
+    for credits in [-1, UNITS_MAX.0 + 1] {
+        assert_eq!(test.act(limit(credits)), Err(Refusal::InvalidAmount));
+    }
+    let entry = test.act(limit(5)).unwrap();
+    assert_eq!((entry.kind, entry.amount, entry.detail.floor), (EntryKind::Terms, Credits::ZERO, Some(Credits(-5))));
+    test.debit(5).unwrap();
+    assert!(test.debit(1).is_err());
+    test.act(limit(2)).unwrap();
+    assert_eq!((test.account.balance, test.account.floor), (Credits(-5), Credits(-2)));
+    assert!(test.debit(1).is_err());
+}
+
+#[test]
+fn a_suspended_account_spends_and_reserves_nothing_and_still_gets_and_captures() {
+    let mut test = TestAccount::default();
+    test.grant(GrantKind::Purchased, 10, None);
+    let hold = test.hold("a", 2, 1_000).unwrap();
+    let suspend = |suspended| Op::SetSuspended { suspended, reason: "because".to_owned() };
+    assert_eq!(test.act(suspend(false)), Err(Refusal::NothingToDo));
+    test.act(suspend(true)).unwrap();
+    assert_eq!(test.act(suspend(true)), Err(Refusal::NothingToDo));
+    assert_eq!(test.debit(1), Err(Refusal::Suspended));
+    assert_eq!(test.hold("b", 1, 1_000), Err(Refusal::Suspended));
+    test.grant(GrantKind::Included, 5, None);
+    test.act(Op::Capture { id: hold, amount: None }).unwrap();
+    // What was charged before the suspension is settled.
+    let spend = Spend {
+        amount: Credits(1),
+        source: "usage".to_owned(),
+        reference: None,
+        idempotency_key: "api:key".to_owned(),
+        request_hash: None,
+        metadata: None,
+    };
+    test.act(Op::Purchase { amount: Credits(1), spend: Some(Box::new(spend)) }).unwrap();
+    assert_eq!(test.account.balance, Credits(13));
+    test.act(suspend(false)).unwrap();
+    test.debit(13).unwrap();
+    let text = serde_json::to_string(&test.account.open).unwrap();
+    assert!(!text.contains("suspended"), "{text}");
+}
+
+#[test]
 fn a_hold_must_end_in_the_future() {
     let mut test = TestAccount { now_ms: 1_000, ..TestAccount::default() };
     test.grant(GrantKind::Purchased, 10, None);
@@ -220,6 +281,7 @@ fn every_refusal_is_counted_under_a_name_of_its_own() {
         Refusal::HoldAlreadyOver,
         Refusal::GrantAlreadyOver,
         Refusal::TooManyOpen { what: "holds", max: 1 },
+        Refusal::Suspended,
         Refusal::KeyReused,
         Refusal::NothingToDo,
     ];

@@ -24,6 +24,7 @@ pub(super) enum Move {
     Unreserve { pick: usize },
     Purchase { amount: Credits, ends_in_ms: Option<i64>, reserved: Option<usize>, spend: Option<(Credits, bool)> },
     Reinstate { pick: usize, total: Credits },
+    WriteOff,
     Settle,
 }
 
@@ -72,7 +73,7 @@ fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
             credits(-1..12).prop_map(|amount| Move::TakeBack { amount }),
         ],
         7 => purchases(),
-        1 => Just(Move::Settle),
+        1 => prop_oneof![Just(Move::Settle), Just(Move::WriteOff)],
     ]
 }
 
@@ -150,6 +151,7 @@ impl Made {
                     Box::new(Spend { hold, ..*spend_of(amount, at) })
                 }),
             },
+            Move::WriteOff => Op::WriteOff { reason: "because".to_owned() },
             Move::Settle => Op::Settle,
         })
     }

@@ -160,6 +160,15 @@ impl Model {
                 next.given[at].clawed -= back;
                 next.grant(*kind, back, None)?;
             }
+            Op::WriteOff { .. } => {
+                let owed = next.debt - next.credits.len() as i64;
+                if owed <= 0 {
+                    return Err(Refusal::NothingToDo);
+                }
+                next.grant(GrantKind::Adjustment, owed, None)?;
+            }
+            // Histories have one floor, and are of accounts that nobody suspends.
+            Op::SetLimit { .. } | Op::SetSuspended { .. } => return Err(Refusal::NothingToDo),
             Op::Settle if next.view() == self.view() => return Err(Refusal::NothingToDo),
             Op::Settle => {}
         }

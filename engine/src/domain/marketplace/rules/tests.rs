@@ -79,6 +79,7 @@ impl World {
             plan: plan("trial"),
             stripe_customer_id: None,
             former_stripe_ids: Vec::new(),
+            credits_from_ms: None,
             has_payment_method: false,
             created_at_ms: 0,
         };

@@ -11,6 +11,7 @@ use crate::domain::sale::SaleRecord;
 use crate::domain::sale::grant::{Brought, grant_key, grants, part_job};
 use crate::domain::sale::level::taken;
 use crate::domain::sale::line::{Sale, Sales, sales, tagged_at_another_price};
+use crate::domain::sale::since::{left_since, since};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::InvoiceFields;
 use crate::key::PlanKey;
@@ -24,7 +25,8 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     let missing = |what: &str| incomplete("invoice", invoice.id.as_deref(), what);
     let is_paid = invoice.is_paid.ok_or_else(|| missing("status"));
     let total = invoice.total.ok_or_else(|| missing("total"));
-    let taken = taken(&invoice, facts.other_invoices, facts.book);
+    let from_ms = facts.customer.as_ref().and_then(|customer| customer.credits_from_ms);
+    let taken = taken(&left_since(&invoice, facts.other_invoices, from_ms), facts.other_invoices, facts.book);
     let takes_nothing = taken == Ok(Credits::ZERO);
     let settles = is_paid == Ok(true) && facts.stored().is_some_and(|row| without_paid_change(row, &invoice) != *row);
     let sold = match guarded(facts, &invoice, sales(&invoice, facts.book)) {
@@ -52,8 +54,9 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     };
     let plan = row.as_ref().and_then(|row| plan_after_payment(facts, row, best_plan(facts, &sold), customer));
     let mut verdict = owner.verdict(facts, row, plan);
-    let brought = Brought::new(grants(&invoice_id, &sold, facts.now_ms), taken);
-    let record = SaleRecord::new(&sold, taken, &brought.grants, &grant_key(&invoice_id), facts.now_ms);
+    let counted = since(&sold, customer.credits_from_ms);
+    let brought = Brought::new(grants(&invoice_id, &counted, facts.now_ms), taken);
+    let record = SaleRecord::new(&counted, taken, &brought.grants, &grant_key(&invoice_id), facts.now_ms);
     bring(&mut verdict, brought, &record, &invoice_id, customer, facts.now_ms);
     Ok(verdict)
 }

@@ -48,6 +48,7 @@ pub const CHECKS: &[Check] = &[
             WHEN 'hold' THEN amount = 0 AND held_delta > 0 \
             WHEN 'capture' THEN amount < 0 AND held_delta < 0 \
             WHEN 'release' THEN amount = 0 AND held_delta < 0 \
+            WHEN 'terms' THEN amount = 0 AND held_delta = 0 \
             ELSE kind IN ('debit', 'adjust', 'claw_back', 'expire') AND amount < 0 AND held_delta = 0 END)",
     },
     Check {
@@ -208,6 +209,14 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         obligation: 4,
+        name: "every paid invoice granted its credits",
+        population: "invoices WHERE is_paid AND credits > 0",
+        offenders: "SELECT i.customer_id || ': invoice ' || i.id || ' is paid and granted nothing' AS what \
+            FROM invoices i LEFT JOIN ledger_entries e ON e.customer_id = i.customer_id \
+            AND e.idempotency_key = 'stripe:invoice:' || i.id WHERE i.is_paid AND i.credits > 0 AND e.seq IS NULL",
+    },
+    Check {
+        obligation: 4,
         name: "no operation was charged twice",
         population: "ledger_entries WHERE source = 'purchase' AND kind = 'grant'",
         offenders: "SELECT e.customer_id || ': payment ' || e.reference || ' belongs to no succeeded operation' AS what \
@@ -232,7 +241,8 @@ pub const CHECKS: &[Check] = &[
             || (e.balance_after - e.held_after) || ' available, below the floor of ' || a.floor AS what \
             FROM ledger_entries e JOIN accounts a ON a.customer_id = e.customer_id \
             WHERE e.kind IN ('debit', 'hold', 'adjust') AND e.balance_after - e.held_after < a.floor \
-            AND e.detail NOT LIKE '%\"paid_by\":%'",
+            AND e.detail NOT LIKE '%\"paid_by\":%' \
+            AND NOT EXISTS (SELECT 1 FROM ledger_entries t WHERE t.customer_id = e.customer_id AND t.kind = 'terms')",
     },
     Check {
         // It may stand below the floor where credits were clawed back, but the purchase must not have added to that.

@@ -15,6 +15,7 @@ use crate::domain::effect::Effect;
 use crate::domain::job::{NewJob, Wake};
 use crate::domain::mail::Mail;
 use crate::domain::operation::Operation;
+use crate::domain::payment::Invoice;
 use crate::domain::replay::ReplayStep;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::delivery::Delivery;
@@ -22,7 +23,7 @@ use crate::error::Result;
 use crate::ids::{CustomerId, JobId, ReplayId};
 use crate::infra::store::customer::PlanChange;
 use crate::infra::store::{
-    audit, bonus, catalogue, charge, customer, event, job, mail, marketplace, operation, payment_method,
+    audit, bonus, catalogue, charge, customer, event, job, mail, marketplace, operation, payment, payment_method,
     reconciliation, replay, stream, subscription, top_up,
 };
 use sea_orm::ConnectionTrait;
@@ -35,6 +36,7 @@ pub(super) struct Effects<'a> {
     operations: Vec<&'a Operation>,
     charges: Vec<&'a ChargeRecord>,
     subscriptions: Vec<&'a Subscription>,
+    invoices: Vec<&'a Invoice>,
     plans: Vec<PlanChange<'a>>,
     args: Vec<(&'a JobId, &'a str)>,
     mails: Vec<&'a Mail>,
@@ -71,6 +73,7 @@ impl<'a> Effects<'a> {
             Effect::OperationPut(operation) => self.operations.push(operation),
             Effect::ChargePut(charge) => self.charges.push(charge),
             Effect::SubscriptionPut(subscription) => self.subscriptions.push(subscription),
+            Effect::InvoicePut(invoice) => self.invoices.push(invoice),
             Effect::PlanSet { customer_id, plan, has_left, catalogue } => {
                 self.plans.push(PlanChange { customer_id, plan, has_left: has_left.as_ref(), catalogue });
             }
@@ -147,6 +150,9 @@ pub(super) async fn write_effects(
     }
     for wave in waves(by_kind.subscriptions, |subscription| subscription.id.as_str()) {
         subscription::subscription_put_many(tx, &wave, now_ms).await?;
+    }
+    for wave in waves(by_kind.invoices, |invoice| invoice.id.as_str()) {
+        payment::invoice_put_many(tx, &wave).await?;
     }
     for wave in waves(by_kind.args, |(job_id, _)| job_id.as_str()) {
         job::job_set_args_many(tx, &wave).await?;
@@ -227,6 +233,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::PaymentMethodDetach { customer_id, id } => {
             payment_method::payment_method_detach(tx, customer_id, id, now_ms).await?;
         }
+        Effect::PaymentRefunded { payment: id, refunded } => payment::payment_set_refunded(tx, id, *refunded).await?,
         Effect::MarketplacePut(account) => marketplace::marketplace_put(tx, account).await?,
         Effect::JobRequeue { job_id } => {
             return Ok(job::job_requeue(tx, job_id, now_ms).await?.into_iter().collect());
@@ -244,6 +251,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::OperationPut(_)
         | Effect::ChargePut(_)
         | Effect::SubscriptionPut(_)
+        | Effect::InvoicePut(_)
         | Effect::PlanSet { .. }
         | Effect::StripeLink { .. }
         | Effect::JobArgs { .. }

@@ -12,7 +12,8 @@ use crate::domain::sale::{PriceBook, SaleRecord};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::InvoiceFields;
 use crate::domain::webhook::{self, EventKind, Facts, Lookup, fields};
-use crate::infra::store::{account, reconciliation as rows};
+use crate::ids::CustomerId;
+use crate::infra::store::{account, payment, reconciliation as rows};
 use crate::infra::stripe::found;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -106,7 +107,22 @@ impl Walk<'_> {
                 Some((entry.idempotency_key.as_deref()?, SaleRecord::read(entry.metadata.as_deref())))
             })
             .collect();
-        Ok(named.iter().filter_map(|(_, key, id)| Some((id.clone(), records.get(key.as_str())?.clone()))).collect())
+        let mut granted = HashMap::new();
+        for (customer, key, id) in &named {
+            match records.get(key.as_str()) {
+                Some(record) => drop(granted.insert(id.clone(), record.clone())),
+                None if self.is_granted_to_another(customer, id).await? => drop(granted.insert(id.clone(), None)),
+                None => {}
+            }
+        }
+        Ok(granted)
+    }
+
+    /// Whether an invoice was paid for another customer, before support unlinked that one from the Stripe customer: what
+    /// that one got is not granted again.
+    async fn is_granted_to_another(&self, customer: &CustomerId, invoice: &str) -> Result<bool, Failure> {
+        let stored = payment::invoice_find(self.deps.db.read(), invoice).await?;
+        Ok(stored.is_some_and(|stored| stored.is_paid && stored.customer_id != *customer))
     }
 
     pub(super) async fn look_up(&self, objects: &[Value], kind: EventKind) -> Result<Looked, Failure> {

@@ -118,6 +118,11 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "UPDATE operations SET stripe_id = 'pi_9' WHERE stripe_id = 'pi_1'",
     ),
     (
+        "every paid invoice granted its credits",
+        "invoice in_9 is paid and granted nothing",
+        "UPDATE invoices SET id = 'in_9' WHERE id = 'in_2'",
+    ),
+    (
         "no operation was charged twice",
         "payment pi_1 belongs to no succeeded operation",
         "UPDATE operations SET state = 'failed' WHERE stripe_id = 'pi_1'",

@@ -2,6 +2,7 @@
 //! invoice gave back in other ways.
 
 use crate::amount::MoneyMinor;
+use crate::domain::refund::Gone;
 use crate::domain::webhook::fields::{self, ChargeFields, CreditNoteFields, DisputeFields, InvoiceFields};
 use crate::infra::stripe::found;
 use crate::usecase::handler::{Deps, Failure};
@@ -23,7 +24,7 @@ pub(super) struct Payment {
 /// What is gone of the money that bought credits, and all of it.
 pub(in crate::usecase::handler) struct Money {
     /// Given back, or taken by disputes.
-    pub gone: MoneyMinor,
+    pub gone: Gone,
     /// The part of it that was given back: by refunds and credit notes.
     pub refunded: MoneyMinor,
     /// The whole price.
@@ -60,32 +61,41 @@ pub(in crate::usecase::handler) async fn money_of_invoice(deps: &Deps, id: &str)
 
 /// What is gone of a payment. `known` is one of its charges.
 pub(super) async fn money_of(deps: &Deps, payment: &Payment, known: Option<&ChargeFields>) -> Result<Money, Failure> {
-    let mut money = Money { gone: MoneyMinor::ZERO, refunded: MoneyMinor::ZERO, total: payment.total, reviewed: None };
-    let mut add = |gone: MoneyMinor, refunded: MoneyMinor| {
-        money.gone += gone;
-        money.refunded += refunded;
-    };
+    let mut money = Money { gone: Gone::default(), refunded: MoneyMinor::ZERO, total: payment.total, reviewed: None };
     let mut charge_found = None;
     for id in &payment.charge_ids {
         if let Some(charge) = known.filter(|known| known.id.as_ref() == Some(id)) {
-            add(amount_gone(deps, charge).await?, charge.amount_refunded);
+            add_charge(deps, charge, &mut money).await?;
         } else if let Some(object) = found(deps.stripe.charge_retrieve(id).await)? {
             let charge = ChargeFields::read(&object);
-            add(amount_gone(deps, &charge).await?, charge.amount_refunded);
+            add_charge(deps, &charge, &mut money).await?;
             charge_found = charge_found.or(Some(object));
         }
     }
     if let Some(id) = payment.invoice_id.as_ref().filter(|_| payment.has_credit_notes)
         && let Some(notes) = found(deps.stripe.credit_note_list(id).await)?
     {
-        let given_back =
+        let given_back: MoneyMinor =
             fields::rows(&notes).iter().map(|note| CreditNoteFields::read(note).gone_beside_refunds()).sum();
-        add(given_back, given_back);
+        money.gone.all += given_back;
+        money.refunded += given_back;
     }
-    if money.gone > MoneyMinor::ZERO {
+    if money.gone.all > MoneyMinor::ZERO {
         money.reviewed = payment.invoice_id.as_ref().map(|id| reviewed(charge_found, id));
     }
     Ok(money)
+}
+
+/// Adds what is gone of a charge, with the choices that its refunds carry.
+async fn add_charge(deps: &Deps, charge: &ChargeFields, money: &mut Money) -> Result<(), Failure> {
+    money.gone.all += amount_gone(deps, charge).await?;
+    money.refunded += charge.amount_refunded;
+    if let Some(id) = charge.id.as_ref().filter(|_| charge.amount_refunded > MoneyMinor::ZERO)
+        && let Some(refunds) = found(deps.stripe.refund_list(id).await)?
+    {
+        money.gone.mark_refunds(fields::rows(&refunds));
+    }
+    Ok(())
 }
 
 /// The object of an event that reviews the credits of an invoice: a charge that paid it, so that the event is in the

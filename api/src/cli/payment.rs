@@ -1,0 +1,254 @@
+//! `bursar payments`, `invoices` and `operations`: money, as support sees it.
+
+use super::client::admin_path;
+use super::customer::new_idempotency_key;
+use super::error::Error;
+use super::list::{self, Paging};
+use super::table::{Column, Listing, Table};
+use super::{Session, output, view};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+const PAYMENTS: &[Column] = &[
+    Column::wrapped("created_at"),
+    Column::fixed("kind"),
+    Column::fixed("state"),
+    Column::number("amount_minor"),
+    Column::fixed("currency"),
+    Column::number("credits"),
+    Column::number("refunded_minor").optional(),
+    Column::wrapped("reason").optional(),
+    Column::wrapped("idempotency_key").optional(),
+    Column::fixed("customer_id").optional(),
+    Column::fixed("id"),
+];
+const PAYMENT_KEYS: &[&str] = &[
+    "id",
+    "customer_id",
+    "kind",
+    "state",
+    "amount_minor",
+    "currency",
+    "credits",
+    "refunded_minor",
+    "reason",
+    "decline_code",
+    "detail",
+    "idempotency_key",
+    "operation_id",
+    "payment_intent",
+    "invoice",
+    "subscription",
+    "created_at",
+    "updated_at",
+];
+const HISTORY: &[Column] = &[Column::wrapped("at"), Column::wrapped("what")];
+const REFUND_KEYS: &[&str] = &[
+    "payment_id",
+    "customer_id",
+    "state",
+    "amount_minor",
+    "currency",
+    "refundable_minor",
+    "credits",
+    "credits_to_go",
+    "credit_balance",
+    "credit_balance_after",
+    "charge",
+    "refund",
+    "operation_id",
+    "detail",
+];
+const INVOICES: &[Column] = &[
+    Column::wrapped("created_at"),
+    Column::fixed("state"),
+    Column::number("amount_minor"),
+    Column::fixed("currency"),
+    Column::number("credits"),
+    Column::number("refunded_minor").optional(),
+    Column::wrapped("detail").optional(),
+    Column::wrapped("subscription").optional(),
+    Column::fixed("customer_id").optional(),
+    Column::wrapped("id"),
+];
+const OPERATIONS: &[Column] = &[
+    Column::wrapped("created_at"),
+    Column::fixed("kind"),
+    Column::fixed("state"),
+    Column::number("amount_minor"),
+    Column::fixed("currency").optional(),
+    Column::wrapped("reason"),
+    Column::wrapped("idempotency_key").optional(),
+    Column::wrapped("stripe_id").optional(),
+    Column::fixed("customer_id").optional(),
+    Column::fixed("id"),
+];
+
+/// Payments: charges for units, and payments of invoices.
+#[derive(Debug, Subcommand)]
+pub enum PaymentCommand {
+    /// List payments, the latest first, failed ones included.
+    List(PaymentFilter),
+    /// Show a payment and what became of it.
+    Show {
+        /// Its operation, PaymentIntent, invoice or charge.
+        id: String,
+    },
+    /// Give money back.
+    Refund(RefundArgs),
+}
+
+/// Invoices of subscriptions.
+#[derive(Debug, Subcommand)]
+pub enum InvoiceCommand {
+    /// List invoices that were paid or whose payment failed, the latest first.
+    List(PaymentFilter),
+}
+
+/// Operations: what only Stripe can carry out.
+#[derive(Debug, Subcommand)]
+pub enum OperationCommand {
+    /// List operations, the latest first.
+    List {
+        /// Of this kind only, such as usage_charge.
+        #[arg(long, value_name = "KIND")]
+        kind: Option<String>,
+        /// In this state only.
+        #[arg(long, value_parser = ["processing", "requires_action", "succeeded", "failed"])]
+        state: Option<String>,
+        /// The customer and the time.
+        #[command(flatten)]
+        range: RangeArgs,
+        /// Paging options.
+        #[command(flatten)]
+        paging: Paging,
+    },
+}
+
+/// Whose, and when.
+#[derive(Debug, Args)]
+pub struct RangeArgs {
+    /// Of this customer only.
+    #[arg(long, value_name = "ID")]
+    customer: Option<String>,
+    /// From this time on, such as 2026-12-01T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Before this time.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+}
+
+/// Which payments or invoices.
+#[derive(Debug, Args)]
+pub struct PaymentFilter {
+    /// In this state only.
+    #[arg(long, value_parser = ["processing", "requires_action", "failed", "paid", "refunded"])]
+    state: Option<String>,
+    /// The customer and the time.
+    #[command(flatten)]
+    range: RangeArgs,
+    /// Paging options.
+    #[command(flatten)]
+    paging: Paging,
+}
+
+/// Arguments of `refund`.
+#[derive(Debug, Args)]
+pub struct RefundArgs {
+    /// The payment: its operation, PaymentIntent, invoice or charge.
+    id: String,
+    /// How much, in minor units; by default all that is left.
+    #[arg(long, value_name = "N")]
+    amount_minor: Option<i64>,
+    /// What becomes of the credits that the money bought.
+    #[arg(long, default_value = "unspent", value_parser = ["unspent", "all", "none"])]
+    credits: String,
+    /// Reason, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Say only what would happen.
+    #[arg(long)]
+    dry_run: bool,
+    /// Makes repeating this safe: the same key refunds once.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+/// Runs a command about payments.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(session: &Session, command: &PaymentCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PaymentCommand::List(filter) => show(session, "payments", filter, PAYMENTS).await,
+        PaymentCommand::Show { id } => {
+            session.show(&session.client.get(&admin_path(&["payments", id])?, &[]).await?, render)
+        }
+        PaymentCommand::Refund(args) => refund(session, args).await,
+    }
+}
+
+/// Runs a command about invoices.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run_invoices(session: &Session, command: &InvoiceCommand) -> anyhow::Result<ExitCode> {
+    let InvoiceCommand::List(filter) = command;
+    show(session, "invoices", filter, INVOICES).await
+}
+
+/// Runs a command about operations.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run_operations(session: &Session, command: &OperationCommand) -> anyhow::Result<ExitCode> {
+    let OperationCommand::List { kind, state, range, paging } = command;
+    let mut query = vec![("kind", kind.as_deref()), ("state", state.as_deref())];
+    query.extend(range.query());
+    list::show(session, &admin_path(&["operations"])?, &query, paging, OPERATIONS).await
+}
+
+impl RangeArgs {
+    fn query(&self) -> [(&'static str, Option<&str>); 3] {
+        [("customer", self.customer.as_deref()), ("from", self.from.as_deref()), ("to", self.to.as_deref())]
+    }
+}
+
+async fn show(session: &Session, noun: &str, filter: &PaymentFilter, columns: &[Column]) -> anyhow::Result<ExitCode> {
+    let mut query = vec![("state", filter.state.as_deref())];
+    query.extend(filter.range.query());
+    list::show(session, &admin_path(&[noun])?, &query, &filter.paging, columns).await
+}
+
+async fn refund(session: &Session, args: &RefundArgs) -> anyhow::Result<ExitCode> {
+    let key = args.idempotency_key.clone().unwrap_or_else(new_idempotency_key);
+    let body = json!({
+        "amount_minor": args.amount_minor,
+        "credits": args.credits,
+        "reason": args.reason,
+        "dry_run": args.dry_run,
+    });
+    let path = admin_path(&["payments", &args.id, "refund"])?;
+    match session.client.post_with_key(&path, &body, Some(&key)).await {
+        Ok(answer) => {
+            let failed = answer["state"] == "failed";
+            let code = session.show(&answer, |answer| Listing::of(answer, REFUND_KEYS).render(output::width()))?;
+            Ok(if failed { ExitCode::FAILURE } else { code })
+        }
+        Err(error) => {
+            if error.may_have_committed() {
+                output::note(&format!("It may have succeeded. To repeat it safely: --idempotency-key {key}"));
+            }
+            Err(Error::into(error))
+        }
+    }
+}
+
+fn render(answer: &Value) -> String {
+    let width = output::width();
+    let listing = Listing::of(view::part(answer, "payment"), PAYMENT_KEYS).render(width);
+    let history = Table::of(HISTORY, view::items(answer, "history")).render(width);
+    format!("{listing}\n\nWhat became of it\n{history}")
+}

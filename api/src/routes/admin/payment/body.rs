@@ -1,0 +1,475 @@
+//! Bodies of the routes of payments.
+
+use crate::routes::page::page;
+use crate::routes::text::Text;
+use crate::sample;
+use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::operation::{Operation, Problem, Request};
+use bursar_engine::domain::payment::{Invoice, Payment};
+use bursar_engine::domain::refund::CreditsChoice;
+use bursar_engine::usecase::payment::PaymentStep;
+use bursar_engine::usecase::refund::RefundPlan;
+use poem_openapi::types::Example;
+use poem_openapi::{Enum, Object};
+
+/// A payment.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(in crate::routes::admin) struct PaymentBody {
+    /// Its identifier: that of the operation that charged, or of the invoice at Stripe.
+    id: String,
+    /// Its customer.
+    customer_id: String,
+    /// `charge`, or `invoice`.
+    kind: String,
+    /// `processing`, `requires_action`, `failed`, `not_charged`, `paid`, `partly_refunded` or `refunded`.
+    state: String,
+    /// What is or was to be paid, in minor units; null before that is decided, and for invoices that were stored before
+    /// amounts were.
+    amount_minor: Option<i64>,
+    /// ISO 4217 code.
+    currency: Option<String>,
+    /// Credits that it buys.
+    credits: i64,
+    /// What of it was given back, in minor units, as Stripe last reported.
+    refunded_minor: i64,
+    /// Why it failed, or what it waits for: a code such as `card_declined`.
+    reason: Option<String>,
+    /// The issuer's reason.
+    decline_code: Option<String>,
+    /// The same in words.
+    detail: Option<String>,
+    /// The Idempotency-Key under which the customer asked for it.
+    idempotency_key: Option<String>,
+    /// The operation that charged.
+    operation_id: Option<String>,
+    /// The PaymentIntent at Stripe, of a charge.
+    payment_intent: Option<String>,
+    /// The invoice at Stripe, if it pays one.
+    invoice: Option<String>,
+    /// The subscription at Stripe that the invoice bills.
+    subscription: Option<String>,
+    /// When it was asked for, or the invoice was made.
+    created_at: String,
+    /// When it last changed.
+    updated_at: String,
+}
+
+impl From<Payment> for PaymentBody {
+    fn from(payment: Payment) -> Self {
+        let problem = payment.problem.unwrap_or_default();
+        let is_there = |text: String| Some(text).filter(|text| !text.is_empty());
+        Self {
+            id: payment.id,
+            customer_id: payment.customer_id.to_string(),
+            kind: payment.kind.as_str().to_owned(),
+            state: payment.state.as_str().to_owned(),
+            amount_minor: payment.amount.map(|amount| amount.0),
+            currency: payment.currency,
+            credits: payment.credits.0,
+            refunded_minor: payment.refunded.0,
+            reason: is_there(problem.code),
+            decline_code: problem.decline_code,
+            detail: is_there(problem.message),
+            idempotency_key: payment.idempotency_key,
+            operation_id: payment.operation_id.map(|id| id.to_string()),
+            payment_intent: payment.payment_intent_id,
+            invoice: payment.invoice_id,
+            subscription: payment.subscription_id,
+            created_at: rfc3339(payment.created_at_ms),
+            updated_at: rfc3339(payment.updated_at_ms),
+        }
+    }
+}
+
+impl Example for PaymentBody {
+    fn example() -> Self {
+        Self {
+            id: sample::OPERATION.to_owned(),
+            customer_id: sample::CUSTOMER.to_owned(),
+            kind: "charge".to_owned(),
+            state: "paid".to_owned(),
+            amount_minor: Some(2_900),
+            currency: sample::text("usd"),
+            credits: 1,
+            refunded_minor: 0,
+            reason: None,
+            decline_code: None,
+            detail: None,
+            idempotency_key: sample::text("deploy-4711"),
+            operation_id: sample::text(sample::OPERATION),
+            payment_intent: sample::text(sample::PAYMENT_INTENT),
+            invoice: None,
+            subscription: None,
+            created_at: sample::AT.to_owned(),
+            updated_at: sample::AT.to_owned(),
+        }
+    }
+}
+
+page! {
+    /// A page of payments, latest first.
+    pub(super) PaymentPage of PaymentBody
+}
+
+/// Something that happened to a payment.
+#[derive(Debug, Object)]
+struct PaymentStepBody {
+    /// When.
+    at: String,
+    /// What, in plain words.
+    what: String,
+}
+
+/// A payment with its history.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct PaymentDetail {
+    /// The payment.
+    payment: PaymentBody,
+    /// What happened to it, in order.
+    history: Vec<PaymentStepBody>,
+}
+
+impl PaymentDetail {
+    pub(super) fn new(payment: Payment, steps: Vec<PaymentStep>) -> Self {
+        let step = |step: PaymentStep| PaymentStepBody { at: rfc3339(step.at_ms), what: step.what };
+        Self { payment: payment.into(), history: steps.into_iter().map(step).collect() }
+    }
+}
+
+impl Example for PaymentDetail {
+    fn example() -> Self {
+        let step = |what: &str| PaymentStepBody { at: sample::AT.to_owned(), what: what.to_owned() };
+        let history = vec![
+            step(
+                "the customer asked for work of 1 credits, which takes 1 more credits, for 2900 usd (minor units), \
+                 Idempotency-Key deploy-4711",
+            ),
+            step("Stripe took the money (pi_3MtwBwLkdIwHu7ix28a3tqPa)"),
+            step("1 credits were granted; the balance was 1 afterwards"),
+            step("1 credits were spent; the balance was 0 afterwards"),
+        ];
+        Self { payment: PaymentBody::example(), history }
+    }
+}
+
+/// An invoice for what is sold here.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct AdminInvoice {
+    /// Its id at Stripe.
+    id: String,
+    /// Its customer.
+    customer_id: String,
+    /// The subscription that it bills.
+    subscription: Option<String>,
+    /// `paid`, or `failed` if its last payment failed.
+    state: String,
+    /// Its total in minor units; null if it was stored before amounts were.
+    amount_minor: Option<i64>,
+    /// ISO 4217 code.
+    currency: Option<String>,
+    /// Credits that it brings in all.
+    credits: i64,
+    /// What of it was given back, in minor units.
+    refunded_minor: i64,
+    /// Why its last payment failed, in words.
+    detail: Option<String>,
+    /// When it was made.
+    created_at: String,
+    /// When it last changed here.
+    updated_at: String,
+}
+
+impl From<Invoice> for AdminInvoice {
+    fn from(invoice: Invoice) -> Self {
+        Self {
+            id: invoice.id,
+            customer_id: invoice.customer_id.to_string(),
+            subscription: invoice.subscription_id,
+            state: if invoice.is_paid { "paid" } else { "failed" }.to_owned(),
+            amount_minor: invoice.amount.map(|amount| amount.0),
+            currency: invoice.currency,
+            credits: invoice.credits.0,
+            refunded_minor: invoice.refunded.0,
+            detail: invoice.failure,
+            created_at: rfc3339(invoice.created_at_ms),
+            updated_at: rfc3339(invoice.updated_at_ms),
+        }
+    }
+}
+
+impl Example for AdminInvoice {
+    fn example() -> Self {
+        Self {
+            id: sample::INVOICE.to_owned(),
+            customer_id: sample::CUSTOMER.to_owned(),
+            subscription: sample::text(sample::SUBSCRIPTION),
+            state: "paid".to_owned(),
+            amount_minor: Some(59_900),
+            currency: sample::text("usd"),
+            credits: 60,
+            refunded_minor: 0,
+            detail: None,
+            created_at: sample::AT.to_owned(),
+            updated_at: sample::AT.to_owned(),
+        }
+    }
+}
+
+page! {
+    /// A page of invoices, latest first.
+    pub(super) AdminInvoicePage of AdminInvoice
+}
+
+/// An operation of a customer.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct OperationRow {
+    /// Its identifier.
+    id: String,
+    /// Its customer.
+    customer_id: String,
+    /// `usage_charge`, `pack_purchase`, `payment_method_attach`, `subscription_create`, `payment_refund` …
+    kind: String,
+    /// `processing`, `requires_action`, `succeeded` or `failed`.
+    state: String,
+    /// Number of the attempt, from 1: each has keys of its own at Stripe.
+    round: i64,
+    /// Money that it takes or gives back, in minor units.
+    amount_minor: Option<i64>,
+    /// ISO 4217 code.
+    currency: Option<String>,
+    /// What Stripe made of it: a PaymentIntent, a subscription, a payment method, a refund.
+    stripe_id: Option<String>,
+    /// Why it failed, or what it waits for.
+    reason: Option<String>,
+    /// The same in words.
+    detail: Option<String>,
+    /// The key under which it was asked for: `api:` and the customer's own, or `admin:` and staff's.
+    idempotency_key: String,
+    /// When it was asked for.
+    created_at: String,
+    /// When it last changed.
+    updated_at: String,
+}
+
+impl From<&Operation> for OperationRow {
+    fn from(operation: &Operation) -> Self {
+        let money = match &operation.request {
+            Request::PaymentRefund { amount_minor, currency, .. } => Some((amount_minor.0, currency.clone())),
+            other => other.charge().map(|charge| (charge.amount_minor.0, charge.currency.clone())),
+        };
+        let problem = operation.problem.as_ref();
+        Self {
+            id: operation.id.to_string(),
+            customer_id: operation.customer_id.to_string(),
+            kind: operation.request.kind().to_owned(),
+            state: operation.state.as_str().to_owned(),
+            round: operation.round,
+            amount_minor: money.as_ref().map(|(amount, _)| *amount),
+            currency: money.map(|(_, currency)| currency),
+            stripe_id: operation.stripe_id.clone(),
+            reason: problem.map(|problem| problem.code.clone()),
+            detail: problem.map(|problem| problem.message.clone()),
+            idempotency_key: operation.idempotency_key.clone(),
+            created_at: rfc3339(operation.created_at_ms),
+            updated_at: rfc3339(operation.updated_at_ms),
+        }
+    }
+}
+
+impl Example for OperationRow {
+    fn example() -> Self {
+        Self {
+            id: sample::OPERATION.to_owned(),
+            customer_id: sample::CUSTOMER.to_owned(),
+            kind: "usage_charge".to_owned(),
+            state: "failed".to_owned(),
+            round: 1,
+            amount_minor: Some(2_900),
+            currency: sample::text("usd"),
+            stripe_id: None,
+            reason: sample::text("card_declined"),
+            detail: sample::text("Your card was declined."),
+            idempotency_key: "api:deploy-4711".to_owned(),
+            created_at: sample::AT.to_owned(),
+            updated_at: sample::AT.to_owned(),
+        }
+    }
+}
+
+page! {
+    /// A page of operations, latest first.
+    pub(super) AdminOperationPage of OperationRow
+}
+
+/// What becomes of the credits that refunded money bought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum CreditsChoiceBody {
+    /// Their share goes as far as it is not spent.
+    Unspent,
+    /// Their share goes, and the customer may owe credits then.
+    All,
+    /// The customer keeps them.
+    None,
+}
+
+impl From<CreditsChoiceBody> for CreditsChoice {
+    fn from(choice: CreditsChoiceBody) -> Self {
+        match choice {
+            CreditsChoiceBody::Unspent => Self::Unspent,
+            CreditsChoiceBody::All => Self::All,
+            CreditsChoiceBody::None => Self::None,
+        }
+    }
+}
+
+impl From<CreditsChoice> for CreditsChoiceBody {
+    fn from(choice: CreditsChoice) -> Self {
+        match choice {
+            CreditsChoice::Unspent => Self::Unspent,
+            CreditsChoice::All => Self::All,
+            CreditsChoice::None => Self::None,
+        }
+    }
+}
+
+/// Money to give back.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+pub(super) struct RefundRequestBody {
+    /// How much, in minor units; all that is left of the charge, if omitted.
+    #[oai(skip_serializing_if_is_none)]
+    pub(super) amount_minor: Option<i64>,
+    /// What becomes of the credits that the money bought; `unspent`, if omitted.
+    #[oai(skip_serializing_if_is_none)]
+    credits: Option<CreditsChoiceBody>,
+    /// The reason, for the audit log.
+    pub(super) reason: Text,
+    /// Whether to say only what would happen.
+    #[oai(skip_serializing_if_is_none)]
+    pub(super) dry_run: Option<bool>,
+}
+
+impl RefundRequestBody {
+    pub(super) fn choice(&self) -> CreditsChoice {
+        self.credits.map_or(CreditsChoice::Unspent, Into::into)
+    }
+}
+
+impl Example for RefundRequestBody {
+    fn example() -> Self {
+        Self {
+            amount_minor: Some(2_900),
+            credits: Some(CreditsChoiceBody::Unspent),
+            reason: "charged twice, ticket 4711".into(),
+            dry_run: Some(false),
+        }
+    }
+}
+
+/// A refund, made or only planned.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct RefundAnswer {
+    /// The payment.
+    payment_id: String,
+    /// Its customer.
+    customer_id: String,
+    /// `planned` after a dry run, else `processing`, `succeeded` or `failed`.
+    state: String,
+    /// The operation that carries it out; null after a dry run.
+    operation_id: Option<String>,
+    /// The refund at Stripe, once there is one.
+    refund: Option<String>,
+    /// The charge at Stripe that it is taken from.
+    charge: String,
+    /// How much, in minor units.
+    amount_minor: i64,
+    /// ISO 4217 code.
+    currency: String,
+    /// What becomes of the credits.
+    credits: CreditsChoiceBody,
+    /// What was left of the charge before, in minor units. Null in the answer to a repeated request.
+    refundable_minor: Option<i64>,
+    /// Credits that go. Null in the answer to a repeated request.
+    credits_to_go: Option<i64>,
+    /// All credits before. Null in the answer to a repeated request.
+    credit_balance: Option<i64>,
+    /// All credits once those are gone, within seconds of the refund. Null in the answer to a repeated request.
+    credit_balance_after: Option<i64>,
+    /// Why it failed, in words.
+    detail: Option<String>,
+}
+
+impl RefundAnswer {
+    /// The answer to a dry run.
+    pub(super) fn planned(payment: &Payment, choice: CreditsChoice, plan: &RefundPlan) -> Self {
+        Self {
+            payment_id: payment.id.clone(),
+            customer_id: payment.customer_id.to_string(),
+            state: "planned".to_owned(),
+            operation_id: None,
+            refund: None,
+            charge: plan.charge_id.clone(),
+            amount_minor: plan.amount.0,
+            currency: plan.currency.clone(),
+            credits: choice.into(),
+            refundable_minor: Some(plan.refundable.0),
+            credits_to_go: Some(plan.credits.0),
+            credit_balance: Some(plan.balance.0),
+            credit_balance_after: Some(plan.balance_after.0),
+            detail: None,
+        }
+    }
+
+    /// The answer to a refund that was asked for, with its plan unless it was asked for before.
+    pub(super) fn of(payment: &Payment, operation: &Operation, plan: Option<&RefundPlan>) -> Self {
+        let (charge, amount_minor, currency, credits) = match &operation.request {
+            Request::PaymentRefund { charge_id, amount_minor, currency, credits, .. } => {
+                (charge_id.clone(), amount_minor.0, currency.clone(), *credits)
+            }
+            _ => (String::new(), 0, String::new(), CreditsChoice::default()),
+        };
+        Self {
+            payment_id: payment.id.clone(),
+            customer_id: payment.customer_id.to_string(),
+            state: operation.state.as_str().to_owned(),
+            operation_id: Some(operation.id.to_string()),
+            refund: operation.stripe_id.clone(),
+            charge,
+            amount_minor,
+            currency,
+            credits: credits.into(),
+            refundable_minor: plan.map(|plan| plan.refundable.0),
+            credits_to_go: plan.map(|plan| plan.credits.0),
+            credit_balance: plan.map(|plan| plan.balance.0),
+            credit_balance_after: plan.map(|plan| plan.balance_after.0),
+            detail: operation.problem.as_ref().map(|Problem { message, .. }| message.clone()),
+        }
+    }
+}
+
+impl Example for RefundAnswer {
+    fn example() -> Self {
+        Self {
+            payment_id: sample::OPERATION.to_owned(),
+            customer_id: sample::CUSTOMER.to_owned(),
+            state: "succeeded".to_owned(),
+            operation_id: sample::text(sample::OPERATION),
+            refund: sample::text("re_1Nispe2eZvKYlo2Cd31jOCgZ"),
+            charge: "ch_3MmlLrLkdIwHu7ix0snN0B15".to_owned(),
+            amount_minor: 2_900,
+            currency: "usd".to_owned(),
+            credits: CreditsChoiceBody::Unspent,
+            refundable_minor: Some(2_900),
+            credits_to_go: Some(1),
+            credit_balance: Some(4),
+            credit_balance_after: Some(3),
+            detail: None,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Whether support may link a Stripe customer to a customer, or take the link away.
+//!
+//! A link decides whose account gets the credits that a Stripe customer pays for, so whatever contradicts it is refused
+//! with a reason. The facts come from Stripe and from the database; the rules here only compare them.
+
+use crate::domain::subscription::Subscription;
+use crate::domain::webhook::fields;
+use crate::error::{Error, Result};
+use crate::ids::CustomerId;
+use serde_json::Value;
+
+/// Checks a Stripe customer as Stripe shows it; `None` if Stripe has no such one.
+///
+/// # Errors
+/// `stripe_customer_not_found`, `stripe_customer_deleted`, `stripe_customer_wrong_mode`; `stripe_customer_taken` if its
+/// metadata names another customer.
+pub fn check_theirs(customer: &CustomerId, id: &str, theirs: Option<&Value>, livemode: bool) -> Result<()> {
+    let refuse = |code, message: String| Err(Error::NotAccepted { code, message });
+    let Some(theirs) = theirs.filter(|_| is_stripe_id(id)) else {
+        let message = format!("Stripe has no customer {id} in this account and mode");
+        return refuse("stripe_customer_not_found", message);
+    };
+    if theirs["deleted"] == true {
+        return refuse("stripe_customer_deleted", format!("{id} was deleted at Stripe"));
+    }
+    if theirs["livemode"].as_bool().is_some_and(|is_live| is_live != livemode) {
+        return refuse(
+            "stripe_customer_wrong_mode",
+            format!("{id} is of the other mode, live or test, than this server"),
+        );
+    }
+    match fields::bursar_customer_id(&fields::metadata_of(theirs)) {
+        Some(named) if named != customer.as_str() => Err(Error::conflict(
+            "stripe_customer_taken",
+            format!("the metadata of {id} names {named}; unlink that one first, or correct the metadata at Stripe"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that no subscription of ours is in force on the Stripe customer that a new link would replace. `at_stripe` are
+/// that one's subscriptions, `ours` all stored ones of the customer.
+///
+/// # Errors
+/// `customer_has_subscription`.
+pub fn check_replaced(at_stripe: &[Value], ours: &[Subscription]) -> Result<()> {
+    let is_ours = |id: &str| ours.iter().any(|row| row.id == id && row.is_ours());
+    match live_ids(at_stripe).find(|id| is_ours(id)) {
+        Some(id) => Err(Error::conflict(
+            "customer_has_subscription",
+            format!("the customer has the subscription {id} on its present Stripe customer; cancel it first"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Checks that a Stripe customer may be unlinked: a subscription that we sold names the customer, so it would be linked
+/// again by the subscription's next event.
+///
+/// # Errors
+/// `customer_has_subscription`.
+pub fn check_unlinked(customer: &CustomerId, at_stripe: &[Value]) -> Result<()> {
+    let names_us = |object: &&Value| {
+        fields::bursar_customer_id(&fields::metadata_of(object)).as_deref() == Some(customer.as_str())
+    };
+    let sold = at_stripe.iter().filter(|object| is_live(object)).find(names_us);
+    match sold.and_then(|object| fields::id(&object["id"])) {
+        Some(id) => Err(Error::conflict(
+            "customer_has_subscription",
+            format!("the subscription {id} was sold to this customer; cancel it first, or correct its metadata"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether a text can be an id at Stripe. Anything else must not become part of a path there.
+pub fn is_stripe_id(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !text.is_empty() && text.len() <= fields::ID_LEN_MAX && text.bytes().all(is_part)
+}
+
+/// Whether a subscription at Stripe has not ended.
+pub fn is_live(object: &Value) -> bool {
+    !Subscription::status_is_final(object["status"].as_str().unwrap_or_default())
+}
+
+/// The ids of the subscriptions that have not ended.
+fn live_ids(at_stripe: &[Value]) -> impl Iterator<Item = String> {
+    at_stripe.iter().filter(|object| is_live(object)).filter_map(|object| fields::id(&object["id"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::webhook::fixtures::row;
+    use serde_json::json;
+
+    fn code(result: Result<()>) -> Option<&'static str> {
+        result.err().and_then(|error| error.code())
+    }
+
+    #[test]
+    fn only_a_stripe_customer_of_our_mode_that_names_nobody_else_is_linked() {
+        let (us, other) = (CustomerId::new(), CustomerId::new());
+        let check = |theirs: Value| code(check_theirs(&us, "cus_1", Some(&theirs), false));
+        let named = |id: &str| json!({ "id": "cus_1", "livemode": false, "metadata": { "bursar_customer_id": id } });
+        assert_eq!(check(json!({ "id": "cus_1", "livemode": false })), None);
+        assert_eq!(check(named(us.as_str())), None);
+        assert_eq!(check(named("something else")), None, "no identifier of ours");
+        assert_eq!(check(named(other.as_str())), Some("stripe_customer_taken"));
+        assert_eq!(check(json!({ "id": "cus_1", "livemode": true })), Some("stripe_customer_wrong_mode"));
+        assert_eq!(check(json!({ "id": "cus_1", "deleted": true })), Some("stripe_customer_deleted"));
+        assert_eq!(code(check_theirs(&us, "cus_1", None, false)), Some("stripe_customer_not_found"));
+        for text in ["", "cus_1/sources", "cus_1?expand", "../events", "cus 1"] {
+            assert!(!is_stripe_id(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_of_ours_in_force_keeps_the_link_and_others_do_not() {
+        let ours = Subscription { id: "sub_1".to_owned(), ..row("active") };
+        let sub = |id: &str, status: &str| json!({ "id": id, "status": status });
+        let check = |at_stripe: &[Value]| code(check_replaced(at_stripe, std::slice::from_ref(&ours)));
+        assert_eq!(check(&[sub("sub_2", "active")]), None, "other business");
+        assert_eq!(check(&[sub("sub_1", "canceled")]), None);
+        assert_eq!(check(&[sub("sub_2", "active"), sub("sub_1", "past_due")]), Some("customer_has_subscription"));
+    }
+
+    #[test]
+    fn a_subscription_that_names_the_customer_keeps_the_link() {
+        let us = CustomerId::new();
+        let sub = |status: &str, metadata: Value| json!({ "id": "sub_1", "status": status, "metadata": metadata });
+        let ours = json!({ "bursar_customer_id": us.as_str() });
+        assert_eq!(code(check_unlinked(&us, &[sub("active", ours.clone())])), Some("customer_has_subscription"));
+        assert_eq!(code(check_unlinked(&us, &[sub("canceled", ours), sub("active", json!({}))])), None);
+    }
+}

@@ -1,0 +1,285 @@
+//! Payments for support: rows of `invoices`, and charges among `operations`.
+
+use super::{Kind, Rows, execute, get, operation, query_all, query_one};
+use crate::amount::{Credits, MoneyMinor};
+use crate::clock::TimeMs;
+use crate::domain::ledger::Entry;
+use crate::domain::operation::{Operation, PURCHASE_KINDS};
+use crate::domain::payment::{Invoice, Payment};
+use crate::error::Result;
+use crate::ids::CustomerId;
+use crate::infra::store::account;
+use sea_orm::{ConnectionTrait, QueryResult, Value};
+
+const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, currency, credits, failure, refunded, \
+                       created_at_ms, updated_at_ms";
+/// Maximum number of lines of the ledger that are shown of one payment.
+const ENTRIES_MAX: i64 = 200;
+
+/// Which payments to list.
+#[derive(Debug, Clone, Default)]
+pub struct PaymentFilter {
+    /// Of this customer only.
+    pub customer: Option<CustomerId>,
+    /// In this state only.
+    pub state: Option<PaymentStateFilter>,
+    /// Asked for at this time or later.
+    pub from_ms: Option<TimeMs>,
+    /// Asked for before this time.
+    pub to_ms: Option<TimeMs>,
+}
+
+/// The states that a list can be narrowed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaymentStateFilter {
+    /// Under way.
+    Processing,
+    /// Waits for the customer.
+    RequiresAction,
+    /// Failed.
+    Failed,
+    /// Paid, and nothing was given back.
+    Paid,
+    /// Paid, and some or all of it was given back.
+    Refunded,
+}
+
+impl PaymentStateFilter {
+    fn of_operations(self) -> &'static str {
+        match self {
+            Self::Processing => "state = 'processing'",
+            Self::RequiresAction => "state = 'requires_action'",
+            Self::Failed => "state = 'failed'",
+            Self::Paid => "state = 'succeeded' AND stripe_id IS NOT NULL AND refunded = 0",
+            Self::Refunded => "refunded > 0",
+        }
+    }
+
+    fn of_invoices(self) -> &'static str {
+        match self {
+            Self::Processing | Self::RequiresAction => "1 = 0",
+            Self::Failed => "NOT is_paid",
+            Self::Paid => "is_paid AND refunded = 0",
+            Self::Refunded => "refunded > 0",
+        }
+    }
+}
+
+fn read(row: &QueryResult) -> Result<Invoice> {
+    Ok(Invoice {
+        id: get(row, "id")?,
+        customer_id: CustomerId::trusted(get(row, "customer_id")?),
+        subscription_id: get(row, "subscription_id")?,
+        is_paid: get(row, "is_paid")?,
+        amount: get::<Option<i64>>(row, "amount")?.map(MoneyMinor),
+        currency: get(row, "currency")?,
+        credits: Credits(get(row, "credits")?),
+        failure: get(row, "failure")?,
+        refunded: MoneyMinor(get(row, "refunded")?),
+        created_at_ms: get(row, "created_at_ms")?,
+        updated_at_ms: get(row, "updated_at_ms")?,
+    })
+}
+
+fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
+    let refunded = MoneyMinor(get(row, "refunded")?);
+    Ok(Payment::of_operation(&operation::read(row)?, refunded))
+}
+
+/// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes late,
+/// and stays with the customer that it was stored for. One that brought nothing may bring credits later, by an earlier date
+/// of a link.
+pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
+    let mut rows = Rows::new(&[
+        ("id", Kind::Text),
+        ("customer_id", Kind::Text),
+        ("subscription_id", Kind::Text),
+        ("is_paid", Kind::Int),
+        ("amount", Kind::Int),
+        ("currency", Kind::Text),
+        ("credits", Kind::Int),
+        ("failure", Kind::Text),
+        ("created_at_ms", Kind::Int),
+        ("updated_at_ms", Kind::Int),
+    ]);
+    for invoice in invoices {
+        rows.push([
+            invoice.id.as_str().into(),
+            invoice.customer_id.as_str().into(),
+            invoice.subscription_id.clone().into(),
+            i64::from(invoice.is_paid).into(),
+            invoice.amount.map(|amount| amount.0).into(),
+            invoice.currency.clone().into(),
+            invoice.credits.0.into(),
+            invoice.failure.clone().into(),
+            invoice.created_at_ms.into(),
+            invoice.updated_at_ms.into(),
+        ]);
+    }
+    let sql = "INSERT INTO invoices (id, customer_id, subscription_id, is_paid, amount, currency, credits, failure, \
+               refunded, created_at_ms, updated_at_ms) SELECT id, customer_id, subscription_id, is_paid <> 0, amount, \
+               currency, credits, failure, 0, created_at_ms, updated_at_ms FROM {rows} WHERE true \
+               ON CONFLICT (id) DO UPDATE SET subscription_id = excluded.subscription_id, \
+               is_paid = excluded.is_paid, amount = excluded.amount, currency = excluded.currency, \
+               credits = excluded.credits, failure = excluded.failure, created_at_ms = excluded.created_at_ms, \
+               updated_at_ms = excluded.updated_at_ms \
+               WHERE invoices.customer_id = excluded.customer_id AND (excluded.is_paid OR NOT invoices.is_paid) \
+               AND (invoices.amount IS NULL OR invoices.is_paid <> excluded.is_paid \
+               OR (invoices.credits = 0 AND excluded.credits > 0) \
+               OR COALESCE(invoices.failure, '') <> COALESCE(excluded.failure, ''))";
+    db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    Ok(())
+}
+
+/// Stores how much of a payment was given back: of an operation's charge, or of an invoice.
+pub async fn payment_set_refunded(db: &impl ConnectionTrait, payment: &str, refunded: MoneyMinor) -> Result<()> {
+    for table in ["operations", "invoices"] {
+        let sql = format!("UPDATE {table} SET refunded = $2 WHERE id = $1 AND refunded <> $2");
+        execute(db, &sql, [payment.into(), refunded.0.into()]).await?;
+    }
+    Ok(())
+}
+
+/// Finds an invoice.
+pub async fn invoice_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<Invoice>> {
+    let sql = format!("SELECT {COLUMNS} FROM invoices WHERE id = $1");
+    query_one(db, &sql, [id.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Finds the charge of an operation, by the operation's id or by that of its PaymentIntent.
+pub async fn charge_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<Payment>> {
+    let sql = format!(
+        "SELECT {}, refunded FROM operations WHERE kind IN {PURCHASE_KINDS} AND (id = $1 OR stripe_id = $1) LIMIT 1",
+        operation::COLUMNS
+    );
+    query_one(db, &sql, [id.into()]).await?.map_or(Ok(None), |row| read_charge(&row))
+}
+
+/// Payments, the latest first, before this one (its time and id).
+pub async fn payment_list(
+    db: &impl ConnectionTrait,
+    filter: &PaymentFilter,
+    before: Option<(TimeMs, &str)>,
+    limit: u64,
+) -> Result<Vec<Payment>> {
+    let of_operations = filter.state.map_or("1 = 1", PaymentStateFilter::of_operations);
+    let rows =
+        format!("{}, refunded FROM operations WHERE kind IN {PURCHASE_KINDS} AND {of_operations}", operation::COLUMNS);
+    let mut found = Vec::new();
+    for row in page(db, &rows, filter, before, limit).await? {
+        found.extend(read_charge(&row)?);
+    }
+    found.extend(invoice_list(db, filter, before, limit).await?.into_iter().map(Payment::of_invoice));
+    found.sort_by(|one, other| (other.created_at_ms, &other.id).cmp(&(one.created_at_ms, &one.id)));
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(found)
+}
+
+/// Invoices, the latest first, before this one (its time and id).
+pub async fn invoice_list(
+    db: &impl ConnectionTrait,
+    filter: &PaymentFilter,
+    before: Option<(TimeMs, &str)>,
+    limit: u64,
+) -> Result<Vec<Invoice>> {
+    let of_invoices = filter.state.map_or("1 = 1", PaymentStateFilter::of_invoices);
+    let rows = format!("{COLUMNS} FROM invoices WHERE {of_invoices}");
+    page(db, &rows, filter, before, limit).await?.iter().map(read).collect()
+}
+
+async fn page(
+    db: &impl ConnectionTrait,
+    rows: &str,
+    filter: &PaymentFilter,
+    before: Option<(TimeMs, &str)>,
+    limit: u64,
+) -> Result<Vec<QueryResult>> {
+    let whose = of_customer(filter.customer.as_ref());
+    let sql = format!(
+        "SELECT {rows} AND {whose} AND created_at_ms >= $2 AND created_at_ms < $3 AND created_at_ms <= $4 \
+         AND (created_at_ms < $4 OR id < $5) ORDER BY created_at_ms DESC, id DESC LIMIT $6"
+    );
+    let (before_ms, before_id) = before.unwrap_or((TimeMs::MAX, ""));
+    let values: [Value; 6] = [
+        filter.customer.as_ref().map_or("", CustomerId::as_str).into(),
+        filter.from_ms.unwrap_or(TimeMs::MIN).into(),
+        filter.to_ms.unwrap_or(TimeMs::MAX).into(),
+        before_ms.into(),
+        before_id.into(),
+        limit.cast_signed().into(),
+    ];
+    query_all(db, &sql, values).await
+}
+
+/// The condition for a customer in `$1`, in a form for which the index of customers is used.
+fn of_customer(customer: Option<&CustomerId>) -> &'static str {
+    if customer.is_some() { "customer_id = $1" } else { "$1 = ''" }
+}
+
+/// Which operations to list.
+#[derive(Debug, Clone, Default)]
+pub struct OperationFilter {
+    /// Of this customer only.
+    pub customer: Option<CustomerId>,
+    /// Of this kind only.
+    pub kind: Option<String>,
+    /// In this state only.
+    pub state: Option<String>,
+    /// Asked for at this time or later.
+    pub from_ms: Option<TimeMs>,
+    /// Asked for before this time.
+    pub to_ms: Option<TimeMs>,
+}
+
+/// Operations of all customers, the latest first, before this one.
+pub async fn operation_list_all(
+    db: &impl ConnectionTrait,
+    filter: &OperationFilter,
+    before: Option<&str>,
+    limit: u64,
+) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {} FROM operations WHERE {} AND ($2 = '' OR kind = $2) AND ($3 = '' OR state = $3) \
+         AND created_at_ms >= $4 AND created_at_ms < $5 AND ($6 = '' OR id < $6) ORDER BY id DESC LIMIT $7",
+        operation::COLUMNS,
+        of_customer(filter.customer.as_ref())
+    );
+    let values: [Value; 7] = [
+        filter.customer.as_ref().map_or("", CustomerId::as_str).into(),
+        filter.kind.as_deref().unwrap_or_default().into(),
+        filter.state.as_deref().unwrap_or_default().into(),
+        filter.from_ms.unwrap_or(TimeMs::MIN).into(),
+        filter.to_ms.unwrap_or(TimeMs::MAX).into(),
+        before.unwrap_or_default().into(),
+        limit.cast_signed().into(),
+    ];
+    query_all(db, &sql, values).await?.iter().map(operation::read).collect()
+}
+
+/// The lines of a customer's ledger that took credits of these grants back or returned them, in their order.
+pub async fn entry_list_of_grants(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    grants: &[i64],
+) -> Result<Vec<Entry>> {
+    let mut found = Vec::new();
+    for grant in grants {
+        // A field of JSON is followed by a comma or the end.
+        let sql = "SELECT seq FROM ledger_entries WHERE customer_id = $1 AND seq > $2 AND kind IN ('claw_back', 'grant') \
+                   AND (detail LIKE $3 OR detail LIKE $4) ORDER BY seq LIMIT $5";
+        let values: [Value; 5] = [
+            customer.as_str().into(),
+            (*grant).into(),
+            format!("%\"grant\":{grant},%").into(),
+            format!("%\"grant\":{grant}}}%").into(),
+            ENTRIES_MAX.into(),
+        ];
+        for row in query_all(db, sql, values).await? {
+            let seq: i64 = get(&row, "seq")?;
+            let entry = account::entry_list(db, customer, Some(seq + 1), 1).await?.pop();
+            found.extend(entry.filter(|entry| entry.detail.grant == Some(*grant)));
+        }
+    }
+    found.sort_by_key(|entry| entry.seq);
+    Ok(found)
+}

@@ -1,0 +1,228 @@
+//! Support finds a payment and reads what became of it.
+
+use crate::clock::TimeMs;
+use crate::domain::ledger::{Entry, EntryKind};
+use crate::domain::operation::{Operation, Request, State, payment_key};
+use crate::domain::payment::{Payment, PaymentKind};
+use crate::domain::sale::grant::grant_keys;
+use crate::domain::stripe_link::is_stripe_id;
+use crate::domain::webhook::fields::{self, ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
+use crate::error::Result;
+use crate::infra::store::{account, operation, payment as rows};
+use crate::infra::stripe::{StripeError, found};
+use crate::usecase::handler::Deps;
+use crate::usecase::stripe_link::unreachable;
+
+/// What the ids of charges begin with; those of bank debits have one of their own.
+const PREFIXES_OF_CHARGES: [&str; 2] = ["ch_", "py_"];
+
+/// Something that happened to a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentStep {
+    /// When.
+    pub at_ms: TimeMs,
+    /// What, in a sentence.
+    pub what: String,
+}
+
+/// Finds a payment by the id of its operation, its PaymentIntent, its invoice or its charge. Stripe is asked only about
+/// an id that is not stored, such as a charge's.
+///
+/// # Errors
+/// If Stripe must be asked: `stripe_unavailable` if it does not answer, `stripe_not_configured`.
+pub async fn find(deps: &Deps, id: &str) -> Result<Option<Payment>> {
+    let db = deps.db.read();
+    if let Some(charge) = rows::charge_find(db, id).await? {
+        return Ok(Some(charge));
+    }
+    if let Some(invoice) = rows::invoice_find(db, id).await? {
+        return Ok(Some(Payment::of_invoice(invoice)));
+    }
+    if !is_stripe_id(id) {
+        return Ok(None);
+    }
+    let Some(paid) = ask_what_it_paid(deps, id).await? else { return Ok(None) };
+    if let Some(operation) = paid.operation_id
+        && let Some(charge) = rows::charge_find(db, &operation).await?
+    {
+        return Ok(Some(charge));
+    }
+    if let Some(invoice) = paid.invoice_id {
+        return Ok(rows::invoice_find(db, &invoice).await?.map(Payment::of_invoice));
+    }
+    let Some(intent) = paid.payment_intent_id else { return Ok(None) };
+    let Some(paid) = ask(deps.stripe.invoice_payment_list(&intent).await)? else { return Ok(None) };
+    let Some(invoice) = fields::rows(&paid).iter().find_map(|row| fields::id(&row["invoice"])) else { return Ok(None) };
+    Ok(rows::invoice_find(db, &invoice).await?.map(Payment::of_invoice))
+}
+
+/// What Stripe says that a charge or a PaymentIntent is for.
+struct PaidFor {
+    operation_id: Option<String>,
+    invoice_id: Option<String>,
+    payment_intent_id: Option<String>,
+}
+
+async fn ask_what_it_paid(deps: &Deps, id: &str) -> Result<Option<PaidFor>> {
+    if PREFIXES_OF_CHARGES.iter().any(|prefix| id.starts_with(prefix)) {
+        let Some(charge) = ask(deps.stripe.charge_retrieve(id).await)? else { return Ok(None) };
+        let said = ChargeFields::read(&charge);
+        return Ok(Some(PaidFor {
+            operation_id: said.metadata.get(OPERATION_METADATA_KEY).cloned(),
+            invoice_id: said.invoice_id,
+            payment_intent_id: said.payment_intent_id,
+        }));
+    }
+    if !id.starts_with("pi_") {
+        return Ok(None);
+    }
+    // A PaymentIntent that failed is not stored with its operation, and names it.
+    let Some(intent) = ask(deps.stripe.payment_retrieve(id).await)? else { return Ok(None) };
+    Ok(Some(PaidFor {
+        operation_id: PaymentIntentFields::read(&intent).metadata.get(OPERATION_METADATA_KEY).cloned(),
+        invoice_id: None,
+        payment_intent_id: Some(id.to_owned()),
+    }))
+}
+
+/// Whether only Stripe may know which payment this id at Stripe belongs to.
+pub fn is_of_payment_at_stripe(id: &str) -> bool {
+    is_stripe_id(id) && (id.starts_with("pi_") || PREFIXES_OF_CHARGES.iter().any(|prefix| id.starts_with(prefix)))
+}
+
+fn ask(answer: Result<serde_json::Value, StripeError>) -> Result<Option<serde_json::Value>> {
+    match answer {
+        Err(StripeError::Invalid { .. }) => Ok(None),
+        answer => found(answer).map_err(unreachable),
+    }
+}
+
+/// What happened to a payment, in order: from the operation, the ledger and the refunds.
+///
+/// # Errors
+/// The database cannot be reached.
+pub async fn explain(deps: &Deps, payment: &Payment) -> Result<Vec<PaymentStep>> {
+    let db = deps.db.read();
+    let mut keys = Vec::new();
+    let mut steps = Vec::new();
+    match (&payment.kind, &payment.operation_id) {
+        (PaymentKind::Charge, Some(id)) => {
+            keys.extend(payment.payment_intent_id.as_deref().map(payment_key));
+            if let Some(operation) = operation::operation_find(db, id).await? {
+                keys.push(operation.idempotency_key.clone());
+                steps.extend(steps_of_charge(payment, &operation));
+            }
+        }
+        _ => {
+            keys.extend(grant_keys(&payment.id));
+            steps.extend(steps_of_invoice(payment));
+        }
+    }
+    let pairs: Vec<_> = keys.iter().map(|key| (&payment.customer_id, key.as_str())).collect();
+    let entries = account::entry_find_by_keys(db, &pairs).await?.into_iter().map(|(_, entry)| entry);
+    let entries: Vec<Entry> = entries.collect();
+    let grants: Vec<i64> = entries.iter().filter(|entry| entry.kind == EntryKind::Grant).map(|e| e.seq).collect();
+    let taken = rows::entry_list_of_grants(db, &payment.customer_id, &grants).await?;
+    steps.extend(entries.iter().chain(&taken).map(step_of_entry));
+    for refund in operation::operation_refund_list(db, &payment.customer_id).await? {
+        steps.extend(step_of_refund(payment, &refund));
+    }
+    steps.sort_by_key(|step| step.at_ms);
+    Ok(steps)
+}
+
+fn step(at_ms: TimeMs, what: impl Into<String>) -> PaymentStep {
+    PaymentStep { at_ms, what: what.into() }
+}
+
+fn money(payment: &Payment) -> String {
+    match (&payment.amount, &payment.currency) {
+        (Some(amount), Some(currency)) => format!("{amount} {currency} (minor units)"),
+        _ => "an amount that is not known".to_owned(),
+    }
+}
+
+fn steps_of_charge(payment: &Payment, operation: &Operation) -> Vec<PaymentStep> {
+    let under = payment.idempotency_key.as_deref().map(|key| format!(", Idempotency-Key {key}")).unwrap_or_default();
+    let what = asked_for(&operation.request);
+    let asked = match operation.request.charge() {
+        Some(charge) => format!("{what}, which takes {} more credits, for {}{under}", charge.credits, money(payment)),
+        None => format!("{what}{under}"),
+    };
+    let mut steps = vec![step(operation.created_at_ms, asked)];
+    if operation.round > 1 {
+        steps.push(step(operation.round_at_ms, format!("attempt {} began", operation.round)));
+    }
+    let intent = operation.stripe_id.as_deref().unwrap_or("no payment");
+    let end = match operation.state {
+        State::Processing => return steps,
+        State::Succeeded if operation.stripe_id.is_none() => {
+            "credits paid for the work: nothing was charged".to_owned()
+        }
+        State::Succeeded => format!("Stripe took the money ({intent})"),
+        State::RequiresAction => format!("the bank wants the customer to authenticate it ({intent})"),
+        State::Failed => {
+            let problem = operation.problem.clone().unwrap_or_default();
+            let reason = problem.decline_code.map(|code| format!(", {code}")).unwrap_or_default();
+            format!("nothing was charged: {} ({}{reason})", problem.message, problem.code)
+        }
+    };
+    steps.push(step(operation.updated_at_ms, end));
+    steps
+}
+
+/// What a purchase is for, in words.
+fn asked_for(request: &Request) -> String {
+    match request {
+        Request::HoldCharge(hold) => format!("the customer asked to reserve {} credits", hold.units),
+        Request::PackPurchase(purchase) => format!("the customer asked for the pack {}", purchase.pack.name),
+        Request::DebtPayment(_) => "the customer asked to pay its debt".to_owned(),
+        Request::AutoTopUp(_) => "few credits were left, so a top-up began by itself".to_owned(),
+        _ => {
+            let units = request.wanted_units().unwrap_or_default();
+            format!("the customer asked for work of {units} credits")
+        }
+    }
+}
+
+fn steps_of_invoice(payment: &Payment) -> Vec<PaymentStep> {
+    let of = payment.subscription_id.as_deref().map(|id| format!(" of {id}")).unwrap_or_default();
+    let mut steps = vec![step(payment.created_at_ms, format!("the invoice{of} was made, for {}", money(payment)))];
+    let end = match &payment.problem {
+        Some(problem) => format!("its payment failed: {}", problem.message),
+        None => "it was paid".to_owned(),
+    };
+    steps.push(step(payment.updated_at_ms, end));
+    steps
+}
+
+fn step_of_entry(entry: &Entry) -> PaymentStep {
+    let (amount, balance) = (entry.amount.0.unsigned_abs(), entry.balance_after);
+    let what = match (entry.kind, entry.detail.grant) {
+        (EntryKind::ClawBack, _) => format!("{amount} credits were taken back"),
+        (EntryKind::Grant, Some(_)) => format!("{amount} credits were returned"),
+        (EntryKind::Grant, None) => format!("{amount} credits were granted"),
+        _ => format!("{amount} credits were spent"),
+    };
+    step(entry.created_at_ms, format!("{what}; the balance was {balance} afterwards"))
+}
+
+fn step_of_refund(payment: &Payment, refund: &Operation) -> Option<PaymentStep> {
+    let Request::PaymentRefund { payment_id, amount_minor, currency, credits, .. } = &refund.request else {
+        return None;
+    };
+    if *payment_id != payment.id {
+        return None;
+    }
+    let state = match refund.state {
+        State::Succeeded => "was made".to_owned(),
+        State::Failed => format!("failed: {}", refund.problem.clone().unwrap_or_default().message),
+        State::Processing | State::RequiresAction => "is under way".to_owned(),
+    };
+    let what = format!(
+        "a refund of {amount_minor} {currency} by support {state} ({}, credits: {})",
+        refund.id,
+        credits.as_str()
+    );
+    Some(step(refund.updated_at_ms, what))
+}

@@ -1,0 +1,194 @@
+//! Support gives money back. The refund is an operation: it is recorded before Stripe is called, carried out by a job
+//! under a key, and repeated safely. What becomes of the credits stands in the refund's metadata at Stripe, and the rules
+//! for refunds ([`crate::domain::refund`]) read it there.
+
+use crate::amount::{Credits, MoneyMinor};
+use crate::clock::TimeMs;
+use crate::domain::audit::Audit;
+use crate::domain::customer::Customer;
+use crate::domain::idempotency::check_same_request;
+use crate::domain::job::Wake;
+use crate::domain::operation::{Operation, Request, State};
+use crate::domain::payment::Payment;
+use crate::domain::refund::CreditsChoice;
+use crate::error::{Error, Result};
+use crate::infra::store::{audit, customer, job, operation};
+use crate::usecase::handler::{Deps, Failure, charges_of_payment, credits_after_refund, operation_job};
+use crate::usecase::stripe_link::unreachable;
+use serde_json::json;
+
+/// A refund that support asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct RefundRequest<'a> {
+    /// The payment.
+    pub payment: &'a Payment,
+    /// How much; all that is left of the charge if not given.
+    pub amount: Option<MoneyMinor>,
+    /// What becomes of the credits.
+    pub credits: CreditsChoice,
+}
+
+/// Who asks for a refund, and how a repetition is recognised.
+#[derive(Debug, Clone, Copy)]
+pub struct RefundDeed<'a> {
+    /// Who asks.
+    pub actor: &'a str,
+    /// The reason, for the audit log.
+    pub reason: &'a str,
+    /// The request's idempotency key.
+    pub idempotency_key: &'a str,
+    /// Distinguishes the request from others under its key.
+    pub request_hash: &'a str,
+}
+
+/// What a refund does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundPlan {
+    /// The charge at Stripe that it is taken from.
+    pub charge_id: String,
+    /// How much is given back.
+    pub amount: MoneyMinor,
+    /// ISO currency, in lower case.
+    pub currency: String,
+    /// What is left of the charge before.
+    pub refundable: MoneyMinor,
+    /// Credits that go.
+    pub credits: Credits,
+    /// The balance before.
+    pub balance: Credits,
+    /// The balance afterwards.
+    pub balance_after: Credits,
+}
+
+/// A refund that was asked for now, or by an earlier request with the same key.
+#[derive(Debug)]
+pub struct AskedRefund {
+    /// The operation.
+    pub operation: Operation,
+    /// Jobs to announce.
+    pub wakes: Vec<Wake>,
+}
+
+/// Says what a refund would do. Changes nothing.
+///
+/// # Errors
+/// `payment_not_refundable` if no card paid, or nothing is left; `refund_too_large`; `payment_disputed`;
+/// `invalid_amount`; `stripe_not_configured`, `stripe_unavailable`.
+pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Result<RefundPlan> {
+    let customer = owner(deps, asked.payment).await?;
+    let charges = charges_of_payment(deps, asked.payment).await.map_err(failed)?;
+    let refuse = |code, message: String| Error::NotAccepted { code, message };
+    let Some(charge) = charges.into_iter().next().filter(|_| asked.payment.is_paid()) else {
+        let message = "no card paid this, so there is nothing to refund; an invoice that was paid from the balance or \
+                       elsewhere needs a credit note at Stripe";
+        return Err(refuse("payment_not_refundable", message.to_owned()));
+    };
+    if charge.left <= MoneyMinor::ZERO {
+        return Err(refuse("payment_not_refundable", "all of it was given back before".to_owned()));
+    }
+    if charge.charge.is_disputed {
+        let message = format!("the charge {} was disputed: Stripe decides about its money", charge.id);
+        return Err(Error::conflict("payment_disputed", message));
+    }
+    let amount = asked.amount.unwrap_or(charge.left);
+    if amount <= MoneyMinor::ZERO {
+        return Err(Error::invalid("invalid_amount", "amount_minor must be at least 1"));
+    }
+    if amount > charge.left {
+        let message = format!("{amount} is more than the {} that are left of the charge {}", charge.left, charge.id);
+        return Err(refuse("refund_too_large", message));
+    }
+    let after = credits_after_refund(deps, &customer, &charge.charge, amount, asked.credits, now_ms).await;
+    let after = after.map_err(failed)?;
+    Ok(RefundPlan {
+        charge_id: charge.id,
+        amount,
+        currency: charge.charge.currency.unwrap_or_default(),
+        refundable: charge.left,
+        credits: after.going,
+        balance: after.balance,
+        balance_after: after.balance - after.going,
+    })
+}
+
+/// Finds the refund of an earlier request with the same key.
+///
+/// # Errors
+/// `KeyReused` if the request was another one.
+pub async fn find_earlier(deps: &Deps, payment: &Payment, deed: RefundDeed<'_>) -> Result<Option<AskedRefund>> {
+    let known = operation::operation_find_by_key(deps.db.read(), &payment.customer_id, deed.idempotency_key).await?;
+    let Some(known) = known else { return Ok(None) };
+    check_same_request(Some(&known.request_hash), Some(deed.request_hash))?;
+    Ok(Some(AskedRefund { operation: known, wakes: Vec::new() }))
+}
+
+/// Records a planned refund with its job and its line in the audit log.
+///
+/// # Errors
+/// `refund_under_way` if another refund of the same payment is; `KeyReused`.
+pub async fn ask(
+    deps: &Deps,
+    asked: RefundRequest<'_>,
+    plan: &RefundPlan,
+    deed: RefundDeed<'_>,
+    now_ms: TimeMs,
+) -> Result<AskedRefund> {
+    let customer = owner(deps, asked.payment).await?;
+    let request = Request::PaymentRefund {
+        payment_id: asked.payment.id.clone(),
+        charge_id: plan.charge_id.clone(),
+        amount_minor: plan.amount,
+        currency: plan.currency.clone(),
+        credits: asked.credits,
+    };
+    let (key, hash) = (deed.idempotency_key.to_owned(), deed.request_hash.to_owned());
+    let new = Operation::new(&customer.id, request, key, hash, now_ms);
+    let tx = deps.db.begin().await?;
+    let wakes = job::job_insert_many(&tx, &[operation_job(&new, &customer, now_ms)], now_ms).await?;
+    // The lock makes requests for one payment follow each other.
+    customer::customer_lock(&tx, &customer.id).await?;
+    let is_under_way = |operation: &Operation| {
+        let is_same =
+            matches!(&operation.request, Request::PaymentRefund { payment_id, .. } if *payment_id == asked.payment.id);
+        is_same && matches!(operation.state, State::Processing | State::RequiresAction)
+    };
+    let refunds = operation::operation_refund_list(&tx, &customer.id).await?;
+    if let Some(other) =
+        refunds.iter().find(|operation| is_under_way(operation) && operation.idempotency_key != key_of(deed))
+    {
+        let message = format!("the refund {} of this payment is under way; look again when it has ended", other.id);
+        return Err(Error::conflict("refund_under_way", message));
+    }
+    if !operation::operation_insert(&tx, &new).await? {
+        tx.rollback().await?;
+        return find_earlier(deps, asked.payment, deed).await?.ok_or(Error::Busy("the customer"));
+    }
+    let details = json!({
+        "payment": asked.payment.id,
+        "charge": plan.charge_id,
+        "amount_minor": plan.amount,
+        "currency": plan.currency,
+        "credits": asked.credits.as_str(),
+        "credits_expected": plan.credits,
+        "operation": new.id.as_str(),
+        "reason": deed.reason,
+    });
+    audit::audit_append(&tx, &Audit::new(deed.actor, "payment.refund", &customer.id, &details), now_ms).await?;
+    tx.commit().await?;
+    Ok(AskedRefund { operation: new, wakes })
+}
+
+fn key_of(deed: RefundDeed<'_>) -> &str {
+    deed.idempotency_key
+}
+
+async fn owner(deps: &Deps, payment: &Payment) -> Result<Customer> {
+    customer::customer_find(deps.db.read(), &payment.customer_id).await?.ok_or(Error::NotFound("customer"))
+}
+
+fn failed(failure: Failure) -> Error {
+    match failure {
+        Failure::Engine(error) => error,
+        Failure::Stripe(error) => unreachable(error),
+    }
+}
