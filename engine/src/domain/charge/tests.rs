@@ -17,6 +17,7 @@ fn customer(plan: &str) -> Customer {
         plan: PlanKey::trusted(plan),
         stripe_customer_id: Some("cus_1".to_owned()),
         former_stripe_ids: Vec::new(),
+        credits_from_ms: None,
         has_payment_method: true,
         created_at_ms: 0,
     }

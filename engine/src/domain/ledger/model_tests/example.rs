@@ -194,13 +194,15 @@ fn a_suspended_account_spends_and_reserves_nothing_and_still_gets_and_captures()
     // What was charged before the suspension is settled.
     let spend = Spend {
         amount: Credits(1),
+        hold: None,
         source: "usage".to_owned(),
         reference: None,
         idempotency_key: "api:key".to_owned(),
         request_hash: None,
         metadata: None,
     };
-    test.act(Op::Purchase { amount: Credits(1), spend: Some(Box::new(spend)) }).unwrap();
+    let spend = Some(Box::new(spend));
+    test.act(Op::Purchase { amount: Credits(1), expires_at_ms: None, reserved: None, spend }).unwrap();
     assert_eq!(test.account.balance, Credits(13));
     test.act(suspend(false)).unwrap();
     test.debit(13).unwrap();
