@@ -37,6 +37,7 @@ const INVOICES: &[&str] = &[
         amount BIGINT,
         currency TEXT,
         credits BIGINT NOT NULL,
+        brings_now BOOLEAN NOT NULL,
         failure TEXT,
         refunded BIGINT NOT NULL,
         created_at_ms BIGINT NOT NULL,
@@ -62,9 +63,10 @@ const POSTGRES: (&str, &str, &str) = (
 );
 const SQLITE: (&str, &str, &str) = ("json_extract(CAST(payload AS TEXT), '$.data.object')", "object ->> ", "1 = 1");
 
-const FILL: &str = "INSERT INTO invoices (id, customer_id, subscription_id, is_paid, amount, currency, credits, failure, \
-     refunded, created_at_ms, updated_at_ms) \
-     SELECT l.reference, l.customer_id, NULL, TRUE, MAX(e.amount), MAX(e.currency), SUM(l.amount), NULL, 0, \
+const FILL: &str = "INSERT INTO invoices (id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, \
+     failure, refunded, created_at_ms, updated_at_ms) \
+     SELECT l.reference, l.customer_id, NULL, TRUE, MAX(e.amount), MAX(e.currency), SUM(l.amount), \
+     MAX(CASE WHEN l.idempotency_key = 'stripe:invoice:' || l.reference THEN 1 ELSE 0 END) = 1, NULL, 0, \
      MIN(l.created_at_ms), MIN(l.created_at_ms) FROM ledger_entries l LEFT JOIN \
      (SELECT id, MAX(amount) AS amount, MAX(currency) AS currency FROM \
      (SELECT {text}'id' AS id, CAST({text}'total' AS BIGINT) AS amount, {text}'currency' AS currency FROM \

@@ -31,6 +31,8 @@ pub struct Invoice {
     pub currency: Option<String>,
     /// Credits that it brings in all.
     pub credits: Credits,
+    /// Whether some of them came with its payment, and not all in later parts.
+    pub brings_now: bool,
     /// Why its last payment failed, in words.
     pub failure: Option<String>,
     /// What of it was given back.
@@ -43,13 +45,13 @@ pub struct Invoice {
 
 impl Invoice {
     /// What an event says of an invoice: that it was paid, or that a payment failed. `None` if it is about something
-    /// else, or bills nothing of ours. `brought` are the credits of a paid one.
+    /// else, or bills nothing of ours. `brought` are the credits of a paid one, and whether some came at once.
     pub fn read(
         kind: EventKind,
         object: &Value,
         customer: &Customer,
         book: &PriceBook,
-        brought: Credits,
+        (brought, brings_now): (Credits, bool),
         now_ms: TimeMs,
     ) -> Option<Self> {
         let said = InvoiceFields::read(object);
@@ -77,6 +79,7 @@ impl Invoice {
             amount: said.total,
             currency: said.currency.clone(),
             credits: if is_paid { brought } else { expected() },
+            brings_now: is_paid && brings_now,
             failure: (!is_paid).then(|| said.failure_in_words()),
             refunded: MoneyMinor::ZERO,
             created_at_ms: created_ms.unwrap_or(now_ms),
@@ -332,10 +335,11 @@ mod tests {
     #[test]
     fn an_invoice_is_stored_if_it_bills_a_price_of_ours_and_its_payment_is_news() {
         let ada = customer("pro");
-        let brought = Credits(60);
+        let brought = (Credits(60), true);
         let read = |kind, object: &Value, customer| Invoice::read(kind, object, customer, &by_id(), brought, 30_000);
         let paid = read(EventKind::InvoicePaid, &invoice("paid", PRICE), &ada).expect("an invoice");
         assert_eq!((paid.is_paid, paid.amount, paid.credits), (true, Some(MoneyMinor(59_900)), Credits(60)));
+        assert!(paid.brings_now);
         assert_eq!((paid.subscription_id.as_deref(), paid.created_at_ms), (Some("sub_1"), 7_000));
         let failed = read(EventKind::InvoicePaymentFailed, &invoice("open", PRICE), &ada).expect("an invoice");
         assert!(!failed.is_paid && failed.failure.is_some());

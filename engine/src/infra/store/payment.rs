@@ -11,8 +11,8 @@ use crate::ids::CustomerId;
 use crate::infra::store::account;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 
-const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, currency, credits, failure, refunded, \
-                       created_at_ms, updated_at_ms";
+const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, failure, \
+                       refunded, created_at_ms, updated_at_ms";
 /// Maximum number of lines of the ledger that are shown of one payment.
 const ENTRIES_MAX: i64 = 200;
 
@@ -74,6 +74,7 @@ fn read(row: &QueryResult) -> Result<Invoice> {
         amount: get::<Option<i64>>(row, "amount")?.map(MoneyMinor),
         currency: get(row, "currency")?,
         credits: Credits(get(row, "credits")?),
+        brings_now: get(row, "brings_now")?,
         failure: get(row, "failure")?,
         refunded: MoneyMinor(get(row, "refunded")?),
         created_at_ms: get(row, "created_at_ms")?,
@@ -98,6 +99,7 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
         ("amount", Kind::Int),
         ("currency", Kind::Text),
         ("credits", Kind::Int),
+        ("brings_now", Kind::Int),
         ("failure", Kind::Text),
         ("created_at_ms", Kind::Int),
         ("updated_at_ms", Kind::Int),
@@ -111,17 +113,18 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
             invoice.amount.map(|amount| amount.0).into(),
             invoice.currency.clone().into(),
             invoice.credits.0.into(),
+            i64::from(invoice.brings_now).into(),
             invoice.failure.clone().into(),
             invoice.created_at_ms.into(),
             invoice.updated_at_ms.into(),
         ]);
     }
-    let sql = "INSERT INTO invoices (id, customer_id, subscription_id, is_paid, amount, currency, credits, failure, \
-               refunded, created_at_ms, updated_at_ms) SELECT id, customer_id, subscription_id, is_paid <> 0, amount, \
-               currency, credits, failure, 0, created_at_ms, updated_at_ms FROM {rows} WHERE true \
+    let sql = "INSERT INTO invoices (id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, \
+               failure, refunded, created_at_ms, updated_at_ms) SELECT id, customer_id, subscription_id, is_paid <> 0, \
+               amount, currency, credits, brings_now <> 0, failure, 0, created_at_ms, updated_at_ms FROM {rows} WHERE true \
                ON CONFLICT (id) DO UPDATE SET subscription_id = excluded.subscription_id, \
                is_paid = excluded.is_paid, amount = excluded.amount, currency = excluded.currency, \
-               credits = excluded.credits, failure = excluded.failure, created_at_ms = excluded.created_at_ms, \
+               credits = excluded.credits, brings_now = excluded.brings_now, failure = excluded.failure, created_at_ms = excluded.created_at_ms, \
                updated_at_ms = excluded.updated_at_ms \
                WHERE invoices.customer_id = excluded.customer_id AND (excluded.is_paid OR NOT invoices.is_paid) \
                AND (invoices.amount IS NULL OR invoices.is_paid <> excluded.is_paid \

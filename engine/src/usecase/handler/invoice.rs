@@ -91,19 +91,20 @@ pub(super) fn with_record(
     verdict
 }
 
-/// The credits that a verdict on an invoice brings: now by its command, and later by its jobs.
-fn credits_brought(verdict: &Verdict) -> Credits {
+/// The credits that a verdict on an invoice brings, now by its command and later by its jobs, and whether some come now.
+fn credits_brought(verdict: &Verdict) -> (Credits, bool) {
     let now = verdict.ledger.iter().map(|(_, command)| match command.op {
         Op::Grant { amount, .. } => amount,
         _ => Credits::ZERO,
     });
+    let now: Credits = now.sum();
     let later = verdict.effects.iter().map(|effect| match effect {
         Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant => {
             serde_json::from_str(&job.args).map_or(Credits::ZERO, |part: PartArgs| part.credits)
         }
         _ => Credits::ZERO,
     });
-    now.chain(later).sum()
+    (now + later.sum::<Credits>(), now > Credits::ZERO)
 }
 
 /// The verdict without the credits of an invoice that was stored for another customer: support has unlinked that one from

@@ -137,6 +137,7 @@ async fn invoiced(db: &Db, customer_id: &CustomerId, id: &str, credits: i64) {
         amount: Some(MoneyMinor(100)),
         currency: Some("usd".to_owned()),
         credits: Credits(credits),
+        brings_now: true,
         failure: None,
         refunded: MoneyMinor::ZERO,
         created_at_ms: 300,
@@ -386,7 +387,7 @@ async fn violations_beyond_the_first_hundred_are_only_counted() {
     let dir = Dir::new();
     let db = healthy(&dir.file("many")).await;
     let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) INSERT INTO customers \
-               SELECT 'cst_' || i, 'e', 'e' || i, 'n', 'direct', 'trial', NULL, 0, 0, 0 FROM n";
+               SELECT 'cst_' || i, 'e', 'e' || i, 'n', 'direct', 'trial', NULL, 0, 0, 0, NULL FROM n";
     db.write().execute_unprepared(sql).await.unwrap();
     let sql = "INSERT INTO accounts SELECT id, 1, 0, 0, 0, '{}', 0, NULL FROM customers WHERE email = 'e'";
     db.write().execute_unprepared(sql).await.unwrap();

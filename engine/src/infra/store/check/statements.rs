@@ -210,10 +210,10 @@ pub const CHECKS: &[Check] = &[
     Check {
         obligation: 4,
         name: "every paid invoice granted its credits",
-        population: "invoices WHERE is_paid AND credits > 0",
+        population: "invoices WHERE brings_now",
         offenders: "SELECT i.customer_id || ': invoice ' || i.id || ' is paid and granted nothing' AS what \
             FROM invoices i LEFT JOIN ledger_entries e ON e.customer_id = i.customer_id \
-            AND e.idempotency_key = 'stripe:invoice:' || i.id WHERE i.is_paid AND i.credits > 0 AND e.seq IS NULL",
+            AND e.idempotency_key = 'stripe:invoice:' || i.id WHERE i.brings_now AND e.seq IS NULL",
     },
     Check {
         obligation: 4,
