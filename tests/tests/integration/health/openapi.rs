@@ -270,7 +270,13 @@ fn mutations_without_an_idempotency_key_are_listed() {
         }
     }
     let of_customers = without.iter().filter(|name| !name.contains(" /admin/") && !name.contains(" /webhooks/"));
-    let expected = ["delete /api/v1/api-keys/{id}", "post /api/v1/customers/onboard"];
+    let expected = [
+        "delete /api/v1/api-keys/{id}",
+        "post /api/v1/customers/onboard",
+        "post /api/v1/subscription/preview",
+        "put /api/v1/credits/auto-top-up",
+        "put /api/v1/spend-caps",
+    ];
     assert_eq!(of_customers.collect::<Vec<_>>(), expected);
     let admin_with_key: BTreeSet<_> = operations(&document)
         .into_iter()

@@ -215,6 +215,11 @@ async fn billing_operations(checker: &mut Checker<'_>, customer: &TestCustomer) 
         checker.call(customer, "post /api/v1/subscription", "", Some(json!({}))).await;
     }
     checker.call(customer, "get /api/v1/subscription", "", None).await;
+    for when in ["now", "then"] {
+        let change = json!({ "price": "pro_monthly", "when": when });
+        checker.call(customer, "post /api/v1/subscription/preview", "", Some(change.clone())).await;
+        checker.call(customer, "post /api/v1/subscription/change", "", Some(change)).await;
+    }
     checker.call(customer, "delete /api/v1/payment-methods/{id}", &method, None).await;
     checker.call(customer, "delete /api/v1/subscription", "", None).await;
     checker.call(customer, "post /api/v1/subscription/resume", "", None).await;
@@ -225,6 +230,27 @@ async fn billing_operations(checker: &mut Checker<'_>, customer: &TestCustomer) 
     let operations = checker.call(customer, "get /api/v1/operations", "", None).await;
     let latest = text(&operations["data"][0]["id"]);
     checker.call(customer, "get /api/v1/operations/{id}", &latest, None).await;
+}
+
+/// What limits purchases, and what is bought beside units.
+async fn purchase_operations(checker: &mut Checker<'_>, customer: &TestCustomer) {
+    checker.call(customer, "get /api/v1/packs", "", None).await;
+    for purchase in [json!({ "pay_debt": true }), json!({ "pack": "none" }), json!({})] {
+        checker.call(customer, "post /api/v1/credits/purchases", "", Some(purchase)).await;
+    }
+    checker.call(customer, "get /api/v1/spend-caps", "", None).await;
+    for day in [10_000, -1] {
+        checker.call(customer, "put /api/v1/spend-caps", "", Some(json!({ "day_minor": day }))).await;
+    }
+    checker.call(customer, "get /api/v1/credits/auto-top-up", "", None).await;
+    for (threshold, target) in [(1, 2), (2, 1)] {
+        let top_up = json!({ "enabled": false, "threshold": threshold, "target": target });
+        checker.call(customer, "put /api/v1/credits/auto-top-up", "", Some(top_up)).await;
+    }
+    checker.admin("get /admin/v1/customers/{id}/auto-top-up", &customer.id, None).await;
+    checker.admin("get /admin/v1/customers/{id}/spend-caps", &customer.id, None).await;
+    let caps = json!({ "day_minor": 50_000, "month_minor": null, "reason": "test" });
+    checker.admin("post /admin/v1/customers/{id}/spend-caps", &customer.id, Some(caps)).await;
 }
 
 /// Payments and accounts, as staff sees and changes them. Needs an application with a Stripe.
@@ -349,7 +375,9 @@ with_app! {
         catalogue_operations(&mut checker).await;
         checker.app = &shop.app;
         billing_operations(&mut checker, &shop.app.onboard().await).await;
-        money_operations(&mut checker, &shop.app.onboard().await).await;
+        let buyer = shop.app.onboard().await;
+        money_operations(&mut checker, &buyer).await;
+        purchase_operations(&mut checker, &buyer).await;
         link_operations(&mut checker).await;
         let all: BTreeSet<String> = openapi::operations(&document()).into_iter().map(|(name, _)| name).collect();
         assert_eq!(checker.called, all, "every operation is called");

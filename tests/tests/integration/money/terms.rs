@@ -14,7 +14,7 @@ impl Shop {
         lines["data"].as_array().expect("lines").iter().filter(|line| line["action"] == act).count()
     }
 
-    async fn hold(&self, customer: &TestCustomer, key: &str) -> Answer {
+    async fn hold_one(&self, customer: &TestCustomer, key: &str) -> Answer {
         self.app.call(customer, "POST", "/api/v1/holds", key, Some(&json!({ "units": 1 }))).await
     }
 }
@@ -42,9 +42,9 @@ with_shop! {
         let set = shop.act(&customer, "credit-limit", &limit(10)).await.expect(200);
         assert_eq!((&set["credit_limit"], &set["credit_balance"]), (&json!(10), &json!(SIGNUP)));
         shop.app.spend(&customer, SIGNUP + 9, "most").await.expect(200);
-        shop.hold(&customer, "hold").await.expect(201);
+        shop.hold_one(&customer, "hold").await.expect(201);
         shop.app.spend(&customer, 1, "too-much").await.expect_problem(402, "insufficient_credits");
-        shop.hold(&customer, "hold-too-much").await.expect_problem(402, "insufficient_credits");
+        shop.hold_one(&customer, "hold-too-much").await.expect_problem(402, "insufficient_credits");
         // A lower limit takes nothing back, and what comes in pays the debt first.
         shop.act(&customer, "credit-limit", &limit(0)).await.expect(200);
         assert_eq!(shop.app.balance(&customer).await, -9);
@@ -87,7 +87,7 @@ with_shop! {
     async fn a_suspended_customer_spends_reserves_and_is_charged_nothing_until_it_is_resumed(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         shop.app.adjust(&customer, 3).await.expect(200);
-        let held = shop.hold(&customer, "before").await.expect(201)["hold"]["id"].as_str().expect("an id").to_owned();
+        let held = shop.hold_one(&customer, "before").await.expect(201)["hold"]["id"].as_str().expect("an id").to_owned();
         shop.app.spend(&customer, 1, "earlier").await.expect(200);
         let reason = json!({ "reason": "abuse, ticket 1" });
         for _ in 0..2 {
@@ -99,7 +99,7 @@ with_shop! {
         for units in [1, 10] {
             shop.app.spend(&customer, units, &format!("spend-{units}")).await.expect_problem(403, "customer_suspended");
         }
-        shop.hold(&customer, "after").await.expect_problem(403, "customer_suspended");
+        shop.hold_one(&customer, "after").await.expect_problem(403, "customer_suspended");
         shop.subscribe(&customer, "pro").await.expect_problem(403, "customer_suspended");
         assert_eq!(shop.net_paid(&customer).await, 0);
         // It can read, what it did before is answered as before, and what was reserved before is captured.

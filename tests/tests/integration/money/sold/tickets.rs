@@ -39,12 +39,14 @@ async fn run(program: &Program, command: &[String]) -> String {
 
 with_shop! {
     async fn a_balance_of_3_that_should_be_60_more_is_solved_by_three_commands(shop: &Shop) {
+        shop.pro().await;
         let customer = shop.without_credits("pm_card_visa").await;
         shop.app.adjust(&customer, 3).await.expect(200);
         let product = shop.pro_price().await["product"].clone();
         let price = shop.other_price("49900", product.as_str()).await;
-        shop.subscribe_at_stripe(&shop.stripe_customer(&customer).await, &price, &[]).await;
-        let (event, _) = shop.dead_event("invoice.paid", &shop.stripe.list("invoice")[0]).await;
+        let made = shop.subscribe_at_stripe(&shop.stripe_customer(&customer).await, &price, &[]).await;
+        let invoice = shop.stripe.object(made["latest_invoice"].as_str().expect("an invoice"));
+        let (event, _) = shop.dead_event("invoice.paid", &invoice).await;
         assert_eq!(shop.app.balance(&customer).await, 3);
         let words = [("cst_…", customer.id.as_str()), ("price_…", &price), ("evt_…", stripe::id(&event))];
         let program = Program::of(&shop.app.config, &shop.app.base);
