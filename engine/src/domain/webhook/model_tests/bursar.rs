@@ -27,8 +27,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// How often a part waits for a dispute, each time for a day: longer than any dispute lasts.
-const WAITS_MAX: u32 = 200;
+/// How often a part waits for a dispute, each time for a day: longer than any dispute lasts, which in a history may be
+/// years.
+const WAITS_MAX: u32 = 10_000;
 
 #[derive(Debug, Clone)]
 pub(super) struct Event {
