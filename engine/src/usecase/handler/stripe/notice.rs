@@ -13,13 +13,16 @@ use serde_json::Value;
 /// Adds a mail to the verdict on a failed renewal: the customer has to authenticate the payment, or to pay in another
 /// way. At most one mail of each kind for an invoice.
 pub(super) fn of_failed_payment(about: &EventContext<'_>, invoice: &Value, verdict: Verdict) -> Verdict {
-    let is_late = verdict
-        .effects
-        .iter()
-        .any(|effect| matches!(effect, Effect::SubscriptionPut(row) if row.is_ours() && row.status == "past_due"));
-    let Some(customer) = about.event.customer.as_ref().filter(|_| is_late) else { return verdict };
+    let Some(customer) = about.event.customer.as_ref().filter(|_| makes_late(&verdict)) else { return verdict };
     let mail = failed_payment(customer, about.kind, invoice, about.now_ms);
     with(verdict, mail)
+}
+
+/// Whether a verdict makes a subscription of ours late.
+fn makes_late(verdict: &Verdict) -> bool {
+    let is_late =
+        |effect: &Effect| matches!(effect, Effect::SubscriptionPut(row) if row.is_ours() && row.status == "past_due");
+    verdict.effects.iter().any(is_late)
 }
 
 fn failed_payment(customer: &Customer, kind: EventKind, invoice: &Value, now_ms: i64) -> Option<Effect> {
@@ -70,6 +73,7 @@ fn with(mut verdict: Verdict, mails: impl IntoIterator<Item = Effect>) -> Verdic
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::subscription::Subscription;
     use crate::domain::webhook::fixtures;
     use serde_json::json;
 
@@ -94,9 +98,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_subscription_of_ours_that_is_late_is_told() {
+        let late = fixtures::row("past_due");
+        let other_business = Subscription { plan: None, price: None, ..late.clone() };
+        assert!(!other_business.is_ours());
+        let makes = |row| {
+            let effects = vec![Effect::SubscriptionPut(row)];
+            makes_late(&Verdict { outcome: Outcome::Done, ledger: None, effects })
+        };
+        assert_eq!([late, other_business, fixtures::row("active")].map(makes), [true, false, false]);
+    }
+
+    #[test]
     fn an_end_is_told_and_an_expired_beginning_is_not() {
         let of = |status: &str| {
-            let row = crate::domain::subscription::Subscription { ended_at_ms: Some(1), ..fixtures::row(status) };
+            let row = Subscription { ended_at_ms: Some(1), ..fixtures::row(status) };
             let effects = vec![Effect::SubscriptionPut(row)];
             of_ended_subscriptions(Verdict { outcome: Outcome::Done, ledger: None, effects }, 1).effects.len()
         };
