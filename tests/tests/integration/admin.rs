@@ -73,6 +73,7 @@ with_app! {
         let shown = app.admin("GET", &format!("/admin/v1/customers/{}", customer.id), None).await.expect(200);
         assert_body!(shown, @r#"
         {
+          "credit_limit": 0,
           "credits": {
             "available": 3,
             "balance": 5,
@@ -95,6 +96,7 @@ with_app! {
             ],
             "next_price_minor": null
           },
+          "credits_from": null,
           "customer": {
             "created_at": "[time]",
             "credit_balance": 5,
@@ -106,6 +108,7 @@ with_app! {
             "source": "direct",
             "stripe_customer_id": "cus_…"
           },
+          "payments": [],
           "subscriptions": [
             {
               "cancel_at_period_end": false,
@@ -114,12 +117,16 @@ with_app! {
               "id": "sub_of_cus_…",
               "past_due_reason": null,
               "past_due_since": null,
+              "paused_collection": null,
+              "pending_change": null,
               "plan": "pro",
               "price": "pro_monthly",
               "quantity": 1,
-              "status": "active"
+              "status": "active",
+              "unpaid_invoice": null
             }
-          ]
+          ],
+          "suspended": false
         }
         "#);
         for path in ["cst_00000000000000000000000000", "nonsense"] {

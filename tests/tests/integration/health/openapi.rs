@@ -320,6 +320,7 @@ fn every_operation_except_public_ones_documents_credentials() {
         "post /webhooks/stripe",
         "post /webhooks/github",
         "get /api/v1/plans",
+        "get /api/v1/packs",
         "get /health",
         "get /health/live",
         "get /health/ready",
