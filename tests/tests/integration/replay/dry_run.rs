@@ -59,7 +59,8 @@ with_app! {
 
         let would_gain = json!({
             "outcome": "done",
-            "changes": 0,
+            // What is known of the invoice.
+            "changes": 1,
             "ledger": { "customer_id": dead.customer.id, "amount": PERIOD, "balance_after": SIGNUP + PERIOD },
         });
         // Each is tried alone, so none counts the others' credits.
@@ -107,7 +108,7 @@ with_app! {
 
     async fn a_dry_run_reports_other_changes_and_makes_none(app: &TestApp) {
         let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
-        // Skipped, so that an ended job would link, subscribe, upgrade and grant.
+        // Skipped, so that an ended job would link, subscribe, upgrade, remember the invoice and grant.
         let stream = format!("stripe:{stripe_customer}");
         let ignored = stripe::event("customer.created", &json!({ "id": stripe_customer, "object": "customer" }));
         deliver_until(app, &ignored, "processed").await;
@@ -125,7 +126,7 @@ with_app! {
         step(app, id, "start").await.expect(200);
         replay_until(app, id, "is done", |found| found["state"] == "done").await;
         let result = items(app, id).await.remove(0)["result"].clone();
-        assert_eq!((&result["outcome"], &result["changes"]), (&"done".into(), &3.into()), "{result}");
+        assert_eq!((&result["outcome"], &result["changes"]), (&"done".into(), &4.into()), "{result}");
         assert_eq!(result["ledger"]["amount"], PERIOD);
         assert_eq!((stored(app, &customer).await, job_of(app, &payment).await), before);
         assert_eq!(jobs_of_stream(app, &stream).await.len(), 2);

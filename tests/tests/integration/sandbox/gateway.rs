@@ -5,7 +5,7 @@ use super::scene::{Stripe, id};
 use bursar_engine::amount::MoneyMinor;
 use bursar_engine::config::Config;
 use bursar_engine::infra::stripe::change::ItemChange;
-use bursar_engine::infra::stripe::requests::{Mark, OffSessionPayment, SubscribedItem};
+use bursar_engine::infra::stripe::requests::{Mark, NewRefund, OffSessionPayment, SubscribedItem};
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions, StripeError};
 use bursar_engine::key::{PlanKey, PriceKey};
 use bursar_sandbox::Options;
@@ -92,6 +92,9 @@ async fn every_call_of_the_gateway_is_answered_by_the_sandbox() {
     let customer = id(&call!(done, gateway.customer_create("cst_1", "ada@example.com", "Ada", "k1")));
     call!(done, gateway.customer_retrieve(&customer));
     assert_eq!(call!(done, gateway.customer_list("ada@example.com"))["data"][0]["id"], customer.as_str());
+    let owner = |customer: &Value| customer["metadata"]["bursar_customer_id"].as_str().map(str::to_owned);
+    assert_eq!(owner(&call!(done, gateway.customer_set_owner(&customer, Some("cst_2"), "k41"))), Some("cst_2".into()));
+    assert_eq!(owner(&call!(done, gateway.customer_set_owner(&customer, None, "k42"))), None);
     let method = id(&call!(done, gateway.payment_method_attach("pm_card_visa", &customer, "k2")));
     call!(done, gateway.payment_method_retrieve(&method));
     assert_eq!(call!(done, gateway.payment_method_list(&customer))["data"][0]["id"], method.as_str());
@@ -143,7 +146,15 @@ async fn pay(stripe: &Stripe, gateway: &Gateway, customer: &str, method: &str, d
     call!(done, gateway.charge_list_of(customer, None));
     call!(done, gateway.charge_list_of(customer, Some(charge)));
     stripe.post("/v1/refunds", &[("charge", charge), ("amount", "900")]).await;
-    assert_eq!(call!(done, gateway.refund_list(charge))["data"][0]["amount"], 900);
+    let back = NewRefund {
+        charge_id: charge,
+        amount_minor: MoneyMinor(100),
+        customer_id: "cst_1",
+        operation: Mark { operation_id: "op_3", round: 1 },
+        credits: "unspent",
+    };
+    assert_eq!(call!(done, gateway.refund_create(&back, "k40"))["metadata"]["bursar_credits"], "unspent");
+    assert_eq!(call!(done, gateway.refund_list(charge))["data"][1]["amount"], 900);
 
     let open = [("amount", "500"), ("currency", "usd"), ("customer", customer)];
     let open = id(&stripe.post("/v1/payment_intents", &open).await);

@@ -32,7 +32,8 @@ fn a_payment_of_an_earlier_period_brings_its_credits_and_nothing_else() {
 
 #[test]
 fn a_payment_of_a_later_period_moves_the_period_on() {
-    let object = InvoiceDoc { period_end_s: PERIOD_END_S + 60, ..InvoiceDoc::default() }.render(Version::Basil);
+    let mut object = InvoiceDoc { period_end_s: PERIOD_END_S + 60, ..InvoiceDoc::default() }.render(Version::Basil);
+    object["lines"]["data"][0]["period"]["start"] = PERIOD_END_S.into();
     let book = by_id();
     let verdict = decide(&knowing(facts(PAID, &object, &book, "trial"), &other_row("active")));
     let expected = Subscription { current_period_end_ms: Some((PERIOD_END_S + 60) * 1_000), ..row("active") };

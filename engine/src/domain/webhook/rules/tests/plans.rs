@@ -98,7 +98,11 @@ fn a_switch_of_the_price_changes_plan_price_and_seats() {
 #[test]
 fn only_an_invoice_of_a_later_period_switches_the_price() {
     let book = team();
-    let later = InvoiceDoc { period_end_s: PERIOD_END_S + 60, ..InvoiceDoc::team(2) }.render(Version::Basil);
+    let mut later = InvoiceDoc { period_end_s: PERIOD_END_S + 60, ..InvoiceDoc::team(2) }.render(Version::Basil);
+    // One that begins within the present period is of a change: the subscription tells which came last.
+    let verdict = decide(&knowing(facts(PAID, &later, &book, "pro"), &row("active")));
+    assert_eq!((granted(&verdict), put(&verdict), plan_set(&verdict)), (Some(50), None, None));
+    later["lines"]["data"][0]["period"]["start"] = PERIOD_END_S.into();
     let verdict = decide(&knowing(facts(PAID, &later, &book, "pro"), &row("active")));
     let current_period_end_ms = Some((PERIOD_END_S + 60) * 1_000);
     assert_eq!(put(&verdict), Some(&Subscription { current_period_end_ms, ..team_row("active", 2) }));
