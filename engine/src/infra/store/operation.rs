@@ -110,7 +110,7 @@ pub async fn operation_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// A customer's refunds by support, the latest first, at most [`REFUNDS_MAX`].
+/// A customer's refunds by support, the latest first, at most `REFUNDS_MAX`.
 pub async fn operation_refund_list(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Operation>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM operations WHERE customer_id = $1 AND kind = 'payment_refund' ORDER BY id DESC LIMIT $2"
