@@ -392,7 +392,11 @@ impl Bursar {
             Some("sub") => stripe.subs[number(id)].items.iter().any(|item| stripe.is_unknown(item.0)),
             _ => false,
         };
-        let dead = self.dead.iter().filter(|(id, _)| !is_unknown(id));
+        // A subscription may have left the price since.
+        let names_unknown = |reason: &str| {
+            (0..stripe.prices.len()).any(|n| stripe.is_unknown(n) && reason.contains(&format!(" price_{n}:")))
+        };
+        let dead = self.dead.iter().filter(|(id, reason)| !is_unknown(id) && !names_unknown(reason));
         dead.map(|(id, reason)| format!("{id}: {reason}")).collect()
     }
 }
