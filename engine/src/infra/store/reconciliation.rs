@@ -285,15 +285,20 @@ pub async fn payments_unseen(
         operation::COLUMNS,
         only(run, "o.customer_id", 6)
     );
-    let values = [
+    let values = unseen_values(run, after, limit);
+    query_all(db, &sql, values).await?.iter().map(operation::read).collect()
+}
+
+/// The values of the queries for what a run did not see, `$1` to `$6`.
+fn unseen_values(run: &Reconciliation, after: &str, limit: u64) -> [sea_orm::Value; 6] {
+    [
         after.into(),
         run.since_ms.into(),
         run.until_ms.into(),
         run.id.as_str().into(),
         limit.cast_signed().into(),
         only_value(run),
-    ];
-    query_all(db, &sql, values).await?.iter().map(operation::read).collect()
+    ]
 }
 
 /// First grants for invoices that were made within a run's window and whose invoice it did not
@@ -312,14 +317,7 @@ pub async fn grants_unseen(
         account::ENTRY_COLUMNS,
         only(run, "e.customer_id", 6)
     );
-    let values = [
-        after.into(),
-        run.since_ms.into(),
-        run.until_ms.into(),
-        run.id.as_str().into(),
-        limit.cast_signed().into(),
-        only_value(run),
-    ];
+    let values = unseen_values(run, after, limit);
     query_all(db, &sql, values).await?.iter().map(account::read_entry_of).collect()
 }
 
