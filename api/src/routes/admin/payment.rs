@@ -124,7 +124,12 @@ fn filter(
     })
 }
 
-/// Parses a cursor: the time of a row, and its id.
+/// The key of a cursor: the time of a row, and its id.
+fn cursor_key(at_ms: TimeMs, id: &str) -> String {
+    format!("{at_ms} {id}")
+}
+
+/// Parses what [`cursor_key`] makes.
 fn parse_key(key: &str) -> Option<(TimeMs, String)> {
     let (at_ms, id) = key.split_once(' ')?;
     Some((at_ms.parse().ok()?, id.to_owned()))
@@ -162,7 +167,7 @@ impl AdminPaymentApi {
         let filter = filter(customer.0, state.0, from.0.as_deref(), to.0.as_deref())?;
         let before = page.cursor.as_ref().map(|(at_ms, id)| (*at_ms, id.as_str()));
         let found = payment_list(app.db.read(), &filter, before, page.rows_to_query()).await?;
-        Ok(page.answer(found, |row| format!("{} {}", row.created_at_ms, row.id), PaymentBody::from))
+        Ok(page.answer(found, |row| cursor_key(row.created_at_ms, &row.id), PaymentBody::from))
     }
 
     /// Look at a payment
@@ -256,7 +261,7 @@ impl AdminPaymentApi {
         let filter = filter(customer.0, state.0, from.0.as_deref(), to.0.as_deref())?;
         let before = page.cursor.as_ref().map(|(at_ms, id)| (*at_ms, id.as_str()));
         let found = invoice_list(app.db.read(), &filter, before, page.rows_to_query()).await?;
-        Ok(page.answer(found, |row| format!("{} {}", row.created_at_ms, row.id), Into::into))
+        Ok(page.answer(found, |row| cursor_key(row.created_at_ms, &row.id), Into::into))
     }
 
     /// Find operations
