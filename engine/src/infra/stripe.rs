@@ -12,12 +12,14 @@
 //! | `turns` | whose call is next at the rate limit |
 //! | [`gateway`] | one call: limits, retries, metrics |
 //! | [`requests`] | the calls, one function each |
+//! | [`charge`] | those about charges, refunds and disputes |
 //! | [`catalogue`] | those that make products and prices |
 //! | [`change`] | those that change and preview a subscription |
 
 pub mod breaker;
 pub mod catalogue;
 pub mod change;
+pub mod charge;
 pub mod error;
 pub mod gateway;
 pub mod requests;

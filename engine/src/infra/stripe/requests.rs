@@ -3,7 +3,6 @@
 use super::error::StripeError;
 use super::gateway::{Answer, Gateway};
 use crate::amount::MoneyMinor;
-use crate::domain::refund::CREDITS_METADATA_KEY;
 use crate::domain::webhook::fields::{
     CUSTOMER_METADATA_KEY, OPERATION_METADATA_KEY, PLAN_METADATA_KEY, PRICE_METADATA_KEY, ROUND_METADATA_KEY,
 };
@@ -17,18 +16,15 @@ use stripe_billing::subscription::{
     ListSubscription, ListSubscriptionStatus, ResumeSubscription, RetrieveSubscription, UpdateSubscription,
 };
 use stripe_client_core::{RequestBuilder, StripeMethod, StripeRequest};
-use stripe_core::charge::{ListCharge, RetrieveCharge};
 use stripe_core::customer::{
     CreateCustomer, ListCustomer, RetrieveCustomer, UpdateCustomer, UpdateCustomerInvoiceSettings,
 };
-use stripe_core::dispute::{ListDispute, RetrieveDispute};
 use stripe_core::event::{ListEvent, RetrieveEvent};
 use stripe_core::payment_intent::{
     CancelPaymentIntent, CreatePaymentIntent, CreatePaymentIntentAutomaticPaymentMethods,
     CreatePaymentIntentAutomaticPaymentMethodsAllowRedirects, CreatePaymentIntentOffSession, ListPaymentIntent,
     RetrievePaymentIntent,
 };
-use stripe_core::refund::{CreateRefund, ListRefund};
 use stripe_payment::payment_method::{
     AttachPaymentMethod, DetachPaymentMethod, ListPaymentMethod, RetrievePaymentMethod,
 };
@@ -37,8 +33,6 @@ use stripe_types::Currency;
 
 /// Objects in one page; Stripe's limit.
 pub const PAGE_LEN: i64 = 100;
-/// Objects in one page of refunds or disputes, each of which may need several more calls.
-pub const MONEY_BACK_PAGE_LEN: i64 = 20;
 
 /// The parts of an invoice to expand: its payments, and the secret for confirming. Source: Stripe, "Expanding
 /// responses": at most four levels.
@@ -48,10 +42,7 @@ const INVOICE_EXPANDED: [&str; 3] = ["payments", "payments.data.payment.payment_
 pub(super) const LATEST_INVOICE_EXPANDED: [&str; 4] =
     ["latest_invoice", "latest_invoice.payments", "latest_invoice.confirmation_secret", "schedule"];
 
-/// The charge of each object in a list.
-const CHARGE_EXPANDED: [&str; 1] = ["data.charge"];
-
-type Call<T = Value> = Result<T, StripeError>;
+pub(super) type Call<T = Value> = Result<T, StripeError>;
 
 /// A charge of the customer's saved payment method without the customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,21 +60,6 @@ pub struct OffSessionPayment<'a> {
     /// Bursar's customer.
     pub customer_id: &'a str,
     /// The operation that charges.
-    pub operation: Mark<'a>,
-}
-
-/// A refund of a charge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewRefund<'a> {
-    /// The charge.
-    pub charge_id: &'a str,
-    /// How much.
-    pub amount_minor: MoneyMinor,
-    /// What becomes of the credits, for whoever reads the refund later.
-    pub credits: &'a str,
-    /// Bursar's customer.
-    pub customer_id: &'a str,
-    /// The operation that gives the money back.
     pub operation: Mark<'a>,
 }
 
@@ -109,11 +85,11 @@ pub struct SubscribedItem<'a> {
     pub quantity: i64,
 }
 
-fn owned(texts: &[&str]) -> Vec<String> {
+pub(super) fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn metadata(customer_id: &str, mark: Option<Mark<'_>>) -> HashMap<String, String> {
+pub(super) fn metadata(customer_id: &str, mark: Option<Mark<'_>>) -> HashMap<String, String> {
     let mut metadata = HashMap::from([(CUSTOMER_METADATA_KEY.to_owned(), customer_id.to_owned())]);
     if let Some(Mark { operation_id, round }) = mark {
         metadata.insert(OPERATION_METADATA_KEY.to_owned(), operation_id.to_owned());
@@ -128,11 +104,11 @@ fn currency(code: &str) -> Currency {
 }
 
 impl Gateway {
-    async fn read(&self, call: &'static str, request: &impl StripeRequest) -> Call {
+    pub(super) async fn read(&self, call: &'static str, request: &impl StripeRequest) -> Call {
         Ok(self.get(call, request.build()).await?.body)
     }
 
-    async fn write(&self, call: &'static str, request: &impl StripeRequest, key: &str) -> Call {
+    pub(super) async fn write(&self, call: &'static str, request: &impl StripeRequest, key: &str) -> Call {
         Ok(self.change(call, request.build(), key).await?.body)
     }
 
@@ -232,74 +208,6 @@ impl Gateway {
     /// Cancels a PaymentIntent, so that it can no longer be paid.
     pub async fn payment_cancel(&self, id: &str, key: &str) -> Call {
         self.write("payment_cancel", &CancelPaymentIntent::new(id), key).await
-    }
-
-    /// Retrieves a charge.
-    pub async fn charge_retrieve(&self, id: &str) -> Call {
-        self.read("charge_retrieve", &RetrieveCharge::new(id)).await
-    }
-
-    /// Lists the charges of a Stripe customer, latest first.
-    pub async fn charge_list_of(&self, stripe_customer_id: &str, after: Option<&str>) -> Call {
-        let mut request = ListCharge::new().customer(stripe_customer_id).limit(PAGE_LEN);
-        if let Some(after) = after {
-            request = request.starting_after(after);
-        }
-        self.read("charge_list_of", &request).await
-    }
-
-    /// Lists a page of charges created between two times, in seconds, latest first.
-    pub async fn charge_list(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
-        let mut request = ListCharge::new().created(created_between(Some(since_s), Some(until_s))).limit(PAGE_LEN);
-        if let Some(after) = after {
-            request = request.starting_after(after);
-        }
-        self.read("charge_list", &request).await
-    }
-
-    /// Gives money of a charge back.
-    pub async fn refund_create(&self, refund: &NewRefund<'_>, key: &str) -> Call {
-        let mut metadata = metadata(refund.customer_id, Some(refund.operation));
-        metadata.insert(CREDITS_METADATA_KEY.to_owned(), refund.credits.to_owned());
-        let request = CreateRefund::new().charge(refund.charge_id).amount(refund.amount_minor.0).metadata(metadata);
-        self.write("refund_create", &request, key).await
-    }
-
-    /// Lists the refunds of a charge, at most [`PAGE_LEN`].
-    pub async fn refund_list(&self, charge_id: &str) -> Call {
-        self.read("refund_list", &ListRefund::new().charge(charge_id).limit(PAGE_LEN)).await
-    }
-
-    /// Lists a page of refunds of all charges created between two times, in seconds, latest first, with their
-    /// charges.
-    pub async fn refund_list_page(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
-        let mut request =
-            ListRefund::new().created(created_between(Some(since_s), Some(until_s))).limit(MONEY_BACK_PAGE_LEN);
-        if let Some(after) = after {
-            request = request.starting_after(after);
-        }
-        self.read("refund_list_page", &request.expand(owned(&CHARGE_EXPANDED))).await
-    }
-
-    /// Lists a page of disputes of all charges opened between two times, in seconds, latest first, with their
-    /// charges.
-    pub async fn dispute_list_page(&self, since_s: i64, until_s: i64, after: Option<&str>) -> Call {
-        let mut request =
-            ListDispute::new().created(created_between(Some(since_s), Some(until_s))).limit(MONEY_BACK_PAGE_LEN);
-        if let Some(after) = after {
-            request = request.starting_after(after);
-        }
-        self.read("dispute_list_page", &request.expand(owned(&CHARGE_EXPANDED))).await
-    }
-
-    /// Retrieves a dispute.
-    pub async fn dispute_retrieve(&self, id: &str) -> Call {
-        self.read("dispute_retrieve", &RetrieveDispute::new(id)).await
-    }
-
-    /// Lists the disputes of a charge, at most [`PAGE_LEN`].
-    pub async fn dispute_list(&self, charge_id: &str) -> Call {
-        self.read("dispute_list", &ListDispute::new().charge(charge_id).limit(PAGE_LEN)).await
     }
 
     /// Lists the active prices with a lookup key.
@@ -517,6 +425,6 @@ fn without_redirects() -> CreatePaymentIntentAutomaticPaymentMethods {
 }
 
 /// The range between two times of creation, inclusive.
-fn created_between(since_s: Option<i64>, until_s: Option<i64>) -> stripe_types::RangeQueryTs {
+pub(super) fn created_between(since_s: Option<i64>, until_s: Option<i64>) -> stripe_types::RangeQueryTs {
     stripe_types::RangeQueryTs::Bounds(stripe_types::RangeBoundsTs { gte: since_s, lte: until_s, ..Default::default() })
 }

@@ -5,7 +5,8 @@ use super::scene::{Stripe, id};
 use bursar_engine::amount::MoneyMinor;
 use bursar_engine::config::Config;
 use bursar_engine::infra::stripe::change::ItemChange;
-use bursar_engine::infra::stripe::requests::{Mark, NewRefund, OffSessionPayment, SubscribedItem};
+use bursar_engine::infra::stripe::charge::NewRefund;
+use bursar_engine::infra::stripe::requests::{Mark, OffSessionPayment, SubscribedItem};
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions, StripeError};
 use bursar_engine::key::{PlanKey, PriceKey};
 use bursar_sandbox::Options;
@@ -20,9 +21,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinHandle;
 
 /// The gateway's source, from which its calls are counted.
-const SOURCES: [&str; 2] = [
+const SOURCES: [&str; 3] = [
     include_str!("../../../../engine/src/infra/stripe/requests.rs"),
     include_str!("../../../../engine/src/infra/stripe/change.rs"),
+    include_str!("../../../../engine/src/infra/stripe/charge.rs"),
 ];
 
 const FAR_S: i64 = 4_102_444_800;

@@ -7,7 +7,7 @@ use crate::domain::operation::Problem;
 use crate::domain::refund::{CreditsChoice, is_of_operation};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields;
-use crate::infra::stripe::requests::NewRefund;
+use crate::infra::stripe::charge::NewRefund;
 use crate::infra::stripe::{StripeError, found};
 use crate::usecase::handler::Failure;
 use crate::usecase::handler::stripe::review_event;
