@@ -7,9 +7,12 @@ use serde_json::Value;
 
 /// The price of a unit without a plan that is paid.
 const UNIT_AMOUNT: i64 = 2_900;
-/// Problems of an operation whose credits were bought but not spent: another request spent the customer's own
-/// credits, or credits were clawed back meanwhile.
-const BOUGHT_WITHOUT_DEBIT: [&str; 2] = ["credits_spent_meanwhile", "credits_owed"];
+/// The problem of an operation whose credits were bought but not spent, because another request spent the customer's
+/// own credits.
+const SPENT_MEANWHILE: &str = "credits_spent_meanwhile";
+/// The problem of an operation of a customer that owes credits. Either it found the debt before it charged anything,
+/// or credits were clawed back after it was paid.
+const OWED: &str = "credits_owed";
 /// The kind of grants of units that were charged.
 const UNITS_KIND: &str = "purchased";
 /// The kind of grants of a paid period.
@@ -60,9 +63,8 @@ fn operations(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
         let is_right = match state {
             // Without a payment if the customer's own credits arrived first.
             "succeeded" => is_debited,
-            "failed" if BOUGHT_WITHOUT_DEBIT.iter().any(|code| operation["problem"]["code"] == *code) => {
-                paid == 1 && !is_debited
-            }
+            "failed" if operation["problem"]["code"] == SPENT_MEANWHILE => paid == 1 && !is_debited,
+            "failed" if operation["problem"]["code"] == OWED => !is_debited && owed_before_end(subject, operation),
             _ => paid == 0 && !is_debited,
         };
         if !is_right {
@@ -82,6 +84,13 @@ fn operations(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
     let strange = payments.iter().filter(|intent| !is_known(intent));
     problems.extend(strange.map(|intent| format!("no operation made this payment: {intent}")));
     problems
+}
+
+/// Whether the customer owed credits at a time before the operation ended.
+fn owed_before_end(subject: &Subject, operation: &Value) -> bool {
+    let ended_at = text(operation, "updated_at");
+    let owes = |entry: &Value| number(entry, "balance_after") < number(entry, "held_after");
+    subject.entries.iter().any(|entry| text(entry, "created_at") <= ended_at && owes(entry))
 }
 
 /// Whether the units of an operation were debited by the entry it names.
