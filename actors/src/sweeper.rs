@@ -14,9 +14,8 @@ use crate::stream::{Leases, renew_interval};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::JobsConfig;
 use bursar_engine::domain::catalogue::SharedCatalogue;
-use bursar_engine::domain::charge::top_up::TopUpSetting;
 use bursar_engine::domain::reconcile::Class;
-use bursar_engine::ids::JobId;
+use bursar_engine::ids::{CustomerId, JobId};
 use bursar_engine::infra::broker::{Broker, Health};
 use bursar_engine::infra::store::{Db, account, job, reconciliation, stream};
 use bursar_engine::usecase::version;
@@ -67,7 +66,7 @@ enum SweeperMsg {
     Settle,
     Settled(FailedAccounts),
     TopUp,
-    ToppedUp(Option<TopUpSetting>),
+    ToppedUp(Option<CustomerId>),
     Renew,
     Renewed,
     Catalogue,
@@ -81,7 +80,7 @@ struct SweeperState {
     /// Accounts that could not be settled. `None` while accounts are being settled.
     failed: Option<FailedAccounts>,
     /// Where the last look for due top-ups stopped. `None` while one is under way.
-    topped_up: Option<Option<TopUpSetting>>,
+    topped_up: Option<Option<CustomerId>>,
     /// Whether a renewal of leases is under way.
     is_renewing: bool,
     /// How the last look for a newer catalogue ended. `None` while one is under way.
@@ -137,14 +136,14 @@ impl Actor for Sweeper {
             }
             SweeperMsg::Settled(failed) => state.failed = Some(failed),
             SweeperMsg::TopUp => {
-                let Some(after) = state.topped_up.take() else { return Ok(()) };
+                let Some(first) = state.topped_up.take() else { return Ok(()) };
                 let reply = GuaranteedReply::new(myself, SweeperMsg::ToppedUp(None));
                 tokio::spawn(async move {
                     let SweeperDeps { db, clock, dispatcher, .. } = &*deps;
-                    reply.send(SweeperMsg::ToppedUp(top_up::begin_due(db, clock, dispatcher, after).await));
+                    reply.send(SweeperMsg::ToppedUp(top_up::begin_due(db, clock, dispatcher, first).await));
                 });
             }
-            SweeperMsg::ToppedUp(after) => state.topped_up = Some(after),
+            SweeperMsg::ToppedUp(first) => state.topped_up = Some(first),
             SweeperMsg::Renew if state.is_renewing => {}
             SweeperMsg::Renew => {
                 state.is_renewing = true;

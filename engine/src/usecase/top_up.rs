@@ -70,7 +70,7 @@ pub async fn set(
     let tx = db.begin().await?;
     top_up::top_up_put(&tx, customer_id, is_on, terms, now_ms).await?;
     tx.commit().await?;
-    let due = top_up::top_up_due(db.read(), None, Some(customer_id), 1, now_ms).await?;
+    let due = top_up::top_up_due(db.read(), Some(customer_id), Some(customer_id), now_ms).await?;
     let wakes = match due.first() {
         Some(due) => begin(db, due, now_ms).await?,
         None => Vec::new(),

@@ -68,26 +68,41 @@ pub async fn top_up_put(
     Ok(())
 }
 
-/// The settings under which credits have to be bought now and no top-up is under way, in the order of their customers,
-/// after `after`; of one customer if it is given. The balance may count credits that have just expired.
+/// The last of the next so many customers whose top-ups are on, in the order of their ids from `first`; `None` if there
+/// are fewer.
+pub async fn top_up_page_end(
+    db: &impl ConnectionTrait,
+    first: Option<&CustomerId>,
+    size: u64,
+) -> Result<Option<CustomerId>> {
+    let sql = "SELECT customer_id FROM auto_top_ups WHERE is_on AND customer_id >= $1 \
+               ORDER BY customer_id LIMIT 1 OFFSET $2";
+    let values = [id_or_empty(first).into(), size.saturating_sub(1).cast_signed().into()];
+    query_one(db, sql, values).await?.map(|row| Ok(CustomerId::trusted(get(&row, "customer_id")?))).transpose()
+}
+
+/// The settings of the customers from `first` to `last`, both included, under which credits have to be bought now and no
+/// top-up is under way. The balance may count credits that have just expired.
 pub async fn top_up_due(
     db: &impl ConnectionTrait,
-    after: Option<&CustomerId>,
-    only: Option<&CustomerId>,
-    limit: u64,
+    first: Option<&CustomerId>,
+    last: Option<&CustomerId>,
     now_ms: TimeMs,
 ) -> Result<Vec<TopUpSetting>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM auto_top_ups t JOIN accounts a ON a.customer_id = t.customer_id \
-         WHERE t.is_on AND t.customer_id > $1 AND ($2 = '' OR t.customer_id = $2) \
+         WHERE t.is_on AND t.customer_id >= $1 AND ($2 = '' OR t.customer_id <= $2) \
          AND (t.waits_until_ms IS NULL OR t.waits_until_ms <= $3) AND a.balance - a.held < t.threshold \
          AND a.open NOT LIKE '%\"suspended\":true%' \
          AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.customer_id = t.customer_id AND o.state = 'processing' \
-         AND o.kind = 'auto_top_up') ORDER BY t.customer_id LIMIT $4"
+         AND o.kind = 'auto_top_up') ORDER BY t.customer_id"
     );
-    let text = |customer: Option<&CustomerId>| customer.map_or("", CustomerId::as_str).to_owned();
-    let values = [text(after).into(), text(only).into(), now_ms.into(), limit.cast_signed().into()];
+    let values = [id_or_empty(first).into(), id_or_empty(last).into(), now_ms.into()];
     query_all(db, &sql, values).await?.iter().map(read).collect()
+}
+
+fn id_or_empty(customer: Option<&CustomerId>) -> String {
+    customer.map_or("", CustomerId::as_str).to_owned()
 }
 
 /// Counts a top-up as begun. False if the setting was changed, or another node has begun this one.

@@ -2,8 +2,13 @@
 
 use super::*;
 use crate::node::NodeProcess;
+use crate::scene::now_ms;
 use bursar_engine::amount::{Credits, MoneyMinor};
 use bursar_engine::domain::catalogue::Pack;
+use bursar_engine::domain::charge::top_up::TopUpHalt;
+use bursar_engine::domain::operation::{Problem, TopUpTerms};
+use bursar_engine::ids::CustomerId;
+use bursar_engine::infra::store::top_up::{top_up_due, top_up_halt, top_up_page_end, top_up_put};
 use bursar_engine::key::PackKey;
 
 const TOP_UP: &str = "/api/v1/credits/auto-top-up";
@@ -55,6 +60,40 @@ with_shop! {
         shop.app.spend(&customer, 4, "again-few").await.expect(200);
         shop.until_balance_is(&customer, 5).await;
         assert_eq!((shop.charge_calls(), shop.net_paid(&customer).await), (2, 8 * UNIT));
+    }
+
+    async fn a_look_for_due_top_ups_covers_a_page_of_those_that_are_on(shop: &Shop) {
+        let mut customers = Vec::new();
+        for _ in 0..4 {
+            let customer = shop.without_credits("pm_card_visa").await;
+            customers.push(CustomerId::trusted(customer.id));
+        }
+        customers.sort();
+        let terms = TopUpTerms { threshold: Credits(5), target: Credits(6), pack: None, cap_month: None };
+        let now_ms = now_ms();
+        let tx = shop.app.app.db.begin().await.expect("a transaction");
+        for (n, customer_id) in customers.iter().enumerate() {
+            top_up_put(&tx, customer_id, n != 1, &terms, now_ms).await.expect("a setting");
+            // So that the sweeper leaves them alone.
+            let problem = Problem::new("spend_cap_reached", "A cap is reached.");
+            let halt = TopUpHalt { customer_id: customer_id.clone(), version: 1, problem, until_ms: Some(now_ms + 3_600_000) };
+            top_up_halt(&tx, &halt, now_ms).await.expect("a halt");
+        }
+        tx.commit().await.expect("a commit");
+        let [first, _, third, fourth] = &customers[..] else { unreachable!() };
+        let db = shop.app.app.db.read();
+        let pages = [(None, Some(third)), (Some(third), Some(fourth)), (Some(fourth), None)];
+        for (from, end) in pages {
+            assert_eq!(top_up_page_end(db, from, 2).await.expect("a page").as_ref(), end, "the page from {from:?}");
+        }
+        let due = async |from, to, at_ms| {
+            let due = top_up_due(db, from, to, at_ms).await.expect("settings");
+            due.into_iter().map(|setting| setting.customer_id).collect::<Vec<_>>()
+        };
+        let later_ms = now_ms + 2 * 3_600_000;
+        assert_eq!(due(None, None, now_ms).await, [], "they wait");
+        assert_eq!(due(None, Some(third), later_ms).await, [first.clone(), third.clone()]);
+        assert_eq!(due(Some(third), None, later_ms).await, [third.clone(), fourth.clone()]);
     }
 
     async fn setting_it_tops_up_at_once_and_pays_a_debt(shop: &Shop) {
