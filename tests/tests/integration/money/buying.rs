@@ -19,25 +19,25 @@ const PAY: &str = "/v1/payment_intents";
 const CAPS: &str = "/api/v1/spend-caps";
 
 /// Lets requests that take long be answered 202 after a short wait.
-fn answers_202_soon(config: &mut Config) {
+pub(super) fn answers_202_soon(config: &mut Config) {
     config.stripe.wait_ms = 200;
     config.stripe.rate_per_s = 2_000;
 }
 
 impl Shop {
     /// Refuses charges until `open_stripe`.
-    fn close_stripe(&self) {
+    pub(super) fn close_stripe(&self) {
         let fault = Fault::RateLimit { retry_after_s: None };
         let rule = FaultRule { method: None, path: PAY.to_owned(), count: None, probability: None, fault };
         self.stripe.fault(rule).expect("there is room for a fault");
     }
 
-    fn open_stripe(&self) {
+    pub(super) fn open_stripe(&self) {
         self.stripe.clear_faults();
     }
 
     /// Waits until Stripe was asked for a charge more often than this.
-    async fn charged_more_often_than(&self, calls: usize) {
+    pub(super) async fn charged_more_often_than(&self, calls: usize) {
         wait::until("Stripe was asked", || async { (self.charge_calls() > calls).then_some(()) }).await;
     }
 
@@ -50,7 +50,7 @@ impl Shop {
     }
 
     /// Waits until each request is answered for good: its units are spent, or it is refused.
-    async fn settle(&self, customer: &TestCustomer, units: i64, key: &str) -> Answer {
+    pub(super) async fn settle(&self, customer: &TestCustomer, units: i64, key: &str) -> Answer {
         wait::until(&format!("{key} has its answer"), || async {
             let answer = self.app.spend(customer, units, key).await;
             (answer.status != 202).then_some(answer)

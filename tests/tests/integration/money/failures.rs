@@ -22,6 +22,9 @@
 //! | 17 | a Checkout that made its own Stripe customer takes the money and gives nothing | `sold` |
 //! | 18 | a small refund of an invoice that the balance mostly paid takes all credits | `sold` |
 //! | 19 | an invoice whose facts are missing is called done without credits | `sold` |
+//! | 20 | a full refund of a used unit locks the customer out for ever | `buying` |
+//! | 21 | parallel requests are charged and then refused | `buying` |
+//! | 22 | one key charges a card, or tries a declining one, again and again within seconds | `buying` |
 //! | 23 | a customer with a declining card fills all workers and makes everybody wait | `crowd` |
 //! | 24 | a purchase on GitHub Marketplace on the day that the old one ends stays cancelled | `marketplace/same_day` |
 
@@ -30,6 +33,7 @@ use super::*;
 use crate::scene::{PERIOD, invoice_paid, with_backend};
 
 mod authentication;
+mod buying;
 mod crowd;
 mod decline;
 mod dispute;

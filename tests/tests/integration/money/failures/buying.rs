@@ -1,0 +1,87 @@
+//! Failures 20 to 22 (see `failures.rs`): who is charged gets what was bought, a debt can be paid, and no key charges a
+//! card without bounds.
+
+use super::super::buying::answers_202_soon;
+use super::*;
+use futures_util::future::join_all;
+
+/// Requests made at once.
+const REQUESTS: usize = 12;
+
+impl Shop {
+    /// Asks for units with each of these keys at once, and again until each has its last answer.
+    async fn spend_at_once(&self, customer: &TestCustomer, units: i64) -> Vec<Answer> {
+        let keys: Vec<String> = (0..REQUESTS).map(|n| format!("at-once-{n}")).collect();
+        join_all(keys.iter().map(|key| async move {
+            wait::until("the request is answered", || async {
+                let answer = self.app.spend(customer, units, key).await;
+                (answer.status != 202).then_some(answer)
+            })
+            .await
+        }))
+        .await
+    }
+
+    /// Number of PaymentIntents that took money.
+    fn paid_intents(&self) -> usize {
+        self.stripe.list("payment_intent").iter().filter(|intent| intent["status"] == "succeeded").count()
+    }
+}
+
+with_shop! {
+    async fn failure_20_a_customer_whose_used_unit_was_refunded_pays_the_debt_and_goes_on(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.spend_until_done(&customer, 1, "used").await;
+        let charge = shop.last_charge();
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.deliver_event("charge.refunded", &shop.stripe.object(&charge)).await;
+        assert_eq!(shop.app.balance(&customer).await, -1);
+        shop.app.spend(&customer, 1, "owing").await.expect_problem(402, "credits_owed");
+        let pay = json!({ "pay_debt": true });
+        wait::until("the debt is paid", || async {
+            let answer = shop.app.call(&customer, "POST", "/api/v1/credits/purchases", "pay", Some(&pay)).await;
+            (answer.status != 202).then(|| answer.expect(201))
+        })
+        .await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        shop.spend_until_done(&customer, 1, "free-again").await;
+        assert_eq!(shop.net_paid(&customer).await, 2 * UNIT);
+    }
+
+    async fn failure_22_one_key_charges_a_card_no_further_than_its_cap(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        let caps = json!({ "day_minor": 3 * UNIT, "month_minor": null });
+        shop.app.call(&customer, "PUT", "/api/v1/spend-caps", "", Some(&caps)).await.expect(200);
+        let answers = shop.spend_at_once(&customer, 1).await;
+        let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+        refused.iter().for_each(|answer| answer.expect_problem(402, "spend_cap_reached"));
+        assert_eq!((served.len(), shop.paid_intents(), shop.net_paid(&customer).await), (3, 3, 3 * UNIT));
+    }
+
+    async fn failure_22_one_key_tries_a_declining_card_once(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+        let before = shop.stripe.calls(&format!("POST {PAY}"));
+        for answer in shop.spend_at_once(&customer, 1).await {
+            assert!(matches!(answer.code(), "payment_declined" | "card_paused"), "{}", answer.body);
+        }
+        assert_eq!(shop.stripe.calls(&format!("POST {PAY}")) - before, 1);
+    }
+}
+
+with_backend! {
+    async fn failure_21_what_one_request_is_charged_for_no_other_one_spends(backend: Backend) {
+        let shop = Shop::open_with(backend, answers_202_soon).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.app.adjust(&customer, 1).await.expect(200);
+        shop.close_stripe();
+        shop.app.spend(&customer, 2, "charged").await.expect(202);
+        shop.charged_more_often_than(0).await;
+        shop.app.spend(&customer, 1, "meanwhile").await.expect(202);
+        shop.open_stripe();
+        for (units, key) in [(2, "charged"), (1, "meanwhile")] {
+            shop.settle(&customer, units, key).await.expect(200);
+        }
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (2 * UNIT, 0));
+        shop.close().await;
+    }
+}
