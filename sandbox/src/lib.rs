@@ -54,6 +54,7 @@ pub mod render;
 mod routes;
 mod rules;
 mod sandbox;
+mod search;
 mod store;
 mod template;
 pub mod version;

@@ -18,6 +18,16 @@ pub(crate) fn whole_list(data: Vec<Value>, url: &str) -> Value {
     json!({ "object": "list", "data": data, "has_more": false, "url": url })
 }
 
+/// The number of rows that a page may have.
+pub(crate) fn limit(form: &Form) -> Result<usize, ApiError> {
+    let limit = form.int("limit")?.unwrap_or(LIMIT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        let message = format!("Invalid limit: must be between 1 and {LIMIT_MAX}.");
+        return Err(ApiError::invalid("parameter_invalid_integer", Some("limit"), &message));
+    }
+    Ok(usize::try_from(limit).unwrap_or_default())
+}
+
 /// The requested page of rows, which are given oldest first. `starting_after` and `ending_before` may name an object
 /// that is no longer in the list.
 pub(crate) fn paginate<'a>(
@@ -26,12 +36,7 @@ pub(crate) fn paginate<'a>(
     form: &Form,
     url: &str,
 ) -> Result<Value, ApiError> {
-    let limit = form.int("limit")?.unwrap_or(LIMIT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        let message = format!("Invalid limit: must be between 1 and {LIMIT_MAX}.");
-        return Err(ApiError::invalid("parameter_invalid_integer", Some("limit"), &message));
-    }
-    let limit = usize::try_from(limit).unwrap_or_default();
+    let limit = limit(form)?;
     let created = Created::read(form)?;
     let rows: Vec<&Value> = rows.rev().filter(|row| created.admits(made_s(row))).collect();
     let newer_than = |place: u64| rows.partition_point(|row| store.seq_of(row.id()) > Some(place));

@@ -36,6 +36,7 @@ const ROUTES: &[Route] = &[
     ("POST", "/v1/credit_notes/{}/void", credit_note::void),
     ("POST", "/v1/customers", customer::create),
     ("GET", "/v1/customers", customer::list),
+    ("GET", "/v1/customers/search", customer::search),
     ("GET", "/v1/customers/{}", customer::retrieve),
     ("POST", "/v1/customers/{}", customer::update),
     ("DELETE", "/v1/customers/{}", customer::delete),

@@ -7,10 +7,15 @@ use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
 use crate::page;
+use crate::search::{self, Kind, Searchable};
 use serde_json::{Map, Value, json};
 
 /// Fields that are copied from the parameters.
 const COPIED_FIELDS: [&str; 5] = ["email", "name", "phone", "description", "tax_exempt"];
+
+/// Fields that can be searched. Source: Stripe, "Search": query fields for customers.
+const SEARCHABLE: Searchable =
+    &[("created", Kind::Number), ("email", Kind::Text), ("name", Kind::Text), ("phone", Kind::Text)];
 
 /// `POST /v1/customers`
 pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
@@ -112,6 +117,12 @@ pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, Ap
         !row.is("deleted") && row.opt("test_clock") == clock && email.is_none_or(|email| row.text("email") == email)
     };
     page::paginate(&account.store, account.store.of_kind("customer").filter(wanted), form, "/v1/customers")
+}
+
+/// `GET /v1/customers/search`
+pub(crate) fn search(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
+    let there = account.store.of_kind("customer").filter(|row| !row.is("deleted"));
+    search::search(there, SEARCHABLE, &call.form, "/v1/customers/search")
 }
 
 /// `GET /v1/customers/{id}/payment_methods`
