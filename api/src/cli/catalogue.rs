@@ -163,7 +163,8 @@ impl DecisionArgs {
     }
 }
 
-/// Runs a command. Those about versions and prices at Stripe ask the server, for which `session` is called; the others read files.
+/// Runs a command. Those about versions and prices at Stripe ask the server, for which `session` is called; the others
+/// read files.
 ///
 /// # Errors
 /// `Config` with every problem of the catalogue, [`super::error::Error`], or the output cannot be written.

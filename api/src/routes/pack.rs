@@ -177,8 +177,8 @@ impl PackApi {
     ///
     /// Charges the default payment method, once for each key, and grants the credits. They pay a debt first. With
     /// `pay_debt`, the credits that the account owes when the charge's turn comes are bought at the plan's unit price,
-    /// in its steps. The rules of charges for usage apply: consent, spend caps, pauses after declines, one charge at a time. If there is no
-    /// result in time: 202 with an operation to poll.
+    /// in its steps. The rules of charges for usage apply: consent, spend caps, pauses after declines, one charge at a
+    /// time. If there is no result in time: 202 with an operation to poll.
     #[oai(path = "/api/v1/credits/purchases", method = "post", operation_id = "purchase_pack", tag = "Tag::Billing")]
     async fn purchase(
         &self,

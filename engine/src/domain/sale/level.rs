@@ -8,8 +8,7 @@
 //!
 //! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
-//! and
-//! forth therefore never has more than the credits of the time that it used and of the period that it is in.
+//! and forth therefore never has more than the credits of the time that it used and of the period that it is in.
 
 use super::book::{PriceBook, Sold};
 use super::grant::{add_months, months_of, part_of};

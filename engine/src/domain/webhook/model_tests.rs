@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`deed`] | random catalogues and histories |
 //! | [`stripe`] | a model of Stripe: what happened to subscriptions, invoices and their money |
+//! | [`fact`] | what the model keeps |
 //! | [`shape`] | the model's objects in the formats of API versions |
 //! | [`bursar`] | the rules at work: prices learned, events decided, credits granted and clawed back |
 //! | [`expected`] | the plain computation, which shares no rule with the engine |
@@ -19,16 +20,18 @@
 mod bursar;
 mod deed;
 mod expected;
+mod fact;
 mod regressions;
 mod shape;
 mod stripe;
 
 use bursar::{Bursar, Event};
 use deed::{Case, Deed, cases};
+use fact::Named;
 use proptest::prelude::*;
 use shape::Version;
 use std::collections::BTreeMap;
-use stripe::{Named, Stripe};
+use stripe::Stripe;
 
 /// The time after which all credits of all periods are granted: longer than the longest period.
 const AFTERWARDS_S: i64 = 2 * 366 * 24 * 60 * 60;

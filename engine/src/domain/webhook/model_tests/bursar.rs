@@ -1,8 +1,9 @@
 //! The rules at work, without a database: prices are learned, events decided, credits granted and clawed back, as the
 //! use cases do it.
 
+use super::fact::Named;
 use super::shape::{self, STRANGER, Version};
-use super::stripe::{Named, Stripe};
+use super::stripe::Stripe;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;

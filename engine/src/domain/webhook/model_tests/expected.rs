@@ -1,7 +1,8 @@
 //! What Stripe's final objects bring, computed plainly: by the promise that was made with each price, and by the money
 //! that is gone. It shares no rule with the engine.
 
-use super::stripe::{Invoice, Kind, Line, Stripe};
+use super::fact::{Invoice, Kind, Line};
+use super::stripe::Stripe;
 use crate::domain::catalogue::{GrantSchedule, Price, Rollover};
 use crate::domain::ledger::Entry;
 use std::collections::BTreeMap;

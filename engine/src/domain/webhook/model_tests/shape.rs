@@ -1,7 +1,8 @@
 //! The model's objects in the formats of API versions.
 
 use super::deed::Way;
-use super::stripe::{Invoice, Kind, Line, Named, Stripe, Sub};
+use super::fact::{Invoice, Kind, Line, Named, Sub};
+use super::stripe::Stripe;
 use crate::domain::webhook::fixtures::CUS;
 use serde_json::{Value, json};
 
