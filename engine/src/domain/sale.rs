@@ -11,6 +11,7 @@
 //! | [`mod@line`] | what the lines of an invoice sold |
 //! | [`mod@since`] | which of it counts, if credits count only from a date on |
 //! | [`grant`] | the credits that they bring, and when |
+//! | [`before`] | what is known of the other invoices of a subscription |
 //! | [`mod@level`] | what changes within a period leave of its credits |
 //! | [`record`] | what was sold, as it is kept with the first grant |
 //! | [`at_stripe`] | which prices at Stripe a catalogue sells, and which have to be made |
@@ -18,6 +19,7 @@
 
 pub mod applied;
 pub mod at_stripe;
+pub mod before;
 pub mod book;
 pub mod grant;
 pub mod judge;
@@ -31,6 +33,7 @@ pub mod since;
 pub(crate) mod example;
 
 pub use applied::{AppliedCatalogue, KeptTerms};
+pub use before::{Before, BroughtBefore};
 pub use book::{PriceBook, Sold};
 pub use known_price::{DecidedBy, Decision, KnownPrice};
 pub use line::Sale;

@@ -130,7 +130,7 @@ mod tests {
             subscription,
             subscriptions_of_customer: Vec::new(),
             book: &book(),
-            other_invoices: &[],
+            before: crate::domain::sale::Before::NONE,
             may_relink: false,
             now_ms: 1_000,
         };
@@ -238,7 +238,7 @@ mod tests {
                 subscription: None,
                 subscriptions_of_customer: Vec::new(),
                 book: &book(),
-                other_invoices: &[],
+                before: crate::domain::sale::Before::NONE,
                 may_relink: false,
                 now_ms: 1_000,
             };

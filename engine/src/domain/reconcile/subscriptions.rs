@@ -138,7 +138,7 @@ mod tests {
             subscriptions_of_customer: stored.iter().cloned().collect(),
             subscription: stored,
             book: &book(),
-            other_invoices: &[],
+            before: crate::domain::sale::Before::NONE,
             may_relink: false,
             now_ms: 1_000_000,
         })
@@ -240,7 +240,7 @@ mod tests {
                 subscription: Some(this.clone()),
                 subscriptions_of_customer: others.iter().map(|row| (*row).clone()).collect(),
                 book: &book,
-                other_invoices: &[],
+                before: crate::domain::sale::Before::NONE,
                 may_relink: false,
                 now_ms: 1_000,
             };

@@ -6,12 +6,16 @@
 //! the level that was granted, the credits of the time that is left are taken back. Charged prorations bring nothing,
 //! so the granted level never rises within a period, and what was never granted is never taken.
 //!
+//! A period has the level that the ledger says it got. Where the ledger says nothing yet, the present catalogue does.
+//!
 //! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
 //! and forth therefore never has more than the credits of the time that it used and of the period that it is in.
 
+use super::before::Before;
 use super::book::{PriceBook, Sold};
 use super::grant::{add_months, months_of, part_of};
+use super::record::SoldLine;
 use crate::amount::{Credits, MoneyMinor, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Interval, IntervalUnit, Price};
@@ -23,17 +27,17 @@ const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 /// Credits are divided to the millionth.
 const MICRO: i128 = 1_000_000;
 
-/// The credits that an invoice takes back for time that was left, at most [`UNITS_MAX`]. `others` are the other
+/// The credits that an invoice takes back for time that was left, at most [`UNITS_MAX`]. `before` are the other
 /// invoices of its subscription; without them, what is credited counts as granted.
 ///
 /// # Errors
 /// A credited price may be ours and a person must decide; why, in words.
-pub fn taken(invoice: &InvoiceFields, others: &[InvoiceFields], book: &PriceBook) -> Result<Credits, String> {
-    let own = billed(invoice, book, true)?;
+pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Credits, String> {
+    let own = billed(invoice, before, book, true)?;
     let ends: BTreeSet<TimeMs> = own.iter().filter(|line| line.is_credit()).filter_map(|line| line.until_ms).collect();
     let undated: i128 = own.iter().filter(|line| line.is_proration && line.span().is_none()).map(Billed::worth).sum();
     let mut micro = (-undated).max(0);
-    let all = with_others(own, invoice, others, book);
+    let all = with_others(own, invoice, before, book);
     for end_ms in ends {
         let steps = Period::of(end_ms, &all).steps();
         micro += steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum::<i128>();
@@ -43,16 +47,10 @@ pub fn taken(invoice: &InvoiceFields, others: &[InvoiceFields], book: &PriceBook
 }
 
 /// What is left of the part of a month, 1 for the second, of a period that `invoice` billed and that is granted
-/// monthly, when the month begins. `others` are the other invoices of its subscription.
-pub fn part_left(
-    part: Credits,
-    month: u32,
-    invoice: &InvoiceFields,
-    others: &[InvoiceFields],
-    book: &PriceBook,
-) -> Credits {
-    let own = billed(invoice, book, true).unwrap_or_default();
-    let all = with_others(own, invoice, others, book);
+/// monthly, when the month begins. `before` are the other invoices of its subscription.
+pub fn part_left(part: Credits, month: u32, invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Credits {
+    let own = billed(invoice, before, book, true).unwrap_or_default();
+    let all = with_others(own, invoice, before, book);
     let spread = |line: &&Billed| line.is_own && !line.is_proration && months_of(&line.price) > month;
     let Some((from_ms, end_ms)) = all.iter().find(spread).and_then(Billed::span) else { return part };
     let period = Period::of(end_ms, &all);
@@ -71,8 +69,12 @@ pub fn part_left(
 struct Billed {
     price: Price,
     quantity: i64,
-    /// Credits of a whole period.
+    /// Credits of a whole period: those that it got, else those of the present catalogue.
     level: i64,
+    /// By how many the credits of one are multiplied.
+    seats: i64,
+    /// Whether the level is what the period got.
+    is_recorded: bool,
     amount: MoneyMinor,
     from_ms: Option<TimeMs>,
     until_ms: Option<TimeMs>,
@@ -109,7 +111,8 @@ impl Billed {
 
 /// The lines of an invoice that bill prices of ours. What cannot be decided is left out, unless it is a proration of
 /// the invoice in question.
-fn billed(invoice: &InvoiceFields, book: &PriceBook, is_own: bool) -> Result<Vec<Billed>, String> {
+fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bool) -> Result<Vec<Billed>, String> {
+    let brought = before.brought_by(invoice);
     let has_credit = invoice.lines.iter().any(Line::credits_time);
     let is_paid_for = has_credit || invoice.total.is_none_or(|total| total > MoneyMinor::ZERO);
     let mut billed = Vec::new();
@@ -121,8 +124,15 @@ fn billed(invoice: &InvoiceFields, book: &PriceBook, is_own: bool) -> Result<Vec
         };
         let quantity = line.quantity.unwrap_or(1).max(0);
         let seats = if price.per_seat { quantity } else { 1 };
+        let of_now = || price.credits.0.saturating_mul(seats).min(UNITS_MAX.0);
+        let granted = brought.filter(|_| line.bills_period()).and_then(|brought| {
+            let is_it = |sold: &&SoldLine| sold.price == price.key && sold.quantity == quantity;
+            Some(brought.record.sold.iter().find(is_it)?.credits.0)
+        });
         billed.push(Billed {
-            level: price.credits.0.saturating_mul(seats).min(UNITS_MAX.0),
+            level: granted.unwrap_or_else(of_now),
+            seats,
+            is_recorded: granted.is_some(),
             price,
             quantity,
             amount: line.amount.unwrap_or_default(),
@@ -137,16 +147,23 @@ fn billed(invoice: &InvoiceFields, book: &PriceBook, is_own: bool) -> Result<Vec
     Ok(billed)
 }
 
-fn with_others(
-    mut own: Vec<Billed>,
-    invoice: &InvoiceFields,
-    others: &[InvoiceFields],
-    book: &PriceBook,
-) -> Vec<Billed> {
-    for other in others.iter().filter(|other| other.id != invoice.id) {
-        own.extend(billed(other, book, false).unwrap_or_default());
+fn with_others(mut own: Vec<Billed>, invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Vec<Billed> {
+    for other in before.invoices.iter().filter(|other| other.id != invoice.id) {
+        own.extend(billed(other, before, book, false).unwrap_or_default());
     }
+    on_granted_terms(&mut own);
     own
+}
+
+/// Prorations of a price count as many credits as its period got, whatever the catalogue has made of it since.
+fn on_granted_terms(all: &mut [Billed]) {
+    let recorded: Vec<Billed> = all.iter().filter(|line| line.is_recorded && line.seats > 0).cloned().collect();
+    for line in all.iter_mut().filter(|line| line.is_proration) {
+        let is_of = |whole: &&Billed| whole.until_ms == line.until_ms && whole.price.key == line.price.key;
+        if let Some(whole) = recorded.iter().find(is_of) {
+            line.level = whole.level.saturating_mul(line.seats) / whole.seats;
+        }
+    }
 }
 
 /// The changes of a subscription within the period that ends at a time.

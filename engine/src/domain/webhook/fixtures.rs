@@ -14,7 +14,7 @@ pub(crate) use records::*;
 use super::kind::EventKind;
 use super::rules::Facts;
 use crate::domain::effect::Verdict;
-use crate::domain::sale::PriceBook;
+use crate::domain::sale::{Before, PriceBook};
 use crate::domain::subscription::Subscription;
 use serde_json::{Value, json};
 
@@ -280,7 +280,7 @@ pub(crate) fn facts<'a>(kind: EventKind, object: &'a Value, book: &'a PriceBook,
         subscription: None,
         subscriptions_of_customer: Vec::new(),
         book,
-        other_invoices: &[],
+        before: Before::NONE,
         may_relink: true,
         now_ms: NOW_MS,
     }

@@ -22,7 +22,7 @@ use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
-use crate::domain::sale::PriceBook;
+use crate::domain::sale::{Before, PriceBook};
 use crate::domain::subscription::Subscription;
 use crate::key::PlanKey;
 use serde_json::Value;
@@ -43,8 +43,9 @@ pub struct Facts<'a> {
     pub subscriptions_of_customer: Vec<Subscription>,
     /// The catalogue, and what is known of the prices that the object names.
     pub book: &'a PriceBook,
-    /// The other invoices of the object's subscription, if it is an invoice that credits time that was left.
-    pub other_invoices: &'a [InvoiceFields],
+    /// What is known of the other invoices of the object's subscription, if it is an invoice that credits time that was
+    /// left.
+    pub before: &'a Before,
     /// Whether whoever named our customer is trusted so far that another Stripe customer may become its own.
     pub may_relink: bool,
     /// Now.

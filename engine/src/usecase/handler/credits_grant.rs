@@ -1,16 +1,16 @@
 //! Grants a part of a paid invoice's credits when its time has come: a month of a year, or credits that end apart from
 //! the invoice's others.
 
-use super::invoice::{invoices_of_subscription, whole_invoice};
+use super::invoice::{brought_before, invoices_of_subscription, whole_invoice};
 use super::stripe::clawback::{money_of_invoice, review_event};
 use super::{Claimed, Deps, Failure, args, price};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
-use crate::domain::sale::PriceBook;
 use crate::domain::sale::grant::PartArgs;
 use crate::domain::sale::level::part_left;
+use crate::domain::sale::{Before, PriceBook};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, InvoiceFields};
 use crate::error::Result;
@@ -85,6 +85,9 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
     let is_paid = |object: &&Value| object["status"] != "open";
     let all: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
     let paid: Vec<InvoiceFields> = objects.iter().filter(is_paid).map(InvoiceFields::read).collect();
+    let ids = all.iter().chain([&base]).filter_map(|invoice| invoice.id.clone()).collect();
+    let brought = brought_before(deps, &CustomerId::trusted(part.customer.clone()), ids).await?;
+    let (all, paid) = (Before { invoices: all, brought: brought.clone() }, Before { invoices: paid, brought });
     let left = part_left(part.credits, month, &base, &paid, &book);
     if part_left(part.credits, month, &base, &all, &book) < left {
         return Ok(Paid::Open);

@@ -1,22 +1,24 @@
 //! Invoices: all their lines, what is stored of them, and the later parts of their credits.
 
-use super::{Deps, Failure};
+use super::{Deps, Failure, price};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome};
-use crate::domain::ledger::Op;
+use crate::domain::ledger::{Entry, Op};
 use crate::domain::payment::Invoice;
-use crate::domain::sale::PriceBook;
-use crate::domain::sale::grant::PartArgs;
+use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of};
+use crate::domain::sale::{Before, BroughtBefore, PriceBook, SaleRecord};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::domain::webhook::{EventKind, fields};
 use crate::error::Result;
+use crate::ids::CustomerId;
 use crate::infra::store::{account, payment};
 use crate::infra::stripe::StripeError;
 use crate::infra::stripe::found;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum number of pages of an invoice's lines, of 100 lines each.
 const LINE_PAGES_MAX: usize = 20;
@@ -42,18 +44,72 @@ pub(super) async fn whole_invoice(deps: &Deps, id: &str) -> std::result::Result<
     Ok(Some(invoice))
 }
 
-/// The other invoices of the subscription of a paid invoice that credits time that was left: by them it is decided which
-/// of that time had brought credits. None of any other object.
-pub(super) async fn other_invoices(deps: &Deps, object: &Value) -> std::result::Result<Vec<InvoiceFields>, Failure> {
+/// What has to be known of the other invoices of a paid invoice that credits time that was left: by them it is decided
+/// which of that time had brought credits, and how many. Nothing for any other object. With the book, which knows the
+/// prices of all of them.
+pub(super) async fn before(
+    deps: &Deps,
+    customer: Option<&Customer>,
+    object: &Value,
+    book: &PriceBook,
+    now_ms: TimeMs,
+) -> std::result::Result<(Before, PriceBook), Failure> {
     let said = InvoiceFields::read(object);
     let is_asked = said.is_paid == Some(true) && said.lines.iter().any(Line::credits_time);
-    let Some(id) = said.subscription_id.filter(|_| is_asked) else { return Ok(Vec::new()) };
-    match invoices_of_subscription(deps, &id).await {
-        // Whoever runs without Stripe's key takes what is credited for granted.
-        Err(Failure::Stripe(StripeError::NotConfigured)) => Ok(Vec::new()),
-        Ok(objects) => Ok(objects.iter().map(InvoiceFields::read).collect()),
-        Err(error) => Err(error),
+    let Some(customer) = customer.filter(|_| is_asked) else { return Ok((Before::default(), book.clone())) };
+    let (objects, before) = load_before(deps, customer, &said).await?;
+    let mut book = book.clone();
+    for object in &objects {
+        book = price::learn(deps, &book, object, now_ms).await?;
     }
+    Ok((before, book))
+}
+
+/// What is known of the other invoices of an invoice's subscription.
+pub(super) async fn invoices_before(
+    deps: &Deps,
+    customer: &Customer,
+    said: &InvoiceFields,
+) -> std::result::Result<Before, Failure> {
+    Ok(load_before(deps, customer, said).await?.1)
+}
+
+async fn load_before(
+    deps: &Deps,
+    customer: &Customer,
+    said: &InvoiceFields,
+) -> std::result::Result<(Vec<Value>, Before), Failure> {
+    let Some(id) = &said.subscription_id else { return Ok(Default::default()) };
+    let objects = match invoices_of_subscription(deps, id).await {
+        // Whoever runs without Stripe's key takes what is credited for granted.
+        Err(Failure::Stripe(StripeError::NotConfigured)) => Vec::new(),
+        found => found?,
+    };
+    let invoices: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
+    let ids = invoices.iter().filter_map(|invoice| invoice.id.clone()).chain(said.id.clone());
+    let brought = brought_before(deps, &customer.id, ids.collect()).await?;
+    Ok((objects, Before { invoices, brought }))
+}
+
+/// What the ledger says of invoices, by their ids.
+pub(super) async fn brought_before(
+    deps: &Deps,
+    customer_id: &CustomerId,
+    ids: BTreeSet<String>,
+) -> Result<BTreeMap<String, BroughtBefore>> {
+    let keys: Vec<(String, String)> = ids.into_iter().map(|id| (grant_key(&id), id)).collect();
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let pairs: Vec<_> = keys.iter().map(|(key, _)| (customer_id, key.as_str())).collect();
+    let entries = account::entry_find_by_keys(deps.db.read(), &pairs).await?;
+    let account = account::account_find(deps.db.read(), customer_id).await?.unwrap_or_default();
+    let of_entry = |entry: Entry| {
+        let id = invoice_of(entry.idempotency_key.as_deref()?)?.to_owned();
+        let record = SaleRecord::read(entry.metadata.as_deref()).unwrap_or_default();
+        Some((id, BroughtBefore { record, is_clawed_back: account.clawed_back(entry.seq) > Credits::ZERO }))
+    };
+    Ok(entries.into_iter().filter_map(|(_, entry)| of_entry(entry)).collect())
 }
 
 /// A subscription's invoices that are paid or may be, with all their lines.

@@ -24,8 +24,8 @@ use crate::domain::catalogue::Catalogue;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome, Policy};
-use crate::domain::sale::PriceBook;
 use crate::domain::sale::grant::grant_key;
+use crate::domain::sale::{Before, PriceBook};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::delivery::wrong_mode;
 use crate::domain::webhook::{self, Envelope, EventKind, Facts, Lookup};
@@ -278,11 +278,12 @@ impl EventContext<'_> {
     /// Applies the pure rules to an object, once all its prices are known.
     async fn decide(&self, kind: EventKind, object: &Value) -> std::result::Result<Verdict, Failure> {
         let book = price::learn(self.deps, self.book, object, self.now_ms).await?;
-        let other_invoices = match kind {
+        let customer = self.event.customer.as_ref();
+        let (before, book) = match kind {
             EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => {
-                invoice::other_invoices(self.deps, object).await?
+                invoice::before(self.deps, customer, object, &book, self.now_ms).await?
             }
-            _ => Vec::new(),
+            _ => (Before::default(), book),
         };
         let verdict = webhook::decide(&Facts {
             kind,
@@ -291,11 +292,12 @@ impl EventContext<'_> {
             subscription: self.event.subscription.clone(),
             subscriptions_of_customer: self.event.subscriptions_of_customer.clone(),
             book: &book,
-            other_invoices: &other_invoices,
+            before: &before,
             may_relink: self.may_relink,
             now_ms: self.now_ms,
         });
-        let verdict = invoice::with_record(verdict, kind, object, self.event.customer.as_ref(), &book, self.now_ms);
+        let mut verdict = invoice::with_record(verdict, kind, object, customer, &book, self.now_ms);
+        verdict.effects.extend(clawback::reviews_of_left(self.deps, object, &before, &verdict, self.now_ms).await?);
         let verdict = invoice::without_what_another_has(self.deps, verdict).await?;
         Ok(invoice::without_parts_of_granted(self.deps, verdict).await?)
     }

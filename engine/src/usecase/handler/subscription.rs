@@ -1,6 +1,6 @@
 //! Applies the rules of events to a subscription that Stripe answered, for events and operations alike.
 
-use super::invoice::{other_invoices, with_record, without_parts_of_granted, without_what_another_has};
+use super::invoice::{before, with_record, without_parts_of_granted, without_what_another_has};
 use super::operation::count;
 use super::{Deps, Failure, price};
 use crate::clock::TimeMs;
@@ -35,7 +35,7 @@ pub(super) async fn apply_rules(
     let ids: Vec<String> = fields::id(&object["id"]).into_iter().collect();
     let stored = subscription::subscription_find_many(deps.db.read(), By::Id, &ids).await?.pop();
     let invoice = &object["latest_invoice"];
-    let other_invoices = other_invoices(deps, invoice).await?;
+    let (before, book) = before(deps, customer.as_ref(), invoice, &book, now_ms).await?;
     let facts = |kind, object, subscription| Facts {
         kind,
         object,
@@ -43,7 +43,7 @@ pub(super) async fn apply_rules(
         subscription,
         subscriptions_of_customer: rows.clone(),
         book: &book,
-        other_invoices: &other_invoices,
+        before: &before,
         may_relink,
         now_ms,
     };

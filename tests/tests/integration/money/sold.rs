@@ -4,6 +4,7 @@ mod change;
 mod checkout;
 mod decision;
 mod invoice;
+mod left;
 mod link;
 pub(in crate::money) mod other_business;
 mod plan;

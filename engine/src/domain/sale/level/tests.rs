@@ -62,7 +62,7 @@ fn invoice(id: &str, lines: Vec<Line>) -> InvoiceFields {
 
 /// What each of these invoices takes, with all others known.
 fn taken_by(invoices: &[InvoiceFields]) -> Vec<i64> {
-    invoices.iter().map(|own| taken(own, invoices, &book()).expect("it is decided").0).collect()
+    invoices.iter().map(|own| taken(own, &Before::of(invoices.to_vec()), &book()).expect("it is decided").0).collect()
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_period_that_is_left_takes_its_unused_credits() {
     );
     let first = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
     assert_eq!(taken_by(&[first, reset.clone()]), [0, 59], "of 60, the new period brings 1");
-    assert_eq!(taken(&reset, &[], &book()), Ok(Credits(59)), "what is not known counts as granted");
+    assert_eq!(taken(&reset, Before::NONE, &book()), Ok(Credits(59)), "what is not known counts as granted");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn fewer_seats_take_the_credits_of_the_rest_of_the_period() {
 #[test]
 fn without_a_time_the_money_tells_what_is_left() {
     let undated = Line { period_end_ms: None, ..proration("pro_monthly", 1, -58_000, START_MS) };
-    assert_eq!(taken(&invoice("in_1", vec![undated]), &[], &book()), Ok(Credits(59)));
+    assert_eq!(taken(&invoice("in_1", vec![undated]), Before::NONE, &book()), Ok(Credits(59)));
 }
 
 #[test]
@@ -157,9 +157,9 @@ fn of_a_year_granted_monthly_the_months_rest_is_taken_and_later_months_do_not_co
     let left = Line { is_proration: true, ..line("pro_yearly", 1, -430_000, left_ms, until_ms) };
     let all = [first.clone(), invoice("in_2", vec![left])];
     assert_eq!(taken_by(&all), [0, 30]);
-    let month = |month| part_left(Credits(60), month, &first, &all, &book()).0;
+    let month = |month| part_left(Credits(60), month, &first, &Before::of(all.to_vec()), &book()).0;
     assert_eq!((month(1), month(3), month(4), month(11)), (60, 60, 0, 0));
-    assert_eq!(part_left(Credits(60), 4, &first, &[], &book()), Credits(60));
+    assert_eq!(part_left(Credits(60), 4, &first, Before::NONE, &book()), Credits(60));
 }
 
 #[test]
@@ -191,7 +191,7 @@ proptest! {
             let new = line(next, 1, 100, at_ms, add_months(at_ms, 1));
             let next_invoice = invoice(&format!("in_{}", n + 1), vec![credit, new]);
             invoices.push(next_invoice.clone());
-            brought += credits - taken(&next_invoice, &invoices, &book()).expect("it is decided").0;
+            brought += credits - taken(&next_invoice, &Before::of(invoices.to_vec()), &book()).expect("it is decided").0;
             now = next;
             prop_assert!(brought as f64 <= used + credits as f64 + 1e-3, "{brought} of {used} used and {credits}");
         }

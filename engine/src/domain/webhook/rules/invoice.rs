@@ -26,7 +26,7 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     let is_paid = invoice.is_paid.ok_or_else(|| missing("status"));
     let total = invoice.total.ok_or_else(|| missing("total"));
     let from_ms = facts.customer.as_ref().and_then(|customer| customer.credits_from_ms);
-    let taken = taken(&left_since(&invoice, facts.other_invoices, from_ms), facts.other_invoices, facts.book);
+    let taken = taken(&left_since(&invoice, &facts.before.invoices, from_ms), facts.before, facts.book);
     let takes_nothing = taken == Ok(Credits::ZERO);
     let settles = is_paid == Ok(true) && facts.stored().is_some_and(|row| without_paid_change(row, &invoice) != *row);
     let sold = match guarded(facts, &invoice, sales(&invoice, facts.book)) {

@@ -26,7 +26,7 @@ use crate::infra::store::subscription;
 use crate::infra::stripe::change::ItemChange;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError};
-use crate::usecase::handler::invoice::other_invoices;
+use crate::usecase::handler::invoice::before;
 use crate::usecase::handler::subscription::merge;
 use crate::usecase::handler::{Failure, price};
 use serde_json::Value;
@@ -290,7 +290,7 @@ async fn credits_of(
     (paid["status"], paid["subscription"]) = ("paid".into(), row.id.clone().into());
     paid["id"] = fields::id(&preview["id"]).unwrap_or_else(|| "upcoming".to_owned()).into();
     let book = price::learn(deps, book, &paid, now_ms).await?;
-    let other_invoices = other_invoices(deps, &paid).await?;
+    let (before, book) = before(deps, Some(customer), &paid, &book, now_ms).await?;
     let verdict = webhook::decide(&Facts {
         kind: EventKind::InvoicePaid,
         object: &paid,
@@ -298,7 +298,7 @@ async fn credits_of(
         subscription: Some(row),
         subscriptions_of_customer: rows,
         book: &book,
-        other_invoices: &other_invoices,
+        before: &before,
         may_relink: false,
         now_ms,
     });

@@ -1,16 +1,15 @@
 //! Subscriptions and invoices.
 
 use super::super::Failure;
-use super::super::invoice::{other_invoices, whole_invoice};
+use super::super::invoice::{before, whole_invoice};
 use super::super::price;
 use super::super::stripe::Known;
 use super::scope::{List, Listed};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::domain::reconcile::{Difference, invoices, subscriptions};
 use crate::domain::sale::grant::grant_key;
-use crate::domain::sale::{PriceBook, SaleRecord};
+use crate::domain::sale::{Before, PriceBook, SaleRecord};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::fields::InvoiceFields;
 use crate::domain::webhook::{self, EventKind, Facts, Lookup, fields};
 use crate::ids::CustomerId;
 use crate::infra::store::{account, payment, reconciliation as rows};
@@ -133,11 +132,15 @@ impl Walk<'_> {
         for object in objects {
             book = price::learn(self.deps, &book, object, self.now_ms).await?;
         }
-        let mut others = Vec::new();
-        for object in objects {
-            others.push(other_invoices(self.deps, object).await?);
+        let mut all_before = Vec::new();
+        for (object, (_, lookup)) in objects.iter().zip(&lookups) {
+            let subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id));
+            let customer = known.customer(lookup, subscription);
+            let (before, learned) = before(self.deps, customer.as_ref(), object, &book, self.now_ms).await?;
+            book = learned;
+            all_before.push(before);
         }
-        Ok(Looked { lookups, known, book, other_invoices: others })
+        Ok(Looked { lookups, known, book, before: all_before })
     }
 }
 
@@ -147,14 +150,14 @@ pub(super) struct Looked {
     known: Known,
     book: PriceBook,
     /// Of each object.
-    other_invoices: Vec<Vec<InvoiceFields>>,
+    before: Vec<Before>,
 }
 
 impl Looked {
     /// Each object with what bears on it, for the rules.
     pub(super) fn facts<'a>(&'a self, walk: &Walk<'_>, objects: &'a [Value], kind: EventKind) -> Vec<Facts<'a>> {
-        let looked = objects.iter().zip(&self.lookups).zip(&self.other_invoices);
-        let facts = looked.map(|((object, (_, lookup)), other_invoices)| {
+        let looked = objects.iter().zip(&self.lookups).zip(&self.before);
+        let facts = looked.map(|((object, (_, lookup)), before)| {
             let all = || self.known.subscriptions.values();
             let subscription: Option<Subscription> =
                 lookup.subscription_id.as_ref().and_then(|id| self.known.subscriptions.get(id)).cloned();
@@ -167,7 +170,7 @@ impl Looked {
                 customer: customer.clone(),
                 subscription,
                 book: &self.book,
-                other_invoices,
+                before,
                 may_relink: false,
                 now_ms: walk.now_ms,
             }

@@ -23,20 +23,20 @@ use crate::domain::job::Outcome;
 use crate::domain::ledger::{Entry, EntryKind, OpenGrant};
 use crate::domain::operation::payment_key;
 use crate::domain::refund::credits_to_go;
-use crate::domain::sale::PriceBook;
 use crate::domain::sale::grant::{Brought, grant_keys, grants};
 use crate::domain::sale::level::taken;
 use crate::domain::sale::line::{Sales, sales};
 use crate::domain::sale::since::{left_since, since};
+use crate::domain::sale::{Before, PriceBook, SaleRecord};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{
     self, CUSTOMER_METADATA_KEY, ChargeFields, InvoiceFields, Metadata, OPERATION_METADATA_KEY,
 };
 use crate::infra::store::{account, payment as payments};
 use crate::infra::stripe::found;
-use crate::usecase::handler::invoice::{other_invoices, whole_invoice};
+use crate::usecase::handler::invoice::{before, invoices_before, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
-use money::{Money, Payment, money_of};
+use money::{Money, Payment, money_of, reviewed};
 use serde_json::Value;
 
 /// The state of the credits that a payment bought.
@@ -102,13 +102,46 @@ async fn compare(deps: &Deps, customer: &Customer, bought: &Bought, money: &Mone
     let remaining: Credits = account.open.grants.iter().filter(is_of_these).map(|open| open.remaining).sum();
     // What a hold reserves is as good as spent.
     let left = remaining.min(account.available());
-    let gone = credits_to_go(granted.iter().copied().sum(), &money.gone, money.total, clawed_back, left);
+    let all: Credits = granted.iter().copied().sum();
+    let gone = credits_to_go(all, &money.gone, money.total, clawed_back, left);
+    // What was taken because the period was left cannot go once more.
+    let gone = gone.min((all - taken_of(deps, customer, bought, gone).await?).max(Credits::ZERO));
     let targets = distribute(gone, &granted);
     let grants = entries.into_iter().zip(targets).map(|(grant, target)| {
         let clawed_back = account.clawed_back(grant.seq);
         GrantStanding { grant, clawed_back, target }
     });
     Ok(Standing::Granted { grants: grants.collect() })
+}
+
+/// The credits of a payment that are taken back already, because the period that it paid for was left. Nothing is asked
+/// if none are to go.
+async fn taken_of(deps: &Deps, customer: &Customer, bought: &Bought, gone: Credits) -> Result<Credits, Failure> {
+    let Some(invoice) = bought.invoice.as_ref().filter(|_| gone > Credits::ZERO) else { return Ok(Credits::ZERO) };
+    Ok(invoices_before(deps, customer, invoice).await?.taken_of(invoice))
+}
+
+/// The reviews of the payments of periods that an invoice leaves, if it takes credits of them back: what is gone with a
+/// payment's money is less by then.
+pub(super) async fn reviews_of_left(
+    deps: &Deps,
+    object: &Value,
+    before: &Before,
+    verdict: &Verdict,
+    now_ms: TimeMs,
+) -> Result<Vec<Effect>, Failure> {
+    let record = verdict.ledger.as_ref().and_then(|(_, command)| SaleRecord::read(command.metadata.as_deref()));
+    if record.is_none_or(|record| record.taken == Credits::ZERO) {
+        return Ok(Vec::new());
+    }
+    let (said, mut reviews) = (InvoiceFields::read(object), Vec::new());
+    let id = said.id.as_deref().unwrap_or_default();
+    for left in before.left_by(&said) {
+        let Some(invoice) = found(deps.stripe.invoice_retrieve(left).await)? else { continue };
+        let paid_by = reviewed(credit_note::charge_of(deps, &invoice).await?, left);
+        reviews.push(review_event(deps, &format!("left:{id}:{left}"), EventKind::ChargeRefunded, paid_by, now_ms));
+    }
+    Ok(reviews)
 }
 
 /// Brings the ledger to what the money of the event's charge or invoice says now.
@@ -223,6 +256,8 @@ struct Bought {
     keys: Vec<String>,
     /// What paid for them.
     payment: Payment,
+    /// The invoice, if it is one.
+    invoice: Option<InvoiceFields>,
     /// Whether it surely brings credits, so that a missing grant is still to come.
     is_certain: bool,
 }
@@ -248,6 +283,7 @@ async fn bought_with(
         return Ok(intent.zip(Payment::of_charge(charge)).map(|(id, payment)| Bought {
             keys: vec![payment_key(id)],
             payment,
+            invoice: None,
             is_certain: true,
         }));
     };
@@ -268,14 +304,15 @@ async fn bought_by(
     let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), invoice, now_ms).await?;
     // An invoice that the catalogue of its time knew may have brought credits, whatever the present one says.
     let said = InvoiceFields::read(invoice);
-    let others = other_invoices(deps, invoice).await?;
-    let left = left_since(&said, &others, customer.credits_from_ms);
-    let is_certain = match (sales(&said, &book), taken(&left, &others, &book)) {
+    let (before, book) = before(deps, Some(customer), invoice, &book, now_ms).await?;
+    let left = left_since(&said, &before.invoices, customer.credits_from_ms);
+    let is_certain = match (sales(&said, &book), taken(&left, &before, &book)) {
         (Sales::Known(sold), Ok(taken)) => {
             let counted = since(&sold, customer.credits_from_ms);
             Brought::new(grants(id, &counted, now_ms), taken).now() > Credits::ZERO
         }
         _ => false,
     };
-    Ok(Bought { keys: grant_keys(id).collect(), payment: Payment::of_invoice(invoice), is_certain })
+    let (keys, payment) = (grant_keys(id).collect(), Payment::of_invoice(invoice));
+    Ok(Bought { keys, payment, invoice: Some(said), is_certain })
 }

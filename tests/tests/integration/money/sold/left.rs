@@ -1,0 +1,118 @@
+//! Periods that are left before their end: the credits of the time that is left go, once, and on the terms on which they
+//! came.
+
+use super::*;
+
+const HALF_MONTH: Duration = Duration::from_secs(15 * 24 * 60 * 60);
+
+impl Shop {
+    /// A subscriber to Pro with the credits of its month, and its Stripe customer.
+    async fn subscriber(&self) -> (TestCustomer, String) {
+        let customer = self.without_credits("pm_card_visa").await;
+        let stripe_customer = self.stripe_customer(&customer).await;
+        let price = stripe::id(&self.pro_price().await).to_owned();
+        self.subscribe_at_stripe(&stripe_customer, &price, &[]).await;
+        self.tell_invoices(&stripe_customer).await;
+        assert_eq!(self.app.balance(&customer).await, PERIOD);
+        (customer, stripe_customer)
+    }
+
+    /// Switches to the price with this lookup key within the period, billed at once, as Stripe's portal does.
+    async fn switch_at_stripe(&self, key: &str) {
+        let found = self.ask_stripe("GET", &format!("/v1/prices?lookup_keys[]={key}"), &[]).await;
+        let to = [("items[0][price]", stripe::id(&found["data"][0])), ("proration_behavior", "always_invoice")];
+        self.change_item(&self.subscription(), &to).await;
+    }
+
+    /// Ends the subscription now, with a credit for the time that is left.
+    async fn leave_at_stripe(&self, stripe_customer: &str) {
+        let path = format!("/v1/subscriptions/{}", stripe::id(&self.subscription()));
+        self.ask_stripe("DELETE", &path, &[("prorate", "true"), ("invoice_now", "true")]).await;
+        self.tell_invoices(stripe_customer).await;
+    }
+
+    /// Tells of the paid invoices of a Stripe customer.
+    async fn tell_invoices(&self, stripe_customer: &str) {
+        let is_told =
+            |event: &Value| event["data"]["object"]["customer"] == stripe_customer && event["type"] == "invoice.paid";
+        for event in self.stripe.list("event").into_iter().filter(is_told) {
+            self.deliver_event("invoice.paid", &event["data"]["object"]).await;
+        }
+    }
+
+    /// Gives this much of the first payment back and tells of it.
+    async fn give_back(&self, amount: Option<i64>) {
+        let charge = stripe::id(&self.stripe.list("charge").remove(0)).to_owned();
+        self.stripe.refund(&charge, amount).expect("a refund");
+        self.announce_refund(&charge).await;
+    }
+
+    async fn until_left(&self, customer: &TestCustomer, credits: i64) {
+        wait::until(&format!("{credits} credits are left"), || async {
+            (self.app.balance(customer).await == credits).then_some(())
+        })
+        .await;
+        self.app.verify().await;
+    }
+}
+
+with_backend! {
+    async fn the_credits_of_time_that_is_left_go_however_often_plans_were_switched(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        for switches in [&["team_monthly"][..], &["team_monthly", "pro_monthly"], &["team_monthly", "pro_monthly", "team_monthly"]] {
+            let (customer, stripe_customer) = shop.subscriber().await;
+            for key in switches {
+                shop.switch_at_stripe(key).await;
+                shop.tell_invoices(&stripe_customer).await;
+            }
+            shop.leave_at_stripe(&stripe_customer).await;
+            let left = shop.app.balance(&customer).await;
+            assert!((0..=1).contains(&left), "{switches:?}: {left}");
+        }
+        shop.close().await;
+    }
+
+    async fn what_a_period_brought_goes_with_it_whatever_the_catalogue_says_since(backend: Backend) {
+        for (granted, later) in [(60, 600), (600, 60)] {
+            let shop = Shop::selling(backend, &[]).await;
+            shop.change_catalogue(|catalogue| catalogue.prices[0].credits = Credits(granted));
+            let customer = shop.without_credits("pm_card_visa").await;
+            let stripe_customer = shop.stripe_customer(&customer).await;
+            let price = stripe::id(&shop.pro_price().await).to_owned();
+            shop.subscribe_at_stripe(&stripe_customer, &price, &[]).await;
+            shop.tell_invoices(&stripe_customer).await;
+            assert_eq!(shop.app.balance(&customer).await, granted);
+            shop.change_catalogue(|catalogue| catalogue.prices[0].credits = Credits(later));
+            shop.leave_at_stripe(&stripe_customer).await;
+            let left = shop.app.balance(&customer).await;
+            assert!((0..=granted / 60).contains(&left), "of {granted}, then {later}: {left}");
+            shop.app.verify().await;
+            shop.close().await;
+        }
+    }
+
+    async fn what_went_with_the_money_does_not_go_once_more_when_the_period_is_left(backend: Backend) {
+        let shop = Shop::selling(backend, &[]).await;
+        let (customer, stripe_customer) = shop.subscriber().await;
+        shop.give_back(None).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        shop.stripe.advance(HALF_MONTH).expect("time passes");
+        shop.leave_at_stripe(&stripe_customer).await;
+        shop.until_left(&customer, 0).await;
+        shop.close().await;
+    }
+
+    async fn what_went_when_the_period_was_left_does_not_go_once_more_with_the_money(backend: Backend) {
+        // All of the money, and a tenth of it.
+        for (amount, goes) in [(None, PERIOD), (Some(MONTH / 10), PERIOD / 10)] {
+            let shop = Shop::selling(backend, &[]).await;
+            let (customer, stripe_customer) = shop.subscriber().await;
+            shop.stripe.advance(HALF_MONTH).expect("time passes");
+            shop.leave_at_stripe(&stripe_customer).await;
+            let left = shop.app.balance(&customer).await;
+            shop.give_back(amount).await;
+            shop.until_left(&customer, (left - goes).max(0)).await;
+            shop.close().await;
+        }
+    }
+}
