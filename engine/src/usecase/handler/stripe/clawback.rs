@@ -16,7 +16,7 @@ pub(in crate::usecase) use refund::{charges_of_payment, credits_after_refund};
 use super::EventContext;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
-use crate::domain::clawback::{command_towards, distribute};
+use crate::domain::clawback::{Away, Step, away, distribute, step_towards};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
@@ -38,6 +38,7 @@ use crate::usecase::handler::invoice::{other_invoices, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
 use money::{Money, Payment, money_of};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The state of the credits that a payment bought.
 pub(in crate::usecase::handler) enum Standing {
@@ -130,14 +131,7 @@ async fn review_charge(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(bought) = bought_with(about.deps, &customer, &said, about.now_ms).await? else {
         return Ok(Outcome::Done.into());
     };
-    if let Some(dead) = of_another(about.deps, &customer, &bought).await? {
-        return Ok(dead);
-    }
-    let money = money_of(about.deps, &bought.payment, Some(&said)).await?;
-    let standing = compare(about.deps, &customer, &bought, &money).await?;
-    let mut verdict = verdict_on(standing, id, &customer, about.now_ms);
-    verdict.effects.extend(refunded(&bought, &said.metadata, &money));
-    Ok(verdict)
+    review_bought(about, &customer, &bought, id, Some(&said)).await
 }
 
 /// Reviews an invoice that no charge paid: there is nothing to refund, and credit notes may give its money back.
@@ -148,33 +142,65 @@ async fn review_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         return Ok(of_nobody(&InvoiceFields::read(&invoice).metadata, &format!("invoice {id}")));
     };
     let bought = bought_by(about.deps, &customer, &id, &invoice, about.now_ms).await?;
-    if let Some(dead) = of_another(about.deps, &customer, &bought).await? {
+    review_bought(about, &customer, &bought, &id, None).await
+}
+
+/// Brings the ledger to what the money of a payment says now. `paid` is the charge, which is known then, or the invoice.
+async fn review_bought(
+    about: &EventContext<'_>,
+    customer: &Customer,
+    bought: &Bought,
+    paid: &str,
+    charge: Option<&ChargeFields>,
+) -> Result<Verdict, Failure> {
+    if let Some(dead) = of_another(about.deps, customer, bought).await? {
         return Ok(dead);
     }
-    let money = money_of(about.deps, &bought.payment, None).await?;
-    let standing = compare(about.deps, &customer, &bought, &money).await?;
-    let mut verdict = verdict_on(standing, &id, &customer, about.now_ms);
-    verdict.effects.extend(refunded(&bought, &Metadata::new(), &money));
+    let money = money_of(about.deps, &bought.payment, charge).await?;
+    let standing = compare(about.deps, customer, bought, &money).await?;
+    let mut verdict = verdict_on(about.deps, standing, paid, customer, about.now_ms).await?;
+    let no_metadata = Metadata::new();
+    verdict.effects.extend(refunded(bought, charge.map_or(&no_metadata, |charge| &charge.metadata), &money));
     Ok(verdict)
 }
 
 /// The verdict that brings the ledger to where it should stand. `paid` is the charge or the invoice.
-fn verdict_on(standing: Standing, paid: &str, customer: &Customer, now_ms: TimeMs) -> Verdict {
+async fn verdict_on(
+    deps: &Deps,
+    standing: Standing,
+    paid: &str,
+    customer: &Customer,
+    now_ms: TimeMs,
+) -> Result<Verdict, Failure> {
     let grants = match standing {
-        Standing::NotGranted { is_gone: false } => return Outcome::Done.into(),
+        Standing::NotGranted { is_gone: false } => return Ok(Outcome::Done.into()),
         Standing::NotGranted { is_gone: true } => {
             // The payment's own event is still on its way: its credits come first, then they go.
             let reason = format!("grant_missing: the credits of {paid} are not granted yet");
-            return Outcome::Retry { reason }.into();
+            return Ok(Outcome::Retry { reason }.into());
         }
         Standing::Granted { grants } => grants,
     };
-    let mut commands =
-        grants.iter().filter_map(|grant| command_towards(&grant.grant, grant.clawed_back, grant.target, paid));
-    let Some(command) = commands.next() else { return Outcome::Done.into() };
+    let mut due = grants.iter().filter(|grant| grant.clawed_back != grant.target);
+    let Some(GrantStanding { grant, clawed_back, target }) = due.next() else { return Ok(Outcome::Done.into()) };
+    let away = if target < clawed_back { read_away(deps, customer, grant).await? } else { Vec::new() };
+    let step = step_towards(grant, (*clawed_back, *target), &away, paid, now_ms);
+    let Some(Step { command, is_last }) = step else { return Ok(Outcome::Done.into()) };
     // One command at a time: the next run of this job finds the others.
-    let outcome = if commands.next().is_some() { Outcome::Snooze { until_ms: now_ms } } else { Outcome::Done };
-    Verdict { outcome, ledger: Some((customer.id.clone(), command)), effects: Vec::new() }
+    let is_done = is_last && due.next().is_none();
+    let outcome = if is_done { Outcome::Done } else { Outcome::Snooze { until_ms: now_ms } };
+    Ok(Verdict { outcome, ledger: Some((customer.id.clone(), command)), effects: Vec::new() })
+}
+
+/// The credits of a grant that were clawed back and have not come back, by the entries that are stored.
+async fn read_away(deps: &Deps, customer: &Customer, grant: &Entry) -> Result<Vec<Away>, Failure> {
+    let db = deps.db.read();
+    let moved = payments::entry_list_of_grants(db, &customer.id, &[grant.seq]).await?;
+    let burned = moved.iter().flat_map(|entry| &entry.detail.burned).map(|burn| burn.grant);
+    let others: BTreeSet<i64> = burned.filter(|seq| *seq != grant.seq).collect();
+    let others: Vec<i64> = others.into_iter().collect();
+    let burned = account::entry_find_many(db, &customer.id, &others).await?;
+    Ok(away(grant, &moved, &burned))
 }
 
 /// Fetches the charge that the event is about.
