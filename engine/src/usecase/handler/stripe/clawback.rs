@@ -16,11 +16,13 @@ pub(in crate::usecase) use refund::{charges_of_payment, credits_after_refund};
 use super::EventContext;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
+use crate::domain::charge::top_up::halt_after_return;
 use crate::domain::clawback::{Away, Step, away, distribute, step_towards};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
-use crate::domain::ledger::{Entry, EntryKind, OpenGrant};
+use crate::domain::ledger::{Command, Entry, EntryKind, Op, OpenGrant};
+use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::operation::payment_key;
 use crate::domain::refund::credits_to_go;
 use crate::domain::sale::PriceBook;
@@ -32,7 +34,7 @@ use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{
     self, CUSTOMER_METADATA_KEY, ChargeFields, InvoiceFields, Metadata, OPERATION_METADATA_KEY,
 };
-use crate::infra::store::{account, payment as payments};
+use crate::infra::store::{account, payment as payments, top_up};
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{other_invoices, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
@@ -159,6 +161,7 @@ async fn review_bought(
     let money = money_of(about.deps, &bought.payment, charge).await?;
     let standing = compare(about.deps, customer, bought, &money).await?;
     let mut verdict = verdict_on(about.deps, standing, paid, customer, about.now_ms).await?;
+    halt_top_ups(about.deps, &mut verdict, about.now_ms).await?;
     let no_metadata = Metadata::new();
     verdict.effects.extend(refunded(bought, charge.map_or(&no_metadata, |charge| &charge.metadata), &money));
     Ok(verdict)
@@ -201,6 +204,20 @@ async fn read_away(deps: &Deps, customer: &Customer, grant: &Entry) -> Result<Ve
     let others: Vec<i64> = others.into_iter().collect();
     let burned = account::entry_find_many(db, &customer.id, &others).await?;
     Ok(away(grant, &moved, &burned))
+}
+
+/// Turns automatic top-ups off in the commit that claws credits back, and mails it once for each setting. Without a claw
+/// back, as when the customer keeps the credits, they stay as they are.
+async fn halt_top_ups(deps: &Deps, verdict: &mut Verdict, now_ms: TimeMs) -> Result<(), Failure> {
+    let Some((customer_id, Command { op: Op::ClawBack { .. }, .. })) = &verdict.ledger else { return Ok(()) };
+    let setting = top_up::top_up_find(deps.db.read(), customer_id).await?;
+    let Some(halt) = setting.as_ref().and_then(halt_after_return) else { return Ok(()) };
+    let (code, reason) = (halt.problem.code.clone(), halt.problem.message.clone());
+    let once_per = format!("{code}:{}", halt.version);
+    let about = MailSubject { problem: Some(code), reason: Some(reason), ..MailSubject::default() };
+    let mail = mail::job(Template::AutoTopUpStopped, &halt.customer_id, &once_per, about, now_ms);
+    verdict.effects.extend([Effect::JobInsert(mail), Effect::TopUpHalt(Box::new(halt))]);
+    Ok(())
 }
 
 /// Fetches the charge that the event is about.
