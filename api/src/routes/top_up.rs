@@ -60,7 +60,8 @@ impl Example for TopUpRequest {
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(in crate::routes) struct TopUpBody {
-    /// `off`, `on`, `waiting` for a cap that is reached, or `stopped` by itself because a charge failed.
+    /// `off`, `on`, `waiting` for a cap that is reached, or `stopped` by itself because a charge failed or a payment was
+    /// given back.
     state: String,
     /// Below this number of available credits, some are bought; null if nothing was ever set.
     threshold: Option<i64>,
@@ -85,7 +86,8 @@ pub(in crate::routes) struct TopUpBody {
 /// Why automatic top-ups wait or were stopped.
 #[derive(Debug, Object)]
 struct TopUpProblem {
-    /// `card_declined`, `spend_cap_reached` …
+    /// `card_declined`, `spend_cap_reached`, `payment_returned` (a payment was refunded or disputed, and its credits were
+    /// taken back) …
     code: String,
     /// A description for people.
     detail: String,
@@ -147,9 +149,10 @@ impl TopUpApi {
     /// Set my automatic top-up
     ///
     /// As soon as fewer credits than `threshold` are available, one charge closes the gap to `target`. It obeys the rules
-    /// of all charges. A charge that fails turns it off, and a reached cap makes it wait until the cap starts anew; either
-    /// is mailed once. This request turns it on again. A payment that requires authentication counts as failed, because
-    /// nobody is there to authenticate it.
+    /// of all charges. A charge that fails turns it off, and so does a refund or a dispute that takes credits back, of
+    /// whichever payment. A reached cap makes it wait until the cap starts anew. Each of these is mailed once. This request
+    /// turns it on again. A payment that requires authentication counts as failed, because nobody is there to authenticate
+    /// it.
     #[oai(path = "/api/v1/credits/auto-top-up", method = "put", operation_id = "set_auto_top_up", tag = "Tag::Billing")]
     async fn set(
         &self,

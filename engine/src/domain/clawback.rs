@@ -1,7 +1,13 @@
-//! Clawbacks: how many credits go when their money is refunded or disputed.
+//! Clawbacks: how many credits go when their money is refunded or disputed, and how they come back when it returns.
+
+mod away;
+
+pub use away::{Away, away};
 
 use crate::amount::{Credits, MoneyMinor};
+use crate::clock::TimeMs;
 use crate::domain::ledger::{Command, Entry, GrantKind, Op};
+use away::next_back;
 use std::cmp::Ordering;
 
 /// The credits to take back once `gone` of the `paid` money is refunded or disputed. Rounded down: a part of a credit's
@@ -32,18 +38,42 @@ pub fn distribute(gone: Credits, granted: &[Credits]) -> Vec<Credits> {
     targets
 }
 
-/// The command after which `target` credits of the grant are clawed back; `None` if that many are. It needs no
-/// idempotency key, because it names a total, and the charge's stream runs one such command at a time.
-pub fn command_towards(grant: &Entry, clawed_back: Credits, target: Credits, charge_id: &str) -> Option<Command> {
-    let kind = grant.detail.grant_kind.unwrap_or(GrantKind::Purchased);
-    let (op, source) = match target.cmp(&clawed_back) {
-        Ordering::Greater => (Op::ClawBack { grant: grant.seq, granted: grant.amount, total: target }, "stripe"),
-        Ordering::Less => (Op::Reinstate { grant: grant.seq, kind, total: target }, "reinstatement"),
+/// A command that brings the clawed back credits of a grant to their target, or nearer to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The command.
+    pub command: Command,
+    /// Whether the target is reached with it.
+    pub is_last: bool,
+}
+
+/// The next step towards `target` clawed back credits of the grant; `None` if that many are. Credits that come back with
+/// different ends take one step for each end. `away` is needed where credits come back, see [`away()`].
+///
+/// The command needs no idempotency key, because it names a total, and the charge's stream runs one such command at a
+/// time.
+pub fn step_towards(
+    grant: &Entry,
+    (clawed_back, target): (Credits, Credits),
+    away: &[Away],
+    charge_id: &str,
+    now_ms: TimeMs,
+) -> Option<Step> {
+    let (op, source, total) = match target.cmp(&clawed_back) {
+        Ordering::Greater => {
+            (Op::ClawBack { grant: grant.seq, granted: grant.amount, total: target }, "stripe", target)
+        }
+        Ordering::Less => {
+            let kind = grant.detail.grant_kind.unwrap_or(GrantKind::Purchased);
+            let (credits, expires_at_ms) = next_back(grant, away, clawed_back - target, now_ms);
+            let total = clawed_back - credits;
+            (Op::Reinstate { grant: grant.seq, kind, total, expires_at_ms }, "reinstatement", total)
+        }
         Ordering::Equal => return None,
     };
     let mut command = Command::internal(op, source, String::new()).with_reference(charge_id);
     command.idempotency_key = None;
-    Some(command)
+    Some(Step { command, is_last: total == target })
 }
 
 #[cfg(test)]

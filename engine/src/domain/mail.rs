@@ -127,6 +127,9 @@ pub struct MailSubject {
     /// Reason for a failure, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The stable code of what is wrong, where the mail's advice depends on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// A page where the customer can act, such as Stripe's page of an invoice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,

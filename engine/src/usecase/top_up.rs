@@ -32,7 +32,7 @@ pub struct TopUpView {
 /// `NotFound` without the customer.
 pub async fn read(db: &Db, customer_id: &CustomerId, catalogue: &Catalogue, now_ms: TimeMs) -> Result<TopUpView> {
     customer::customer_find(db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
-    let setting = top_up::top_up_find(db.read(), customer_id).await?;
+    let setting = top_up::top_up_find(db.read(), customer_id).await?.map(|setting| setting.as_of(now_ms));
     let pack = setting.as_ref().and_then(|setting| setting.terms.pack.as_ref());
     let currency = catalogue.currency_of(pack).clone();
     let charged = top_up::top_up_charged(db.read(), customer_id, &currency, now_ms).await?;

@@ -9,6 +9,9 @@ use crate::domain::catalogue::Catalogue;
 use crate::domain::operation::{AutoTopUp, Operation, Problem, Request, State, TopUpTerms};
 use crate::ids::CustomerId;
 
+/// The code of the problem that a payment was given back.
+pub const PAYMENT_RETURNED: &str = "payment_returned";
+
 /// A customer's automatic top-ups as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopUpSetting {
@@ -28,6 +31,18 @@ pub struct TopUpSetting {
     pub waits_until_ms: Option<TimeMs>,
 }
 
+impl TopUpSetting {
+    /// The setting as of now: without a wait that is over, and without the problem that caused it. No top-up begins before
+    /// that, so one that was paid leaves no problem either.
+    #[must_use]
+    pub fn as_of(self, now_ms: TimeMs) -> Self {
+        if self.is_on && self.waits_until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+            return Self { stopped: None, waits_until_ms: None, ..self };
+        }
+        self
+    }
+}
+
 /// What decides about a top-up besides the customer's standing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopUpStanding {
@@ -37,12 +52,12 @@ pub struct TopUpStanding {
     pub charged: MoneyMinor,
 }
 
-/// The end of a top-up that was not paid.
+/// That further top-ups are not begun: one was not paid, or a payment was given back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopUpHalt {
     /// The customer.
     pub customer_id: CustomerId,
-    /// The version of the setting that began it. A newer one stays as it is.
+    /// The version of the setting that it is about. A newer one stays as it is.
     pub version: i64,
     /// Why.
     pub problem: Problem,
@@ -110,6 +125,19 @@ pub fn halt(after: &Operation) -> Option<TopUpHalt> {
         version: top_up.version,
         problem: Problem { client_secret: None, ..problem.clone() },
         until_ms: problem.retry_at_ms.filter(|_| is_cap),
+    })
+}
+
+/// What follows for the setting when credits of a payment are clawed back, because it was refunded or disputed: top-ups
+/// are turned off. Fewer credits are left then, so the next one would charge again at once what has just been given back.
+/// `None` if they are off.
+pub fn halt_after_return(setting: &TopUpSetting) -> Option<TopUpHalt> {
+    let message = "A payment was refunded or disputed, and the credits that it bought were taken back.";
+    setting.is_on.then(|| TopUpHalt {
+        customer_id: setting.customer_id.clone(),
+        version: setting.version,
+        problem: Problem::new(PAYMENT_RETURNED, message),
+        until_ms: None,
     })
 }
 
@@ -234,5 +262,30 @@ mod tests {
         assert_eq!(halted("card_declined", None), (3, None));
         assert_eq!(halt(&open), None);
         assert_eq!(halt(&open.succeeded(None, 2)), None);
+    }
+
+    fn setting() -> TopUpSetting {
+        let (_, standing) = set(0, &terms(10, 20));
+        standing.top_up.and_then(|top_up| top_up.setting).expect("a setting")
+    }
+
+    #[test]
+    fn a_payment_that_is_given_back_turns_top_ups_off_whether_they_wait_or_not() {
+        for waits_until_ms in [None, Some(9)] {
+            let halt = halt_after_return(&TopUpSetting { waits_until_ms, ..setting() }).expect("a halt");
+            assert_eq!((halt.version, halt.until_ms, halt.problem.code.as_str()), (3, None, "payment_returned"));
+        }
+        assert_eq!(halt_after_return(&TopUpSetting { is_on: false, ..setting() }), None);
+    }
+
+    #[test]
+    fn a_wait_that_is_over_is_forgotten_with_its_problem_and_a_stop_is_not() {
+        let stopped = Some(Problem::new("spend_cap_reached", "why"));
+        let waiting = TopUpSetting { stopped, waits_until_ms: Some(9), ..setting() };
+        assert_eq!(waiting.clone().as_of(8), waiting);
+        assert_eq!(waiting.clone().as_of(9), setting());
+        let off = TopUpSetting { is_on: false, waits_until_ms: None, ..waiting };
+        assert_eq!(off.clone().as_of(9), off);
+        assert_eq!(setting().as_of(9), setting());
     }
 }

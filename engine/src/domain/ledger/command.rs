@@ -106,6 +106,8 @@ pub enum Op {
         kind: GrantKind,
         /// Credits that stay clawed back.
         total: Credits,
+        /// When those that come back expire.
+        expires_at_ms: Option<TimeMs>,
     },
     /// Forgives a debt: adds what brings the balance to zero.
     WriteOff {

@@ -59,7 +59,9 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
             draft.claw_back(command, *grant, *granted, *total)?;
         }
         Op::TakeBack { amount } => draft.take_back(command, *amount)?,
-        Op::Reinstate { grant, kind, total } => draft.reinstate(command, *grant, *kind, *total)?,
+        Op::Reinstate { grant, kind, total, expires_at_ms } => {
+            draft.reinstate(command, *grant, *kind, *total, *expires_at_ms)?;
+        }
         Op::Settle if draft.entries.is_empty() => return Err(Refusal::NothingToDo),
         Op::Settle => {}
     }
@@ -295,13 +297,21 @@ impl Draft {
         self.push(command, EntryKind::Terms, (Credits::ZERO, Credits::ZERO), None, detail);
     }
 
-    fn reinstate(&mut self, command: &Command, grant: i64, kind: GrantKind, total: Credits) -> Result<(), Refusal> {
+    fn reinstate(
+        &mut self,
+        command: &Command,
+        grant: i64,
+        kind: GrantKind,
+        total: Credits,
+        expires_at_ms: Option<TimeMs>,
+    ) -> Result<(), Refusal> {
         let amount = self.account.clawed_back(grant) - total.max(Credits::ZERO);
         if amount <= Credits::ZERO {
             return Err(Refusal::NothingToDo);
         }
         let detail = Detail {
             grant_kind: Some(kind),
+            expires_at_ms,
             grant: Some(grant),
             reason: Some("reinstated".to_owned()),
             ..Detail::default()

@@ -107,6 +107,7 @@ impl Params {
                 amount_minor: price.map(|price| price.amount),
                 currency: price.map(|price| price.currency.to_string()),
                 reason: Some("Your card was declined.".to_owned()),
+                problem: None,
                 url: Some("https://invoice.stripe.com/i/acct_1/test_1".to_owned()),
             },
         }
@@ -141,6 +142,7 @@ struct Context<'a> {
     until: String,
     amount: String,
     reason: &'a str,
+    problem: &'a str,
     url: &'a str,
 }
 
@@ -218,6 +220,7 @@ fn context<'a>(params: &'a Params, branding: &'a Branding, catalogue: &'a Catalo
         until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(format_moment).unwrap_or_default(),
         amount: amount.unwrap_or_default(),
         reason: about.reason.as_deref().unwrap_or_default(),
+        problem: about.problem.as_deref().unwrap_or_default(),
         // It becomes a link, so it must be a web page.
         url: about.url.as_deref().filter(|url| url.starts_with("https://")).unwrap_or_default(),
     }

@@ -7,6 +7,7 @@ use crate::amount::Credits;
 use crate::config::{Config, CreditsConfig};
 use crate::domain::api_key::RawKey;
 use crate::domain::catalogue::Catalogue;
+use crate::domain::charge::top_up::PAYMENT_RETURNED;
 use crate::domain::ledger::{Command, Decision, GrantKind, Op, decide};
 use crate::ids::OperationId;
 
@@ -247,4 +248,17 @@ fn a_mail_about_a_purchase_speaks_of_it_and_of_no_subscription() {
             );
         }
     }
+}
+
+#[test]
+fn a_stopped_top_up_says_what_to_do_about_its_problem() {
+    let text = |problem: Option<&str>| {
+        let about = MailSubject { problem: problem.map(str::to_owned), ..sample().about };
+        rendered(Template::AutoTopUpStopped, &Params { about, ..sample() }, &branding()).text
+    };
+    let (method, again) = ("Check your payment method", "until you turn automatic top-up on again.");
+    let declined = text(None);
+    assert!(declined.contains(method) && !declined.contains(again), "{declined}");
+    let returned = text(Some(PAYMENT_RETURNED));
+    assert!(returned.contains(again) && !returned.contains(method), "{returned}");
 }

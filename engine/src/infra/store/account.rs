@@ -297,6 +297,12 @@ static COMMIT_MANY: LazyLock<String> = LazyLock::new(|| {
     postgres_text(&sql, &[("{entries}", ENTRY_ROW), ("{accounts}", ACCOUNT_ROW)])
 });
 
+/// The columns of an entry `e`.
+fn columns_of_entry() -> String {
+    let columns = ENTRY_COLUMNS.split(", ").map(|column| format!("e.{column} AS {column}"));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
 /// Reads a row of [`ENTRY_COLUMNS`] with its customer.
 pub(super) fn read_entry_of(row: &QueryResult) -> Result<(CustomerId, Entry)> {
     Ok((CustomerId::trusted(get(row, "customer_id")?), read_entry(row)?))
@@ -361,12 +367,26 @@ pub async fn entry_find_by_keys(
     for (customer, key) in pairs {
         rows.push([customer.as_str().into(), (*key).into()]);
     }
-    let columns = ENTRY_COLUMNS.split(", ").map(|column| format!("e.{column} AS {column}")).collect::<Vec<_>>();
     let backend = db.get_database_backend();
     let entries = seek(backend, "ledger_entries e", "e.customer_id = r.customer AND e.idempotency_key = r.key");
-    let sql = format!("SELECT {} FROM {{rows}} {entries}", columns.join(", "));
+    let sql = format!("SELECT {} FROM {{rows}} {entries}", columns_of_entry());
     let found = db.query_all_raw(rows.statement(backend, &sql)).await?;
     found.iter().map(|row| Ok((get(row, "customer_id")?, read_entry(row)?))).collect()
+}
+
+/// The entries of a customer with these numbers; missing ones are left out.
+pub async fn entry_find_many(db: &impl ConnectionTrait, customer: &CustomerId, seqs: &[i64]) -> Result<Vec<Entry>> {
+    if seqs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = Rows::new(&[("customer", Kind::Text), ("place", Kind::Int)]);
+    for seq in seqs {
+        rows.push([customer.as_str().into(), (*seq).into()]);
+    }
+    let backend = db.get_database_backend();
+    let entries = seek(backend, "ledger_entries e", "e.customer_id = r.customer AND e.seq = r.place");
+    let sql = format!("SELECT {} FROM {{rows}} {entries}", columns_of_entry());
+    db.query_all_raw(rows.statement(backend, &sql)).await?.iter().map(read_entry).collect()
 }
 
 /// The latest entry of a hold, which opened or closed it.

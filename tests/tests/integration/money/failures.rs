@@ -56,7 +56,7 @@ impl Shop {
     }
 
     /// Calls the sandbox's control API.
-    async fn control(&self, path: &str, body: Value) -> Value {
+    pub(super) async fn control(&self, path: &str, body: Value) -> Value {
         let url = format!("{}/sandbox/v1/{path}", self.stripe.url());
         let answer = self.app.client.post(url).json(&body).send().await.expect("the sandbox answers");
         let status = answer.status();

@@ -23,7 +23,7 @@ pub(super) enum Move {
     Reserve { amount: Credits },
     Unreserve { pick: usize },
     Purchase { amount: Credits, ends_in_ms: Option<i64>, reserved: Option<usize>, spend: Option<(Credits, bool)> },
-    Reinstate { pick: usize, total: Credits },
+    Reinstate { pick: usize, total: Credits, ends_in_ms: Option<i64> },
     WriteOff,
     Settle,
 }
@@ -69,7 +69,8 @@ fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
         1 => credits(-6..6).prop_map(|amount| Move::Adjust { amount }),
         claw_back => (any::<usize>(), credits(-2..25)).prop_map(|(pick, total)| Move::ClawBack { pick, total }),
         claw_back => prop_oneof![
-            (any::<usize>(), credits(-2..12)).prop_map(|(pick, total)| Move::Reinstate { pick, total }),
+            (any::<usize>(), credits(-2..12), proptest::option::of(-5..80_i64))
+                .prop_map(|(pick, total, ends_in_ms)| Move::Reinstate { pick, total, ends_in_ms }),
             credits(-1..12).prop_map(|amount| Move::TakeBack { amount }),
         ],
         7 => purchases(),
@@ -134,9 +135,9 @@ impl Made {
                 Op::ClawBack { grant: seq, granted: amount, total }
             }
             Move::TakeBack { amount } => Op::TakeBack { amount },
-            Move::Reinstate { pick, total } => {
+            Move::Reinstate { pick, total, ends_in_ms } => {
                 let Grant { seq, kind, .. } = grant(pick)?;
-                Op::Reinstate { grant: seq, kind, total }
+                Op::Reinstate { grant: seq, kind, total, expires_at_ms: ends_in_ms.map(|ms| now_ms + ms) }
             }
             Move::Reserve { amount } => {
                 Op::Reserve { id: HoldId::trusted(format!("hld_{at}")), amount, expires_at_ms: now_ms + 1_000_000 }

@@ -151,14 +151,14 @@ impl Model {
             }
             Op::ClawBack { grant, total, .. } => next.claw_back(*grant, total.0)?,
             Op::TakeBack { amount } => next.take_back(amount.0)?,
-            Op::Reinstate { grant, kind, total } => {
+            Op::Reinstate { grant, kind, total, expires_at_ms } => {
                 let at = next.given.iter().position(|given| given.seq == *grant).unwrap();
                 let back = next.given[at].clawed - total.0.max(0);
                 if back <= 0 {
                     return Err(Refusal::NothingToDo);
                 }
                 next.given[at].clawed -= back;
-                next.grant(*kind, back, None)?;
+                next.grant(*kind, back, *expires_at_ms)?;
             }
             Op::WriteOff { .. } => {
                 let owed = next.debt - next.credits.len() as i64;

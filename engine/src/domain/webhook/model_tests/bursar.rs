@@ -7,7 +7,7 @@ use super::stripe::Stripe;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::clawback::{command_towards, credits_gone, distribute};
+use crate::domain::clawback::{away, credits_gone, distribute, step_towards};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
@@ -297,9 +297,12 @@ impl Bursar {
         let amounts: Vec<Credits> = granted.iter().map(|entry| entry.amount).collect();
         let targets = distribute(credits_gone(amounts.iter().copied().sum(), gone, total), &amounts);
         for (grant, target) in granted.iter().zip(targets) {
-            let clawed_back = self.account.clawed_back(grant.seq);
-            if let Some(command) = command_towards(grant, clawed_back, target, &format!("ch_{invoice}")) {
-                self.command(&command);
+            loop {
+                let totals = (self.account.clawed_back(grant.seq), target);
+                let away = away(grant, &self.entries, &self.entries);
+                let charge_id = format!("ch_{invoice}");
+                let Some(step) = step_towards(grant, totals, &away, &charge_id, self.now_ms) else { break };
+                self.command(&step.command);
             }
         }
     }

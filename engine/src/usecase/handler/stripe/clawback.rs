@@ -16,11 +16,13 @@ pub(in crate::usecase) use refund::{charges_of_payment, credits_after_refund};
 use super::EventContext;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
-use crate::domain::clawback::{command_towards, distribute};
+use crate::domain::charge::top_up::halt_after_return;
+use crate::domain::clawback::{Away, Step, away, distribute, step_towards};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
-use crate::domain::ledger::{Entry, EntryKind, OpenGrant};
+use crate::domain::ledger::{Command, Entry, EntryKind, Op, OpenGrant};
+use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::operation::payment_key;
 use crate::domain::refund::credits_to_go;
 use crate::domain::sale::grant::{Brought, grant_keys, grants};
@@ -32,12 +34,13 @@ use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{
     self, CUSTOMER_METADATA_KEY, ChargeFields, InvoiceFields, Metadata, OPERATION_METADATA_KEY,
 };
-use crate::infra::store::{account, payment as payments};
+use crate::infra::store::{account, payment as payments, top_up};
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{before, invoices_before, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
 use money::{Money, Payment, money_of, reviewed};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The state of the credits that a payment bought.
 pub(in crate::usecase::handler) enum Standing {
@@ -163,14 +166,7 @@ async fn review_charge(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(bought) = bought_with(about.deps, &customer, &said, about.now_ms).await? else {
         return Ok(Outcome::Done.into());
     };
-    if let Some(dead) = of_another(about.deps, &customer, &bought).await? {
-        return Ok(dead);
-    }
-    let money = money_of(about.deps, &bought.payment, Some(&said)).await?;
-    let standing = compare(about.deps, &customer, &bought, &money).await?;
-    let mut verdict = verdict_on(standing, id, &customer, about.now_ms);
-    verdict.effects.extend(refunded(&bought, &said.metadata, &money));
-    Ok(verdict)
+    review_bought(about, &customer, &bought, id, Some(&said)).await
 }
 
 /// Reviews an invoice that no charge paid: there is nothing to refund, and credit notes may give its money back.
@@ -181,33 +177,80 @@ async fn review_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         return Ok(of_nobody(&InvoiceFields::read(&invoice).metadata, &format!("invoice {id}")));
     };
     let bought = bought_by(about.deps, &customer, &id, &invoice, about.now_ms).await?;
-    if let Some(dead) = of_another(about.deps, &customer, &bought).await? {
+    review_bought(about, &customer, &bought, &id, None).await
+}
+
+/// Brings the ledger to what the money of a payment says now. `paid` is the charge, which is known then, or the invoice.
+async fn review_bought(
+    about: &EventContext<'_>,
+    customer: &Customer,
+    bought: &Bought,
+    paid: &str,
+    charge: Option<&ChargeFields>,
+) -> Result<Verdict, Failure> {
+    if let Some(dead) = of_another(about.deps, customer, bought).await? {
         return Ok(dead);
     }
-    let money = money_of(about.deps, &bought.payment, None).await?;
-    let standing = compare(about.deps, &customer, &bought, &money).await?;
-    let mut verdict = verdict_on(standing, &id, &customer, about.now_ms);
-    verdict.effects.extend(refunded(&bought, &Metadata::new(), &money));
+    let money = money_of(about.deps, &bought.payment, charge).await?;
+    let standing = compare(about.deps, customer, bought, &money).await?;
+    let mut verdict = verdict_on(about.deps, standing, paid, customer, about.now_ms).await?;
+    halt_top_ups(about.deps, &mut verdict, about.now_ms).await?;
+    let no_metadata = Metadata::new();
+    verdict.effects.extend(refunded(bought, charge.map_or(&no_metadata, |charge| &charge.metadata), &money));
     Ok(verdict)
 }
 
 /// The verdict that brings the ledger to where it should stand. `paid` is the charge or the invoice.
-fn verdict_on(standing: Standing, paid: &str, customer: &Customer, now_ms: TimeMs) -> Verdict {
+async fn verdict_on(
+    deps: &Deps,
+    standing: Standing,
+    paid: &str,
+    customer: &Customer,
+    now_ms: TimeMs,
+) -> Result<Verdict, Failure> {
     let grants = match standing {
-        Standing::NotGranted { is_gone: false } => return Outcome::Done.into(),
+        Standing::NotGranted { is_gone: false } => return Ok(Outcome::Done.into()),
         Standing::NotGranted { is_gone: true } => {
             // The payment's own event is still on its way: its credits come first, then they go.
             let reason = format!("grant_missing: the credits of {paid} are not granted yet");
-            return Outcome::Retry { reason }.into();
+            return Ok(Outcome::Retry { reason }.into());
         }
         Standing::Granted { grants } => grants,
     };
-    let mut commands =
-        grants.iter().filter_map(|grant| command_towards(&grant.grant, grant.clawed_back, grant.target, paid));
-    let Some(command) = commands.next() else { return Outcome::Done.into() };
+    let mut due = grants.iter().filter(|grant| grant.clawed_back != grant.target);
+    let Some(GrantStanding { grant, clawed_back, target }) = due.next() else { return Ok(Outcome::Done.into()) };
+    let away = if target < clawed_back { read_away(deps, customer, grant).await? } else { Vec::new() };
+    let step = step_towards(grant, (*clawed_back, *target), &away, paid, now_ms);
+    let Some(Step { command, is_last }) = step else { return Ok(Outcome::Done.into()) };
     // One command at a time: the next run of this job finds the others.
-    let outcome = if commands.next().is_some() { Outcome::Snooze { until_ms: now_ms } } else { Outcome::Done };
-    Verdict { outcome, ledger: Some((customer.id.clone(), command)), effects: Vec::new() }
+    let is_done = is_last && due.next().is_none();
+    let outcome = if is_done { Outcome::Done } else { Outcome::Snooze { until_ms: now_ms } };
+    Ok(Verdict { outcome, ledger: Some((customer.id.clone(), command)), effects: Vec::new() })
+}
+
+/// The credits of a grant that were clawed back and have not come back, by the entries that are stored.
+async fn read_away(deps: &Deps, customer: &Customer, grant: &Entry) -> Result<Vec<Away>, Failure> {
+    let db = deps.db.read();
+    let moved = payments::entry_list_of_grants(db, &customer.id, &[grant.seq]).await?;
+    let burned = moved.iter().flat_map(|entry| &entry.detail.burned).map(|burn| burn.grant);
+    let others: BTreeSet<i64> = burned.filter(|seq| *seq != grant.seq).collect();
+    let others: Vec<i64> = others.into_iter().collect();
+    let burned = account::entry_find_many(db, &customer.id, &others).await?;
+    Ok(away(grant, &moved, &burned))
+}
+
+/// Turns automatic top-ups off in the commit that claws credits back, and mails it once for each setting. Without a claw
+/// back, as when the customer keeps the credits, they stay as they are.
+async fn halt_top_ups(deps: &Deps, verdict: &mut Verdict, now_ms: TimeMs) -> Result<(), Failure> {
+    let Some((customer_id, Command { op: Op::ClawBack { .. }, .. })) = &verdict.ledger else { return Ok(()) };
+    let setting = top_up::top_up_find(deps.db.read(), customer_id).await?;
+    let Some(halt) = setting.as_ref().and_then(halt_after_return) else { return Ok(()) };
+    let (code, reason) = (halt.problem.code.clone(), halt.problem.message.clone());
+    let once_per = format!("{code}:{}", halt.version);
+    let about = MailSubject { problem: Some(code), reason: Some(reason), ..MailSubject::default() };
+    let mail = mail::job(Template::AutoTopUpStopped, &halt.customer_id, &once_per, about, now_ms);
+    verdict.effects.extend([Effect::JobInsert(mail), Effect::TopUpHalt(Box::new(halt))]);
+    Ok(())
 }
 
 /// Fetches the charge that the event is about.

@@ -40,6 +40,7 @@ fn failed_payment(customer: &Customer, kind: EventKind, invoice: &Value, now_ms:
         amount_minor: invoice["amount_due"].as_i64().map(MoneyMinor),
         currency: invoice_fields.currency.clone(),
         reason: (!wants_customer).then(|| invoice_fields.failure_in_words()),
+        problem: None,
         url: invoice["hosted_invoice_url"].as_str().map(str::to_owned),
     };
     Some(Effect::JobInsert(mail::job(template, &customer.id, &id, subject, now_ms)))

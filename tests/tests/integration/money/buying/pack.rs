@@ -76,6 +76,31 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn credits_that_a_won_dispute_returns_end_when_they_would_have_ended(backend: Backend) {
+        let shop = Shop::open_with(backend, with_pack).await;
+        let customer = shop.app.onboard().await;
+        shop.attach_until_done(&customer, "pm_card_visa").await;
+        let bought = shop.buy(&customer, "pack").await.expect(201);
+        shop.app.spend(&customer, 4, "work").await.expect(200);
+        let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        let dispute = shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
+        shop.deliver_event("charge.dispute.funds_withdrawn", &dispute).await;
+        assert_eq!(shop.app.balance(&customer).await, 6);
+        let won = shop.stripe.close_dispute(stripe::id(&dispute), true).expect("it is open");
+        for _ in 0..2 {
+            shop.deliver_event("charge.dispute.closed", &won).await;
+            assert_eq!(shop.app.balance(&customer).await, 16);
+        }
+        let listed = shop.app.call(&customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
+        let rows = listed["data"].as_array().expect("a list").iter();
+        let returned: Vec<_> = rows.filter(|row| row["source"] == "reinstatement").collect();
+        let ends: Vec<_> = returned.iter().map(|row| (&row["amount"], &row["expires_at"])).collect();
+        let end = &bought["transaction"]["expires_at"];
+        // Six were left of the pack. Four came from credits that do not end. The latest comes first.
+        assert_eq!(ends, [(&json!(4), &Value::Null), (&json!(6), end)], "{listed}");
+        shop.close().await;
+    }
+
     async fn packs_obey_the_rules_of_all_charges(backend: Backend) {
         let shop = Shop::open_with(backend, with_pack).await;
         let customer = shop.without_credits("pm_card_chargeCustomerFail").await;

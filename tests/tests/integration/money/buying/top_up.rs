@@ -36,6 +36,29 @@ impl Shop {
         .await
     }
 
+    /// A customer without credits that was topped up to 5, and the charge.
+    async fn topped_up(&self) -> (TestCustomer, String) {
+        let customer = self.without_credits("pm_card_visa").await;
+        self.top_up_at_two(&customer).await;
+        self.until_balance_is(&customer, 5).await;
+        let charge = stripe::id(&self.stripe.list("charge").remove(0)).to_owned();
+        (customer, charge)
+    }
+
+    async fn until_one_mail_says_that_it_stopped(&self, customer: &TestCustomer) {
+        wait::until("the mail is there", || async {
+            (self.mails(customer, "auto_top_up_stopped").await == 1).then_some(())
+        })
+        .await;
+    }
+
+    /// Whether a top-up would begin now.
+    async fn is_top_up_due(&self, customer: &TestCustomer) -> bool {
+        let id = CustomerId::trusted(customer.id.clone());
+        let due = top_up_due(self.app.app.db.read(), Some(&id), Some(&id), now_ms()).await.expect("settings");
+        !due.is_empty()
+    }
+
     async fn until_balance_is(&self, customer: &TestCustomer, credits: i64) {
         wait::until(&format!("the balance is {credits}"), || async {
             (self.app.balance(customer).await == credits).then_some(())
@@ -113,10 +136,7 @@ with_shop! {
         shop.top_up_at_two(&customer).await;
         let stopped = shop.until_top_up_is(&customer, "stopped").await;
         assert_eq!(stopped["problem"]["code"], "card_declined", "{stopped}");
-        wait::until("the mail is there", || async {
-            (shop.mails(&customer, "auto_top_up_stopped").await == 1).then_some(())
-        })
-        .await;
+        shop.until_one_mail_says_that_it_stopped(&customer).await;
         assert_eq!(shop.mails(&customer, "payment_failed").await, 0);
         shop.attach(&customer, "pm_card_visa", "better").await.expect(201);
         assert_eq!(shop.top_up(&customer).await["state"], "stopped", "the customer decides");
@@ -150,6 +170,71 @@ with_shop! {
         shop.app.call(&customer, "PUT", CAPS, "", Some(&json!({ "month_minor": 5 * UNIT }))).await.expect(200);
         shop.until_balance_is(&customer, 5).await;
         assert_eq!((shop.charge_calls(), shop.top_up(&customer).await["state"].clone()), (1, json!("on")));
+    }
+
+    async fn a_wait_that_is_over_is_shown_as_on_without_its_problem(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        let set = json!({ "enabled": true, "threshold": 2, "target": 5, "month_cap_minor": 5 * UNIT - 1 });
+        shop.set_top_up(&customer, set).await.expect(200);
+        shop.until_top_up_is(&customer, "waiting").await;
+        shop.app.adjust(&customer, 9).await.expect(200);
+        sql(&shop.app, "UPDATE auto_top_ups SET waits_until_ms = 1").await;
+        let shown = shop.top_up(&customer).await;
+        assert_eq!((&shown["state"], &shown["problem"], &shown["waits_until"]), (&json!("on"), &Value::Null, &Value::Null));
+    }
+
+    async fn money_given_back_turns_it_off_with_one_mail_until_it_is_set_again(shop: &Shop) {
+        let (customer, charge) = shop.topped_up().await;
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.announce_refund(&charge).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        let stopped = shop.top_up(&customer).await;
+        assert_eq!([&stopped["state"], &stopped["problem"]["code"]], ["stopped", "payment_returned"], "{stopped}");
+        assert!(!shop.is_top_up_due(&customer).await, "nothing is bought in their place");
+        shop.until_one_mail_says_that_it_stopped(&customer).await;
+        assert_eq!((shop.charge_calls(), shop.net_paid(&customer).await), (1, 0));
+        shop.top_up_at_two(&customer).await;
+        shop.until_balance_is(&customer, 5).await;
+        shop.announce_refund(&charge).await;
+        assert_eq!(shop.top_up(&customer).await["state"], "on", "one refund stops it once");
+        assert_eq!((shop.charge_calls(), shop.mails(&customer, "auto_top_up_stopped").await), (2, 1));
+        assert_eq!(shop.net_paid(&customer).await, 5 * UNIT);
+    }
+
+    async fn a_dispute_turns_it_off_and_an_inquiry_does_not(shop: &Shop) {
+        let (customer, charge) = shop.topped_up().await;
+        let inquiry = shop.control("disputes", json!({ "charge": charge, "is_inquiry": true })).await;
+        shop.deliver_event("charge.dispute.created", &inquiry).await;
+        shop.stripe.close_dispute(stripe::id(&inquiry), true).expect("it is open");
+        assert_eq!(shop.top_up(&customer).await["state"], "on", "an inquiry takes nothing");
+        let dispute = shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
+        shop.deliver_event("charge.dispute.funds_withdrawn", &dispute).await;
+        assert_eq!((shop.app.balance(&customer).await, shop.is_top_up_due(&customer).await), (0, false));
+        assert_eq!(shop.top_up(&customer).await["problem"]["code"], "payment_returned");
+        let won = shop.stripe.close_dispute(stripe::id(&dispute), true).expect("it is open");
+        shop.deliver_event("charge.dispute.closed", &won).await;
+        assert_eq!(shop.app.balance(&customer).await, 5);
+        assert_eq!(shop.top_up(&customer).await["state"], "stopped", "the customer decides");
+        shop.until_one_mail_says_that_it_stopped(&customer).await;
+        assert_eq!(shop.charge_calls(), 1);
+    }
+
+    async fn a_refund_that_leaves_the_credits_stops_nothing_and_off_stays_off(shop: &Shop) {
+        let (customer, charge) = shop.topped_up().await;
+        let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
+        let payment = operations["data"][0]["id"].as_str().expect("an id");
+        let body = json!({ "amount_minor": UNIT, "credits": "none", "reason": "goodwill" });
+        shop.app.admin("POST", &format!("/admin/v1/payments/{payment}/refund"), Some(&body)).await.expect(200);
+        shop.announce_refund(&charge).await;
+        let shown = shop.top_up(&customer).await;
+        assert_eq!((shop.app.balance(&customer).await, &shown["state"]), (5, &json!("on")), "{shown}");
+        let off = json!({ "enabled": false, "threshold": 2, "target": 5 });
+        shop.set_top_up(&customer, off).await.expect(200);
+        shop.stripe.refund(&charge, Some(4 * UNIT)).expect("a refund");
+        shop.announce_refund(&charge).await;
+        let shown = shop.top_up(&customer).await;
+        assert_eq!((shop.app.balance(&customer).await, &shown["state"]), (1, &json!("off")), "{shown}");
+        assert_eq!((&shown["problem"], shop.mails(&customer, "auto_top_up_stopped").await), (&Value::Null, 0));
     }
 
     async fn what_cannot_be_bought_is_refused_and_off_is_off(shop: &Shop) {
