@@ -2,6 +2,7 @@
 
 mod made;
 mod refused;
+mod seats;
 mod start;
 
 use super::interceptor::Interception;
