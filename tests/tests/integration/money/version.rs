@@ -4,6 +4,7 @@ mod made;
 mod refused;
 mod seats;
 mod start;
+mod warned;
 
 use super::interceptor::Interception;
 use super::*;
