@@ -89,8 +89,8 @@ fn units_over_cap(catalogue: &Catalogue, plan: &Plan) -> Option<Breach> {
     (cost > cap).then(|| {
         let paths = unit_paths(plan, currency);
         let message = format!(
-            "{} is {}, more than the plan's {field} of {}: lower it, or raise {field} under [plans.{}]. Until then only \
-             customers whose cap support has raised can buy units",
+            "{} is {}, more than the plan's {field} of {}: lower it, or raise {field} under [plans.{}]. Until then \
+             only customers whose cap support has raised can buy units",
             name_of(&paths),
             money(cost, currency.as_str()),
             money(cap, currency.as_str()),
@@ -115,8 +115,8 @@ fn pack_over_caps(catalogue: &Catalogue, pack: &Pack) -> Option<Breach> {
     let cap = catalogue.plans.iter().map(|plan| lowest_cap(plan, &pack.currency).1).max()?;
     let message = format!(
         "{start}, and the spend caps of no plan let a customer be charged more than {}: lower it, or raise \
-         spend_cap_month, and spend_cap_day where it is set, of the plans whose customers are to buy the pack. Until then \
-         only customers whose caps support has raised can buy it",
+         spend_cap_month, and spend_cap_day where it is set, of the plans whose customers are to buy the pack. Until \
+         then only customers whose caps support has raised can buy it",
         money(cap, code)
     );
     (pack.amount > cap).then_some(Breach { paths, message })
@@ -207,8 +207,8 @@ mod tests {
         };
         let found = over(|_| {});
         assert_eq!(found.len(), 1, "{found:?}");
-        let start = "packs.hundred.amount is $2000.00, and the spend caps of no plan let a customer be charged more than \
-                     $1000.00: lower it, or raise spend_cap_month";
+        let start = "packs.hundred.amount is $2000.00, and the spend caps of no plan let a customer be charged more \
+                     than $1000.00: lower it, or raise spend_cap_month";
         assert!(found[0].starts_with(start), "{found:?}");
         assert!(over(|catalogue| catalogue.packs[0].amount = MoneyMinor(100_000)).is_empty(), "a cap may be reached");
         assert!(over(|catalogue| catalogue.packs[0].offered = false).is_empty());
@@ -229,8 +229,8 @@ mod tests {
             });
             messages(over_caps(&catalogue))
         };
-        let expected = "packs.hundred.amount is 1000.01 EUR, and in another currency than usd nobody is charged more than \
-                        1000.00 EUR a month: lower it";
+        let expected = "packs.hundred.amount is 1000.01 EUR, and in another currency than usd nobody is charged more \
+                        than 1000.00 EUR a month: lower it";
         assert_eq!(over(100_001), [expected]);
         assert!(over(100_000).is_empty());
     }

@@ -33,7 +33,8 @@ with_backend! {
         assert!(detail.contains("plans.trial.unit_price.isk must be divisible by 100"), "{detail}");
 
         let columns = "version, catalogue, applied_by, reason, applied_at_ms";
-        sql(&app, &format!("INSERT INTO catalogue_versions ({columns}) VALUES (2, '{odd}', 'system', 'earlier', 1)")).await;
+        let values = format!("2, '{odd}', 'system', 'an earlier release', 1");
+        sql(&app, &format!("INSERT INTO catalogue_versions ({columns}) VALUES ({values})")).await;
         let (config, folder) = app.halt().await;
         let app = TestApp::start_on(Config { catalogue: SharedCatalogue::default(), ..config }, folder).await;
         assert_eq!((version(&app).await, write(&app.app.config.catalogue.now())), (2, odd));
