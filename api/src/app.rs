@@ -12,6 +12,7 @@ use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::domain::api_key::{KeyOwner, secret_hash};
+use bursar_engine::domain::catalogue::sellable::unsellable;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::seal::SealBox;
 use bursar_engine::infra::store::Db;
@@ -202,6 +203,9 @@ async fn begin_catalogue(
         if let Err(error) = begun {
             tracing::warn!(%error, "the catalogue cannot be sold in the sandbox");
         }
+    }
+    for breach in unsellable(&shared.now()) {
+        tracing::warn!(version = shared.version(), "the catalogue in force: {}", breach.message);
     }
     for problem in config.marketplace.plan_problems(&shared.now()) {
         tracing::warn!("{problem}; version {} of the catalogue has no such one", shared.version());

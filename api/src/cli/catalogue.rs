@@ -82,7 +82,7 @@ const STRIPE_PRICE_KEYS: &[&str] = &[
 /// Plans and prices.
 #[derive(Debug, Subcommand)]
 pub enum CatalogueCommand {
-    /// Check a file, or what `serve` would use; print the problems, one per line.
+    /// Check a file, or what `serve` would use; print the problems and warnings, one per line.
     Check {
         /// The file.
         file: Option<PathBuf>,
@@ -183,14 +183,8 @@ pub async fn run(
             list::show(&session()?, &admin_path(&["prices"])?, &query, paging, STRIPE_PRICES).await
         }
         CatalogueCommand::Decide(args) => decide(&session()?, args).await,
-        CatalogueCommand::Check { file: Some(catalogue) } => {
-            let read = read_catalogue(catalogue).map(Arc::new).map_err(Error::Config);
-            report(cli.json, read.map(|read| (name_of(Some(catalogue)), read)))
-        }
-        CatalogueCommand::Check { file: None } => {
-            let loaded = Config::load_for_catalogue(file);
-            report(cli.json, loaded.map(|config| (name_of(config.catalogue_path.as_deref()), config.catalogue.now())))
-        }
+        CatalogueCommand::Check { file: Some(catalogue) } => report(cli.json, Checked::of_file(catalogue)),
+        CatalogueCommand::Check { file: None } => report(cli.json, Checked::of_server(file)),
         CatalogueCommand::Show => {
             let catalogue = Config::load_for_catalogue(file)?.catalogue.now();
             if cli.json {
@@ -224,27 +218,55 @@ async fn decide(session: &Session, args: &DecideArgs) -> anyhow::Result<ExitCode
     Ok(code)
 }
 
-/// Prints whether a catalogue is valid. As JSON, it prints the problems too.
-fn report(is_json: bool, checked: Result<(String, Arc<Catalogue>), Error>) -> anyhow::Result<ExitCode> {
+/// A valid catalogue.
+struct Checked {
+    name: String,
+    catalogue: Arc<Catalogue>,
+    warnings: Vec<String>,
+}
+
+impl Checked {
+    fn of_file(path: &Path) -> Result<Self, Error> {
+        let (catalogue, warnings) = read_catalogue(path).map_err(Error::Config)?;
+        Ok(Self { name: path.display().to_string(), catalogue: Arc::new(catalogue), warnings })
+    }
+
+    /// That which `serve` would use with this configuration file.
+    fn of_server(file: Option<&Path>) -> Result<Self, Error> {
+        let config = Config::load_for_catalogue(file)?;
+        match config.catalogue_path.as_deref() {
+            Some(path) => Self::of_file(path),
+            None => Ok(Self {
+                name: "the built-in catalogue".to_owned(),
+                catalogue: config.catalogue.now(),
+                warnings: Vec::new(),
+            }),
+        }
+    }
+}
+
+/// Prints whether a catalogue is valid, with its warnings. As JSON, it prints the problems too.
+fn report(is_json: bool, checked: Result<Checked, Error>) -> anyhow::Result<ExitCode> {
     if is_json {
-        let (counts, problems) = match checked {
-            Ok((_, catalogue)) => (Some((catalogue.plans.len(), catalogue.prices.len())), Vec::new()),
+        let (checked, problems) = match checked {
+            Ok(checked) => (Some(checked), Vec::new()),
             Err(Error::Config(problems)) => (None, problems),
             Err(error) => return Err(error.into()),
         };
+        let counts = checked.as_ref().map(|checked| (checked.catalogue.plans.len(), checked.catalogue.prices.len()));
         let (plans, prices) = counts.unzip();
-        let is_valid = problems.is_empty();
-        output::print_json(&json!({ "valid": is_valid, "problems": problems, "plans": plans, "prices": prices }))?;
+        let (is_valid, warnings) = (problems.is_empty(), checked.map(|checked| checked.warnings).unwrap_or_default());
+        output::print_json(&json!({
+            "valid": is_valid, "problems": problems, "warnings": warnings, "plans": plans, "prices": prices,
+        }))?;
         return Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let (name, catalogue) = checked?;
+    let Checked { name, catalogue, warnings } = checked?;
     let (plans, prices) = (counted(catalogue.plans.len(), "plan"), counted(catalogue.prices.len(), "price"));
-    output::print(&format!("{name} is valid: {plans}, {prices}"))?;
+    let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
+    let lines: Vec<String> = [format!("{name} is valid: {plans}, {prices}")].into_iter().chain(warnings).collect();
+    output::print(&output::sanitize(&lines.join("\n")))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn name_of(path: Option<&Path>) -> String {
-    path.map_or_else(|| "the built-in catalogue".to_owned(), |path| path.display().to_string())
 }
 
 fn render(catalogue: &Catalogue, width: Option<u16>) -> String {

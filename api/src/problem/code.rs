@@ -91,7 +91,7 @@ pub const CODES: &[Code] = &[
     code(
         402,
         "credits_owed",
-        "The account owes 3 credits for payments that were refunded or disputed. Buy credits to pay them, or contact \
+        "The account owes 3 credits: more were spent or taken back than it had. Buy credits to pay them, or contact \
          support.",
     ),
     code(402, "insufficient_credits", "Credits needed: 3, available: 1. Add billing to continue."),

@@ -84,10 +84,10 @@ impl PackBody {
 impl Example for PackBody {
     fn example() -> Self {
         Self {
-            key: "hundred".to_owned(),
-            name: "100 fixes".to_owned(),
-            credits: 100,
-            amount_minor: 200_000,
+            key: "fifty".to_owned(),
+            name: "50 fixes".to_owned(),
+            credits: 50,
+            amount_minor: 95_000,
             currency: "usd".to_owned(),
             lifetime_days: Some(365),
         }
@@ -120,7 +120,7 @@ struct PurchaseRequest {
 
 impl Example for PurchaseRequest {
     fn example() -> Self {
-        Self { pack: Some("hundred".into()), pay_debt: None }
+        Self { pack: Some("fifty".into()), pay_debt: None }
     }
 }
 
@@ -139,14 +139,14 @@ impl Example for PurchaseResult {
     fn example() -> Self {
         let transaction = Transaction {
             kind: "grant".to_owned(),
-            amount: 100,
-            balance_after: 104,
+            amount: 50,
+            balance_after: 54,
             source: "purchase".to_owned(),
             burned: Vec::new(),
             ..Transaction::example()
         };
         let result =
-            TransactionResult { transaction, credit_balance: 104, available: 104, ..TransactionResult::example() };
+            TransactionResult { transaction, credit_balance: 54, available: 54, ..TransactionResult::example() };
         Self { pack: Some(PackBody::example()), result }
     }
 }

@@ -1,7 +1,7 @@
 //! Settings: the file of the catalogue.
 
 use super::Config;
-use crate::domain::catalogue::read::read;
+use crate::domain::catalogue::read::{Problem, read_with_warnings};
 use crate::domain::catalogue::{Catalogue, SharedCatalogue};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,18 +9,22 @@ use std::sync::Arc;
 /// The file that is read if none is given.
 const NAME_DEFAULT: &str = "bursar.catalogue.toml";
 
-/// Reads the file of a catalogue.
+/// Reads the file of a catalogue, with what deserves a warning.
 ///
 /// # Errors
-/// Every problem, with the name of the file and the line.
-pub fn read_catalogue(path: &Path) -> Result<Catalogue, Vec<String>> {
+/// Every problem, with the name of the file and the line, as warnings have them.
+pub fn read_catalogue(path: &Path) -> Result<(Catalogue, Vec<String>), Vec<String>> {
     let name = path.display();
     let text =
         std::fs::read_to_string(path).map_err(|error| vec![format!("the catalogue {name} cannot be read: {error}")])?;
-    read(&text).map_err(|problems| {
+    let in_file = |problems: Vec<Problem>| -> Vec<String> {
         let place = |line: Option<usize>| line.map_or(String::new(), |line| format!(", line {line}"));
         problems.iter().map(|problem| format!("{name}{}: {}", place(problem.line), problem.message)).collect()
-    })
+    };
+    match read_with_warnings(&text) {
+        Ok(reading) => Ok((reading.catalogue, in_file(reading.warnings))),
+        Err(problems) => Err(in_file(problems)),
+    }
 }
 
 impl Config {
@@ -31,7 +35,7 @@ impl Config {
         match self.catalogue_path.as_deref().map(read_catalogue) {
             None => Vec::new(),
             Some(Err(problems)) => problems,
-            Some(Ok(catalogue)) => {
+            Some(Ok((catalogue, _))) => {
                 self.catalogue = SharedCatalogue::new(Arc::new(catalogue));
                 Vec::new()
             }

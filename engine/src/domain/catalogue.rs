@@ -7,8 +7,9 @@
 //! |---|---|
 //! | [`mod@read`] | reads the file; every mistake with its line |
 //! | [`mod@check`] | the rules of a catalogue, most of them between its entries |
+//! | [`sellable`] | what a catalogue offers although nobody can buy it |
 //! | [`mod@write`] | writes a catalogue as a file |
-//! | [`currency`] | currencies, their digits and Stripe's minimum charges |
+//! | [`currency`] | currencies, their digits and which amounts Stripe charges |
 //! | [`shared`] | the catalogue that a process uses now |
 //! | [`version`] | a catalogue that is or was in force |
 //! | [`mod@difference`] | what another catalogue changes |
@@ -20,6 +21,7 @@ pub mod currency;
 pub mod difference;
 pub mod read;
 pub mod refusal;
+pub mod sellable;
 pub mod shared;
 pub mod touch;
 pub mod version;

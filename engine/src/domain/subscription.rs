@@ -2,7 +2,7 @@
 
 pub mod change;
 
-pub use change::{Change, ChangeRefusal, ChangeTime};
+pub use change::{Change, ChangeRefusal, ChangeTime, PresentItem};
 
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;

@@ -2,7 +2,7 @@
 
 use crate::clock::TimeMs;
 use crate::domain::catalogue::difference::Difference;
-use crate::domain::catalogue::read::read;
+use crate::domain::catalogue::read::{Problem, Reading, read_with_warnings};
 use crate::domain::catalogue::refusal::{Refusal, refusals};
 use crate::domain::catalogue::touch::{Touch, touch};
 use crate::domain::catalogue::write::write;
@@ -72,10 +72,16 @@ pub async fn refresh(db: &impl ConnectionTrait, shared: &SharedCatalogue) -> Res
 /// # Errors
 /// `invalid_catalogue` with every problem and its line.
 pub fn read_new(text: &str) -> Result<Catalogue> {
-    read(text).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Error::invalid("invalid_catalogue", problems.join("\n"))
-    })
+    read_to_plan(text).map(|reading| reading.catalogue)
+}
+
+fn read_to_plan(text: &str) -> Result<Reading> {
+    read_with_warnings(text).map_err(|problems| Error::invalid("invalid_catalogue", in_lines(&problems).join("\n")))
+}
+
+/// Problems in words, each with its line.
+fn in_lines(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
 }
 
 /// What applying a catalogue would do.
@@ -87,6 +93,8 @@ pub struct Plan {
     pub changes: Vec<(Difference, Touch)>,
     /// Why it cannot be applied.
     pub refusals: Vec<Refusal>,
+    /// What it offers and hardly anybody could buy, each with its line.
+    pub warnings: Vec<String>,
     /// What it would make at Stripe.
     pub at_stripe: PlannedAtStripe,
 }
@@ -116,7 +124,7 @@ pub struct PlannedPrice {
 /// # Errors
 /// `invalid_catalogue`; the database cannot be reached.
 pub async fn plan(deps: &Deps, text: &str, now_ms: TimeMs) -> Result<Plan> {
-    let new = read_new(text)?;
+    let Reading { catalogue: new, warnings } = read_to_plan(text)?;
     let present = in_force(&deps.db).await?;
     let mut proposal = propose(&deps.db, &deps.stripe, catalogue_of(&present)?, new, now_ms).await?;
     proposal.refuse_for_marketplace(&deps.marketplace);
@@ -130,7 +138,8 @@ pub async fn plan(deps: &Deps, text: &str, now_ms: TimeMs) -> Result<Plan> {
         let touch = touch(&found, &old, &new, &in_use);
         (found, touch)
     });
-    Ok(Plan { version: present.version, changes: changes.collect(), refusals, at_stripe })
+    let (changes, warnings) = (changes.collect(), in_lines(&warnings));
+    Ok(Plan { version: present.version, changes, refusals, warnings, at_stripe })
 }
 
 fn planned(new: &Catalogue, at: &AtStripe) -> Vec<PlannedPrice> {

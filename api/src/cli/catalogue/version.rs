@@ -144,22 +144,29 @@ async fn follow(session: &Session, id: &str) -> anyhow::Result<Value> {
 }
 
 fn render_plan(plan: &Value) -> String {
-    let mut parts = Vec::new();
+    let version = view::full(&plan["version"]);
+    let has = |key: &str| !view::items(plan, key).is_empty();
     let table = |title: &str, columns: &'static [Column], key: &str| {
-        let items = view::items(plan, key);
-        (!items.is_empty()).then(|| format!("{title}\n{}", Table::of(columns, items).render(output::width())))
+        has(key).then(|| format!("{title}\n{}", Table::of(columns, view::items(plan, key)).render(output::width())))
     };
-    parts.extend(table(&format!("Changes of version {}", view::full(&plan["version"])), CHANGES, "changes"));
-    parts.extend(table("Made at Stripe", AT_STRIPE, "stripe"));
+    let list = |title: &str, lines: Vec<String>| (!lines.is_empty()).then(|| format!("{title}\n{}", lines.join("\n")));
+    let mut parts = Vec::new();
+    let made = match (has("changes"), has("stripe")) {
+        (true, _) => "Made at Stripe".to_owned(),
+        (false, true) => {
+            format!("The catalogue is that of version {version}, and applying it makes the prices that Stripe lacks")
+        }
+        (false, false) => {
+            parts.push(format!("Nothing differs from version {version}."));
+            String::new()
+        }
+    };
+    parts.extend(table(&format!("Changes of version {version}"), CHANGES, "changes"));
+    parts.extend(table(&made, AT_STRIPE, "stripe"));
     parts.extend(plan["stripe_note"].as_str().map(output::sanitize));
-    let refusals = view::items(plan, "refusals");
-    if !refusals.is_empty() {
-        let lines: Vec<String> = refusals.iter().map(|refusal| view::full(&refusal["reason"])).collect();
-        parts.push(format!("Refused\n{}", lines.join("\n")));
-    }
-    if view::items(plan, "changes").is_empty() {
-        parts.insert(0, format!("Nothing differs from version {}.", view::full(&plan["version"])));
-    }
+    parts.extend(list("Warnings", view::items(plan, "warnings").iter().map(view::full).collect()));
+    let reasons = view::items(plan, "refusals").iter().map(|refusal| view::full(&refusal["reason"]));
+    parts.extend(list("Refused", reasons.collect()));
     parts.join("\n\n")
 }
 
@@ -173,12 +180,28 @@ mod tests {
             "after": "$699.00", "customers": 2, "effect": "2 subscribers keep the old amount." });
         let plan = json!({ "version": 3, "changes": [change], "stripe_note": null,
             "refusals": [{ "kind": "plan", "key": "pro", "reason": "plan pro cannot be removed" }],
+            "warnings": ["line 3: packs.hundred.amount is $2000.00"],
             "stripe": [{ "price": "pro_monthly", "what": "$699.00 each month" }] });
         let text = render_plan(&plan);
-        for part in ["Changes of version 3", "$699.00  2 subscribers keep", "Made at Stripe", "plan pro cannot be"] {
+        for part in [
+            "Changes of version 3",
+            "$699.00  2 subscribers keep",
+            "Made at Stripe",
+            "Warnings\nline 3: packs.hundred",
+            "plan pro cannot be",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         let nothing = render_plan(&json!({ "version": 3, "stripe_note": "This server has no Stripe key." }));
         assert_eq!(nothing, "Nothing differs from version 3.\n\nThis server has no Stripe key.");
+    }
+
+    #[test]
+    fn a_plan_that_only_makes_what_stripe_lacks_says_so_and_not_that_nothing_differs() {
+        let made = json!([{ "price": "pro_monthly", "what": "$599.00 each month" }]);
+        let text = render_plan(&json!({ "version": 1, "changes": [], "stripe": made, "stripe_note": null }));
+        let start = "The catalogue is that of version 1, and applying it makes the prices that Stripe lacks\n";
+        assert!(text.starts_with(start) && text.contains("$599.00 each month"), "{text}");
+        assert!(!text.contains("Nothing differs"), "{text}");
     }
 }

@@ -85,8 +85,8 @@ impl AdminCatalogueApi {
 
     /// Plan a catalogue
     ///
-    /// Says what applying it would change, whom that touches, what would be made at Stripe, and why it would be refused.
-    /// Changes nothing.
+    /// Says what applying it would change, whom that touches, what would be made at Stripe, why it would be refused, and
+    /// what hardly anybody could buy. Changes nothing.
     #[oai(path = "/admin/v1/catalogue/plan", method = "post", operation_id = "admin_plan_catalogue")]
     async fn plan(
         &self,

@@ -85,7 +85,8 @@ enum When {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct ChangeRequest {
-    /// The key of the price, as `GET /api/v1/plans` lists them. The present one, for another number of seats.
+    /// The key of the price, as `GET /api/v1/plans` lists them. The present one, for another number of seats: it keeps its
+    /// amount and terms.
     price: Text,
     /// The number of seats, 1 to 100000, of a price that is sold by seat; 1 if not given.
     quantity: Option<i64>,

@@ -1,4 +1,4 @@
-//! Currencies: their digits, and the least that Stripe charges in them.
+//! Currencies: their digits, which amounts Stripe charges in them, and the spend cap where a plan names none.
 
 use crate::amount::MoneyMinor;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,13 @@ const ZERO_DECIMAL: [&str; 15] =
 
 /// Currencies with three digits of minor units. Source: Stripe, "Supported currencies".
 const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
+
+/// Currencies whose amounts have two digits of minor units at Stripe, which must be zeros. Source: Stripe, "Supported
+/// currencies", special cases.
+const WHOLE_UNITS: [&str; 2] = ["isk", "ugx"];
+
+/// The default spend cap of a month where the currency has no smaller unit, such as the yen.
+const CAP_WITHOUT_MINOR_UNITS: MoneyMinor = MoneyMinor(100_000);
 
 /// The least that Stripe charges. Source: Stripe, "Minimum and maximum charge amounts".
 const MINIMUM: [(&str, i64); 26] = [
@@ -72,6 +79,23 @@ impl Currency {
     pub fn charge_min(&self) -> MoneyMinor {
         MoneyMinor(MINIMUM.iter().find(|(code, _)| *code == self.as_str()).map_or(1, |(_, least)| *least))
     }
+
+    /// Stripe charges multiples of this only. Of currencies with three digits it refuses amounts whose last digit is
+    /// not 0. Source: Stripe, "Supported currencies", three-decimal currencies and special cases.
+    pub fn charge_multiple(&self) -> MoneyMinor {
+        let is_whole = WHOLE_UNITS.contains(&self.as_str());
+        MoneyMinor(match digits(self.as_str()) {
+            _ if is_whole => 100,
+            3 => 10,
+            _ => 1,
+        })
+    }
+
+    /// The spend cap of a month where a plan names none: 1,000 units of the currency, or 100,000 where the unit is worth
+    /// as little as a minor unit elsewhere.
+    pub fn spend_cap_month_default(&self) -> MoneyMinor {
+        self.units(1_000).max(CAP_WITHOUT_MINOR_UNITS)
+    }
 }
 
 impl fmt::Display for Currency {
@@ -127,6 +151,16 @@ mod tests {
     fn whole_units_have_the_digits_of_their_currency() {
         let thousand = |code: &str| Currency::parse(code).map(|currency| currency.units(1_000).0);
         assert_eq!([thousand("usd"), thousand("JPY"), thousand("kwd")], [Some(100_000), Some(1_000), Some(1_000_000)]);
+    }
+
+    #[test]
+    fn stripe_charges_some_currencies_in_whole_units_or_with_a_zero_at_the_end_only() {
+        for (multiple, codes) in [(100, ["ISK", "ugx"]), (10, ["kwd", "bhd"]), (1, ["usd", "jpy"])] {
+            for code in codes {
+                let found = Currency::parse(code).map(|currency| currency.charge_multiple());
+                assert_eq!(found, Some(MoneyMinor(multiple)), "{code}");
+            }
+        }
     }
 
     #[test]

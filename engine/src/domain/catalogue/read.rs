@@ -2,12 +2,13 @@
 
 mod fields;
 
-use super::check::check;
+use super::check::{Breach, check};
 use super::currency::Currency;
+use super::sellable::{over_caps, refused_by_stripe};
 use super::{Catalogue, GrantSchedule, Interval, Pack, Plan, Price, Rollover};
 use crate::amount::{Credits, MoneyMinor};
 use crate::key::{KEY_LEN_MAX, PackKey, PlanKey, PriceKey, is_key};
-use fields::{Form, Reader};
+use fields::{Form, Reader, by_line};
 use std::collections::BTreeMap;
 use std::fmt;
 use toml_edit::{ImDocument, Item, TableLike};
@@ -87,11 +88,49 @@ impl fmt::Display for Problem {
     }
 }
 
+/// A catalogue that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The catalogue.
+    pub catalogue: Catalogue,
+    /// What only customers with raised spend caps could buy, by line. It can be applied all the same.
+    pub warnings: Vec<Problem>,
+}
+
 /// Reads and checks a catalogue. Plans, prices and packs keep the order of the file.
 ///
 /// # Errors
 /// Every mistake, by line. After a mistake in the syntax nothing else can be read, so it is the only one.
 pub fn read(text: &str) -> Result<Catalogue, Vec<Problem>> {
+    read_with_warnings(text).map(|reading| reading.catalogue)
+}
+
+/// As [`read`], with what deserves a warning.
+///
+/// # Errors
+/// As those of [`read`].
+pub fn read_with_warnings(text: &str) -> Result<Reading, Vec<Problem>> {
+    let (mut reader, catalogue) = read_checked(text)?;
+    report(&mut reader, refused_by_stripe(&catalogue));
+    let place = |breach: Breach| reader.problem_at(first_path(&breach), breach.message.clone());
+    let warnings = by_line(over_caps(&catalogue).into_iter().map(place).collect());
+    let problems = reader.into_problems();
+    if problems.is_empty() { Ok(Reading { catalogue, warnings }) } else { Err(problems) }
+}
+
+/// Reads a catalogue that is or was in force. It may have amounts that Stripe refuses: earlier releases did not look at
+/// them, and a server must start with what they stored.
+///
+/// # Errors
+/// Every mistake that no release has let pass, by line.
+pub fn read_version(text: &str) -> Result<Catalogue, Vec<Problem>> {
+    let (reader, catalogue) = read_checked(text)?;
+    let problems = reader.into_problems();
+    if problems.is_empty() { Ok(catalogue) } else { Err(problems) }
+}
+
+/// Reads a catalogue and checks the rules of [`check`]. The reader has the problems.
+fn read_checked(text: &str) -> Result<(Reader, Catalogue), Vec<Problem>> {
     if text.len() > FILE_MAX_BYTES {
         let message = format!("the catalogue has {} bytes, more than {FILE_MAX_BYTES}", text.len());
         return Err(vec![Problem { line: None, message }]);
@@ -106,13 +145,21 @@ pub fn read(text: &str) -> Result<Catalogue, Vec<Problem>> {
         }
     };
     let catalogue = read_catalogue(&mut reader, document.as_table());
-    for breach in check(&catalogue) {
+    report(&mut reader, check(&catalogue));
+    Ok((reader, catalogue))
+}
+
+/// Reports breaches, except those of values that could not be read.
+fn report(reader: &mut Reader, breaches: Vec<Breach>) {
+    for breach in breaches {
         if !breach.paths.iter().any(|path| reader.is_unread(path)) {
-            reader.report(breach.paths.first().map_or("", String::as_str), breach.message);
+            reader.report(first_path(&breach), breach.message.clone());
         }
     }
-    let problems = reader.into_problems();
-    if problems.is_empty() { Ok(catalogue) } else { Err(problems) }
+}
+
+fn first_path(breach: &Breach) -> &str {
+    breach.paths.first().map_or("", String::as_str)
 }
 
 /// Reads the whole file. What cannot be read is a problem, and a stand-in takes its place.

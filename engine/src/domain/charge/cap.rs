@@ -7,9 +7,6 @@ use crate::domain::catalogue::{Catalogue, Plan};
 use crate::key::PlanKey;
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, Utc};
 
-/// The default cap of a month where the currency has no smaller unit, such as the yen.
-const WITHOUT_MINOR_UNITS: MoneyMinor = MoneyMinor(100_000);
-
 /// The time span of a cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
@@ -130,11 +127,9 @@ impl SpendCaps {
     }
 }
 
-/// The caps of a plan: those of the catalogue, else 1,000 units of the currency a month, or 100,000 where the unit is
-/// worth as little as a minor unit elsewhere.
+/// The caps of a plan: those of the catalogue, else the currency's default of a month.
 fn plan_caps(plan: Option<&Plan>, currency: &Currency) -> PerSpan<Option<MoneyMinor>> {
-    let month =
-        plan.and_then(|plan| plan.spend_cap_month).unwrap_or_else(|| currency.units(1_000).max(WITHOUT_MINOR_UNITS));
+    let month = plan.and_then(|plan| plan.spend_cap_month).unwrap_or_else(|| currency.spend_cap_month_default());
     PerSpan { day: plan.and_then(|plan| plan.spend_cap_day), month: Some(month) }
 }
 

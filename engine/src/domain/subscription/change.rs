@@ -1,4 +1,4 @@
-//! Changes of a subscription to another price or number of seats: which are possible.
+//! Changes of a subscription to another price or number of seats: which are possible, and what they keep.
 
 use super::Subscription;
 use crate::domain::catalogue::{Catalogue, Price};
@@ -45,6 +45,25 @@ pub struct Change {
     pub when: ChangeTime,
 }
 
+/// The item of a subscription that sells its plan, as Stripe has it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresentItem {
+    /// Its id.
+    pub id: String,
+    /// The id of its price.
+    pub price_id: String,
+    /// The catalogue's price that it was sold as, on the terms that count for it, with the amount that it costs at Stripe.
+    pub price: Price,
+}
+
+impl PresentItem {
+    /// Whether a change keeps this price at Stripe with its terms, whatever the catalogue sells under its key by now:
+    /// the change names the price that the subscription has, so only the quantity differs.
+    pub fn is_kept_by(&self, change: &Change) -> bool {
+        self.price.key == change.price
+    }
+}
+
 /// Why a change is not possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeRefusal {
@@ -58,7 +77,8 @@ fn refuse<T>(code: &'static str, message: impl Into<String>) -> Result<T, Change
     Err(ChangeRefusal { code, message: message.into() })
 }
 
-/// The price that a change leads to, if it is possible.
+/// The catalogue's price that a change leads to, if it is possible. The quantity of the price that the subscription has
+/// may change even if nobody else can buy that price any longer.
 ///
 /// # Errors
 /// Why not.
@@ -71,7 +91,8 @@ pub fn check<'a>(
         return refuse("not_subscribed", "There is no subscription to change. Subscribe first.");
     };
     check_state(row, change.when)?;
-    let Some(price) = catalogue.offered().find(|price| price.key == change.price) else {
+    let has_price = row.price.as_ref() == Some(&change.price);
+    let Some(price) = catalogue.price(&change.price).filter(|price| price.offered || has_price) else {
         return refuse("price_not_offered", "There is no such price to subscribe to.");
     };
     check_quantity(price, change.quantity)?;
@@ -84,7 +105,7 @@ pub fn check<'a>(
         );
         return refuse("price_currency_differs", message);
     }
-    if row.price.as_ref() == Some(&price.key) && row.quantity == change.quantity {
+    if has_price && row.quantity == change.quantity {
         return refuse("subscription_unchanged", "The subscription has this price and quantity already.");
     }
     Ok(price)
@@ -169,6 +190,29 @@ mod tests {
                 assert_eq!(code(Some(&active), &wanted(price, quantity, when)), expected, "{price} {quantity}");
             }
         }
+    }
+
+    #[test]
+    fn a_price_that_is_offered_no_longer_is_kept_with_another_quantity() {
+        let mut catalogue = catalogue();
+        for price in &mut catalogue.prices {
+            price.offered = false;
+        }
+        let seats = Subscription { price: Some(PriceKey::trusted("seats")), quantity: 5, ..row("active") };
+        let code = |price: &str, quantity: i64| {
+            let change = wanted(price, quantity, ChangeTime::PeriodEnd);
+            check(Some(&seats), &catalogue, &change).map_or_else(|refusal| refusal.code, |_| "possible")
+        };
+        assert_eq!([code("seats", 4), code("seats", 6)], ["possible"; 2]);
+        assert_eq!((code("seats", 5), code("pro_monthly", 1)), ("subscription_unchanged", "price_not_offered"));
+    }
+
+    #[test]
+    fn only_a_change_that_names_the_present_price_keeps_it() {
+        let seats = catalogue().prices[1].clone();
+        let item = PresentItem { id: "si_1".to_owned(), price_id: "price_old".to_owned(), price: seats };
+        assert!(item.is_kept_by(&wanted("seats", 4, ChangeTime::Now)));
+        assert!(!item.is_kept_by(&wanted("pro_monthly", 1, ChangeTime::Now)));
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub struct ItemChange<'a> {
     pub item_id: &'a str,
     /// What it sells from then on.
     pub item: SubscribedItem<'a>,
+    /// Whether it has that price already, so that only its quantity changes. Then the price is not named: Stripe takes
+    /// no archived price by name, and the subscriber keeps one.
+    pub keeps_price: bool,
     /// Whether a new period begins, which is paid at once, less what is left of the old one. In a trial none does.
     pub begins_period: bool,
 }
@@ -23,9 +26,12 @@ pub struct ItemChange<'a> {
 impl ItemChange<'_> {
     /// The parameters that the change and its preview have in common.
     fn terms(&self) -> Value {
-        let (price_id, quantity) = (self.item.price_id, self.item.quantity.to_string());
+        let mut item = json!({ "id": self.item_id, "quantity": self.item.quantity.to_string() });
+        if !self.keeps_price {
+            item["price"] = self.item.price_id.into();
+        }
         let mut terms = json!({
-            "items": [{ "id": self.item_id, "price": price_id, "quantity": quantity }],
+            "items": [item],
             "proration_behavior": if self.begins_period { "always_invoice" } else { "none" },
         });
         if self.begins_period {
@@ -156,6 +162,20 @@ fn add_discounts(form: &mut Value, phase: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::{PlanKey, PriceKey};
+
+    #[test]
+    fn a_price_that_is_kept_is_not_named() {
+        let (price, plan) = (PriceKey::trusted("seats"), PlanKey::trusted("pro"));
+        let item = SubscribedItem { price_id: "price_1", price: &price, plan: &plan, quantity: 4 };
+        let items = |keeps_price: bool| {
+            let change =
+                ItemChange { subscription_id: "sub_1", item_id: "si_1", item, keeps_price, begins_period: true };
+            change.terms()["items"].clone()
+        };
+        assert_eq!(items(true), json!([{ "id": "si_1", "quantity": "4" }]));
+        assert_eq!(items(false), json!([{ "id": "si_1", "quantity": "4", "price": "price_1" }]));
+    }
 
     #[test]
     fn the_present_phase_is_repeated_with_its_discounts_so_that_it_stays_as_it_is() {

@@ -15,7 +15,7 @@ pub mod proposal;
 use super::{Claimed, Deps, args};
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
-use crate::domain::catalogue::read::read;
+use crate::domain::catalogue::read::{read, read_version};
 use crate::domain::catalogue::{Catalogue, CatalogueVersion};
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
@@ -55,7 +55,7 @@ pub struct ApplyArgs {
 /// # Errors
 /// `Corrupt` if this release cannot read it.
 pub fn catalogue_of(version: &CatalogueVersion) -> Result<Catalogue> {
-    read(&version.catalogue).map_err(|problems| {
+    read_version(&version.catalogue).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Error::Corrupt(format!("version {} of the catalogue: {}", version.version, problems.join("; ")))
     })

@@ -54,6 +54,20 @@ async fn every_problem_of_the_catalogue_is_printed() {
 }
 
 #[tokio::test]
+async fn a_pack_above_every_spend_cap_is_a_warning_of_a_valid_catalogue() {
+    let built_in = run_with("", &[], &["catalogue", "export", "--built-in"]).await.out;
+    let pack = "\n[packs.hundred]\nname = \"100 fixes\"\ncredits = 100\namount = 200000\ncurrency = \"usd\"\n";
+    let with_pack = format!("{built_in}{pack}");
+    let ran = run_with(&with_pack, &[], &["catalogue", "check"]).await;
+    let (first, rest) = ran.out.split_once('\n').unwrap();
+    assert_eq!((ran.code, first), (Some(0), "bursar.catalogue.toml is valid: 3 plans, 1 price"), "{ran:?}");
+    assert!(rest.starts_with("warning: bursar.catalogue.toml, line ") && rest.contains("spend_cap_month"), "{ran:?}");
+    let ran = run_with(&with_pack, &[], &["catalogue", "check", "bursar.catalogue.toml", "--json"]).await;
+    let printed: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&printed["valid"], printed["warnings"].as_array().map(Vec::len)), (&Value::from(true), Some(1)));
+}
+
+#[tokio::test]
 async fn whoever_still_sets_a_price_by_variable_is_told_where_it_is_now() {
     let variables = [("BURSAR_CREDITS__SIGNUP", "5"), ("BURSAR_STRIPE__PRO_PRICE_ID", "price_1")];
     let ran = run_with("", &variables, &["config", "check"]).await;

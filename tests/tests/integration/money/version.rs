@@ -2,7 +2,9 @@
 
 mod made;
 mod refused;
+mod seats;
 mod start;
+mod warned;
 
 use super::interceptor::Interception;
 use super::*;

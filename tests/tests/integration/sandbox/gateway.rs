@@ -223,7 +223,8 @@ async fn change(
 ) {
     let mark = Mark { operation_id: "op_3", round: 1 };
     let item_id = id(&call!(done, gateway.subscription_retrieve(subscription))["items"]["data"][0]);
-    let now = ItemChange { subscription_id: subscription, item_id: &item_id, item, begins_period: true };
+    let now =
+        ItemChange { subscription_id: subscription, item_id: &item_id, item, keeps_price: false, begins_period: true };
     assert_eq!(call!(done, gateway.change_preview(customer, &now))["object"], "invoice");
     let changed = call!(done, gateway.subscription_change(&now, mark, "k20")).body;
     assert_eq!(changed["latest_invoice"]["billing_reason"], "subscription_update");

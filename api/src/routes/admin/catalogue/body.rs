@@ -227,6 +227,9 @@ pub(super) struct CataloguePlanBody {
     changes: Vec<CatalogueChangeBody>,
     /// Why it cannot be applied; empty if it can.
     refusals: Vec<CatalogueRefusalBody>,
+    /// What it offers and only customers with raised spend caps could buy, each with its line. It can be applied all the
+    /// same.
+    warnings: Vec<String>,
     /// The prices that are made at Stripe.
     stripe: Vec<CatalogueStripeBody>,
     /// Why nothing is said or made at Stripe, if so.
@@ -239,6 +242,7 @@ impl Example for CataloguePlanBody {
             version: 1,
             changes: vec![CatalogueChangeBody::example()],
             refusals: Vec::new(),
+            warnings: Vec::new(),
             stripe: vec![CatalogueStripeBody::example()],
             stripe_note: None,
         }
@@ -260,6 +264,7 @@ impl From<Plan> for CataloguePlanBody {
             version: plan.version,
             changes: plan.changes.into_iter().map(CatalogueChangeBody::from).collect(),
             refusals: plan.refusals.into_iter().map(CatalogueRefusalBody::from).collect(),
+            warnings: plan.warnings,
             stripe,
             stripe_note,
         }

@@ -66,8 +66,13 @@ impl Reader {
 
     /// Reports a mistake at a path.
     pub(super) fn report(&mut self, path: &str, message: String) {
-        let line = around(path).find_map(|path| self.lines.get(path)).copied();
-        self.problems.push(Problem { line, message });
+        let problem = self.problem_at(path, message);
+        self.problems.push(problem);
+    }
+
+    /// A problem with the line of a path.
+    pub(super) fn problem_at(&self, path: &str, message: String) -> Problem {
+        Problem { line: around(path).find_map(|path| self.lines.get(path)).copied(), message }
     }
 
     /// Reports a mistake because of which the value at a path is not known.
@@ -87,9 +92,8 @@ impl Reader {
     }
 
     /// The mistakes, by line.
-    pub(super) fn into_problems(mut self) -> Vec<Problem> {
-        self.problems.sort_by_key(|problem| problem.line);
-        self.problems
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        by_line(self.problems)
     }
 
     /// Remembers where something stands.
@@ -183,6 +187,12 @@ impl<'t> Fields<'_, 't> {
         let path = join(&self.path, name);
         self.reader.refuse(&path, format!("{path} must be {expected}"));
     }
+}
+
+/// Problems in the order of their lines.
+pub(super) fn by_line(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.line);
+    problems
 }
 
 fn join(path: &str, name: &str) -> String {

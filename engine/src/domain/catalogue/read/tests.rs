@@ -195,11 +195,35 @@ fn every_example_of_the_guide_is_valid_and_every_field_is_described() {
     for example in examples {
         let is_whole = example.contains("entry = ");
         let text = if is_whole { example.to_owned() } else { format!("{BUILT_IN}\n{example}") };
-        assert!(read(&text).is_ok(), "{example}\n{:?}", read(&text));
+        let found = read_with_warnings(&text).map(|reading| reading.warnings);
+        assert_eq!(found, Ok(Vec::new()), "{example}");
     }
     for field in CATALOGUE_FIELDS[..2].iter().chain(&PLAN_FIELDS).chain(&PRICE_FIELDS).chain(&PACK_FIELDS) {
         assert!(GUIDE.contains(&format!("\n| `{field}` | ")), "{field}");
     }
+}
+
+#[test]
+fn an_amount_that_stripe_refuses_is_a_problem_with_its_line_and_no_reason_to_lose_a_version_in_force() {
+    let text = BUILT_IN.replace("amount = 59900\ncurrency = \"usd\"", "amount = 59950\ncurrency = \"isk\"");
+    let line = text.lines().position(|line| line == "amount = 59950").expect("the amount") + 1;
+    let found = problems(&text);
+    let start = format!("line {line}: prices.pro_monthly.amount must be divisible by 100: ");
+    assert!(found.len() == 1 && found[0].starts_with(&start), "{found:?}");
+    assert_eq!(read_version(&text).map(|catalogue| catalogue.prices[0].amount), Ok(MoneyMinor(59_950)));
+    assert!(read_version("entry = 1").is_err());
+}
+
+#[test]
+fn a_pack_above_every_cap_is_a_warning_with_its_line() {
+    let pack = "\n[packs.hundred]\nname = \"100 fixes\"\ncredits = 100\namount = 200000\ncurrency = \"usd\"\n";
+    let text = format!("{BUILT_IN}{pack}");
+    let line = text.lines().position(|line| line == "amount = 200000").expect("the amount") + 1;
+    let reading = read_with_warnings(&text).expect("it can be applied");
+    let found: Vec<String> = reading.warnings.iter().map(ToString::to_string).collect();
+    let start = format!("line {line}: packs.hundred.amount is $2000.00, and the spend caps of no plan");
+    assert!(found.len() == 1 && found[0].starts_with(&start), "{found:?}");
+    assert_eq!(reading.catalogue.packs.len(), 1);
 }
 
 proptest! {

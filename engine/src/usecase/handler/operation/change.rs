@@ -3,6 +3,9 @@
 //! At once, a new period begins: its invoice credits what is left of the present period, and Stripe changes nothing if
 //! that cannot be paid. With the end of the period, a schedule at Stripe has the change, where everybody sees it. Both
 //! leave the mark of their operation, so that an attempt whose answer was lost is recognised.
+//!
+//! A change that names the price that the subscription has keeps that price at Stripe, whatever the catalogue sells
+//! under the same key by now: customers keep the terms that they bought.
 
 use super::subscription::price_at_stripe;
 use super::{Deps, Run};
@@ -18,7 +21,7 @@ use crate::domain::sale::grant::PartArgs;
 use crate::domain::sale::line::Sale;
 use crate::domain::sale::{PriceBook, Sold};
 use crate::domain::subscription::change::check;
-use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, Subscription};
+use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, PresentItem, Subscription};
 use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
 use crate::domain::webhook::{self, EventKind, Facts};
 use crate::error::Error;
@@ -47,16 +50,24 @@ impl Run<'_> {
             Ok(price) => price,
             Err(refusal) => return Ok(merge(known, self.failed(as_problem(refusal)))),
         };
-        let Some(price_id) = self.price_id(&catalogue, price).await? else {
+        let Some(present) = item_of_ours(self.deps, &object, self.now_ms).await? else {
+            return Ok(merge(known, self.failed(no_item())));
+        };
+        let keeps_price = present.is_kept_by(change);
+        let price_id =
+            if keeps_price { Some(present.price_id.clone()) } else { self.price_id(&catalogue, price).await? };
+        let Some(price_id) = price_id else {
             let why = format!("Stripe has no active price for {} at the catalogue's amount", price.lookup_key);
             return Ok(self.price_missing(&why));
         };
         let item =
             SubscribedItem { price_id: &price_id, price: &price.key, plan: &price.plan, quantity: change.quantity };
-        match change.when {
-            ChangeTime::Now => self.change_now(id, &object, item).await,
-            ChangeTime::PeriodEnd => self.change_at_end(id, &object, item).await,
+        if change.when == ChangeTime::PeriodEnd {
+            return self.change_at_end(id, &object, item).await;
         }
+        let begins_period = object["status"] != "trialing";
+        let change = ItemChange { subscription_id: id, item_id: &present.id, item, keeps_price, begins_period };
+        self.change_now(&object, &change).await
     }
 
     /// Whether this operation has changed the subscription already.
@@ -84,16 +95,12 @@ impl Run<'_> {
         Ok(rows.into_iter().find(|row| row.id == id))
     }
 
-    async fn change_now(&self, id: &str, object: &Value, item: SubscribedItem<'_>) -> Result<Verdict, Failure> {
-        let Some(item_id) = item_of_ours(self.deps, object, self.now_ms).await? else {
-            return Ok(self.failed(no_item()));
-        };
+    async fn change_now(&self, object: &Value, change: &ItemChange<'_>) -> Result<Verdict, Failure> {
+        let id = change.subscription_id;
         // What is left of an earlier schedule would undo the change.
         self.let_go(object).await?;
-        let begins_period = object["status"] != "trialing";
-        let change = ItemChange { subscription_id: id, item_id: &item_id, item, begins_period };
         let made: Result<Answer, StripeError> =
-            self.deps.stripe.subscription_change(&change, self.mark(), &self.key("change")).await;
+            self.deps.stripe.subscription_change(change, self.mark(), &self.key("change")).await;
         match made {
             Ok(answer) => {
                 let object = self.refetch_if_replayed(answer).await?;
@@ -151,16 +158,22 @@ fn no_item() -> Problem {
 }
 
 /// The item of a subscription that sells its plan.
-async fn item_of_ours(deps: &Deps, object: &Value, now_ms: TimeMs) -> Result<Option<String>, Failure> {
+async fn item_of_ours(deps: &Deps, object: &Value, now_ms: TimeMs) -> Result<Option<PresentItem>, Failure> {
     let catalogue = deps.catalogue.now();
     let book = price::learn(deps, &PriceBook::new(catalogue.clone(), []), object, now_ms).await?;
     let said = SubscriptionFields::read(object);
     let ours = said.items.iter().filter_map(|item| match book.item(item, &said.metadata) {
-        Sold::Ours(price) => Some((item, price.plan)),
+        Sold::Ours(price) => Some((item, *price)),
         Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
     });
-    let best = ours.reduce(|one, other| if *catalogue.better(&one.1, &other.1) == one.1 { one } else { other });
-    Ok(best.and_then(|(item, _): (&Item, _)| item.id.clone()))
+    let is_better = |one: &Price, other: &Price| *catalogue.better(&one.plan, &other.plan) == one.plan;
+    let best = ours.reduce(|one, other| if is_better(&one.1, &other.1) { one } else { other });
+    Ok(best.and_then(|(item, price): (&Item, Price)| {
+        // What one costs is up to the price at Stripe.
+        let amount = item.price.amount.unwrap_or(price.amount);
+        let (id, price_id) = (item.id.clone()?, item.price.ids.first()?.clone());
+        Some(PresentItem { id, price_id, price: Price { amount, ..price } })
+    }))
 }
 
 /// What a change would cost and bring.
@@ -241,14 +254,18 @@ pub async fn preview_change(
     let (Some(row), Some(stripe_customer_id)) = (row, &customer.stripe_customer_id) else {
         return Err(PreviewError::PriceMissing);
     };
-    let Some(sold) = price_at_stripe(deps, &catalogue, price, now_ms).await? else {
-        return Err(PreviewError::PriceMissing);
-    };
     let object = deps.stripe.subscription_retrieve(&row.id).await?;
-    let Some(item_id) = item_of_ours(deps, &object, now_ms).await? else { return Err(PreviewError::PriceMissing) };
-    let item = SubscribedItem { price_id: &sold.id, price: &price.key, plan: &price.plan, quantity: change.quantity };
+    let Some(present) = item_of_ours(deps, &object, now_ms).await? else { return Err(PreviewError::PriceMissing) };
+    let keeps_price = present.is_kept_by(change);
+    let sold = if keeps_price { None } else { price_at_stripe(deps, &catalogue, price, now_ms).await? };
+    let (price_id, price) = match &sold {
+        Some(sold) => (&sold.id, price),
+        None if keeps_price => (&present.price_id, &present.price),
+        None => return Err(PreviewError::PriceMissing),
+    };
+    let item = SubscribedItem { price_id, price: &price.key, plan: &price.plan, quantity: change.quantity };
     let begins_period = change.when == ChangeTime::Now && object["status"] != "trialing";
-    let asked = ItemChange { subscription_id: &row.id, item_id: &item_id, item, begins_period };
+    let asked = ItemChange { subscription_id: &row.id, item_id: &present.id, item, keeps_price, begins_period };
     let invoice = deps.stripe.change_preview(stripe_customer_id, &asked).await?;
     let said = InvoiceFields::read(&invoice);
     let sale = Sale { price: price.clone(), quantity: change.quantity, from_ms: None, until_ms: None };
@@ -268,7 +285,7 @@ pub async fn preview_change(
     if !begins_period {
         return Ok(next);
     }
-    let book = PriceBook::new(catalogue.clone(), [sold]);
+    let book = PriceBook::new(catalogue.clone(), sold);
     let (credits, credits_later) = credits_of(deps, customer, (row, rows), &book, &invoice, now_ms).await?;
     let due = invoice["amount_due"].as_i64().map_or(total.max(MoneyMinor::ZERO), MoneyMinor);
     let whole = said.lines.iter().filter(|line| line.bills_period()).filter_map(|line| line.period_end_ms).max();

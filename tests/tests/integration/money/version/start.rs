@@ -1,6 +1,7 @@
 //! Which catalogue is in force at start.
 
 use super::*;
+use bursar_engine::domain::catalogue::currency::Currency;
 use bursar_tests::catalogue_with;
 use std::path::PathBuf;
 
@@ -18,6 +19,28 @@ with_backend! {
         let first = app.admin("GET", "/admin/v1/catalogue/versions/1", None).await.expect(200);
         assert_eq!(first["version"]["applied_by"], "system");
         app.verify().await;
+        app.stop().await;
+    }
+
+    async fn a_version_of_an_earlier_release_with_an_amount_that_stripe_refuses_stays_in_force(backend: Backend) {
+        let app = TestApp::start(backend).await;
+        let odd = changed(|catalogue| {
+            catalogue.plans[0].unit_prices.insert(Currency::parse("isk").expect("a currency"), MoneyMinor(290_050));
+        });
+        let refused = app.admin("POST", "/admin/v1/catalogue/plan", Some(&json!({ "catalogue": odd }))).await;
+        refused.expect_problem(400, "invalid_catalogue");
+        let detail = refused.body["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("plans.trial.unit_price.isk must be divisible by 100"), "{detail}");
+
+        let columns = "version, catalogue, applied_by, reason, applied_at_ms";
+        let values = format!("2, '{odd}', 'system', 'an earlier release', 1");
+        sql(&app, &format!("INSERT INTO catalogue_versions ({columns}) VALUES ({values})")).await;
+        let (config, folder) = app.halt().await;
+        let app = TestApp::start_on(Config { catalogue: SharedCatalogue::default(), ..config }, folder).await;
+        assert_eq!((version(&app).await, write(&app.app.config.catalogue.now())), (2, odd));
+        // A catalogue without the mistake takes its place.
+        apply(&app, &changed(|_| {})).await;
+        assert_eq!(version(&app).await, 3);
         app.stop().await;
     }
 }
