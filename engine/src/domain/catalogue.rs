@@ -307,6 +307,11 @@ impl Catalogue {
         self.plan(plan)?.unit_prices.get(&self.currency).copied()
     }
 
+    /// How many units a plan sells at a time.
+    pub fn unit_step(&self, plan: &PlanKey) -> Credits {
+        self.plan(plan).map_or(Credits(1), |plan| plan.unit_step.max(Credits(1)))
+    }
+
     /// The better of two plans; one that the catalogue has no longer is worst.
     pub fn better<'a>(&self, one: &'a PlanKey, other: &'a PlanKey) -> &'a PlanKey {
         let rank = |key: &PlanKey| self.plans.iter().position(|plan| plan.key == *key);
