@@ -47,9 +47,10 @@ pub struct PaymentStanding {
     pub holds_open: usize,
     /// What ended charges of the same card came to, the latest first.
     pub past: Vec<PastCharge>,
-    /// What the customer was charged in the present day and month, and may be by charges under way.
+    /// What the customer was charged in the present day and month in the purchase's currency, and may be by charges under
+    /// way.
     pub charged: PerSpan<MoneyMinor>,
-    /// The caps that apply.
+    /// The caps that apply, in that currency.
     pub caps: SpendCaps,
     /// What decides about an automatic top-up, if it is about one.
     pub top_up: Option<TopUpStanding>,

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn within_a_credit_limit_nothing_is_owed_and_the_warning_says_what_may_be_spent() {
+    fn within_a_credit_limit_the_warning_says_what_may_be_spent() {
         let text = |has_payment_method: bool, available: i64| {
             let funds = Funds { available: Credits(available), floor: Credits(-100) };
             let customer = customer("pay_as_you_go", has_payment_method);

@@ -59,7 +59,7 @@ with_shop! {
         }
     }
 
-    async fn within_its_credit_limit_a_customer_owes_nothing_and_is_told_what_it_may_spend(shop: &Shop) {
+    async fn within_its_credit_limit_a_customer_is_told_what_it_may_spend(shop: &Shop) {
         let customer = shop.app.onboard().await;
         shop.act(&customer, "credit-limit", &json!({ "credits": 100, "reason": "x" })).await.expect(200);
         let spent = shop.app.spend(&customer, SIGNUP + 50, "most").await.expect(200);
