@@ -106,7 +106,7 @@ pub const CODES: &[Code] = &[
         402,
         "spend_cap_reached",
         "A charge of $29.00 exceeds the spend cap of $1000.00 a month, of which $14.00 is left. Wait until \
-         2026-12-01T00:00:00.000Z, or ask support to raise it.",
+         2026-12-01T00:00:00.000Z, or ask support to raise the cap.",
     ),
     code(403, "customer_suspended", "The customer is suspended. Contact support."),
     code(404, "github_not_configured", "This server accepts no GitHub events: GITHUB_WEBHOOK_SECRET is not set."),

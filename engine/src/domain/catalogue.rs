@@ -96,7 +96,8 @@ pub struct Plan {
     pub unit_prices: BTreeMap<Currency, MoneyMinor>,
     /// Credits are bought in multiples of this, so that cheap units do not cost a fee each.
     pub unit_step: Credits,
-    /// The most that a customer may be charged a day for credits, in the catalogue's currency; `None` for no cap.
+    /// The most that a customer may be charged a day for credits, in the catalogue's currency; `None` for no cap. The same
+    /// number holds in each other currency.
     pub spend_cap_day: Option<MoneyMinor>,
     /// The same for a month; `None` for 1,000 units of the currency, 100,000 of one without minor units.
     pub spend_cap_month: Option<MoneyMinor>,
@@ -307,6 +308,11 @@ impl Catalogue {
     /// What a unit costs on a plan, in the catalogue's currency.
     pub fn unit_price(&self, plan: &PlanKey) -> Option<MoneyMinor> {
         self.plan(plan)?.unit_prices.get(&self.currency).copied()
+    }
+
+    /// How many units a plan sells at a time.
+    pub fn unit_step(&self, plan: &PlanKey) -> Credits {
+        self.plan(plan).map_or(Credits(1), |plan| plan.unit_step.max(Credits(1)))
     }
 
     /// The better of two plans; one that the catalogue has no longer is worst.

@@ -103,16 +103,8 @@ fn units_over_cap(catalogue: &Catalogue, plan: &Plan) -> Option<Breach> {
 fn pack_over_caps(catalogue: &Catalogue, pack: &Pack) -> Option<Breach> {
     let (paths, code) = (offer_paths("packs", pack.key.as_str()), pack.currency.as_str());
     let start = format!("{} is {}", name_of(&paths), money(pack.amount, code));
-    if pack.currency != catalogue.currency {
-        let cap = pack.currency.spend_cap_month_default();
-        let message = format!(
-            "{start}, and in another currency than {} nobody is charged more than {} a month: lower it",
-            catalogue.currency,
-            money(cap, code)
-        );
-        return (pack.amount > cap).then_some(Breach { paths, message });
-    }
-    let cap = catalogue.plans.iter().map(|plan| lowest_cap(plan, &pack.currency).1).max()?;
+    let cap = catalogue.plans.iter().map(|plan| lowest_cap(plan, &catalogue.currency).1).max()?;
+    let cap = pack.currency.same_number(cap, &catalogue.currency);
     let message = format!(
         "{start}, and the spend caps of no plan let a customer be charged more than {}: lower it, or raise \
          spend_cap_month, and spend_cap_day where it is set, of the plans whose customers are to buy the pack. Until \

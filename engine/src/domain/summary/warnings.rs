@@ -32,12 +32,13 @@ pub fn warnings(
     catalogue: &Catalogue,
     now_ms: TimeMs,
 ) -> Vec<Warning> {
-    let code = match account.available().0 {
+    let funds = pricing::Funds::of(account);
+    let code = match funds.spendable().0 {
         ..=-1 => "credits_owed",
         0 => "no_credits",
         _ => "low_credits",
     };
-    let credits = pricing::warning(customer, account.available(), config, catalogue);
+    let credits = pricing::warning(customer, funds, config, catalogue);
     let credits = credits.map(|message| Warning { code, message });
     let describe = |row| describe_subscription(row, subscription_name(row, catalogue));
     let open = subscription.filter(|row| row.ended_at_ms.is_none());
@@ -171,6 +172,15 @@ mod tests {
         let priced = "You have no fix credits left. The next fix costs $29.00.";
         assert_eq!(warned(&customer("pay_as_you_go", true), &account(0), None), [("no_credits", priced.to_owned())]);
         assert_eq!(warned(&trial, &account(-2), None)[0].0, "credits_owed");
+    }
+
+    #[test]
+    fn a_customer_within_its_credit_limit_owes_nothing() {
+        let code = |balance: i64| {
+            let account = Account { floor: Credits(-100), ..account(balance) };
+            warned(&customer("pro", true), &account, None).remove(0).0
+        };
+        assert_eq!([code(-50), code(-100), code(-101)], ["low_credits", "no_credits", "credits_owed"]);
     }
 
     #[test]
