@@ -1,6 +1,7 @@
 //! Plans, prices and packs that nobody has yet, but will have.
 
 use super::*;
+use crate::money::buying::answers_202_soon;
 use bursar_engine::domain::catalogue::Pack;
 use bursar_engine::key::PackKey;
 use bursar_engine::usecase::verify::verify;
@@ -14,7 +15,12 @@ fn team_only(catalogue: &mut Catalogue) {
 
 /// A shop that sells Team, too, by its second version.
 async fn with_team(backend: Backend) -> Shop {
-    let shop = Shop::open(backend).await;
+    with_team_and(backend, |_| {}).await
+}
+
+/// Like [`with_team`], with changed settings.
+async fn with_team_and(backend: Backend, change: impl FnOnce(&mut Config)) -> Shop {
+    let shop = Shop::open_with(backend, change).await;
     apply(&shop.app, &changed(team_only)).await;
     shop
 }
@@ -56,15 +62,19 @@ with_backend! {
     }
 
     async fn a_plan_stays_while_a_request_under_way_names_it(backend: Backend) {
-        let shop = with_team(backend).await;
+        let shop = with_team_and(backend, answers_202_soon).await;
         let customer = shop.without_credits("pm_card_visa").await;
-        shop.fail_next("POST", "/v1/subscriptions", Fault::Refuse { status: 503, should_retry: Some(false) });
+        let fault = Fault::RateLimit { retry_after_s: None };
+        let path = "/v1/subscriptions".to_owned();
+        let rule = FaultRule { method: Some("POST".to_owned()), path, count: None, probability: None, fault };
+        shop.stripe.fault(rule).expect("there is room for a fault");
         let wanted = json!({ "price": TEAM });
         shop.app.call(&customer, "POST", SUBSCRIPTION, "team", Some(&wanted)).await.expect(202);
         let job = delay_job(&shop.app, "operation.run").await;
         let (reasons, _) = refused(&shop).await;
         assert!(reasons[0].starts_with("plan team cannot be removed: 1 request under way names it."), "{reasons:?}");
         ask_to_apply(&shop.app, &changed(|_| {}), 2).await.expect_problem(422, "catalogue_refused");
+        shop.stripe.clear_faults();
         resume_job(&shop.app, &job).await;
         wait::until("the customer is on Team", || async { (shop.plan(&customer).await == "team").then_some(()) }).await;
         let (reasons, _) = refused(&shop).await;
