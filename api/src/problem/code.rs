@@ -228,6 +228,11 @@ pub const CODES: &[Code] = &[
     code(422, "stripe_customer_deleted", "cus_NffrFeUfNV2Hib was deleted at Stripe"),
     code(422, "stripe_customer_not_found", "Stripe has no customer cus_NffrFeUfNV2Hib in this account and mode"),
     code(422, "stripe_customer_wrong_mode", "cus_NffrFeUfNV2Hib is of the other mode, live or test, than this server"),
+    code(
+        422,
+        "stripe_price_unknown",
+        "Stripe has no price price_1MoBy5LkdIwHu7ix in the account and the mode of this server's key: check the id",
+    ),
     code(429, "busy", "Too much is waiting just now. Try again shortly."),
     code(429, "purchases_waiting", "50 charges are waiting for their turn. Try again shortly."),
     code(429, "rate_limited", "There were too many such requests lately. Try again in 12 s."),

@@ -12,9 +12,7 @@ use bursar_engine::domain::catalogue::Catalogue;
 use bursar_engine::domain::catalogue::currency::money;
 use bursar_engine::domain::pricing;
 use bursar_engine::domain::subscription::Subscription;
-use bursar_engine::domain::summary::{
-    Charged, Day, Flow, Summary, Totals, Warning, describe_subscription, subscription_name,
-};
+use bursar_engine::domain::summary::{Charged, Day, Flow, Summary, Totals, Warning, describe_subscription};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::usecase::summary::summary;
 use poem::web::Data;
@@ -232,7 +230,7 @@ impl SubscriptionState {
             cancel_at_period_end: row.cancel_at_period_end,
             current_period_end: row.current_period_end_ms.map(rfc3339),
             past_due_since: row.past_due_since_ms.map(rfc3339),
-            message: describe_subscription(row, subscription_name(row, catalogue)),
+            message: describe_subscription(row, catalogue),
         }
     }
 }

@@ -32,7 +32,14 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new("admin_get_price", &["not_found"]),
     OperationDoc::new(
         "admin_decide_price",
-        &["catalogue_price_unknown", "invalid_decision", "invalid_reason", "not_found"],
+        &[
+            "catalogue_price_unknown",
+            "invalid_decision",
+            "invalid_reason",
+            "not_found",
+            "stripe_price_unknown",
+            "stripe_unavailable",
+        ],
     ),
 ];
 
@@ -253,8 +260,8 @@ impl AdminPriceApi {
 
     /// Decide what a price at Stripe sells
     ///
-    /// Counts before everything that Stripe and the catalogue say of it, also for a price that was never seen. Then
-    /// replay the events that are dead with `price_unknown`. Credits that were granted stay.
+    /// Counts before everything that Stripe and the catalogue say of it, also for a price that was never seen,
+    /// if Stripe has it. Then replay the events that are dead with `price_unknown`. Credits that were granted stay.
     #[oai(path = "/admin/v1/prices/:id/decision", method = "post", operation_id = "admin_decide_price")]
     async fn decide(
         &self,
@@ -267,7 +274,7 @@ impl AdminPriceApi {
         let reason = check_reason(&body.0.reason)?;
         let (id, decision) = (price_id(id.0)?, body.0.decision()?);
         let decided = PriceDecision { id: &id, decision, reason: &reason, actor: &auth.0.actor };
-        let price = decide(&app.db, &decided, &app.config.catalogue.now(), app.clock.now_ms()).await?;
+        let price = decide(&app.runtime.handlers, &decided, app.clock.now_ms()).await?;
         Ok(StripePriceDetail::of(price))
     }
 }

@@ -101,7 +101,7 @@ impl Currency {
     /// The spend cap of a month where a plan names none: 1,000 units of the currency, or 100,000 where the unit is worth
     /// as little as a minor unit elsewhere.
     pub fn spend_cap_month_default(&self) -> MoneyMinor {
-        self.units(1_000).max(CAP_WITHOUT_MINOR_UNITS)
+        self.number(1_000)
     }
 }
 
