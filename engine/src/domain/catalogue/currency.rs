@@ -21,8 +21,6 @@ const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
 /// currencies", special cases.
 const WHOLE_UNITS: [&str; 2] = ["isk", "ugx"];
 
-/// The default spend cap of a month where the currency has no smaller unit, such as the yen.
-const CAP_WITHOUT_MINOR_UNITS: MoneyMinor = MoneyMinor(100_000);
 
 /// The least that Stripe charges. Source: Stripe, "Minimum and maximum charge amounts".
 const MINIMUM: [(&str, i64); 26] = [
