@@ -295,6 +295,15 @@ impl Gateway {
         self.read("subscription_list", &request).await
     }
 
+    /// Lists a page of subscriptions with a price that have not ended, latest first.
+    pub async fn subscription_list_at_price(&self, price_id: &str, after: Option<&str>) -> Call {
+        let mut request = ListSubscription::new().price(price_id).limit(PAGE_LEN);
+        if let Some(after) = after {
+            request = request.starting_after(after);
+        }
+        self.read("subscription_list", &request).await
+    }
+
     /// Sets whether a subscription ends with its period.
     pub async fn subscription_set_end(&self, id: &str, ends_with_period: bool, key: &str) -> Call {
         let request =
