@@ -61,7 +61,7 @@ fn interval_count_max(unit: IntervalUnit) -> u32 {
 
 /// Whether a text can name something at Stripe: no more than `len_max` characters, none of them invisible, and not a
 /// placeholder from documentation.
-fn is_name_at_stripe(text: &str, len_max: usize) -> bool {
+pub(super) fn is_name_at_stripe(text: &str, len_max: usize) -> bool {
     let is_placeholder = text.contains('…') || text.contains("...");
     (1..=len_max).contains(&text.chars().count())
         && !text.chars().any(char::is_control)
