@@ -15,7 +15,6 @@ use bursar_engine::domain::sale::{Decision, KnownPrice};
 use bursar_engine::domain::stripe_link::is_stripe_id;
 use bursar_engine::infra::store::price::{price_find_many, price_list};
 use bursar_engine::key::PriceKey;
-use bursar_engine::usecase::handler::SUPPORT;
 use bursar_engine::usecase::price::{PriceDecision, check_decision, decide};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -277,7 +276,7 @@ impl AdminPriceApi {
     ) -> Result<Json<StripePriceDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
         let (id, decision) = (price_id(id.0)?, body.0.decision()?);
-        check_decision(&app.runtime.handlers.for_caller(SUPPORT), &id, &decision).await?;
+        check_decision(&app.for_support(), &id, &decision).await?;
         let decided = PriceDecision { id: &id, decision, reason: &reason, actor: &auth.0.actor };
         let price = decide(&app.db, &decided, &app.config.catalogue.now(), app.clock.now_ms()).await?;
         Ok(StripePriceDetail::of(price))
