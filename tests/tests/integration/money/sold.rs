@@ -9,6 +9,7 @@ mod link;
 pub(in crate::money) mod other_business;
 mod plan;
 mod previews;
+mod refund;
 mod schedule;
 mod switch;
 mod tickets;

@@ -395,6 +395,10 @@ pub(super) struct RefundAnswer {
     credits: CreditsChoiceBody,
     /// What was left of the charge before, in minor units. Null in the answer to a repeated request.
     refundable_minor: Option<i64>,
+    /// What of the invoice's money later changes of the subscription have credited to the customer already, for time that
+    /// was left, in minor units: it pays other invoices, and a refund gives it a second time. Null in the answer to a
+    /// repeated request.
+    credited_minor: Option<i64>,
     /// Credits that go. Null in the answer to a repeated request.
     credits_to_go: Option<i64>,
     /// All credits before. Null in the answer to a repeated request.
@@ -419,6 +423,7 @@ impl RefundAnswer {
             currency: plan.currency.clone(),
             credits: choice.into(),
             refundable_minor: Some(plan.refundable.0),
+            credited_minor: Some(plan.credited.0),
             credits_to_go: Some(plan.credits.0),
             credit_balance: Some(plan.balance.0),
             credit_balance_after: Some(plan.balance_after.0),
@@ -445,6 +450,7 @@ impl RefundAnswer {
             currency,
             credits: credits.into(),
             refundable_minor: plan.map(|plan| plan.refundable.0),
+            credited_minor: plan.map(|plan| plan.credited.0),
             credits_to_go: plan.map(|plan| plan.credits.0),
             credit_balance: plan.map(|plan| plan.balance.0),
             credit_balance_after: plan.map(|plan| plan.balance_after.0),
@@ -466,6 +472,7 @@ impl Example for RefundAnswer {
             currency: "usd".to_owned(),
             credits: CreditsChoiceBody::Unspent,
             refundable_minor: Some(2_900),
+            credited_minor: Some(0),
             credits_to_go: Some(1),
             credit_balance: Some(4),
             credit_balance_after: Some(3),
