@@ -7,12 +7,14 @@ use crate::recorder::Recorder;
 use crate::sandbox::{self, Sandbox};
 use crate::secrets::Secrets;
 use crate::stripe_reads::StripeReads;
+use crate::unsold::UnsoldPrices;
 use crate::write_limit::WriteLimits;
 use anyhow::{Context, Result};
 use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
 use bursar_engine::domain::api_key::{KeyOwner, secret_hash};
+use bursar_engine::domain::catalogue::CatalogueVersion;
 use bursar_engine::domain::catalogue::sellable::unsellable;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::seal::SealBox;
@@ -55,6 +57,7 @@ pub struct App {
     trusted_proxies: Vec<IpNet>,
     stopping: AtomicBool,
     sandbox: Option<Sandbox>,
+    unsold: UnsoldPrices,
     _lock: FolderLock,
 }
 
@@ -80,6 +83,10 @@ impl App {
         let node = format!("{}-{}", hostname(), bursar_engine::ids::AuditId::new().body());
         let stripe = Gateway::new(GatewayOptions::from(&config))?;
         begin_catalogue(&config, &db, &stripe, sandbox.is_some(), clock.now_ms()).await?;
+        let unsold = match sandbox {
+            None if config.has_stripe() => UnsoldPrices::find(&config, &db).await?,
+            _ => UnsoldPrices::default(),
+        };
         let options =
             RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role, stripe };
         let runtime = Runtime::start(options).await?;
@@ -115,6 +122,7 @@ impl App {
             trusted_proxies,
             stopping: AtomicBool::new(false),
             sandbox,
+            unsold,
             _lock: lock,
         })
     }
@@ -179,6 +187,13 @@ impl App {
         self.sandbox.as_ref()
     }
 
+    /// Likely mistakes of the operator, in sentences.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.config.warnings();
+        warnings.extend(self.unsold.warning(self.config.catalogue.version()));
+        warnings
+    }
+
     /// Whether the process is shutting down.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
@@ -209,9 +224,10 @@ async fn begin_catalogue(
     let file = config.catalogue_path.as_deref().map(std::path::Path::display);
     let sold = if differs && file.is_none() { shared.now() } else { configured };
     if has_sandbox {
-        let begun = version::begin_with_sandbox(db, stripe, shared, &sold, now_ms).await;
-        if let Err(error) = begun {
-            tracing::warn!(%error, "the catalogue cannot be sold in the sandbox");
+        match version::begin_with_sandbox(db, stripe, shared, &sold, now_ms).await {
+            Ok(Some(replaced)) => tell_of_replaced(config, &replaced),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the catalogue cannot be sold in the sandbox"),
         }
     }
     for breach in unsellable(&shared.now()) {
@@ -230,6 +246,17 @@ async fn begin_catalogue(
         );
     }
     Ok(())
+}
+
+/// Says that the file has replaced a version, which somebody may have applied.
+fn tell_of_replaced(config: &Config, replaced: &CatalogueVersion) {
+    let file = config.catalogue_path.as_deref().map(|file| file.display().to_string()).unwrap_or_default();
+    let (before, by) = (replaced.version, &replaced.applied_by);
+    tracing::warn!(
+        version = config.catalogue.version(),
+        "{file} is in force, and no longer version {before}, which {by} applied: with the sandbox the file counts at each \
+         start. To have that version again, write it there: bursar catalogue export --version {before} > {file}"
+    );
 }
 
 fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {

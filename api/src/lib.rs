@@ -20,6 +20,7 @@
 //! | [`connection`] | the limit on connections, and their timeouts |
 //! | `server` | the HTTP/1.1 server, with small buffers |
 //! | `webhook_bodies` | the memory limit of webhook bodies being read |
+//! | `unsold` | prices of the catalogue that Stripe does not have |
 //! | `unread_answers` | the memory limit of answers that clients have not read |
 //! | `stripe_reads` | how many requests of a customer may ask Stripe at a time |
 //! | `write_limit` | rate limits on writes that cost no credits |
@@ -51,5 +52,6 @@ mod stripe_reads;
 mod throttle;
 pub mod transaction_csv;
 mod unread_answers;
+mod unsold;
 mod webhook_bodies;
 mod write_limit;

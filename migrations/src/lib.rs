@@ -39,6 +39,7 @@ mod m0027_stripe_links;
 mod m0028_reconciliation_scope;
 mod m0029_subscription_change;
 mod m0030_payments;
+mod m0031_disputed_payments;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -76,6 +77,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0028_reconciliation_scope::Migration),
             Box::new(m0029_subscription_change::Migration),
             Box::new(m0030_payments::Migration),
+            Box::new(m0031_disputed_payments::Migration),
         ]
     }
 }

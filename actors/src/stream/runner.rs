@@ -5,13 +5,13 @@ use super::claim::ClaimRequest;
 use crate::customer::Request;
 use crate::deadline::{ANSWER_MAX, COMMIT_MAX, within};
 use bursar_engine::domain::effect::Verdict;
-use bursar_engine::domain::job::{Backoff, JobFinish, JobState, Lane, Outcome, RESCUES_MAX, finish};
+use bursar_engine::domain::job::{Backoff, JobFinish, JobKind, JobState, Lane, Outcome, RESCUES_MAX, finish};
 use bursar_engine::error::Refusal;
 use bursar_engine::infra::store::commit::{Unit, UnitResult};
 use bursar_engine::infra::store::{attempt, stream as streams};
 use bursar_engine::usecase::handler::{self, Claimed};
 use bursar_engine::usecase::intake::event_type_label;
-use bursar_engine::usecase::work;
+use bursar_engine::usecase::{version, work};
 use bursar_engine::{Error, Result, metric};
 use futures_util::future::Either;
 use std::sync::Arc;
@@ -67,6 +67,9 @@ pub(super) async fn run_round(deps: &Arc<StreamDeps>, request: &ClaimRequest) ->
     match end {
         Ok(end) => {
             record_metrics(&claimed, &end);
+            if JobKind::parse(&claimed.job.kind) == Some(JobKind::CatalogueApply) {
+                take_applied_catalogue(deps).await;
+            }
             if let Some(wake) = end.wake() {
                 // The message that led here may be acknowledged only afterwards.
                 deps.dispatcher.announce_all(std::slice::from_ref(&wake)).await;
@@ -79,6 +82,14 @@ pub(super) async fn run_round(deps: &Arc<StreamDeps>, request: &ClaimRequest) ->
             release_later(deps, &claimed).await;
             Round::Failed
         }
+    }
+}
+
+/// Puts the catalogue that this process has applied into force here at once; other nodes take it with their next look.
+async fn take_applied_catalogue(deps: &StreamDeps) {
+    let refreshed = version::refresh(deps.handlers.db.write(), &deps.handlers.catalogue);
+    if let Err(error) = within(ANSWER_MAX, refreshed).await {
+        tracing::debug!(error = %error.chain(), "the applied catalogue could not be read; the sweeper tries again");
     }
 }
 

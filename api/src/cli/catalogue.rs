@@ -211,6 +211,9 @@ async fn decide(session: &Session, args: &DecideArgs) -> anyhow::Result<ExitCode
     let answer = session.client.post(&admin_path(&["prices", &args.id, "decision"])?, &body).await?;
     let code = session
         .show(&answer, |answer| Listing::of(view::part(answer, "price"), STRIPE_PRICE_KEYS).render(output::width()))?;
+    if args.decision.undecided {
+        return Ok(code);
+    }
     output::note(&format!(
         "Events that are dead with price_unknown now need a replay: {PROGRAM} replays create --error price_unknown \
          --reason TEXT --start"

@@ -18,6 +18,7 @@ const PAYMENTS: &[Column] = &[
     Column::fixed("currency"),
     Column::number("credits"),
     Column::number("refunded_minor").optional(),
+    Column::number("disputed_minor").optional(),
     Column::wrapped("reason").optional(),
     Column::wrapped("idempotency_key").optional(),
     Column::fixed("customer_id").optional(),
@@ -32,6 +33,7 @@ const PAYMENT_KEYS: &[&str] = &[
     "currency",
     "credits",
     "refunded_minor",
+    "disputed_minor",
     "reason",
     "decline_code",
     "detail",
@@ -66,8 +68,10 @@ const INVOICES: &[Column] = &[
     Column::fixed("state"),
     Column::number("amount_minor"),
     Column::fixed("currency"),
-    Column::number("credits"),
+    Column::number("credits_granted"),
+    Column::number("credits_to_come"),
     Column::number("refunded_minor").optional(),
+    Column::number("disputed_minor").optional(),
     Column::wrapped("detail").optional(),
     Column::wrapped("subscription").optional(),
     Column::fixed("customer_id").optional(),
@@ -96,7 +100,7 @@ pub enum PaymentCommand {
         /// Its operation, PaymentIntent, invoice or charge.
         id: String,
     },
-    /// Give money back.
+    /// Give money back. Each run is a refund of its own, unless --idempotency-key says that it is the same.
     Refund(RefundArgs),
 }
 
@@ -145,7 +149,7 @@ pub struct RangeArgs {
 #[derive(Debug, Args)]
 pub struct PaymentFilter {
     /// In this state only.
-    #[arg(long, value_parser = ["processing", "requires_action", "failed", "paid", "refunded"])]
+    #[arg(long, value_parser = ["processing", "requires_action", "failed", "paid", "refunded", "disputed"])]
     state: Option<String>,
     /// The customer and the time.
     #[command(flatten)]
@@ -172,7 +176,7 @@ pub struct RefundArgs {
     /// Say only what would happen.
     #[arg(long)]
     dry_run: bool,
-    /// Makes repeating this safe: the same key refunds once.
+    /// Makes repeating this safe: the same key refunds once. Without it, a second run refunds a second time.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 }

@@ -74,7 +74,7 @@ pub struct ReconcileArgs {
     /// How far to look back, such as `7d` or `12h`, at most 30 days; by default to the previous run.
     #[arg(long, value_name = "TIME", value_parser = hours)]
     pub since: Option<i64>,
-    /// Compare only this customer, and all of its objects.
+    /// Compare only this customer, and all of its objects: cst_…, or its Stripe customer, cus_….
     #[arg(long, value_name = "ID", conflicts_with_all = ["since", "full"])]
     pub customer: Option<String>,
     /// Compare all customers and subscriptions, and not only what changed since the previous run.

@@ -106,7 +106,7 @@ pub const CODES: &[Code] = &[
         402,
         "spend_cap_reached",
         "A charge of $29.00 exceeds the spend cap of $1000.00 a month, of which $14.00 is left. Wait until \
-         2026-12-01T00:00:00.000Z, or ask support to raise it.",
+         2026-12-01T00:00:00.000Z, or ask support to raise the cap.",
     ),
     code(403, "customer_suspended", "The customer is suspended. Contact support."),
     code(404, "github_not_configured", "This server accepts no GitHub events: GITHUB_WEBHOOK_SECRET is not set."),
@@ -235,6 +235,11 @@ pub const CODES: &[Code] = &[
     code(422, "stripe_customer_deleted", "cus_NffrFeUfNV2Hib was deleted at Stripe"),
     code(422, "stripe_customer_not_found", "Stripe has no customer cus_NffrFeUfNV2Hib in this account and mode"),
     code(422, "stripe_customer_wrong_mode", "cus_NffrFeUfNV2Hib is of the other mode, live or test, than this server"),
+    code(
+        422,
+        "stripe_price_unknown",
+        "Stripe has no price price_1MoBy5LkdIwHu7ix in the account and the mode of this server's key: check the id",
+    ),
     code(429, "busy", "Too much is waiting just now. Try again shortly."),
     code(429, "purchases_waiting", "50 charges are waiting for their turn. Try again shortly."),
     code(429, "rate_limited", "There were too many such requests lately. Try again in 12 s."),

@@ -143,7 +143,7 @@ async fn check(app: &App) -> HealthBody {
         ("up", ..) => "degraded",
         _ => "down",
     };
-    let mut warnings = app.config.warnings();
+    let mut warnings = app.warnings();
     warnings.extend(schema.as_ref().and_then(Schema::problem));
     HealthBody {
         status: status.to_owned(),

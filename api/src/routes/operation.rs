@@ -47,13 +47,20 @@ pub(super) const CREDITS_SPENT: (&str, &str) = (
 );
 
 /// Returns code and message for a usage charge that was paid but whose units could not be debited: credits were clawed
-/// back meanwhile, or another request spent the remaining credits. `bought` is the grant of the bought credits.
-pub(super) fn why_not_spent(bought: Option<&Entry>) -> (&'static str, String) {
+/// back meanwhile, or another request spent the remaining credits. `bought` is the grant of the bought credits, and `floor`
+/// that of the account.
+pub(super) fn why_not_spent(bought: Option<&Entry>, floor: Credits) -> (&'static str, String) {
     let available = bought.map_or(Credits::ZERO, |entry| entry.balance_after - entry.held_after);
-    if available < Credits::ZERO {
+    if available < floor {
         return ("credits_owed", pricing::credits_owed(available));
     }
     (CREDITS_SPENT.0, CREDITS_SPENT.1.to_owned())
+}
+
+/// What the available credits of a customer may go down to now.
+pub(super) async fn floor(app: &App, customer_id: &CustomerId) -> Result<Credits, Error> {
+    let account = account::account_find(app.db.read(), customer_id).await?;
+    Ok(account.map_or(Credits::ZERO, |account| account.floor))
 }
 
 /// Lists a customer's operations and shows one of them.
@@ -173,13 +180,14 @@ async fn bodies(
     let pairs: Vec<(&CustomerId, &str)> = keys.iter().map(|key| (customer_id, key.as_str())).collect();
     let found = if pairs.is_empty() { Vec::new() } else { account::entry_find_by_keys(app.db.read(), &pairs).await? };
     let entries: Vec<Entry> = found.into_iter().map(|(_, entry)| entry).collect();
-    Ok(operations.iter().map(|row| body(customer_id, row, &entries)).collect())
+    let floor = if pairs.is_empty() { Credits::ZERO } else { floor(app, customer_id).await? };
+    Ok(operations.iter().map(|row| body(customer_id, row, &entries, floor)).collect())
 }
 
 /// Converts one operation. A purchase includes what it spent or, if it spends nothing, its grant. `entries` contains the
 /// ledger's entries under its key and its payment's. A charge whose units are spent has succeeded, even if its payment is
 /// still being processed.
-fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> OperationBody {
+fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry], floor: Credits) -> OperationBody {
     let under = |key: &str| entries.iter().find(|entry| entry.idempotency_key.as_deref() == Some(key));
     if operation.request.wanted_units().is_none() {
         let bought = operation.stripe_id.as_deref().filter(|_| operation.request.is_purchase());
@@ -195,7 +203,7 @@ fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry]) -> O
         return OperationBody::new(operation, None);
     }
     let bought = operation.stripe_id.as_deref().and_then(|id| under(&payment_key(id)));
-    let (code, message) = why_not_spent(bought);
+    let (code, message) = why_not_spent(bought, floor);
     let problem = Problem { code: code.to_owned(), message, ..Problem::default() };
     OperationBody::new(&operation.failed(problem, operation.updated_at_ms), None)
 }

@@ -7,13 +7,12 @@ use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
 use bursar_engine::clock::{day, rfc3339};
+use bursar_engine::config::CreditsConfig;
 use bursar_engine::domain::catalogue::Catalogue;
 use bursar_engine::domain::catalogue::currency::money;
 use bursar_engine::domain::pricing;
 use bursar_engine::domain::subscription::Subscription;
-use bursar_engine::domain::summary::{
-    Charged, Day, Flow, Summary, Totals, Warning, describe_subscription, subscription_name,
-};
+use bursar_engine::domain::summary::{Charged, Day, Flow, Summary, Totals, Warning, describe_subscription};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::usecase::summary::summary;
 use poem::web::Data;
@@ -43,10 +42,10 @@ pub(super) struct UsageSummary {
     held: i64,
     /// The part that can be spent.
     available: i64,
-    /// Price of the next unit beyond the credits, in minor units; null if the customer cannot be charged, or its plan
-    /// has no unit price.
+    /// Price of one unit beyond the credits, in minor units; null if the customer cannot be charged, or its plan has no
+    /// unit price.
     next_price_minor: Option<i64>,
-    /// The same as text, such as `$29.00`.
+    /// What is charged next as text: `$29.00`, or `5.00 EUR for 20 pages` where the plan sells several units at a time.
     next_price: Option<String>,
     /// Currency of the price.
     currency: String,
@@ -231,7 +230,7 @@ impl SubscriptionState {
             cancel_at_period_end: row.cancel_at_period_end,
             current_period_end: row.current_period_end_ms.map(rfc3339),
             past_due_since: row.past_due_since_ms.map(rfc3339),
-            message: describe_subscription(row, subscription_name(row, catalogue)),
+            message: describe_subscription(row, catalogue),
         }
     }
 }
@@ -269,7 +268,7 @@ impl From<Day> for DayBody {
 }
 
 impl UsageSummary {
-    fn new(summary: Summary, catalogue: &Catalogue) -> Self {
+    fn new(summary: Summary, config: &CreditsConfig, catalogue: &Catalogue) -> Self {
         let Summary { customer, account, subscription, period, totals, period_totals, flows, charged, days, warnings } =
             summary;
         let next_price_minor = pricing::next_price_minor(&customer, catalogue);
@@ -281,7 +280,7 @@ impl UsageSummary {
             held: account.held.0,
             available: account.available().0,
             next_price_minor: next_price_minor.map(|price| price.0),
-            next_price: next_price_minor.map(|price| money(price, catalogue.currency.as_str())),
+            next_price: pricing::next_price(&customer, config, catalogue),
             currency: catalogue.currency.to_string(),
             warnings: warnings.into_iter().map(WarningBody::from).collect(),
             subscription: subscription.map(|row| SubscriptionState::new(&row, catalogue)),
@@ -303,7 +302,7 @@ impl UsageSummary {
 pub(super) async fn usage_summary(app: &App, customer: &CustomerId) -> Result<Json<UsageSummary>, ApiError> {
     let catalogue = app.config.catalogue.now();
     let found = summary(&app.db, customer, &app.config.credits, &catalogue, app.clock.now_ms()).await?;
-    Ok(Json(UsageSummary::new(found, &catalogue)))
+    Ok(Json(UsageSummary::new(found, &app.config.credits, &catalogue)))
 }
 
 #[OpenApi]

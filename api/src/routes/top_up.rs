@@ -34,25 +34,52 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     ),
 ];
 
-/// When credits are bought automatically, and how many.
+/// When credits are bought automatically, and how many. To turn it off, `enabled` is enough, and the rest stays as it was
+/// set.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct TopUpRequest {
     /// Whether credits are bought automatically.
     enabled: bool,
-    /// Below this number of available credits, some are bought; 1 to 1000000.
-    threshold: i64,
-    /// So many are bought, by one charge, that at least this number is available; from `threshold` to 1000000.
-    target: i64,
+    /// Below this number of available credits, some are bought; 1 to 1000000. Required to turn it on.
+    threshold: Option<i64>,
+    /// So many are bought, by one charge, that at least this number is available; from `threshold` to 1000000. Required to
+    /// turn it on.
+    target: Option<i64>,
     /// The key of the pack that is bought, as often as needed; single units at the plan's price if not given.
     pack: Option<Text>,
-    /// The most that automatic top-ups may cost in a calendar month in UTC, in minor units. Spend caps apply besides.
+    /// The most that automatic top-ups may cost in a calendar month in UTC, in minor units of the currency of what is
+    /// bought. Spend caps apply besides.
     month_cap_minor: Option<i64>,
 }
 
 impl Example for TopUpRequest {
     fn example() -> Self {
-        Self { enabled: true, threshold: 10, target: 50, pack: None, month_cap_minor: Some(300_000) }
+        Self { enabled: true, threshold: Some(10), target: Some(50), pack: None, month_cap_minor: Some(300_000) }
+    }
+}
+
+impl TopUpRequest {
+    /// What is bought, and when; `None` if the request only turns it off.
+    fn terms(&self) -> Result<Option<TopUpTerms>, ApiError> {
+        let (threshold, target) = match (self.threshold, self.target) {
+            (Some(threshold), Some(target)) => (threshold, target),
+            (None, None) if !self.enabled && self.pack.is_none() && self.month_cap_minor.is_none() => return Ok(None),
+            _ => {
+                let detail = "Send threshold and target. Only enabled: false, which turns it off, needs nothing else.";
+                return Err(ApiError::with_code("invalid_auto_top_up", detail));
+            }
+        };
+        let pack = self.pack.as_ref().map(|key| PackKey::parse(&key.0));
+        if pack == Some(None) {
+            return Err(ApiError::with_code("pack_not_offered", "There is no such pack to buy."));
+        }
+        Ok(Some(TopUpTerms {
+            threshold: Credits(threshold),
+            target: Credits(target),
+            pack: pack.flatten(),
+            cap_month: self.month_cap_minor.map(MoneyMinor),
+        }))
     }
 }
 
@@ -152,7 +179,8 @@ impl TopUpApi {
     /// of all charges. A charge that fails turns it off, and so does a refund or a dispute that takes credits back, of
     /// whichever payment. A reached cap makes it wait until the cap starts anew. Each of these is mailed once. This request
     /// turns it on again. A payment that requires authentication counts as failed, because nobody is there to authenticate
-    /// it.
+    /// it; so does a charge that is more than a whole cap, because waiting would not help. `{"enabled": false}` turns it
+    /// off and keeps the rest.
     #[oai(path = "/api/v1/credits/auto-top-up", method = "put", operation_id = "set_auto_top_up", tag = "Tag::Billing")]
     async fn set(
         &self,
@@ -161,24 +189,19 @@ impl TopUpApi {
         body: Json<TopUpRequest>,
     ) -> Result<Json<TopUpBody>, ApiError> {
         let (config, catalogue) = (&app.config.credits, app.config.catalogue.now());
-        let pack = body.0.pack.as_ref().map(|key| PackKey::parse(&key.0));
-        if pack == Some(None) {
-            return Err(ApiError::with_code("pack_not_offered", "There is no such pack to buy."));
-        }
-        let terms = TopUpTerms {
-            threshold: Credits(body.0.threshold),
-            target: Credits(body.0.target),
-            pack: pack.flatten(),
-            cap_month: body.0.month_cap_minor.map(MoneyMinor),
-        };
         let now_ms = app.clock.now_ms();
-        let asked = (body.0.enabled, &terms);
-        match top_up::set(&app.db, &auth.0, asked, (config, &catalogue), now_ms).await? {
-            Set::Stored(wakes) => app.runtime.dispatcher.announce(wakes),
-            Set::Refused(problem) if problem.code == "payment_method_gone" => {
-                return Err(ApiError::with_code("payment_method_missing", problem.message));
+        match body.0.terms()? {
+            None => top_up::turn_off(&app.db, &auth.0, now_ms).await?,
+            Some(terms) => {
+                let asked = (body.0.enabled, &terms);
+                match top_up::set(&app.db, &auth.0, asked, (config, &catalogue), now_ms).await? {
+                    Set::Stored(wakes) => app.runtime.dispatcher.announce(wakes),
+                    Set::Refused(problem) if problem.code == "payment_method_gone" => {
+                        return Err(ApiError::with_code("payment_method_missing", problem.message));
+                    }
+                    Set::Refused(problem) => return Err(ApiError::not_charged(&problem)),
+                }
             }
-            Set::Refused(problem) => return Err(ApiError::not_charged(&problem)),
         }
         let view = top_up::read(&app.db, &auth.0, &catalogue, now_ms).await?;
         Ok(Json(TopUpBody::new(&view)))

@@ -4,7 +4,7 @@ mod example;
 
 use super::bodies::{Transaction, TransactionPage};
 use super::operation::{
-    AcceptedOperation, Checked, RequestOutcome, accepted, check_purchase, request_operation, why_not_spent,
+    AcceptedOperation, Checked, RequestOutcome, accepted, check_purchase, floor, request_operation, why_not_spent,
 };
 use super::page::PageQuery;
 use super::text::Text;
@@ -20,7 +20,7 @@ use bursar_engine::domain::customer::Customer;
 use bursar_engine::domain::idempotency::check_same_request;
 use bursar_engine::domain::ledger::{Account, Command, Op};
 use bursar_engine::domain::operation::{Request, UsageCharge, payment_key};
-use bursar_engine::domain::pricing;
+use bursar_engine::domain::pricing::{self, Funds};
 use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, transaction_id};
 use bursar_engine::infra::store::{account, customer};
@@ -140,8 +140,8 @@ pub(crate) struct CreditsBody {
     pub(crate) grants: Vec<GrantBody>,
     /// Open holds.
     pub(crate) holds: Vec<OpenHoldBody>,
-    /// Price of the next unit beyond the credits, in minor units; null if the customer cannot be charged, or its plan
-    /// has no unit price.
+    /// Price of one unit beyond the credits, in minor units; null if the customer cannot be charged, or its plan has no
+    /// unit price. What is charged at once is the plan's `unit_step` times this.
     pub(crate) next_price_minor: Option<i64>,
     /// Currency of the price.
     pub(crate) currency: String,
@@ -208,13 +208,13 @@ impl CreditsBody {
                 .collect(),
             next_price_minor: pricing::next_price_minor(customer, &catalogue).map(|price| price.0),
             currency: catalogue.currency.to_string(),
-            warning: pricing::warning(customer, account.available(), config, &catalogue),
+            warning: pricing::warning(customer, Funds::of(account), config, &catalogue),
         }
     }
 }
 
-/// Makes the answer of a command from its entry alone, so that a repeated request gets the first answer again. The
-/// customer is only read if credits run low.
+/// Makes the answer of a command from its entry alone, so that a repeated request gets the first answer again. Customer
+/// and credit limit are only read if credits run low.
 pub(super) async fn transaction_result(
     app: &App,
     customer_id: &CustomerId,
@@ -224,8 +224,9 @@ pub(super) async fn transaction_result(
     let available = balance - held;
     let warning = if available <= app.config.credits.warn_at {
         let found = customer::customer_find(app.db.read(), customer_id).await?;
+        let funds = Funds { available, floor: floor(app, customer_id).await? };
         let catalogue = app.config.catalogue.now();
-        found.and_then(|customer| pricing::warning(&customer, available, &app.config.credits, &catalogue))
+        found.and_then(|customer| pricing::warning(&customer, funds, &app.config.credits, &catalogue))
     } else {
         None
     };
@@ -273,7 +274,7 @@ async fn charge_missing(
                 None => {
                     let key = operation.stripe_id.as_deref().map(payment_key).unwrap_or_default();
                     let bought = account::entry_find_by_key(db, customer_id, &key).await?;
-                    let (code, message) = why_not_spent(bought.as_ref());
+                    let (code, message) = why_not_spent(bought.as_ref(), floor(app, customer_id).await?);
                     Err(ApiError::with_code(code, message))
                 }
             }

@@ -98,7 +98,8 @@ pub struct Plan {
     pub unit_prices: BTreeMap<Currency, MoneyMinor>,
     /// Credits are bought in multiples of this, so that cheap units do not cost a fee each.
     pub unit_step: Credits,
-    /// The most that a customer may be charged a day for credits, in the catalogue's currency; `None` for no cap.
+    /// The most that a customer may be charged a day for credits, in the catalogue's currency; `None` for no cap. The same
+    /// number holds in each other currency.
     pub spend_cap_day: Option<MoneyMinor>,
     /// The same for a month; `None` for 1,000 units of the currency, 100,000 of one without minor units.
     pub spend_cap_month: Option<MoneyMinor>,
@@ -311,6 +312,11 @@ impl Catalogue {
         self.plan(plan)?.unit_prices.get(&self.currency).copied()
     }
 
+    /// How many units a plan sells at a time.
+    pub fn unit_step(&self, plan: &PlanKey) -> Credits {
+        self.plan(plan).map_or(Credits(1), |plan| plan.unit_step.max(Credits(1)))
+    }
+
     /// The better of two plans; one that the catalogue has no longer is worst.
     pub fn better<'a>(&self, one: &'a PlanKey, other: &'a PlanKey) -> &'a PlanKey {
         let rank = |key: &PlanKey| self.plans.iter().position(|plan| plan.key == *key);
@@ -321,7 +327,8 @@ impl Catalogue {
     ///
     /// `given` are the plans that subscriptions and purchases give it now, and the best of them counts. Without any, a
     /// plan that was bought is followed by the next, and so is the entry plan if the customer `has_left` a plan that it
-    /// paid for.
+    /// paid for. A plan that the catalogue has no longer is followed by the entry plan, unless
+    /// [`follower_of_lost`](Self::follower_of_lost) knows better.
     pub fn plan_now(&self, present: &PlanKey, given: &[PlanKey], has_left: Option<&PlanKey>) -> PlanKey {
         if let Some(best) = given.iter().reduce(|one, other| self.better(one, other)) {
             return best.clone();
@@ -330,8 +337,26 @@ impl Catalogue {
         if let Some(next) = after(present) {
             return next;
         }
+        if self.plan(present).is_none() {
+            return self.entry.clone();
+        }
         let left = has_left.filter(|_| *present == self.entry).and_then(after);
         left.unwrap_or_else(|| present.clone())
+    }
+
+    /// The plan that follows one that this catalogue has no longer: the first of those after it in the `former`
+    /// catalogue that this one has, else the entry plan.
+    pub fn follower_of_lost(&self, lost: &PlanKey, former: &Self) -> PlanKey {
+        let mut key = lost;
+        // Each plan is passed once, whatever the former catalogue says.
+        for _ in &former.plans {
+            let Some(next) = former.plan(key).and_then(|plan| plan.followed_by.as_ref()) else { break };
+            if self.plan(next).is_some() {
+                return next.clone();
+            }
+            key = next;
+        }
+        self.entry.clone()
     }
 }
 
@@ -366,8 +391,29 @@ mod tests {
         assert_eq!(now(&trial, &[], Some(&pro)), each, "it has been a paying customer");
         assert_eq!(now(&each, &[], Some(&pro)), each);
         let gone = key("gone");
-        assert_eq!(now(&gone, &[], None), gone, "a plan that the catalogue has no longer stays");
+        assert_eq!(now(&gone, &[], None), trial, "nobody stays on a plan that the catalogue has no longer");
+        assert_eq!(now(&gone, std::slice::from_ref(&gone), None), gone, "as long as something gives it");
         assert_eq!(now(&trial, &[gone, pro.clone()], None), pro);
+    }
+
+    #[test]
+    fn a_lost_plan_is_followed_as_the_catalogue_that_had_it_says() {
+        let present = Catalogue::built_in();
+        let pro = present.plan(&key("pro")).expect("Pro").clone();
+        let with = |followed_by: [Option<&str>; 2]| {
+            let lost = ["team", "company"].into_iter().zip(followed_by).map(|(name, followed_by)| Plan {
+                key: key(name),
+                followed_by: followed_by.map(key),
+                ..pro.clone()
+            });
+            Catalogue { plans: present.plans.iter().cloned().chain(lost).collect(), ..Catalogue::clone(&present) }
+        };
+        let follower = |followed_by| present.follower_of_lost(&key("team"), &with(followed_by)).to_string();
+        assert_eq!(follower([Some("pay_as_you_go"), None]), "pay_as_you_go");
+        assert_eq!(follower([Some("company"), Some("pay_as_you_go")]), "pay_as_you_go", "over another lost one");
+        assert_eq!(follower([Some("company"), Some("team")]), "trial", "they follow each other");
+        assert_eq!(follower([None, None]), "trial");
+        assert_eq!(present.follower_of_lost(&key("team"), &present), key("trial"));
     }
 
     #[test]

@@ -47,9 +47,10 @@ pub struct PaymentStanding {
     pub holds_open: usize,
     /// What ended charges of the same card came to, the latest first.
     pub past: Vec<PastCharge>,
-    /// What the customer was charged in the present day and month, and may be by charges under way.
+    /// What the customer was charged in the present day and month in the purchase's currency, and may be by charges under
+    /// way.
     pub charged: PerSpan<MoneyMinor>,
-    /// The caps that apply.
+    /// The caps that apply, in that currency.
     pub caps: SpendCaps,
     /// What decides about an automatic top-up, if it is about one.
     pub top_up: Option<TopUpStanding>,
@@ -153,13 +154,8 @@ pub fn decide(
     if let Some(pause) = pause(&standing.past, now_ms) {
         return Err(NotCharged::Declined(pause));
     }
-    if let Some(over) = standing.caps.exceeded_by(bought.amount_minor, standing.charged, now_ms) {
-        return Err(NotCharged::OverCap(over, bought.amount_minor, bought.currency));
-    }
-    if let Request::AutoTopUp(top_up) = request
-        && let Some(over) = top_up::exceeded_cap(&top_up.terms, standing, bought.amount_minor, now_ms)
-    {
-        return Err(NotCharged::OverTopUpCap(over, bought.amount_minor, bought.currency));
+    if let Some(refused) = forbidding_cap(request, standing, &bought, now_ms) {
+        return Err(refused);
     }
     let charge = Charge {
         credits: bought.credits,
@@ -172,6 +168,32 @@ pub fn decide(
         lifetime_days: bought.lifetime_days,
     };
     Ok(Decided::Charge(Box::new(charge), bought.reserve))
+}
+
+/// The cap that forbids a charge, if one does. One that can never allow it comes first: waiting for another one would not
+/// help.
+fn forbidding_cap(
+    request: &Request,
+    standing: &PaymentStanding,
+    bought: &Bought,
+    now_ms: TimeMs,
+) -> Option<NotCharged> {
+    let amount = bought.amount_minor;
+    let spend = standing.caps.exceeded_by(amount, standing.charged, now_ms);
+    let top_up = match request {
+        Request::AutoTopUp(top_up) => top_up::exceeded_cap(&top_up.terms, standing, amount, now_ms),
+        _ => None,
+    };
+    let mut caps: Vec<(OverCap, bool)> =
+        spend.map(|over| (over, false)).chain(top_up.map(|over| (over, true))).collect();
+    caps.sort_by_key(|(over, _)| !over.forbids_always(amount));
+    let (over, is_for_top_ups) = caps.into_iter().next()?;
+    let currency = bought.currency.clone();
+    Some(if is_for_top_ups {
+        NotCharged::OverTopUpCap(over, amount, currency)
+    } else {
+        NotCharged::OverCap(over, amount, currency)
+    })
 }
 
 /// The credits that units lack, while those that the customer has are reserved.
@@ -196,7 +218,7 @@ fn missing_units(
     catalogue: &Catalogue,
 ) -> Result<Bought, NotCharged> {
     let price = pricing::next_price_minor(customer, catalogue).ok_or(NotCharged::NotSold)?;
-    let step = catalogue.plan(&customer.plan).map_or(Credits(1), |plan| plan.unit_step.max(Credits(1)));
+    let step = catalogue.unit_step(&customer.plan);
     let credits = Credits(times(missing, step).saturating_mul(step.0));
     let amount_minor = chargeable(credits, price.checked_mul(credits))?;
     let currency = catalogue.currency.to_string();
@@ -248,16 +270,25 @@ impl NotCharged {
             ),
             Self::Declined(pause) => declined(*pause),
             Self::OverCap(over, amount, currency) => {
-                let change =
-                    if over.is_own { "raise it with PUT /api/v1/spend-caps" } else { "ask support to raise it" };
-                over_cap("spend_cap_reached", "the spend cap", over, *amount, (currency, change))
+                let raise = if over.is_own { "raise your own cap" } else { "ask support to raise the cap" };
+                let advice = CapAdvice { raise, buy_less: "Buy less at once, if that is possible" };
+                over_cap("spend_cap_reached", "spend cap", over, (*amount, currency), &advice)
             }
             Self::OverTopUpCap(over, amount, currency) => {
-                let change = "raise it with PUT /api/v1/credits/auto-top-up";
-                over_cap("top_up_cap_reached", "the top-up cap", over, *amount, (currency, change))
+                let raise = "raise the cap of your automatic top-up";
+                let advice = CapAdvice { raise, buy_less: "Lower the target of your automatic top-up" };
+                over_cap("top_up_cap_reached", "top-up cap", over, (*amount, currency), &advice)
             }
         }
     }
+}
+
+/// What a customer may do about a cap, in words that also stand in a mail.
+struct CapAdvice {
+    /// So that the cap allows the charge.
+    raise: &'static str,
+    /// So that the charge keeps to the cap.
+    buy_less: &'static str,
 }
 
 fn declined(pause: Pause) -> Problem {
@@ -268,15 +299,28 @@ fn declined(pause: Pause) -> Problem {
     Problem { retry_at_ms, ..Problem::new("card_paused", format!("The card was declined before. {when}")) }
 }
 
-fn over_cap(code: &str, what: &str, over: &OverCap, amount: MoneyMinor, (currency, change): (&str, &str)) -> Problem {
+/// Waiting is no advice, and there is no time to retry at, where the amount alone exceeds the cap.
+fn over_cap(
+    code: &str,
+    what: &str,
+    over: &OverCap,
+    (amount, currency): (MoneyMinor, &str),
+    advice: &CapAdvice,
+) -> Problem {
     let money = |amount: MoneyMinor| money(amount, currency);
+    let (of, cap, span) = (money(amount), money(over.cap), over.span.as_str());
+    if over.forbids_always(amount) {
+        let message = format!(
+            "A charge of {of} is more than the whole {what} of {cap} a {span}, so this cap never allows it. {}, or {}.",
+            advice.buy_less, advice.raise
+        );
+        return Problem::new(code, message);
+    }
     let message = format!(
-        "A charge of {} exceeds {what} of {} a {}, of which {} is left. Wait until {}, or {change}.",
-        money(amount),
-        money(over.cap),
-        over.span.as_str(),
+        "A charge of {of} exceeds the {what} of {cap} a {span}, of which {} is left. Wait until {}, or {}.",
         money(over.left),
-        rfc3339(over.until_ms)
+        rfc3339(over.until_ms),
+        advice.raise
     );
     Problem { retry_at_ms: Some(over.until_ms), ..Problem::new(code, message) }
 }

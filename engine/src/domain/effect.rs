@@ -96,12 +96,14 @@ pub enum Effect {
     MarketplacePut(Box<MarketplaceAccount>),
     /// Stores what is said of an invoice of ours.
     InvoicePut(Box<Invoice>),
-    /// Stores how much of a payment was given back.
+    /// Stores how much of a payment was given back, and how much disputes hold or have taken.
     PaymentRefunded {
         /// The operation that charged, or the invoice at Stripe.
         payment: String,
-        /// How much, in all.
+        /// How much was given back, in all.
         refunded: MoneyMinor,
+        /// How much disputes hold or have taken, in all.
+        disputed: MoneyMinor,
     },
     /// Stores an event unless it is known: the full form of a thin one.
     EventTake(Box<Delivery>),

@@ -37,6 +37,8 @@ pub struct Invoice {
     pub failure: Option<String>,
     /// What of it was given back.
     pub refunded: MoneyMinor,
+    /// What of it disputes hold or have taken.
+    pub disputed: MoneyMinor,
     /// When it was made at Stripe, else when it was first seen.
     pub created_at_ms: TimeMs,
     /// When it last changed here.
@@ -82,11 +84,30 @@ impl Invoice {
             brings_now: is_paid && brings_now,
             failure: (!is_paid).then(|| said.failure_in_words()),
             refunded: MoneyMinor::ZERO,
+            disputed: MoneyMinor::ZERO,
             created_at_ms: created_ms.unwrap_or(now_ms),
             updated_at_ms: now_ms,
             id,
         })
     }
+}
+
+/// What is gone of a payment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PaymentGone {
+    /// What was given back.
+    pub refunded: MoneyMinor,
+    /// What disputes hold or have taken.
+    pub disputed: MoneyMinor,
+}
+
+/// What an invoice has brought, and what it will.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InvoiceCredits {
+    /// Credits that it has granted so far; negative if it took back more.
+    pub granted: Credits,
+    /// Credits that it will still grant: later parts, or all of them once it is paid.
+    pub to_come: Credits,
 }
 
 /// The kind of a payment.
@@ -125,6 +146,8 @@ pub enum PaymentState {
     PartlyRefunded,
     /// All of it was given back.
     Refunded,
+    /// A dispute holds or has taken some or all of it.
+    Disputed,
 }
 
 impl PaymentState {
@@ -138,11 +161,14 @@ impl PaymentState {
             Self::Paid => "paid",
             Self::PartlyRefunded => "partly_refunded",
             Self::Refunded => "refunded",
+            Self::Disputed => "disputed",
         }
     }
 
-    fn of_paid(amount: Option<MoneyMinor>, refunded: MoneyMinor) -> Self {
+    fn of_paid(amount: Option<MoneyMinor>, gone: PaymentGone) -> Self {
+        let PaymentGone { refunded, disputed } = gone;
         match amount {
+            _ if disputed > MoneyMinor::ZERO => Self::Disputed,
             _ if refunded <= MoneyMinor::ZERO => Self::Paid,
             Some(amount) if refunded >= amount => Self::Refunded,
             _ => Self::PartlyRefunded,
@@ -169,6 +195,8 @@ pub struct Payment {
     pub credits: Credits,
     /// What of it was given back, as Stripe last reported.
     pub refunded: MoneyMinor,
+    /// What of it disputes hold or have taken, as Stripe last reported.
+    pub disputed: MoneyMinor,
     /// Why it failed, or what it waits for.
     pub problem: Option<Problem>,
     /// The key under which the customer asked for it.
@@ -192,7 +220,7 @@ const CALLERS_KEY: &str = "api:";
 
 impl Payment {
     /// The payment of an operation; `None` if it charges nothing.
-    pub fn of_operation(operation: &Operation, refunded: MoneyMinor) -> Option<Self> {
+    pub fn of_operation(operation: &Operation, gone: PaymentGone) -> Option<Self> {
         if !operation.request.is_purchase() {
             return None;
         }
@@ -203,7 +231,7 @@ impl Payment {
             State::RequiresAction => PaymentState::RequiresAction,
             State::Failed => PaymentState::Failed,
             State::Succeeded if operation.stripe_id.is_none() => PaymentState::NotCharged,
-            State::Succeeded => PaymentState::of_paid(amount, refunded),
+            State::Succeeded => PaymentState::of_paid(amount, gone),
         };
         let own_key = operation.idempotency_key.strip_prefix(CALLERS_KEY);
         Some(Self {
@@ -214,7 +242,8 @@ impl Payment {
             amount,
             currency: charge.map(|charge| charge.currency.clone()),
             credits: charge.map_or(Credits::ZERO, |charge| charge.credits),
-            refunded,
+            refunded: gone.refunded,
+            disputed: gone.disputed,
             problem: operation.problem.clone(),
             idempotency_key: own_key.map(str::to_owned),
             operation_id: Some(operation.id.clone()),
@@ -229,7 +258,10 @@ impl Payment {
     /// The payment of an invoice.
     pub fn of_invoice(invoice: Invoice) -> Self {
         let state = match invoice.is_paid {
-            true => PaymentState::of_paid(invoice.amount, invoice.refunded),
+            true => PaymentState::of_paid(
+                invoice.amount,
+                PaymentGone { refunded: invoice.refunded, disputed: invoice.disputed },
+            ),
             false => PaymentState::Failed,
         };
         let problem = invoice.failure.map(|message| Problem {
@@ -245,6 +277,7 @@ impl Payment {
             currency: invoice.currency,
             credits: invoice.credits,
             refunded: invoice.refunded,
+            disputed: invoice.disputed,
             problem,
             idempotency_key: None,
             operation_id: None,
@@ -259,7 +292,10 @@ impl Payment {
 
     /// Whether money was taken.
     pub fn is_paid(&self) -> bool {
-        matches!(self.state, PaymentState::Paid | PaymentState::PartlyRefunded | PaymentState::Refunded)
+        matches!(
+            self.state,
+            PaymentState::Paid | PaymentState::PartlyRefunded | PaymentState::Refunded | PaymentState::Disputed
+        )
     }
 }
 
@@ -298,7 +334,8 @@ mod tests {
     }
 
     fn state(operation: &Operation, refunded: i64) -> PaymentState {
-        Payment::of_operation(operation, MoneyMinor(refunded)).expect("a payment").state
+        let gone = PaymentGone { refunded: MoneyMinor(refunded), ..PaymentGone::default() };
+        Payment::of_operation(operation, gone).expect("a payment").state
     }
 
     #[test]
@@ -307,12 +344,15 @@ mod tests {
         assert_eq!((state(&paid, 0), state(&paid, 900)), (PaymentState::Paid, PaymentState::PartlyRefunded));
         assert_eq!(state(&paid, 2_900), PaymentState::Refunded);
         assert_eq!(state(&charge().succeeded(None, 2_000), 0), PaymentState::NotCharged);
+        let gone = PaymentGone { refunded: MoneyMinor(900), disputed: MoneyMinor(2_000) };
+        let disputed = Payment::of_operation(&paid, gone).expect("a payment");
+        assert_eq!((disputed.state, disputed.is_paid()), (PaymentState::Disputed, true));
         assert_eq!(state(&charge(), 0), PaymentState::Processing);
-        let waiting = Payment::of_operation(&undecided(), MoneyMinor::ZERO).expect("a payment");
+        let waiting = Payment::of_operation(&undecided(), PaymentGone::default()).expect("a payment");
         assert_eq!((waiting.state, waiting.amount), (PaymentState::Processing, None));
         let declined =
             charge().failed(Problem { payment_intent_id: Some("pi_9".to_owned()), ..Problem::default() }, 2_000);
-        let shown = Payment::of_operation(&declined, MoneyMinor::ZERO).expect("a payment");
+        let shown = Payment::of_operation(&declined, PaymentGone::default()).expect("a payment");
         assert_eq!((shown.state, shown.payment_intent_id.as_deref()), (PaymentState::Failed, Some("pi_9")));
         assert_eq!((shown.idempotency_key.as_deref(), shown.credits), (Some("deploy-1"), Credits(1)));
     }
@@ -321,7 +361,7 @@ mod tests {
     fn an_operation_that_charges_nothing_is_no_payment() {
         let request = Request::SubscriptionResume { subscription_id: "sub_1".to_owned() };
         let operation = Operation::new(&CustomerId::new(), request, "k".to_owned(), "h".to_owned(), 1);
-        assert_eq!(Payment::of_operation(&operation, MoneyMinor::ZERO), None);
+        assert_eq!(Payment::of_operation(&operation, PaymentGone::default()), None);
     }
 
     fn invoice(status: &str, price: &str) -> Value {

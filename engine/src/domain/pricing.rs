@@ -1,4 +1,4 @@
-//! What the next unit costs, and the warning once credits run low.
+//! What the next units cost, and the warning once credits run low.
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::config::CreditsConfig;
@@ -6,7 +6,65 @@ use crate::count::counted;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::catalogue::currency::money;
 use crate::domain::customer::Customer;
+use crate::domain::ledger::Account;
 use crate::key::PlanKey;
+use serde::Serialize;
+
+/// What a customer has to spend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Funds {
+    /// Credits that are available; negative where some were spent on credit, or are owed.
+    pub available: Credits,
+    /// What available credits may go down to: zero, or less for a customer with a credit limit.
+    pub floor: Credits,
+}
+
+impl Funds {
+    /// Those of an account.
+    pub fn of(account: &Account) -> Self {
+        Self { available: account.available(), floor: account.floor }
+    }
+
+    /// Credits that can be spent; negative where credits are owed.
+    pub fn spendable(self) -> Credits {
+        self.available - self.floor
+    }
+
+    /// The part that is spent on credit.
+    fn on_credit(self) -> Credits {
+        self.spendable() - self.available.max(Credits::ZERO)
+    }
+}
+
+/// What a customer without credits buys at once: one unit, or as many as its plan sells at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnitSale {
+    /// In words, to follow "the next" or "each": `fix`, or `20 pages`.
+    pub what: String,
+    /// In words that stand alone: `one fix`, or `20 pages`.
+    pub units: String,
+    /// `costs` or `cost`.
+    pub verb: &'static str,
+    /// What they cost together: `$29.00`.
+    pub amount: String,
+    /// Whether it is one unit.
+    pub is_single: bool,
+}
+
+impl UnitSale {
+    /// What a plan sells; `None` without a unit price. All texts about the price of units are made of this.
+    pub fn of(plan: &PlanKey, config: &CreditsConfig, catalogue: &Catalogue) -> Option<Self> {
+        let step = catalogue.unit_step(plan);
+        let amount = money(catalogue.unit_price(plan)?.checked_mul(step)?, catalogue.currency.as_str());
+        Some(if step == Credits(1) {
+            let (what, units) = (config.unit.clone(), format!("one {}", config.unit));
+            Self { what, units, verb: "costs", amount, is_single: true }
+        } else {
+            let units = format!("{step} {}", config.units());
+            Self { what: units.clone(), units, verb: "cost", amount, is_single: false }
+        })
+    }
+}
 
 /// The price of one unit beyond the customer's credits, in the catalogue's currency; `None` if it cannot be charged,
 /// or its plan has no price for single units.
@@ -14,32 +72,43 @@ pub fn next_price_minor(customer: &Customer, catalogue: &Catalogue) -> Option<Mo
     if customer.has_payment_method { catalogue.unit_price(&customer.plan) } else { None }
 }
 
-/// The warning once credits run low: how many are left, and what the next unit costs.
-pub fn warning(
-    customer: &Customer,
-    available: Credits,
-    config: &CreditsConfig,
-    catalogue: &Catalogue,
-) -> Option<String> {
-    if available > config.warn_at {
+/// What is charged next beyond the customer's credits, in words: `$29.00`, or `5.00 EUR for 20 pages`. `None` as for
+/// [`next_price_minor`].
+pub fn next_price(customer: &Customer, config: &CreditsConfig, catalogue: &Catalogue) -> Option<String> {
+    let sale = UnitSale::of(&customer.plan, config, catalogue).filter(|_| customer.has_payment_method)?;
+    Some(if sale.is_single { sale.amount } else { format!("{} for {}", sale.amount, sale.units) })
+}
+
+/// The warning once credits run low: how many are left, and what the next units cost.
+pub fn warning(customer: &Customer, funds: Funds, config: &CreditsConfig, catalogue: &Catalogue) -> Option<String> {
+    if funds.available > config.warn_at {
         return None;
     }
-    if available < Credits::ZERO {
-        return Some(credits_owed(available));
+    if funds.spendable() < Credits::ZERO {
+        return Some(credits_owed(funds.available));
     }
-    let unit = &config.unit;
-    let (left, after) = match available.0 {
-        0 => (format!("You have no {unit} credits left."), ""),
-        1 => (format!("You have 1 {unit} credit left."), " after that"),
-        n => (format!("You have {n} {unit} credits left."), " after that"),
-    };
-    Some(match next_price_minor(customer, catalogue) {
-        Some(price) => {
-            format!("{left} The next {unit}{after} costs {}.", money(price, catalogue.currency.as_str()))
-        }
+    let left = what_is_left(funds, config);
+    let after = if funds.spendable() > Credits::ZERO { " after that" } else { "" };
+    Some(match UnitSale::of(&customer.plan, config, catalogue).filter(|_| customer.has_payment_method) {
+        Some(UnitSale { what, verb, amount, .. }) => format!("{left} The next {what}{after} {verb} {amount}."),
         None if customer.has_payment_method => format!("{left} {}", no_unit_price(&customer.plan, config, catalogue)),
+        None if funds.on_credit() > Credits::ZERO => format!("{left} Add billing to continue{after}."),
         None => format!("{left} Add billing to continue."),
     })
+}
+
+fn what_is_left(funds: Funds, config: &CreditsConfig) -> String {
+    let credit = format!("{} credit", config.unit);
+    let left = if funds.available > Credits::ZERO {
+        format!("You have {} left.", counted(funds.available.0, &credit))
+    } else {
+        format!("You have no {credit}s left.")
+    };
+    match funds.on_credit() {
+        _ if funds.floor == Credits::ZERO => left,
+        Credits(..=0) => format!("{left} Your credit limit is reached."),
+        more => format!("{left} You may spend {} on credit.", counted(more.0, &credit)),
+    }
 }
 
 /// The message for a customer whose plan has no price for single units.
@@ -80,8 +149,13 @@ mod tests {
         }
     }
 
+    /// What a customer without a credit limit has.
+    fn left(available: i64) -> Funds {
+        Funds { available: Credits(available), floor: Credits::ZERO }
+    }
+
     fn warned(customer: &Customer, available: i64) -> Option<String> {
-        warning(customer, Credits(available), &CreditsConfig::default(), &Catalogue::built_in())
+        warning(customer, left(available), &CreditsConfig::default(), &Catalogue::built_in())
     }
 
     #[test]
@@ -103,7 +177,7 @@ mod tests {
         let text = |plan: &str| {
             let customer = customer(plan, true);
             assert_eq!(next_price_minor(&customer, &catalogue), None);
-            warning(&customer, Credits(0), &CreditsConfig::default(), &catalogue).expect("a warning")
+            warning(&customer, left(0), &CreditsConfig::default(), &catalogue).expect("a warning")
         };
         assert_eq!(
             text("trial"),
@@ -124,7 +198,7 @@ mod tests {
         let customer = customer("trial", true);
         assert_eq!(next_price_minor(&customer, &catalogue), None, "the plan's price is in dollars");
         catalogue.plans[0].unit_prices.insert(catalogue.currency.clone(), MoneyMinor(4_500));
-        let text = warning(&customer, Credits(0), &CreditsConfig::default(), &catalogue).expect("a warning");
+        let text = warning(&customer, left(0), &CreditsConfig::default(), &catalogue).expect("a warning");
         assert!(text.ends_with("costs 4500 JPY."), "{text}");
     }
 
@@ -139,10 +213,62 @@ mod tests {
     }
 
     #[test]
+    fn units_that_are_sold_in_steps_are_told_with_what_is_charged() {
+        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+        for plan in &mut catalogue.plans {
+            plan.unit_step = Credits(20);
+            plan.unit_prices.values_mut().for_each(|price| *price = MoneyMinor(25));
+        }
+        let (config, customer) = (CreditsConfig::default(), customer("pay_as_you_go", true));
+        let text = |available: i64| warning(&customer, left(available), &config, &catalogue).expect("a warning");
+        assert_eq!(text(0), "You have no fix credits left. The next 20 fixes cost $5.00.");
+        assert_eq!(text(1), "You have 1 fix credit left. The next 20 fixes after that cost $5.00.");
+        assert_eq!(next_price(&customer, &config, &catalogue).as_deref(), Some("$5.00 for 20 fixes"));
+        let single = next_price(&customer, &config, &Catalogue::built_in());
+        assert_eq!(single.as_deref(), Some("$29.00"));
+    }
+
+    #[test]
+    fn within_a_credit_limit_the_warning_says_what_may_be_spent() {
+        let text = |has_payment_method: bool, available: i64| {
+            let funds = Funds { available: Credits(available), floor: Credits(-100) };
+            let customer = customer("pay_as_you_go", has_payment_method);
+            warning(&customer, funds, &CreditsConfig::default(), &Catalogue::built_in())
+        };
+        let expected = [
+            (
+                false,
+                -50,
+                "You have no fix credits left. You may spend 50 fix credits on credit. Add billing to continue \
+                          after that.",
+            ),
+            (
+                true,
+                -99,
+                "You have no fix credits left. You may spend 1 fix credit on credit. The next fix after that \
+                         costs $29.00.",
+            ),
+            (
+                true,
+                1,
+                "You have 1 fix credit left. You may spend 100 fix credits on credit. The next fix after that costs \
+                       $29.00.",
+            ),
+            (true, -100, "You have no fix credits left. Your credit limit is reached. The next fix costs $29.00."),
+            (false, -100, "You have no fix credits left. Your credit limit is reached. Add billing to continue."),
+        ];
+        for (has_payment_method, available, words) in expected {
+            assert_eq!(text(has_payment_method, available).as_deref(), Some(words), "{available}");
+        }
+        assert!(text(true, -101).is_some_and(|words| words.starts_with("The account owes 101 credits")));
+        assert_eq!(text(true, 2), None);
+    }
+
+    #[test]
     fn the_warning_says_how_many_are_left() {
         let config = CreditsConfig { warn_at: Credits(3), ..CreditsConfig::default() };
         let customer = customer("pay_as_you_go", true);
-        let text = warning(&customer, Credits(3), &config, &Catalogue::built_in()).expect("a warning");
+        let text = warning(&customer, left(3), &config, &Catalogue::built_in()).expect("a warning");
         assert!(text.starts_with("You have 3 fix credits left. The next fix after that costs"), "{text}");
     }
 

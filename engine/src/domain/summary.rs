@@ -9,7 +9,7 @@ pub mod period;
 pub mod warnings;
 
 pub use period::{Period, PeriodKind};
-pub use warnings::{Warning, describe_subscription, subscription_name};
+pub use warnings::{Warning, describe_subscription};
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;

@@ -12,7 +12,7 @@ pub enum Refusal {
     InsufficientCredits {
         /// Credits requested.
         requested: Credits,
-        /// Available credits.
+        /// Credits that can be spent, those of a credit limit included.
         available: Credits,
     },
     /// An amount is zero, negative where it must be positive, or greater than [`UNITS_MAX`].

@@ -1,17 +1,20 @@
 //! Support finds a payment and reads what became of it.
 
+use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::ledger::{Entry, EntryKind};
 use crate::domain::operation::{Operation, Request, State, payment_key};
-use crate::domain::payment::{Payment, PaymentKind};
-use crate::domain::sale::grant::grant_keys;
+use crate::domain::payment::{Invoice, InvoiceCredits, Payment, PaymentKind};
+use crate::domain::sale::SaleRecord;
+use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key};
 use crate::domain::stripe_link::is_stripe_id;
 use crate::domain::webhook::fields::{self, ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::error::Result;
-use crate::infra::store::{account, operation, payment as rows};
+use crate::infra::store::{Db, account, operation, payment as rows};
 use crate::infra::stripe::{StripeError, found};
 use crate::usecase::handler::Deps;
 use crate::usecase::stripe_link::unreachable;
+use std::collections::HashMap;
 
 /// What the ids of charges begin with; those of bank debits have one of their own.
 const PREFIXES_OF_CHARGES: [&str; 2] = ["ch_", "py_"];
@@ -95,6 +98,53 @@ fn ask(answer: Result<serde_json::Value, StripeError>) -> Result<Option<serde_js
         Err(StripeError::Invalid { .. }) => Ok(None),
         answer => found(answer).map_err(unreachable),
     }
+}
+
+/// What each of these invoices has brought and will, in their order: from the ledger, and from the jobs of the parts that
+/// come later.
+///
+/// # Errors
+/// The database cannot be reached.
+pub async fn invoice_credits(db: &Db, invoices: &[Invoice]) -> Result<Vec<InvoiceCredits>> {
+    let paid: Vec<&Invoice> = invoices.iter().filter(|invoice| invoice.is_paid).collect();
+    let mut entries = HashMap::new();
+    let first: Vec<_> = paid.iter().map(|invoice| (*invoice, grant_key(&invoice.id))).collect();
+    add_entries(db, &first, &mut entries).await?;
+    let later: Vec<_> = paid.iter().flat_map(|invoice| later_keys(invoice, &entries)).collect();
+    add_entries(db, &later, &mut entries).await?;
+    let open: Vec<String> =
+        later.iter().filter(|(_, key)| !entries.contains_key(key)).map(|(_, key)| part_job_key(key)).collect();
+    let mut credits: HashMap<&str, InvoiceCredits> = HashMap::new();
+    for (invoice, key) in first.iter().chain(&later) {
+        let granted = entries.get(key).map_or(Credits::ZERO, |entry| entry.amount);
+        credits.entry(invoice.id.as_str()).or_default().granted += granted;
+    }
+    let parts = rows::part_job_list(db.read(), &open).await?;
+    let parts = parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok());
+    for part in parts {
+        if let Some(of_invoice) = credits.get_mut(part.invoice.as_str()) {
+            of_invoice.to_come += part.credits;
+        }
+    }
+    let unpaid = |invoice: &Invoice| InvoiceCredits { granted: Credits::ZERO, to_come: invoice.credits };
+    Ok(invoices.iter().map(|one| credits.get(one.id.as_str()).copied().unwrap_or_else(|| unpaid(one))).collect())
+}
+
+async fn add_entries(db: &Db, keys: &[(&Invoice, String)], entries: &mut HashMap<String, Entry>) -> Result<()> {
+    let pairs: Vec<_> = keys.iter().map(|(invoice, key)| (&invoice.customer_id, key.as_str())).collect();
+    let found = account::entry_find_by_keys(db.read(), &pairs).await?;
+    entries.extend(found.into_iter().filter_map(|(_, entry)| Some((entry.idempotency_key.clone()?, entry))));
+    Ok(())
+}
+
+/// The keys of the parts of an invoice's credits beside the first: as its first entry says, else all that there may be.
+fn later_keys<'a>(invoice: &'a Invoice, entries: &HashMap<String, Entry>) -> Vec<(&'a Invoice, String)> {
+    let first = entries.get(&grant_key(&invoice.id));
+    let keys: Vec<String> = match first.and_then(|entry| SaleRecord::read(entry.metadata.as_deref())) {
+        Some(record) => record.later.into_iter().map(|part| part.key).collect(),
+        None => grant_keys(&invoice.id).skip(1).collect(),
+    };
+    keys.into_iter().map(|key| (invoice, key)).collect()
 }
 
 /// What happened to a payment, in order: from the operation, the ledger and the refunds.
@@ -202,7 +252,12 @@ fn step_of_entry(entry: &Entry) -> PaymentStep {
         (EntryKind::ClawBack, _) => format!("{amount} credits were taken back"),
         (EntryKind::Grant, Some(_)) => format!("{amount} credits were returned"),
         (EntryKind::Grant, None) => format!("{amount} credits were granted"),
-        _ => format!("{amount} credits were spent"),
+        (EntryKind::Hold, _) => format!("{} credits were reserved", entry.held_delta),
+        (EntryKind::Release, _) => format!("{} reserved credits were released", entry.held_delta.0.unsigned_abs()),
+        (EntryKind::Expire, _) => format!("{amount} credits expired"),
+        (EntryKind::Adjust, _) => format!("support changed the balance by {}", entry.amount),
+        (EntryKind::Terms, _) => "the terms of the account changed".to_owned(),
+        (EntryKind::Debit | EntryKind::Capture, _) => format!("{amount} credits were spent"),
     };
     step(entry.created_at_ms, format!("{what}; the balance was {balance} afterwards"))
 }

@@ -7,13 +7,18 @@ pub use in_use::check_decision;
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
 use crate::domain::catalogue::Catalogue;
+use crate::domain::sale::judge::judge;
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice};
+use crate::domain::webhook::fields;
 use crate::error::{Error, Result};
+use crate::infra::store::audit;
 use crate::infra::store::price::{price_decide, price_find_many, price_put_many};
-use crate::infra::store::{Db, audit};
+use crate::infra::stripe::StripeError;
+use crate::usecase::handler::Deps;
+use crate::usecase::stripe_link::unreachable;
+use crate::usecase::version;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// What support decides of a price, and who says why.
 #[derive(Debug, Clone)]
@@ -28,23 +33,29 @@ pub struct PriceDecision<'a> {
     pub actor: &'a str,
 }
 
-/// Stores a decision, also about a price that was never seen. Events that waited for it need a replay.
+/// Stores a decision, also about a price that was never seen, as long as Stripe has it. Events that waited for it need a
+/// replay.
 ///
 /// # Errors
-/// `catalogue_price_unknown` if the catalogue lacks the price; not found if there is no decision to take back.
-pub async fn decide(db: &Db, decided: &PriceDecision<'_>, catalogue: &Catalogue, now_ms: TimeMs) -> Result<KnownPrice> {
+/// `catalogue_price_unknown` if the catalogue in force lacks the price; `stripe_price_unknown` if Stripe lacks it;
+/// `stripe_unavailable`; not found if there is no decision to take back.
+pub async fn decide(deps: &Deps, decided: &PriceDecision<'_>, now_ms: TimeMs) -> Result<KnownPrice> {
     let PriceDecision { id, decision, reason, actor } = decided;
+    let db = &deps.db;
+    // The price may have come with a version that another node has applied just now.
+    version::refresh(db.read(), &deps.catalogue).await?;
+    let catalogue = deps.catalogue.now();
     if let Some(key) = decision.price().filter(|key| catalogue.price(key).is_none()) {
         let message = format!("the catalogue has no price {key}");
         return Err(Error::NotAccepted { code: "catalogue_price_unknown", message });
     }
+    let is_known = find(db.read(), id).await?.is_some();
+    let seen = if is_known { None } else { Some(see(deps, decided, &catalogue, now_ms).await?) };
     let tx = db.begin().await?;
     let before = find(&tx, id).await?;
     if !price_decide(&tx, id, decision, reason, now_ms).await? {
-        if *decision == Decision::Undecided {
-            return Err(Error::NotFound("price"));
-        }
-        price_put_many(&tx, &[unseen(decided, now_ms)]).await?;
+        let seen = seen.ok_or(Error::NotFound("price"))?;
+        price_put_many(&tx, &[seen]).await?;
     }
     let after = find(&tx, id).await?.ok_or(Error::NotFound("price"))?;
     let said = |price: &KnownPrice| -> Value {
@@ -60,21 +71,31 @@ async fn find(db: &impl ConnectionTrait, id: &str) -> Result<Option<KnownPrice>>
     Ok(price_find_many(db, &[id.to_owned()]).await?.pop())
 }
 
-/// A price of which only the decision is known.
-fn unseen(decided: &PriceDecision<'_>, now_ms: TimeMs) -> KnownPrice {
-    KnownPrice {
+/// A price that was never seen, as Stripe has it and as it is decided. Without a Stripe key it is taken as it is named.
+async fn see(deps: &Deps, decided: &PriceDecision<'_>, catalogue: &Catalogue, now_ms: TimeMs) -> Result<KnownPrice> {
+    if decided.decision == Decision::Undecided {
+        return Err(Error::NotFound("price"));
+    }
+    let said = match deps.stripe.price_retrieve(decided.id).await {
+        Ok(object) => fields::Price::read_object(&object),
+        Err(StripeError::NotConfigured) => {
+            fields::Price { ids: vec![decided.id.to_owned()], ..fields::Price::default() }
+        }
+        // For an id of another form Stripe says that the request is invalid.
+        Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => {
+            let message = format!(
+                "Stripe has no price {} in the account and the mode of this server's key: check the id",
+                decided.id
+            );
+            return Err(Error::NotAccepted { code: "stripe_price_unknown", message });
+        }
+        Err(error) => return Err(unreachable(error)),
+    };
+    Ok(KnownPrice {
         id: decided.id.to_owned(),
-        product_id: None,
-        lookup_key: None,
-        metadata: BTreeMap::new(),
-        amount: None,
-        currency: None,
-        every: None,
         decision: decided.decision.clone(),
         decided_by: DecidedBy::Operator,
         reason: Some(decided.reason.to_owned()),
-        terms: None,
-        first_seen_ms: now_ms,
-        decided_at_ms: now_ms,
-    }
+        ..judge(&said, catalogue, &[], now_ms)
+    })
 }

@@ -78,6 +78,19 @@ pub async fn set(
     Ok(Set::Stored(wakes))
 }
 
+/// Turns a customer's automatic top-ups off, as the next version, and keeps what else it has set.
+///
+/// # Errors
+/// Errors of the database; nothing changes then.
+pub async fn turn_off(db: &Db, customer_id: &CustomerId, now_ms: TimeMs) -> Result<()> {
+    let tx = db.begin().await?;
+    if let Some(setting) = top_up::top_up_find(&tx, customer_id).await? {
+        top_up::top_up_put(&tx, customer_id, false, &setting.terms, now_ms).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Begins a top-up that is due. Its key is made of the setting's version and of the number of top-ups before it, so two
 /// nodes begin it once. Returns jobs to announce.
 ///

@@ -6,6 +6,7 @@
 //! are folded page by page.
 
 mod fold;
+mod plans;
 mod sales;
 #[cfg(test)]
 mod tests;
@@ -94,12 +95,16 @@ impl fmt::Display for Progress {
 /// # Errors
 /// Only failures of the database; violations are in the report.
 pub async fn verify(db: &Db, progress: impl Fn(Progress)) -> Result<Report> {
-    let checks = CHECKS.len() + fold::CHECKS + sales::CHECKS;
+    let others = fold::CHECKS + sales::CHECKS + plans::CHECKS;
+    let checks = CHECKS.len() + others;
     let report_fold = |done, total| progress(Progress { name: fold::NAME, check: 1, checks, done, total });
     let mut reports = fold::run(db, report_fold).await?.to_vec();
     let at = fold::CHECKS + 1;
     let report_sales = |done, total| progress(Progress { name: sales::LINES_NAME, check: at, checks, done, total });
     reports.extend(sales::run(db, report_sales).await?);
+    let at = at + sales::CHECKS;
+    let report_plans = |done, total| progress(Progress { name: plans::NAME, check: at, checks, done, total });
+    reports.push(plans::run(db, report_plans).await?);
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for (at, check) in CHECKS.iter().enumerate() {
         let total = match counts.get(check.population) {
@@ -107,9 +112,8 @@ pub async fn verify(db: &Db, progress: impl Fn(Progress)) -> Result<Report> {
             None => check::check_count(db.read(), check.population).await?,
         };
         counts.insert(check.population, total);
-        let report_progress = |done| {
-            progress(Progress { name: check.name, check: at + 1 + fold::CHECKS + sales::CHECKS, checks, done, total })
-        };
+        let report_progress =
+            |done| progress(Progress { name: check.name, check: at + 1 + others, checks, done, total });
         report_progress(0);
         let (violations, violations_total) = check::check_offenders(db.read(), check, VIOLATIONS_SHOWN_MAX).await?;
         report_progress(total);

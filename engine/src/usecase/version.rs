@@ -21,6 +21,7 @@ use crate::key::PriceKey;
 use crate::usecase::catalogue;
 use crate::usecase::handler::Deps;
 use crate::usecase::handler::catalogue::make::{Made, Maker};
+pub use crate::usecase::handler::catalogue::proposal::missing_at_stripe;
 use crate::usecase::handler::catalogue::proposal::{Proposal, propose};
 use crate::usecase::handler::catalogue::{ApplyArgs, STREAM, applied, audit_of, catalogue_of};
 use sea_orm::ConnectionTrait;
@@ -233,7 +234,7 @@ async fn check_refusals(deps: &Deps, old: &Catalogue, new: &Catalogue) -> Result
 }
 
 /// Lets the sandbox, which replaces Stripe in this process, have the prices of the configured catalogue, and puts that
-/// into force if it differs from the one that is.
+/// into force if it differs from the one that is. Returns the version that it replaces, if so.
 ///
 /// # Errors
 /// Why it cannot be applied.
@@ -243,7 +244,7 @@ pub async fn begin_with_sandbox(
     shared: &SharedCatalogue,
     configured: &Catalogue,
     now_ms: TimeMs,
-) -> Result<(), SandboxError> {
+) -> Result<Option<CatalogueVersion>, SandboxError> {
     let present = in_force(db).await?;
     let run = format!("start:{now_ms}");
     let maker = Maker { db, stripe, version: present.version + 1, run: &run, attempt: 0 };
@@ -253,7 +254,8 @@ pub async fn begin_with_sandbox(
             return Err(SandboxError::Refused(proposal.refusals));
         }
         let Made::All { present: prices, .. } = maker.make(&proposal).await?? else { continue };
-        if proposal.old != proposal.new {
+        let differs = proposal.old != proposal.new;
+        if differs {
             let version = CatalogueVersion {
                 version: present.version + 1,
                 catalogue: write(configured),
@@ -264,7 +266,7 @@ pub async fn begin_with_sandbox(
             commit(db, &applied(&proposal, version, &prices, now_ms), now_ms).await?;
             refresh(db.write(), shared).await?;
         }
-        return Ok(());
+        return Ok(differs.then_some(present));
     }
 }
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 const CAPS: &[Column] = &[
     Column::fixed("span"),
+    Column::fixed("currency"),
     Column::number("cap_minor"),
     Column::number("own_minor"),
     Column::number("highest_minor"),
@@ -60,18 +61,32 @@ pub async fn run(
 }
 
 fn render(answer: &Value) -> String {
-    let row = |span: &str| {
-        let mut row = answer[span].clone();
+    let others = answer["other_currencies"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows: Vec<Value> = std::iter::once(answer).chain(others).flat_map(rows).collect();
+    format!("{}\nAmounts are in minor units.", Table::of(CAPS, &rows).render(output::width()))
+}
+
+/// The day's and the month's cap in one currency.
+fn rows(caps: &Value) -> [Value; 2] {
+    ["day", "month"].map(|span| {
+        let mut row = caps[span].clone();
         row["span"] = span.into();
+        row["currency"] = caps["currency"].clone();
         row
-    };
-    let rows = [row("day"), row("month")];
-    format!("{}\nAmounts are in minor units of {}.", Table::of(CAPS, &rows).render(output::width()), answer["currency"])
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn caps_are_shown_in_each_currency() {
+        let cap = |minor: i64| json!({ "cap_minor": minor, "charged_minor": 5, "until": "2026-12-01T00:00:00.000Z" });
+        let other = json!({ "currency": "usd", "day": cap(3), "month": cap(4) });
+        let shown = render(&json!({ "currency": "eur", "day": cap(1), "month": cap(2), "other_currencies": [other] }));
+        assert_eq!((shown.matches("eur").count(), shown.matches("usd").count()), (2, 2), "{shown}");
+    }
 
     #[test]
     fn a_cap_is_an_amount_or_the_plans() {

@@ -44,9 +44,11 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
 impl AdminCatalogueApi {
     /// The catalogue in force
     ///
-    /// All nodes have a new version within 5 s.
+    /// The node that applied a new version has it at once, and so has the one that answers this. All nodes have it within
+    /// 5 s.
     #[oai(path = "/admin/v1/catalogue", method = "get", operation_id = "admin_get_catalogue")]
     async fn get(&self, app: Data<&Arc<App>>, _auth: AdminAuth) -> Result<Json<VersionDetail>, ApiError> {
+        version::refresh(app.db.read(), &app.config.catalogue).await?;
         Ok(Json(version::in_force(&app.db).await?.into()))
     }
 

@@ -3,8 +3,8 @@
 pub(super) mod body;
 
 use self::body::{
-    AdminInvoicePage, AdminOperationPage, OperationRow, PaymentBody, PaymentDetail, PaymentPage, RefundAnswer,
-    RefundRequestBody,
+    AdminInvoice, AdminInvoicePage, AdminOperationPage, OperationRow, PaymentBody, PaymentDetail, PaymentPage,
+    RefundAnswer, RefundRequestBody,
 };
 use super::reason::check_reason;
 use crate::app::App;
@@ -19,12 +19,12 @@ use bursar_engine::Error;
 use bursar_engine::amount::MoneyMinor;
 use bursar_engine::clock::TimeMs;
 use bursar_engine::domain::operation::State;
-use bursar_engine::domain::payment::Payment;
+use bursar_engine::domain::payment::{Invoice, InvoiceCredits, Payment};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::payment::{
     OperationFilter, PaymentFilter, PaymentStateFilter, invoice_list, operation_list_all, payment_list,
 };
-use bursar_engine::usecase::payment::{explain, find};
+use bursar_engine::usecase::payment::{explain, find, invoice_credits};
 use bursar_engine::usecase::refund::{self, RefundDeed, RefundRequest};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
@@ -71,6 +71,8 @@ enum PaymentStateParameter {
     Paid,
     /// Paid, and some or all of it was given back.
     Refunded,
+    /// Paid, and a dispute holds or has taken some or all of it.
+    Disputed,
 }
 
 impl From<PaymentStateParameter> for PaymentStateFilter {
@@ -81,6 +83,7 @@ impl From<PaymentStateParameter> for PaymentStateFilter {
             PaymentStateParameter::Failed => Self::Failed,
             PaymentStateParameter::Paid => Self::Paid,
             PaymentStateParameter::Refunded => Self::Refunded,
+            PaymentStateParameter::Disputed => Self::Disputed,
         }
     }
 }
@@ -261,7 +264,10 @@ impl AdminPaymentApi {
         let filter = filter(customer.0, state.0, from.0.as_deref(), to.0.as_deref())?;
         let before = page.cursor.as_ref().map(|(at_ms, id)| (*at_ms, id.as_str()));
         let found = invoice_list(app.db.read(), &filter, before, page.rows_to_query()).await?;
-        Ok(page.answer(found, |row| cursor_key(row.created_at_ms, &row.id), Into::into))
+        let credits = invoice_credits(&app.db, &found).await?;
+        let found: Vec<_> = found.into_iter().zip(credits).collect();
+        let key = |(row, _): &(Invoice, InvoiceCredits)| cursor_key(row.created_at_ms, &row.id);
+        Ok(page.answer(found, key, |(row, credits)| AdminInvoice::new(row, credits)))
     }
 
     /// Find operations

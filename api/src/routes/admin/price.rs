@@ -38,6 +38,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "invalid_reason",
             "not_found",
             "price_in_use",
+            "stripe_price_unknown",
             "stripe_unavailable",
         ],
     ),
@@ -260,8 +261,8 @@ impl AdminPriceApi {
 
     /// Decide what a price at Stripe sells
     ///
-    /// Counts before everything that Stripe and the catalogue say of it, also for a price that was never seen. Then
-    /// replay the events that are dead with `price_unknown`. Credits that were granted stay.
+    /// Counts before everything that Stripe and the catalogue say of it, also for a price that was never seen,
+    /// if Stripe has it. Then replay the events that are dead with `price_unknown`. Credits that were granted stay.
     ///
     /// Nobody is to be charged for nothing: 409 `price_in_use` while the catalogue sells by the price, or while an open
     /// subscription has it.
@@ -278,7 +279,7 @@ impl AdminPriceApi {
         let (id, decision) = (price_id(id.0)?, body.0.decision()?);
         check_decision(&app.for_support(), &id, &decision).await?;
         let decided = PriceDecision { id: &id, decision, reason: &reason, actor: &auth.0.actor };
-        let price = decide(&app.db, &decided, &app.config.catalogue.now(), app.clock.now_ms()).await?;
+        let price = decide(&app.for_support(), &decided, app.clock.now_ms()).await?;
         Ok(StripePriceDetail::of(price))
     }
 }

@@ -12,6 +12,7 @@ use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::reconcile::{Class, Finding, Phase, Reconciliation};
 use bursar_engine::ids::{CustomerId, ReconciliationId};
+use bursar_engine::infra::store::customer::{By, customer_find_many, stripe_customer_former_find_many};
 use bursar_engine::infra::store::reconciliation as rows;
 use bursar_engine::usecase::reconcile::{self, NewReconciliation};
 use poem::web::Data;
@@ -45,7 +46,7 @@ struct ReconciliationRequest {
     /// Compare all customers and subscriptions, and not only what changed since the previous run.
     #[oai(default)]
     full: bool,
-    /// Compare only this customer, and all of its objects.
+    /// Compare only this customer, and all of its objects: its id, or that of its Stripe customer.
     customer_id: Option<String>,
 }
 
@@ -271,6 +272,20 @@ async fn find(app: &App, id: &ReconciliationId) -> Result<Reconciliation, ApiErr
     Ok(rows::reconciliation_find(app.db.read(), id).await?.ok_or(Error::NotFound("reconciliation"))?)
 }
 
+/// The customer with this id, or with a Stripe customer of this id, present or former.
+async fn find_customer(app: &App, id: &str) -> Result<CustomerId, ApiError> {
+    if let Ok(id) = CustomerId::parse(id) {
+        return Ok(id);
+    }
+    let ids = [id.to_owned()];
+    let present = customer_find_many(app.db.read(), By::StripeId, &ids).await?.pop().map(|found| found.id);
+    let found = match present {
+        Some(found) => Some(found),
+        None => stripe_customer_former_find_many(app.db.read(), &ids).await?.pop().map(|(_, customer_id)| customer_id),
+    };
+    Ok(found.ok_or(Error::NotFound("customer"))?)
+}
+
 #[OpenApi]
 impl AdminReconciliationApi {
     /// Compare with Stripe
@@ -293,7 +308,7 @@ impl AdminReconciliationApi {
         body: Json<ReconciliationRequest>,
     ) -> Result<ReconciliationBegun, ApiError> {
         let only_customer = match &body.customer_id {
-            Some(id) => Some(CustomerId::parse(id).map_err(|_| Error::NotFound("customer"))?),
+            Some(id) => Some(find_customer(&app, id).await?),
             None => None,
         };
         let new = NewReconciliation {

@@ -65,13 +65,13 @@ impl AdminSpendCapApi {
         id: Path<PathId<CustomerId>>,
     ) -> Result<Json<SpendCapsBody>, ApiError> {
         let (catalogue, now_ms) = (app.config.catalogue.now(), app.clock.now_ms());
-        let standing = spend_cap::read(app.db.read(), &id.0.parsed()?, &catalogue, now_ms).await?;
-        Ok(Json(SpendCapsBody::new(&standing, now_ms)))
+        let standings = spend_cap::read(app.db.read(), &id.0.parsed()?, &catalogue, now_ms).await?;
+        Ok(Json(SpendCapsBody::new(&standings, now_ms)))
     }
 
     /// Set a customer's highest spend caps
     ///
-    /// Sets both, in place of the plan's. The customer's own caps stay, and the lower one counts. The change is in the
+    /// Sets both, in place of the plan's, in the currency of units; the same numbers hold in every other currency. The customer's own caps stay, and the lower one counts. The change is in the
     /// audit log.
     #[oai(
         path = "/admin/v1/customers/:id/spend-caps",
@@ -92,7 +92,7 @@ impl AdminSpendCapApi {
         let (catalogue, now_ms) = (app.config.catalogue.now(), app.clock.now_ms());
         let new = PerSpan { day: body.0.day_minor.map(MoneyMinor), month: body.0.month_minor.map(MoneyMinor) };
         let by = (auth.0.actor.as_str(), reason.as_str());
-        let standing = spend_cap::set_highest(&app.db, &id, new, by, &catalogue, now_ms).await?;
-        Ok(Json(SpendCapsBody::new(&standing, now_ms)))
+        let standings = spend_cap::set_highest(&app.db, &id, new, by, &catalogue, now_ms).await?;
+        Ok(Json(SpendCapsBody::new(&standings, now_ms)))
     }
 }

@@ -168,11 +168,18 @@ impl<'c> Rules<'c> {
         });
         for (currency, price) in &plan.unit_prices {
             let price_path = path(&format!("unit_price.{currency}"));
+            let range = currency.charge_min()..=AMOUNT_MINOR_MAX;
             if plan.unit_step == Credits(1) {
-                self.need_charge(&[&price_path], *price, currency);
+                self.need(range.contains(price), &[&price_path], || {
+                    format!(
+                        "{price_path} must be from {} to {} minor units of {currency}, the least and the most that Stripe \
+                         charges; for cheaper units, set {step_path}, so that several are bought at once",
+                        range.start(),
+                        range.end()
+                    )
+                });
                 continue;
             }
-            let range = currency.charge_min()..=AMOUNT_MINOR_MAX;
             let of_step = price.checked_mul(plan.unit_step).filter(|amount| range.contains(amount));
             self.need(of_step.is_some(), &[&price_path, &step_path], || {
                 format!(

@@ -21,9 +21,6 @@ const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
 /// currencies", special cases.
 const WHOLE_UNITS: [&str; 2] = ["isk", "ugx"];
 
-/// The default spend cap of a month where the currency has no smaller unit, such as the yen.
-const CAP_WITHOUT_MINOR_UNITS: MoneyMinor = MoneyMinor(100_000);
-
 /// The least that Stripe charges. Source: Stripe, "Minimum and maximum charge amounts".
 const MINIMUM: [(&str, i64); 26] = [
     ("usd", 50),
@@ -66,13 +63,20 @@ impl Currency {
         &self.0
     }
 
-    /// An amount of whole units of the currency, such as 1,000 dollars.
-    pub fn units(&self, units: i64) -> MoneyMinor {
-        MoneyMinor(units.saturating_mul(match digits(self.as_str()) {
-            0 => 1,
-            3 => 1_000,
-            _ => 100,
-        }))
+    /// A round number of units, such as a cap of 1,000. Where a currency has no minor units, they are read as minor units
+    /// elsewhere, because one is worth as little: 1,000 are $1000.00, and 100000 yen.
+    pub fn number(&self, units: i64) -> MoneyMinor {
+        MoneyMinor(units.saturating_mul(self.number_scale()))
+    }
+
+    /// The number that an amount of another currency is, in this one, rounded down. Nothing is converted: 30.00 EUR are
+    /// $30.00, 3000 JPY and 30.000 KWD. This is the only place that says how a cap is read in another currency.
+    pub fn same_number(&self, amount: MoneyMinor, of: &Self) -> MoneyMinor {
+        MoneyMinor(amount.0.saturating_mul(self.number_scale()) / of.number_scale())
+    }
+
+    fn number_scale(&self) -> i64 {
+        if digits(self.as_str()) == 3 { 1_000 } else { 100 }
     }
 
     /// The least that Stripe charges in it; one minor unit where Stripe names no minimum.
@@ -94,7 +98,7 @@ impl Currency {
     /// The spend cap of a month where a plan names none: 1,000 units of the currency, or 100,000 where the unit is worth
     /// as little as a minor unit elsewhere.
     pub fn spend_cap_month_default(&self) -> MoneyMinor {
-        self.units(1_000).max(CAP_WITHOUT_MINOR_UNITS)
+        self.number(1_000)
     }
 }
 
@@ -148,9 +152,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_units_have_the_digits_of_their_currency() {
-        let thousand = |code: &str| Currency::parse(code).map(|currency| currency.units(1_000).0);
-        assert_eq!([thousand("usd"), thousand("JPY"), thousand("kwd")], [Some(100_000), Some(1_000), Some(1_000_000)]);
+    fn a_number_is_read_in_each_currency_without_conversion() {
+        let [usd, jpy, kwd] = ["usd", "JPY", "kwd"].map(|code| Currency::parse(code).expect("a currency"));
+        assert_eq!([&usd, &jpy, &kwd].map(|code| code.number(1_000).0), [100_000, 100_000, 1_000_000]);
+        let same = |amount: i64, of: &Currency, to: &Currency| to.same_number(MoneyMinor(amount), of).0;
+        assert_eq!((same(3_000, &usd, &jpy), same(3_000, &jpy, &usd)), (3_000, 3_000));
+        assert_eq!((same(3_000, &usd, &kwd), same(30_009, &kwd, &usd)), (30_000, 3_000), "rounded down");
+        assert_eq!((same(0, &usd, &kwd), same(i64::MAX, &jpy, &kwd) > 0), (0, true));
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! Changes that are refused because customers have what they take away.
+//! Changes that are refused because customers have what they take away, or will have it.
 
 use super::difference::Subject;
-use super::{Catalogue, Price};
+use super::{Catalogue, Pack, Price};
 use crate::count::counted;
-use crate::key::{PlanKey, PriceKey};
+use crate::key::{PackKey, PlanKey, PriceKey};
 use std::collections::BTreeMap;
 use std::fmt;
+
+const HAVE: [&str; 2] = ["has it", "have it"];
 
 /// What customers have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,50 @@ pub struct InUse {
     pub subscribed: BTreeMap<PlanKey, u64>,
     /// Of the ids at Stripe that are stored as ours: the price that each sells.
     pub sold: BTreeMap<String, PriceKey>,
+    /// What will have each price.
+    pub coming: BTreeMap<PriceKey, Coming>,
+    /// What buys each pack.
+    pub buying: BTreeMap<PackKey, Buying>,
+}
+
+/// What will have a price, although no subscription has it yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coming {
+    /// Pending changes of open subscriptions that lead to it.
+    pub changes: u64,
+    /// Requests to subscribe or to change to it that have not ended.
+    pub requests: u64,
+}
+
+impl Coming {
+    /// What there is of it, each in a sentence without its full stop.
+    pub fn clauses(self) -> Vec<String> {
+        let changes = clause(self.changes, "pending change", ["leads to it", "lead to it"]);
+        let requests = clause(self.requests, "request", ["under way names it", "under way name it"]);
+        changes.into_iter().chain(requests).collect()
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { changes: self.changes + other.changes, requests: self.requests + other.requests }
+    }
+}
+
+/// What buys a pack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Buying {
+    /// Automatic top-ups that are on.
+    pub top_ups: u64,
+    /// Requests to buy it that have not ended.
+    pub requests: u64,
+}
+
+impl Buying {
+    /// What there is of it, each in a sentence without its full stop.
+    pub fn clauses(self) -> Vec<String> {
+        let top_ups = clause(self.top_ups, "automatic top-up", ["buys it", "buy it"]);
+        let requests = clause(self.requests, "request", ["under way names it", "under way name it"]);
+        top_ups.into_iter().chain(requests).collect()
+    }
 }
 
 impl InUse {
@@ -33,6 +79,34 @@ impl InUse {
     pub fn of_price(&self, price: &Price) -> u64 {
         let known = self.subscriptions.get(&price.key).copied().unwrap_or(0);
         known + self.unpriced.get(&price.plan).copied().unwrap_or(0)
+    }
+
+    /// What will have a price.
+    pub fn coming_to(&self, price: &PriceKey) -> Coming {
+        self.coming.get(price).copied().unwrap_or_default()
+    }
+
+    /// What will have a plan by one of the prices of a catalogue.
+    pub fn coming_to_plan(&self, plan: &PlanKey, catalogue: &Catalogue) -> Coming {
+        let prices = catalogue.prices.iter().filter(|price| price.plan == *plan);
+        prices.fold(Coming::default(), |sum, price| sum.and(self.coming_to(&price.key)))
+    }
+
+    /// What buys a pack.
+    pub fn buying(&self, pack: &PackKey) -> Buying {
+        self.buying.get(pack).copied().unwrap_or_default()
+    }
+
+    /// Why a plan of a catalogue must stay, if it must.
+    fn holds_plan(&self, plan: &PlanKey, catalogue: &Catalogue) -> Option<String> {
+        let have = clause(self.of_plan(plan), "customer", HAVE);
+        all_of(have.into_iter().chain(self.coming_to_plan(plan, catalogue).clauses()))
+    }
+
+    /// Why a price must stay what it is, if it must.
+    fn holds_price(&self, price: &Price) -> Option<String> {
+        let have = clause(self.of_price(price), "open subscription", HAVE);
+        all_of(have.into_iter().chain(self.coming_to(&price.key).clauses()))
     }
 }
 
@@ -55,42 +129,49 @@ impl fmt::Display for Refusal {
 pub fn refusals(old: &Catalogue, new: &Catalogue, in_use: &InUse) -> Vec<Refusal> {
     let mut refusals = removed_plans(old, new, in_use);
     for price in &old.prices {
-        let subscriptions = in_use.of_price(price);
+        let Some(why) = in_use.holds_price(price) else { continue };
         match new.price(&price.key) {
-            None if subscriptions > 0 => refusals.push(removed_price(price, subscriptions)),
-            Some(changed) if subscriptions > 0 => refusals.extend(other_offer(price, changed, subscriptions)),
-            _ => {}
+            None => refusals.push(removed_price(price, &why)),
+            Some(changed) => refusals.extend(other_offer(price, changed, &why)),
         }
     }
     refusals.extend(new.prices.iter().flat_map(|price| moved_names(old, price, in_use)));
+    let removed = old.packs.iter().filter(|pack| new.pack(&pack.key).is_none());
+    refusals.extend(removed.filter_map(|pack| removed_pack(pack, in_use)));
     refusals
 }
 
 fn removed_plans(old: &Catalogue, new: &Catalogue, in_use: &InUse) -> Vec<Refusal> {
-    let keys = old.plans.iter().map(|plan| &plan.key);
-    let gone = keys.filter(|key| new.plan(key).is_none() && in_use.of_plan(key) > 0);
-    let refusal = |key: &PlanKey| Refusal {
-        subject: Subject::Plan(key.clone()),
-        message: format!(
-            "plan {key} cannot be removed: {} it. Keep [plans.{key}]; to sell it no longer, set offered = false in its \
-             prices",
-            have(in_use.of_plan(key), "customer")
-        ),
+    let gone = old.plans.iter().map(|plan| &plan.key).filter(|key| new.plan(key).is_none());
+    let refusal = |key: &PlanKey| {
+        let why = in_use.holds_plan(key, old)?;
+        let message = format!(
+            "plan {key} cannot be removed: {why}. Keep [plans.{key}]; to sell it no longer, set offered = false in its \
+             prices"
+        );
+        Some(Refusal { subject: Subject::Plan(key.clone()), message })
     };
-    gone.map(refusal).collect()
+    gone.filter_map(refusal).collect()
 }
 
-fn removed_price(price: &Price, subscriptions: u64) -> Refusal {
+fn removed_price(price: &Price, why: &str) -> Refusal {
     let key = &price.key;
-    let message = format!(
-        "price {key} cannot be removed: {} it. Keep [prices.{key}] with offered = false",
-        have(subscriptions, "open subscription")
-    );
+    let message = format!("price {key} cannot be removed: {why}. Keep [prices.{key}] with offered = false");
     Refusal { subject: Subject::Price(key.clone()), message }
 }
 
-/// A price that subscriptions have and that would be another offer under the same key.
-fn other_offer(old: &Price, new: &Price, subscriptions: u64) -> Option<Refusal> {
+fn removed_pack(pack: &Pack, in_use: &InUse) -> Option<Refusal> {
+    let key = &pack.key;
+    let why = all_of(in_use.buying(key).clauses())?;
+    let message = format!(
+        "pack {key} cannot be removed: {why}. Keep [packs.{key}]; with offered = false nobody can choose it any longer, \
+         and top-ups that buy it stop"
+    );
+    Some(Refusal { subject: Subject::Pack(key.clone()), message })
+}
+
+/// A price that subscriptions have, or will have, and that would be another offer under the same key.
+fn other_offer(old: &Price, new: &Price, why: &str) -> Option<Refusal> {
     let changes = [
         ("plan", old.plan != new.plan),
         ("every", old.every != new.every),
@@ -103,10 +184,8 @@ fn other_offer(old: &Price, new: &Price, subscriptions: u64) -> Option<Refusal> 
     (!changed.is_empty()).then(|| Refusal {
         subject: Subject::Price(key.clone()),
         message: format!(
-            "{} of price {key} cannot change: {} it. Add a new price instead, and set offered = false in \
-             [prices.{key}]",
+            "{} of price {key} cannot change: {why}. Add a new price instead, and set offered = false in [prices.{key}]",
             changed.join(" and "),
-            have(subscriptions, "open subscription")
         ),
     })
 }
@@ -136,9 +215,16 @@ fn moved_names(old: &Catalogue, new: &Price, in_use: &InUse) -> Vec<Refusal> {
     refusals
 }
 
-/// `1 customer has`, `2 customers have`.
-fn have(count: u64, noun: &str) -> String {
-    format!("{} {}", counted(count, noun), if count == 1 { "has" } else { "have" })
+/// Such as `1 customer has it` or `2 customers have it`; `None` for none.
+fn clause(count: u64, noun: &str, [one, many]: [&str; 2]) -> Option<String> {
+    (count > 0).then(|| format!("{} {}", counted(count, noun), if count == 1 { one } else { many }))
+}
+
+/// Clauses as one; `None` without any.
+fn all_of(clauses: impl IntoIterator<Item = String>) -> Option<String> {
+    let clauses: Vec<String> = clauses.into_iter().collect();
+    let (last, others) = clauses.split_last()?;
+    Some(if others.is_empty() { last.clone() } else { format!("{} and {last}", others.join(", ")) })
 }
 
 #[cfg(test)]
@@ -187,6 +273,58 @@ mod tests {
         );
         assert!(refused(&InUse::default(), both_gone).is_empty(), "nobody has them");
         assert!(refused(&used(), |new| new.prices[0].offered = false).is_empty());
+    }
+
+    #[test]
+    fn a_price_and_its_plan_stay_while_a_change_or_a_request_leads_to_them() {
+        let coming = |changes, requests| InUse {
+            coming: BTreeMap::from([(pro().1, Coming { changes, requests })]),
+            ..InUse::default()
+        };
+        let both_gone = |new: &mut Catalogue| {
+            new.plans.pop();
+            new.prices.clear();
+        };
+        assert_eq!(
+            refused(&coming(1, 2), both_gone),
+            [
+                "plan pro cannot be removed: 1 pending change leads to it and 2 requests under way name it. Keep \
+                 [plans.pro]; to sell it no longer, set offered = false in its prices",
+                "price pro_monthly cannot be removed: 1 pending change leads to it and 2 requests under way name it. \
+                 Keep [prices.pro_monthly] with offered = false",
+            ]
+        );
+        let said = refused(&InUse { coming: coming(2, 0).coming, ..used() }, |new| new.prices.clear());
+        assert!(said[0].contains("2 open subscriptions have it and 2 pending changes lead to it."), "{said:?}");
+        let said = refused(&coming(0, 1), |new| new.prices[0].per_seat = true);
+        assert!(said[0].contains("per_seat of price pro_monthly cannot change: 1 request under way names it."));
+        assert!(refused(&coming(1, 1), |new| new.prices[0].amount = MoneyMinor(1)).is_empty());
+    }
+
+    #[test]
+    fn a_pack_that_top_ups_or_requests_buy_stays() {
+        let key = PackKey::trusted("hundred");
+        let old = Catalogue {
+            packs: vec![Pack {
+                key: key.clone(),
+                name: "100".to_owned(),
+                credits: Credits(100),
+                amount: MoneyMinor(1_000),
+                currency: Catalogue::built_in().currency.clone(),
+                lifetime_days: None,
+                offered: true,
+            }],
+            ..Catalogue::clone(&Catalogue::built_in())
+        };
+        let said = |buying: Buying| {
+            let in_use = InUse { buying: BTreeMap::from([(key.clone(), buying)]), ..InUse::default() };
+            let refused = refusals(&old, &Catalogue::built_in(), &in_use);
+            refused.into_iter().map(|refusal| refusal.message).collect::<Vec<_>>()
+        };
+        let found = said(Buying { top_ups: 3, requests: 1 });
+        let start = "pack hundred cannot be removed: 3 automatic top-ups buy it and 1 request under way names it. Keep";
+        assert!(found.len() == 1 && found[0].starts_with(start), "{found:?}");
+        assert!(said(Buying::default()).is_empty());
     }
 
     #[test]

@@ -28,16 +28,22 @@ pub fn needs_other_stripe_price(old: &Price, new: &Price) -> bool {
 pub fn touch(difference: &Difference, old: &Catalogue, new: &Catalogue, in_use: &InUse) -> Touch {
     match &difference.subject {
         Subject::Catalogue => of_catalogue(difference, new),
+        Subject::Plan(key) if difference.field.is_none() && difference.before.is_some() => {
+            removed(in_use.of_plan(key), "customer", in_use.coming_to_plan(key, old).clauses())
+        }
         Subject::Plan(key) => of_plan(difference, in_use.of_plan(key)),
         Subject::Price(key) => match (old.price(key), new.price(key)) {
             (Some(before), Some(after)) => of_price(difference, before, after, in_use.of_price(before)),
-            (Some(before), None) => removed(in_use.of_price(before), "subscriber"),
+            (Some(before), None) => removed(in_use.of_price(before), "subscriber", in_use.coming_to(key).clauses()),
             _ => later("New customers can buy it if it is offered."),
         },
-        Subject::Pack(_) => later(match (difference.field, &difference.after) {
-            (None, None) => "Nobody can buy it any longer. Whoever bought it keeps its credits.",
-            (None, Some(_)) => "Customers can buy it if it is offered.",
-            _ => "It counts for whoever buys it from then on.",
+        Subject::Pack(key) => later(match (difference.field, &difference.after) {
+            (None, None) => {
+                let gone = "Nobody can buy it any longer. Whoever bought it keeps its credits.".to_owned();
+                sentences(gone, in_use.buying(key).clauses())
+            }
+            (None, Some(_)) => "Customers can buy it if it is offered.".to_owned(),
+            _ => "It counts for whoever buys it from then on.".to_owned(),
         }),
     }
 }
@@ -46,10 +52,15 @@ fn later(effect: impl Into<String>) -> Touch {
     Touch { count: None, effect: effect.into() }
 }
 
-fn removed(count: u64, noun: &str) -> Touch {
-    let effect =
+fn removed(count: u64, noun: &str, coming: Vec<String>) -> Touch {
+    let lose =
         if count == 0 { "Nobody has it.".to_owned() } else { format!("{} would lose it.", counted(count, noun)) };
-    Touch { count: Some(count), effect }
+    Touch { count: Some(count), effect: sentences(lose, coming) }
+}
+
+/// A sentence, and one for each of these clauses.
+fn sentences(first: String, clauses: Vec<String>) -> String {
+    clauses.into_iter().fold(first, |text, clause| format!("{text} {clause}."))
 }
 
 fn of_catalogue(difference: &Difference, new: &Catalogue) -> Touch {
@@ -63,25 +74,24 @@ fn of_catalogue(difference: &Difference, new: &Catalogue) -> Touch {
 fn of_plan(difference: &Difference, count: u64) -> Touch {
     let customers = counted(count, "customer");
     let on_it = |what: &str| Touch { count: Some(count), effect: format!("{customers} {what}") };
-    match (difference.field, &difference.before) {
-        (None, None) => later("Nobody has it yet."),
-        (None, Some(_)) => removed(count, "customer"),
-        (Some("unit_price"), _) if difference.after.is_none() => on_it("can no longer buy single units."),
-        (Some("unit_price"), _) => on_it(if count == 1 {
+    match difference.field {
+        None => later("Nobody has it yet."),
+        Some("unit_price") if difference.after.is_none() => on_it("can no longer buy single units."),
+        Some("unit_price") => on_it(if count == 1 {
             "pays the new price for each unit from then on."
         } else {
             "pay the new price for each unit from then on."
         }),
-        (Some("unit_step"), _) => on_it(if count == 1 {
+        Some("unit_step") => on_it(if count == 1 {
             "buys credits in the new steps from then on."
         } else {
             "buy credits in the new steps from then on."
         }),
-        (Some("signup_credits"), _) => later("It counts for customers who sign up from then on."),
-        (Some("payment_method_credits"), _) => {
+        Some("signup_credits") => later("It counts for customers who sign up from then on."),
+        Some("payment_method_credits") => {
             later("It counts for customers who add their first payment method from then on.")
         }
-        (Some("followed_by"), _) => on_it("will be moved to the other plan when nothing gives this one any longer."),
+        Some("followed_by") => on_it("will be moved to the other plan when nothing gives this one any longer."),
         _ => on_it(if count == 1 { "sees the change." } else { "see the change." }),
     }
 }
@@ -114,6 +124,7 @@ mod tests {
     use super::super::Interval;
     use super::super::currency::Currency;
     use super::super::difference::differences;
+    use super::super::refusal::Coming;
     use super::*;
     use crate::amount::{Credits, MoneyMinor};
     use crate::key::{PlanKey, PriceKey};
@@ -205,6 +216,19 @@ mod tests {
             new.prices.clear();
         });
         assert_eq!(effects, ["Nobody has it.", "1000 customers would lose it.", "1000 subscribers would lose it."]);
+    }
+
+    #[test]
+    fn what_is_removed_says_what_will_have_it() {
+        let coming = Coming { changes: 1, requests: 0 };
+        let in_use = InUse { coming: BTreeMap::from([(PriceKey::trusted("pro_monthly"), coming)]), ..InUse::default() };
+        let old = Catalogue::built_in();
+        let mut new = Catalogue::clone(&old);
+        new.plans.pop();
+        new.prices.clear();
+        let effects: Vec<String> =
+            differences(&old, &new).iter().map(|found| touch(found, &old, &new, &in_use).effect).collect();
+        assert_eq!(effects, ["Nobody has it. 1 pending change leads to it."; 2]);
     }
 
     #[test]

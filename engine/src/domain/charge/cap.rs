@@ -1,4 +1,8 @@
 //! Spend caps: how much a customer may be charged a day and a month, in UTC. Subscriptions do not count.
+//!
+//! A cap is a number of units of money and holds in each currency by itself: what is charged in a currency counts against
+//! the same number in that currency. So no currency is without a cap, a cap of 0 forbids every charge, and another
+//! currency of the catalogue loosens no cap.
 
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
@@ -59,10 +63,19 @@ impl<T: Copy> PerSpan<T> {
     }
 }
 
-/// The caps that were set for one customer, in one currency.
+impl PerSpan<Option<MoneyMinor>> {
+    /// The same numbers in another currency.
+    #[must_use]
+    pub fn same_numbers(self, of: &Currency, to: &Currency) -> Self {
+        let read = |cap: Option<MoneyMinor>| cap.map(|cap| to.same_number(cap, of));
+        Self { day: read(self.day), month: read(self.month) }
+    }
+}
+
+/// The caps that were set for one customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomerCaps {
-    /// The currency; in another one they do not apply.
+    /// The currency in which the numbers are written. They hold in every other one, too.
     pub currency: Currency,
     /// Set by the customer. They only lower.
     pub own: PerSpan<Option<MoneyMinor>>,
@@ -70,7 +83,7 @@ pub struct CustomerCaps {
     pub staff: PerSpan<Option<MoneyMinor>>,
 }
 
-/// The caps that apply to a customer.
+/// The caps that apply to a customer, in one currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpendCaps {
     /// Those of the plan; `None` for no cap.
@@ -96,13 +109,20 @@ pub struct OverCap {
     pub until_ms: TimeMs,
 }
 
+impl OverCap {
+    /// Whether the cap would forbid a charge of this amount even if nothing had been charged yet.
+    pub fn forbids_always(&self, amount: MoneyMinor) -> bool {
+        amount > self.cap
+    }
+}
+
 impl SpendCaps {
-    /// The caps of a customer on a plan, for charges in a currency. Those of the plan are in the catalogue's.
+    /// The caps of a customer on a plan, for charges in a currency.
     pub fn of(plan: &PlanKey, set: Option<&CustomerCaps>, catalogue: &Catalogue, currency: &Currency) -> Self {
-        let set = set.filter(|set| set.currency == *currency);
-        let plan = plan_caps(catalogue.plan(plan).filter(|_| catalogue.currency == *currency), currency);
-        let (staff, own) = set.map(|set| (set.staff, set.own)).unwrap_or_default();
-        Self { plan, staff, own }
+        let read = |caps: PerSpan<Option<MoneyMinor>>, of: &Currency| caps.same_numbers(of, currency);
+        let (staff, own) =
+            set.map(|set| (read(set.staff, &set.currency), read(set.own, &set.currency))).unwrap_or_default();
+        Self { plan: read(plan_caps(catalogue.plan(plan), &catalogue.currency), &catalogue.currency), staff, own }
     }
 
     /// What staff or the plan allow at most in a span; `None` for no cap.
@@ -115,10 +135,15 @@ impl SpendCaps {
         [self.highest(span), self.own.get(span)].into_iter().flatten().min()
     }
 
-    /// The first cap that a charge would exceed, after what was charged in the present day and month.
-    pub fn exceeded_by(&self, amount: MoneyMinor, charged: PerSpan<MoneyMinor>, now_ms: TimeMs) -> Option<OverCap> {
-        // The month comes first: tomorrow would not help.
-        [Span::Month, Span::Day].into_iter().find_map(|span| {
+    /// The caps that a charge would exceed, after what was charged in the present day and month. The month comes first:
+    /// tomorrow would not help.
+    pub fn exceeded_by(
+        &self,
+        amount: MoneyMinor,
+        charged: PerSpan<MoneyMinor>,
+        now_ms: TimeMs,
+    ) -> impl Iterator<Item = OverCap> {
+        [Span::Month, Span::Day].into_iter().filter_map(move |span| {
             let cap = self.effective(span)?;
             let left = (cap - charged.get(span)).max(MoneyMinor::ZERO);
             let is_own = self.own.get(span) == Some(cap) && self.highest(span) != Some(cap);
@@ -161,7 +186,7 @@ mod tests {
     fn a_charge_may_reach_a_cap_and_not_exceed_it() {
         let charged = PerSpan { day: MoneyMinor(50), month: MoneyMinor(900) };
         let over = |caps: &SpendCaps, amount: i64| {
-            let over = caps.exceeded_by(MoneyMinor(amount), charged, 0)?;
+            let over = caps.exceeded_by(MoneyMinor(amount), charged, 0).next()?;
             Some((over.span, over.cap.0, over.left.0, over.is_own))
         };
         let staff = caps((None, Some(1_000)), (None, None));
@@ -176,28 +201,71 @@ mod tests {
     }
 
     #[test]
-    fn staff_replaces_the_plans_cap_the_customer_only_lowers_and_another_currency_counts_for_nothing() {
+    fn a_cap_that_the_amount_alone_exceeds_forbids_it_always() {
+        let caps = caps((Some(60), Some(1_000)), (None, None));
+        let charged = PerSpan { day: MoneyMinor(50), month: MoneyMinor(990) };
+        let over = |amount: i64| {
+            let all = caps.exceeded_by(MoneyMinor(amount), charged, 0);
+            all.map(|over| (over.span, over.forbids_always(MoneyMinor(amount)))).collect::<Vec<_>>()
+        };
+        assert_eq!(over(10), []);
+        assert_eq!(over(60), [(Span::Month, false), (Span::Day, false)]);
+        assert_eq!(over(61), [(Span::Month, false), (Span::Day, true)]);
+    }
+
+    /// The day's and the month's cap that count in a currency.
+    fn in_force(catalogue: &Catalogue, set: Option<&CustomerCaps>, code: &str) -> (Option<i64>, Option<i64>) {
+        let currency = Currency::parse(code).expect("a currency");
+        let caps = SpendCaps::of(&catalogue.entry, set, catalogue, &currency);
+        (caps.effective(Span::Day).map(|cap| cap.0), caps.effective(Span::Month).map(|cap| cap.0))
+    }
+
+    /// Caps that are written in euros.
+    fn in_euros(own: (Option<i64>, Option<i64>), staff: (Option<i64>, Option<i64>)) -> CustomerCaps {
+        let per = |(day, month): (Option<i64>, Option<i64>)| PerSpan {
+            day: day.map(MoneyMinor),
+            month: month.map(MoneyMinor),
+        };
+        let currency = Currency::parse("eur").expect("a currency");
+        CustomerCaps { currency, own: per(own), staff: per(staff) }
+    }
+
+    #[test]
+    fn staff_replaces_the_plans_cap_and_the_customer_only_lowers() {
         let mut catalogue = Catalogue::clone(&Catalogue::built_in());
-        let plan = catalogue.entry.clone();
-        let of = |catalogue: &Catalogue, set: Option<&CustomerCaps>| {
-            let caps = SpendCaps::of(&plan, set, catalogue, &catalogue.currency);
-            (caps.effective(Span::Day).map(|cap| cap.0), caps.effective(Span::Month).map(|cap| cap.0))
-        };
-        assert_eq!(of(&catalogue, None), (None, Some(100_000)));
-        let mut set = CustomerCaps {
-            currency: catalogue.currency.clone(),
-            own: PerSpan { day: Some(MoneyMinor(500)), month: Some(MoneyMinor(900_000)) },
-            staff: PerSpan { day: None, month: Some(MoneyMinor(300_000)) },
-        };
-        assert_eq!(of(&catalogue, Some(&set)), (Some(500), Some(300_000)));
-        set.currency = Currency::parse("eur").expect("a currency");
-        assert_eq!(of(&catalogue, Some(&set)), (None, Some(100_000)));
+        assert_eq!(in_force(&catalogue, None, "usd"), (None, Some(100_000)));
+        let set = in_euros((Some(500), Some(900_000)), (None, Some(300_000)));
+        assert_eq!(in_force(&catalogue, Some(&set), "usd"), (Some(500), Some(300_000)));
         catalogue.plans[0].spend_cap_day = Some(MoneyMinor(7_000));
         catalogue.plans[0].spend_cap_month = Some(MoneyMinor(20_000));
-        assert_eq!(of(&catalogue, None), (Some(7_000), Some(20_000)));
-        let in_euros = SpendCaps::of(&plan, Some(&set), &catalogue, &set.currency);
-        assert_eq!(in_euros.effective(Span::Month), Some(MoneyMinor(300_000)), "a pack in another currency");
-        let default = |code: &str| plan_caps(None, &Currency::parse(code).expect("a currency")).month.map(|cap| cap.0);
-        assert_eq!((default("eur"), default("jpy"), default("kwd")), (Some(100_000), Some(100_000), Some(1_000_000)));
+        assert_eq!(in_force(&catalogue, None, "usd"), (Some(7_000), Some(20_000)));
+        assert_eq!(in_force(&catalogue, Some(&set), "usd"), (Some(500), Some(300_000)));
+    }
+
+    #[test]
+    fn a_cap_holds_in_each_currency_with_the_same_number() {
+        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+        for (code, month) in [("usd", 100_000), ("eur", 100_000), ("jpy", 100_000), ("kwd", 1_000_000)] {
+            assert_eq!(in_force(&catalogue, None, code), (None, Some(month)), "the default in {code}");
+        }
+        catalogue.plans[0].spend_cap_day = Some(MoneyMinor(3_000));
+        let set = in_euros((None, None), (None, Some(2_000)));
+        for (code, expected) in [("eur", (3_000, 2_000)), ("jpy", (3_000, 2_000)), ("kwd", (30_000, 20_000))] {
+            assert_eq!(in_force(&catalogue, Some(&set), code), (Some(expected.0), Some(expected.1)), "{code}");
+        }
+        let nothing = in_euros((None, Some(0)), (None, None));
+        for code in ["usd", "eur", "jpy", "kwd"] {
+            assert_eq!(in_force(&catalogue, Some(&nothing), code).1, Some(0), "{code}");
+        }
+    }
+
+    #[test]
+    fn another_currency_of_the_catalogue_loosens_no_cap_that_somebody_set() {
+        let set = in_euros((Some(0), None), (None, Some(2_000)));
+        for code in ["eur", "usd", "jpy", "kwd"] {
+            let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+            catalogue.currency = Currency::parse(code).expect("a currency");
+            assert_eq!(in_force(&catalogue, Some(&set), "usd"), (Some(0), Some(2_000)), "{code}");
+        }
     }
 }

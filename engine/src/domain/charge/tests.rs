@@ -227,10 +227,49 @@ fn a_charge_beyond_a_cap_is_refused_with_what_to_do_and_when() {
     assert_eq!(
         problem.message,
         "A charge of $15.00 exceeds the spend cap of $1000.00 a month, of which $14.99 is left. Wait until \
-         1970-02-01T00:00:00.000Z, or ask support to raise it."
+         1970-02-01T00:00:00.000Z, or ask support to raise the cap."
     );
+    assert_eq!(problem.retry_at_ms, Some(31 * 24 * 3_600_000));
     let charged = PerSpan { day: MoneyMinor(0), month: MoneyMinor(98_500) };
     assert!(charge(&PaymentStanding { charged, ..standing("pro", 0) }, 1).is_ok());
+}
+
+#[test]
+fn a_charge_above_a_whole_cap_is_never_tried_again_and_says_what_to_do() {
+    let problem = |standing: &PaymentStanding, units: i64| {
+        let refused = charge(standing, units).expect_err("a cap is exceeded");
+        refused.problem(&standing.customer, &CreditsConfig::default(), &Catalogue::built_in())
+    };
+    let found = problem(&standing("pro", 0), 67);
+    assert_eq!(
+        (found.retry_at_ms, found.message.as_str()),
+        (
+            None,
+            "A charge of $1005.00 is more than the whole spend cap of $1000.00 a month, so this cap never allows it. Buy \
+             less at once, if that is possible, or ask support to raise the cap."
+        )
+    );
+    // Next month the month's cap would allow it, and the day's still would not.
+    let mut near = standing("pro", 0);
+    near.charged = PerSpan { day: MoneyMinor(0), month: MoneyMinor(99_000) };
+    near.caps.own.day = Some(MoneyMinor(1_499));
+    let found = problem(&near, 1);
+    assert_eq!(found.retry_at_ms, None);
+    assert!(found.message.contains("whole spend cap of $14.99 a day"), "{}", found.message);
+    assert!(found.message.ends_with("or raise your own cap."), "{}", found.message);
+}
+
+#[test]
+fn no_words_about_a_cap_name_a_route_because_mails_repeat_them() {
+    let over =
+        |cap: i64| OverCap { span: Span::Month, cap: MoneyMinor(cap), left: MoneyMinor(0), is_own: true, until_ms: 0 };
+    for cap in [5, 20] {
+        for refused in [NotCharged::OverCap, NotCharged::OverTopUpCap] {
+            let refused = refused(over(cap), MoneyMinor(10), "usd".to_owned());
+            let problem = refused.problem(&customer("pro"), &CreditsConfig::default(), &Catalogue::built_in());
+            assert!(!problem.message.contains("/api/"), "{}", problem.message);
+        }
+    }
 }
 
 #[test]

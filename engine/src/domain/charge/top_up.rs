@@ -115,7 +115,8 @@ pub(super) fn is_wanted(request: &AutoTopUp, standing: &PaymentStanding) -> bool
 }
 
 /// What follows for the setting from the end of a top-up without a payment. A reached cap makes it wait; everything else
-/// turns it off, so that nobody is charged again and again without knowing.
+/// turns it off, so that nobody is charged again and again without knowing. So does a cap that the charge alone exceeds,
+/// because waiting would not help.
 pub fn halt(after: &Operation) -> Option<TopUpHalt> {
     let Request::AutoTopUp(top_up) = &after.request else { return None };
     let problem = after.problem.as_ref().filter(|_| after.state == State::Failed)?;
@@ -245,6 +246,21 @@ mod tests {
         let problem = refused.problem(&standing.customer, &CreditsConfig::default(), &catalogue);
         assert_eq!((problem.code.as_str(), problem.retry_at_ms), ("top_up_cap_reached", Some(31 * 24 * 3_600_000)));
         assert!(problem.message.contains("$299.99 is left"), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_cap_below_one_top_up_has_no_end_whatever_other_cap_is_reached() {
+        let catalogue = Catalogue::built_in();
+        let capped = TopUpTerms { cap_month: Some(MoneyMinor(29_999)), ..terms(10, 20) };
+        let (request, mut standing) = set(0, &capped);
+        standing.charged.month = MoneyMinor(100_000);
+        let refused = decided(&request, &standing, &catalogue).expect_err("both caps forbid it");
+        let problem = refused.problem(&standing.customer, &CreditsConfig::default(), &catalogue);
+        assert_eq!((problem.code.as_str(), problem.retry_at_ms), ("top_up_cap_reached", None));
+        assert!(problem.message.contains("Lower the target"), "{}", problem.message);
+        let ended =
+            Operation::new(&standing.customer.id, request, "k".to_owned(), "h".to_owned(), 1).failed(problem, 2);
+        assert_eq!(halt(&ended).expect("a halt").until_ms, None, "it is turned off");
     }
 
     #[test]

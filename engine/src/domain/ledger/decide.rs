@@ -129,9 +129,9 @@ impl Draft {
     }
 
     fn check_available(&self, requested: Credits) -> Result<(), Refusal> {
-        let available = self.account.available();
-        if available - requested < self.account.floor {
-            return Err(Refusal::InsufficientCredits { requested, available: available.max(Credits::ZERO) });
+        let spendable = self.account.available() - self.account.floor;
+        if requested > spendable {
+            return Err(Refusal::InsufficientCredits { requested, available: spendable.max(Credits::ZERO) });
         }
         Ok(())
     }

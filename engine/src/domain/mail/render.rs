@@ -10,7 +10,7 @@ use crate::config::{Config, CreditsConfig};
 use crate::domain::catalogue::currency::money;
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::customer::Customer;
-use crate::domain::pricing::warning;
+use crate::domain::pricing::{Funds, UnitSale, warning};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::key::PlanKey;
@@ -66,6 +66,8 @@ pub struct Params {
     pub customer: Customer,
     /// Its credits.
     pub balance: Credits,
+    /// What its credits may go down to: less than zero for a customer with a credit limit.
+    pub floor: Credits,
     /// The API key to send.
     pub api_key: Option<String>,
     /// The facts to report.
@@ -100,6 +102,7 @@ impl Params {
                 created_at_ms: 0,
             },
             balance: Credits(1),
+            floor: Credits::ZERO,
             api_key: Some("bsk_0123456789abcdefghijklmnopqrstuv0123456789abcdefghij".to_owned()),
             about: MailSubject {
                 subscription: Some("sub_1".to_owned()),
@@ -129,10 +132,10 @@ struct Context<'a> {
     has_payment_method: bool,
     bonus: Credits,
     bonus_words: String,
-    /// What a unit costs on the customer's plan; empty if the plan has no such price.
-    unit_price: String,
+    /// What units cost on the customer's plan; none if the plan has no such price.
+    sale: Option<UnitSale>,
     /// The same on the plan that follows when the subscription ends.
-    after_price: String,
+    sale_after: Option<UnitSale>,
     offers: Vec<Offer<'a>>,
     /// Number of ways to pay: by unit, and each offer.
     ways: usize,
@@ -157,8 +160,8 @@ struct Offer<'a> {
     every: String,
     amount: String,
     per_seat: bool,
-    /// What a unit costs on its plan; empty if the plan has no such price.
-    unit_price: String,
+    /// What units cost on its plan; none if the plan has no such price.
+    sale: Option<UnitSale>,
 }
 
 /// Renders a mail.
@@ -183,8 +186,7 @@ fn context<'a>(params: &'a Params, branding: &'a Branding, catalogue: &'a Catalo
     let (credits, about, plan) = (&branding.credits, &params.about, &params.customer.plan);
     let counted = |n: Credits| format!("{n} {}", if n == Credits(1) { credits.unit.as_str() } else { units });
     let currency = catalogue.currency.as_str();
-    let unit_price =
-        |plan: &PlanKey| catalogue.unit_price(plan).map(|price| money(price, currency)).unwrap_or_default();
+    let sale = |plan: &PlanKey| UnitSale::of(plan, credits, catalogue);
     let after = catalogue.plan(plan).and_then(|plan| plan.followed_by.as_ref()).unwrap_or(plan);
     let offer = |price: &'a Price| Offer {
         name: catalogue.plan_name(&price.plan),
@@ -193,10 +195,11 @@ fn context<'a>(params: &'a Params, branding: &'a Branding, catalogue: &'a Catalo
         every: price.every.to_string(),
         amount: money(price.amount, price.currency.as_str()),
         per_seat: price.per_seat,
-        unit_price: unit_price(&price.plan),
+        sale: sale(&price.plan),
     };
     let offers: Vec<Offer<'a>> = offered(catalogue).map(offer).collect();
     let bonus = catalogue.entry_plan().payment_method_credits;
+    let funds = Funds { available: params.balance, floor: params.floor };
     let amount = about.amount_minor.map(|minor| money(minor, about.currency.as_deref().unwrap_or(currency)));
     Context {
         sandbox: branding.is_sandbox,
@@ -210,11 +213,11 @@ fn context<'a>(params: &'a Params, branding: &'a Branding, catalogue: &'a Catalo
         has_payment_method: params.customer.has_payment_method,
         bonus,
         bonus_words: counted(bonus),
-        unit_price: unit_price(plan),
-        after_price: unit_price(after),
-        ways: offers.len() + usize::from(catalogue.unit_price(plan).is_some()),
+        ways: offers.len() + usize::from(sale(plan).is_some()),
+        sale: sale(plan),
+        sale_after: sale(after),
         offers,
-        warning: warning(&params.customer, params.balance, credits, catalogue).unwrap_or_default(),
+        warning: warning(&params.customer, funds, credits, catalogue).unwrap_or_default(),
         api_key: params.api_key.as_deref().unwrap_or_default(),
         purchase: about.purchase.as_ref().map(|purchase| purchase.what.as_str()).unwrap_or_default(),
         until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(format_moment).unwrap_or_default(),

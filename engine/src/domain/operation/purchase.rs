@@ -92,8 +92,8 @@ pub struct TopUpTerms {
     pub target: Credits,
     /// The pack that is bought, as often as needed; `None` for single units.
     pub pack: Option<PackKey>,
-    /// The most that all top-ups of a calendar month in UTC may cost, in the currency of what is bought. The spend caps
-    /// apply besides.
+    /// The most that all top-ups of a calendar month in UTC may cost, in minor units of the currency of what is bought:
+    /// like a spend cap, it is a number that holds in each currency by itself. The spend caps apply besides.
     pub cap_month: Option<MoneyMinor>,
 }
 

@@ -11,10 +11,24 @@ use std::collections::BTreeMap;
 pub struct AppliedCatalogue {
     /// The version.
     pub version: CatalogueVersion,
+    /// The catalogue that it follows.
+    pub before: Catalogue,
+    /// The same catalogue as the version.
+    pub catalogue: Catalogue,
     /// The prices at Stripe that it sells now. The terms of the catalogue count for them.
     pub present: Vec<KnownPrice>,
     /// What whoever has a former price keeps.
     pub kept: Vec<KeptTerms>,
+}
+
+impl AppliedCatalogue {
+    /// Whether something of the catalogue before is gone, which somebody may have begun to buy meanwhile.
+    pub fn removes_something(&self) -> bool {
+        let (old, new) = (&self.before, &self.catalogue);
+        old.plans.iter().any(|plan| new.plan(&plan.key).is_none())
+            || old.prices.iter().any(|price| new.price(&price.key).is_none())
+            || old.packs.iter().any(|pack| new.pack(&pack.key).is_none())
+    }
 }
 
 /// The terms that all prices at Stripe of a price keep, but the present one. Those that have terms already keep them.

@@ -128,9 +128,14 @@ pub fn part_job(grant: &Grant, invoice_id: &str, customer_id: &CustomerId, now_m
     };
     let args = serde_json::to_string(&args).expect("texts and numbers are JSON");
     let mut job = NewJob::new(JobKind::CreditsGrant, args, grant.at_ms.unwrap_or(now_ms));
-    job.unique_key = Some(format!("grant:{}", grant.key));
+    job.unique_key = Some(part_job_key(&grant.key));
     job.customer_id = Some(customer_id.clone());
     job
+}
+
+/// The unique key of the job that grants the part with this key in the ledger.
+pub fn part_job_key(key: &str) -> String {
+    format!("grant:{key}")
 }
 
 /// All keys under which the credits of an invoice may be in the ledger.

@@ -3,11 +3,12 @@
 
 use crate::clock::{TimeMs, day};
 use crate::config::CreditsConfig;
+use crate::count::counted;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::customer::Customer;
 use crate::domain::ledger::Account;
 use crate::domain::pricing;
-use crate::domain::subscription::Subscription;
+use crate::domain::subscription::{PendingChange, Subscription};
 
 /// How far ahead expiring credits are worth a warning: a week.
 const ENDS_SOON_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
@@ -32,14 +33,15 @@ pub fn warnings(
     catalogue: &Catalogue,
     now_ms: TimeMs,
 ) -> Vec<Warning> {
-    let code = match account.available().0 {
+    let funds = pricing::Funds::of(account);
+    let code = match funds.spendable().0 {
         ..=-1 => "credits_owed",
         0 => "no_credits",
         _ => "low_credits",
     };
-    let credits = pricing::warning(customer, account.available(), config, catalogue);
+    let credits = pricing::warning(customer, funds, config, catalogue);
     let credits = credits.map(|message| Warning { code, message });
-    let describe = |row| describe_subscription(row, subscription_name(row, catalogue));
+    let describe = |row| describe_subscription(row, catalogue);
     let open = subscription.filter(|row| row.ended_at_ms.is_none());
     let late = open.filter(|row| row.is_late()).map(|row| Warning {
         code: "payment_past_due",
@@ -78,12 +80,13 @@ fn warn_of_expiry(account: &Account, config: &CreditsConfig, now_ms: TimeMs) -> 
 }
 
 /// The name of a subscription: that of its plan, else "The subscription".
-pub fn subscription_name<'a>(row: &'a Subscription, catalogue: &'a Catalogue) -> &'a str {
+fn subscription_name<'a>(row: &'a Subscription, catalogue: &'a Catalogue) -> &'a str {
     row.plan.as_ref().map_or(NAMELESS, |plan| catalogue.plan_name(plan))
 }
 
-/// The state of a subscription, in words that begin with its [name](subscription_name).
-pub fn describe_subscription(row: &Subscription, name: &str) -> String {
+/// The state of a subscription, in words that begin with its plan's name.
+pub fn describe_subscription(row: &Subscription, catalogue: &Catalogue) -> String {
+    let name = subscription_name(row, catalogue);
     let until = row.current_period_end_ms.map(day);
     if let Some(ended_ms) = row.ended_at_ms {
         return format!("{name} ended on {}.", day(ended_ms));
@@ -101,15 +104,42 @@ pub fn describe_subscription(row: &Subscription, name: &str) -> String {
     if row.paused_collection.is_some() {
         return format!("Collection for {inside} is paused: nothing is charged, and no new credits come meanwhile.");
     }
+    if let Some(change) = &row.unpaid_change {
+        let invoice = &change.invoice_id;
+        return match &change.plan {
+            Some(paid) => {
+                let paid = catalogue.plan_name(paid);
+                format!("{name} begins once the invoice {invoice} is paid. Until then, {paid} stays.")
+            }
+            None => format!("{name} begins once its first invoice {invoice} is paid."),
+        };
+    }
     match (row.status.as_str(), until) {
         ("incomplete", _) => format!("The first payment for {inside} has not gone through yet."),
         ("active" | "trialing", Some(until)) if row.cancel_at_period_end => {
             format!("{name} lasts until {until} and is not renewed.")
         }
-        ("active" | "trialing", Some(until)) => format!("{name} is paid until {until} and is renewed then."),
+        ("trialing", Some(until)) => format!("{name} is in its trial until {until}, and is paid from then on."),
+        ("active", Some(until)) => {
+            let next = row.pending_change.as_ref().map(|change| describe_change(row, change, catalogue));
+            let next = next.unwrap_or_else(|| "is renewed".to_owned());
+            format!("{name} is paid until {until} and {next} then.")
+        }
         ("active" | "trialing", None) => format!("{name} is active."),
         ("paused", _) => format!("{name} is paused."),
         (status, _) => format!("{name} is inactive: its status is {status}."),
+    }
+}
+
+/// What a pending change does to a subscription: `changes to Team`.
+fn describe_change(row: &Subscription, change: &PendingChange, catalogue: &Catalogue) -> String {
+    let plan = catalogue.price(&change.price).map(|price| &price.plan);
+    match plan.filter(|plan| Some(*plan) != row.plan.as_ref()) {
+        Some(plan) => format!("changes to {}", catalogue.plan_name(plan)),
+        None if row.price.as_ref() == Some(&change.price) => {
+            format!("changes to {}", counted(change.quantity, "seat"))
+        }
+        None => format!("changes to the price {}", change.price),
     }
 }
 
@@ -118,9 +148,10 @@ mod tests {
     use super::*;
     use crate::amount::Credits;
     use crate::domain::ledger::{GrantKind, OpenGrant};
+    use crate::domain::subscription::UnpaidChange;
     use crate::domain::webhook::fixtures::row;
     use crate::ids::CustomerId;
-    use crate::key::PlanKey;
+    use crate::key::{PlanKey, PriceKey};
 
     const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
     const NOW_MS: TimeMs = 1_796_000_000_000;
@@ -171,6 +202,15 @@ mod tests {
         let priced = "You have no fix credits left. The next fix costs $29.00.";
         assert_eq!(warned(&customer("pay_as_you_go", true), &account(0), None), [("no_credits", priced.to_owned())]);
         assert_eq!(warned(&trial, &account(-2), None)[0].0, "credits_owed");
+    }
+
+    #[test]
+    fn a_customer_within_its_credit_limit_owes_nothing() {
+        let code = |balance: i64| {
+            let account = Account { floor: Credits(-100), ..account(balance) };
+            warned(&customer("pro", true), &account, None).remove(0).0
+        };
+        assert_eq!([code(-50), code(-100), code(-101)], ["low_credits", "no_credits", "credits_owed"]);
     }
 
     #[test]
@@ -229,7 +269,7 @@ mod tests {
     #[test]
     fn every_status_has_words_and_names_the_plan_or_no_plan() {
         let catalogue = Catalogue::built_in();
-        let describe = |row: &Subscription| describe_subscription(row, subscription_name(row, &catalogue));
+        let describe = |row: &Subscription| describe_subscription(row, &catalogue);
         for status in ["active", "trialing", "past_due", "incomplete", "unpaid", "paused", "canceled", "new"] {
             let row = Subscription { status: status.to_owned(), ..pro() };
             let words = describe(&row);
@@ -241,5 +281,45 @@ mod tests {
         assert_eq!(describe(&ended), "Pro ended on 2026-11-30.");
         let gone = Subscription { plan: Some(PlanKey::trusted("gone")), ..ended };
         assert_eq!(describe(&gone), "gone ended on 2026-11-30.", "the catalogue has it no longer");
+    }
+
+    #[test]
+    fn only_what_is_paid_is_called_paid_and_only_what_goes_on_is_renewed() {
+        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+        let pro_plan = catalogue.plans[2].clone();
+        catalogue.plans.push(crate::domain::catalogue::Plan {
+            key: PlanKey::trusted("team"),
+            name: "Team".to_owned(),
+            ..pro_plan
+        });
+        let price = |key: &str, plan: &str| crate::domain::catalogue::Price {
+            key: PriceKey::trusted(key),
+            plan: PlanKey::trusted(plan),
+            ..Catalogue::built_in().prices[0].clone()
+        };
+        catalogue.prices.extend([price("team_monthly", "team"), price("pro_yearly", "pro")]);
+        let describe = |row: &Subscription| describe_subscription(row, &catalogue);
+        assert_eq!(describe(&pro()), "Pro is paid until 2026-12-20 and is renewed then.");
+        let trial = Subscription { status: "trialing".to_owned(), ..pro() };
+        assert_eq!(describe(&trial), "Pro is in its trial until 2026-12-20, and is paid from then on.");
+        let unpaid = |plan: Option<&str>| {
+            let plan = plan.map(PlanKey::trusted);
+            Subscription { unpaid_change: Some(UnpaidChange { invoice_id: "in_2".to_owned(), plan }), ..pro() }
+        };
+        assert_eq!(describe(&unpaid(None)), "Pro begins once its first invoice in_2 is paid.");
+        assert_eq!(
+            describe(&unpaid(Some("trial"))),
+            "Pro begins once the invoice in_2 is paid. Until then, Trial stays."
+        );
+        for (price, quantity, next) in [
+            ("team_monthly", 1, "changes to Team"),
+            ("pro_yearly", 1, "changes to the price pro_yearly"),
+            ("pro_monthly", 3, "changes to 3 seats"),
+        ] {
+            let change = PendingChange { price: PriceKey::trusted(price), quantity, at_ms: 1 };
+            let row =
+                Subscription { price: Some(PriceKey::trusted("pro_monthly")), pending_change: Some(change), ..pro() };
+            assert_eq!(describe(&row), format!("Pro is paid until 2026-12-20 and {next} then."));
+        }
     }
 }

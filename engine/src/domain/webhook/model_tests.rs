@@ -142,6 +142,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let (stripe, bursar) = (&play.stripe, &mut play.bursar);
     let granted: BTreeMap<String, i64> = bursar.credits_by_invoice();
     prop_assert_eq!(&granted, &expected::credits_by_invoice(stripe), "{:#?}", stripe.invoices);
+    let taken = bursar.taken_by_invoice();
+    prop_assert_eq!(&taken, &expected::taken_by_invoice(stripe), "{:#?}", stripe.invoices);
     for entry in bursar.grants() {
         prop_assert_eq!(expected::wrong_end(stripe, entry), None);
     }

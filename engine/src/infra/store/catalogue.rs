@@ -1,10 +1,13 @@
 //! Rows of `catalogue_versions`, and the numbers of customers that a change of the catalogue touches.
 
-use super::{execute, get, price, query_all, query_one};
+use super::{execute, from_json, get, price, query_all, query_one};
+use crate::domain::catalogue::refusal::refusals;
 use crate::domain::catalogue::{CatalogueVersion, InUse};
+use crate::domain::operation::Request;
 use crate::domain::sale::AppliedCatalogue;
+use crate::domain::subscription::PendingChange;
 use crate::error::{Error, Result};
-use crate::key::{PlanKey, PriceKey};
+use crate::key::{PackKey, PlanKey, PriceKey};
 use sea_orm::{ConnectionTrait, QueryResult};
 
 const COLUMNS: &str = "version, catalogue, applied_by, reason, applied_at_ms";
@@ -29,6 +32,23 @@ pub async fn catalogue_version_latest(db: &impl ConnectionTrait, after: i64) -> 
 pub async fn catalogue_version_find(db: &impl ConnectionTrait, version: i64) -> Result<Option<CatalogueVersion>> {
     let sql = format!("SELECT {COLUMNS} FROM catalogue_versions WHERE version = $1");
     query_one(db, &sql, [version.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The latest version that has a plan.
+pub async fn catalogue_version_with_plan(
+    db: &impl ConnectionTrait,
+    plan: &PlanKey,
+) -> Result<Option<CatalogueVersion>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM catalogue_versions WHERE REPLACE(catalogue, $1, '') <> catalogue \
+         ORDER BY version DESC LIMIT 1"
+    );
+    query_one(db, &sql, [table_of(plan).into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The head of a plan's table, as versions are written.
+fn table_of(plan: &PlanKey) -> String {
+    format!("[plans.{plan}]")
 }
 
 /// A page of versions, latest first, before this one.
@@ -60,11 +80,15 @@ pub async fn catalogue_version_insert(db: &impl ConnectionTrait, version: &Catal
 /// Puts a version into force, with the terms that former prices at Stripe keep and the present prices.
 ///
 /// # Errors
-/// `Conflict` if there is a version with this number; the transaction must be rolled back.
+/// `Conflict` if there is a version with this number, or if somebody has or will have by now what it removes; the
+/// transaction must be rolled back.
 pub async fn catalogue_version_apply(db: &impl ConnectionTrait, applied: &AppliedCatalogue) -> Result<()> {
     if !catalogue_version_insert(db, &applied.version).await? {
         let message = format!("version {} of the catalogue exists already", applied.version.version);
         return Err(Error::conflict("catalogue_version_changed", message));
+    }
+    if applied.removes_something() {
+        check_unused(db, applied).await?;
     }
     for kept in &applied.kept {
         price::price_keep_terms(db, &kept.terms, kept.present.as_deref()).await?;
@@ -78,7 +102,22 @@ pub async fn catalogue_version_apply(db: &impl ConnectionTrait, applied: &Applie
     Ok(())
 }
 
+/// Looks again, in the transaction, whether what is removed is in use: prices were made at Stripe since the last look. A
+/// request that is stored after this one commits is carried out by the new catalogue.
+async fn check_unused(db: &impl ConnectionTrait, applied: &AppliedCatalogue) -> Result<()> {
+    let named: Vec<String> = applied.catalogue.prices.iter().flat_map(|price| price.stripe.clone()).collect();
+    let in_use = catalogue_in_use(db, &named).await?;
+    let refusals = refusals(&applied.before, &applied.catalogue, &in_use);
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    let messages: Vec<String> = refusals.into_iter().map(|refusal| refusal.message).collect();
+    Err(Error::conflict("catalogue_refused", messages.join("; ")))
+}
+
 /// What customers have of plans and prices. `named` are ids at Stripe of which it says what they sell.
+///
+/// It reads every pending change and every request under way, of which there are few.
 pub async fn catalogue_in_use(db: &impl ConnectionTrait, named: &[String]) -> Result<InUse> {
     let mut in_use = InUse::default();
     for row in query_all(db, "SELECT plan, COUNT(*) AS n FROM customers GROUP BY plan", []).await? {
@@ -98,7 +137,37 @@ pub async fn catalogue_in_use(db: &impl ConnectionTrait, named: &[String]) -> Re
     for known in price::price_find_many(db, named).await? {
         in_use.sold.extend(known.decision.price().map(|key| (known.id.clone(), key.clone())));
     }
+    count_coming(db, &mut in_use).await?;
     Ok(in_use)
+}
+
+/// Adds what will have prices and packs.
+async fn count_coming(db: &impl ConnectionTrait, in_use: &mut InUse) -> Result<()> {
+    let sql = "SELECT pending_change FROM subscriptions WHERE ended_at_ms IS NULL AND pending_change IS NOT NULL";
+    for row in query_all(db, sql, []).await? {
+        let change: PendingChange = from_json(&get::<String>(&row, "pending_change")?)?;
+        in_use.coming.entry(change.price).or_default().changes += 1;
+    }
+    let sql = "SELECT request FROM operations WHERE state IN ('processing', 'requires_action') \
+               AND kind IN ('subscription_create', 'subscription_change', 'pack_purchase')";
+    for row in query_all(db, sql, []).await? {
+        match from_json(&get::<String>(&row, "request")?)? {
+            Request::SubscriptionCreate { price: Some(price), .. } => {
+                in_use.coming.entry(price).or_default().requests += 1;
+            }
+            Request::SubscriptionChange { change, .. } => {
+                in_use.coming.entry(change.price).or_default().requests += 1;
+            }
+            Request::PackPurchase(purchase) => in_use.buying.entry(purchase.pack.key).or_default().requests += 1,
+            _ => {}
+        }
+    }
+    let sql = "SELECT pack, COUNT(*) AS n FROM auto_top_ups WHERE is_on AND pack IS NOT NULL GROUP BY pack";
+    for row in query_all(db, sql, []).await? {
+        let pack = PackKey::trusted(&get::<String>(&row, "pack")?);
+        in_use.buying.entry(pack).or_default().top_ups = count(&row)?;
+    }
+    Ok(())
 }
 
 fn count(row: &QueryResult) -> Result<u64> {

@@ -60,14 +60,42 @@ pub async fn charged_in_spans(
     currency: &Currency,
     now_ms: TimeMs,
 ) -> Result<PerSpan<MoneyMinor>> {
-    let sql = "SELECT CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS of_month, \
-               CAST(COALESCE(SUM(CASE WHEN decided_at_ms >= $4 THEN amount_minor ELSE 0 END), 0) AS BIGINT) AS of_day \
-               FROM charges WHERE customer_id = $1 AND currency = $2 AND decided_at_ms >= $3 \
-               AND state IN ('open', 'succeeded')";
+    let sql = format!(
+        "SELECT {CHARGED} FROM charges WHERE customer_id = $1 AND currency = $4 AND decided_at_ms >= $2 \
+         AND state IN ('open', 'succeeded')"
+    );
     let (month_ms, day_ms) = (Span::Month.around(now_ms).0, Span::Day.around(now_ms).0);
-    let values = [customer.as_str().into(), currency.as_str().into(), month_ms.into(), day_ms.into()];
-    let Some(row) = query_one(db, sql, values).await? else { return Ok(PerSpan::default()) };
-    Ok(PerSpan { day: MoneyMinor(get(&row, "of_day")?), month: MoneyMinor(get(&row, "of_month")?) })
+    let values = [customer.as_str().into(), month_ms.into(), day_ms.into(), currency.as_str().into()];
+    query_one(db, &sql, values).await?.map_or(Ok(PerSpan::default()), |row| read_charged(&row))
+}
+
+/// What a customer was charged in the present day and month in each currency, with what charges under way may still
+/// take. Currencies without a charge in the month are left out.
+pub async fn charged_by_currency(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    now_ms: TimeMs,
+) -> Result<Vec<(Currency, PerSpan<MoneyMinor>)>> {
+    let sql = format!(
+        "SELECT currency, {CHARGED} FROM charges WHERE customer_id = $1 AND decided_at_ms >= $2 \
+         AND state IN ('open', 'succeeded') GROUP BY currency ORDER BY currency"
+    );
+    let (month_ms, day_ms) = (Span::Month.around(now_ms).0, Span::Day.around(now_ms).0);
+    let rows = query_all(db, &sql, [customer.as_str().into(), month_ms.into(), day_ms.into()]).await?;
+    rows.iter().map(|row| Ok((read_currency(row, "charge")?, read_charged(row)?))).collect()
+}
+
+/// The sums of the month and of the day, which begins at `$3`.
+const CHARGED: &str = "CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS of_month, \
+                       CAST(COALESCE(SUM(CASE WHEN decided_at_ms >= $3 THEN amount_minor ELSE 0 END), 0) AS BIGINT) AS of_day";
+
+fn read_charged(row: &QueryResult) -> Result<PerSpan<MoneyMinor>> {
+    Ok(PerSpan { day: MoneyMinor(get(row, "of_day")?), month: MoneyMinor(get(row, "of_month")?) })
+}
+
+fn read_currency(row: &QueryResult, what: &str) -> Result<Currency> {
+    let code: String = get(row, "currency")?;
+    Currency::parse(&code).ok_or_else(|| Error::Corrupt(format!("currency {code} of a {what}")))
 }
 
 /// The last charges of a customer's card that were paid or declined, the latest first.
@@ -90,16 +118,16 @@ pub async fn charge_past(db: &impl ConnectionTrait, customer: &CustomerId, card:
 pub async fn spend_caps_find(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Option<CustomerCaps>> {
     let sql = "SELECT currency, own_day, own_month, staff_day, staff_month FROM spend_caps WHERE customer_id = $1";
     let Some(row) = query_one(db, sql, [customer.as_str().into()]).await? else { return Ok(None) };
-    let code: String = get(&row, "currency")?;
     let cap = |column: &str| Ok::<_, Error>(get::<Option<i64>>(&row, column)?.map(MoneyMinor));
     Ok(Some(CustomerCaps {
-        currency: Currency::parse(&code).ok_or_else(|| Error::Corrupt(format!("currency {code} of a cap")))?,
+        currency: read_currency(&row, "cap")?,
         own: PerSpan { day: cap("own_day")?, month: cap("own_month")? },
         staff: PerSpan { day: cap("staff_day")?, month: cap("staff_month")? },
     }))
 }
 
-/// Writes the caps that a customer sets for itself. Those of another currency end.
+/// Writes the caps that a customer sets for itself. `currency` is that of the caps; those that were set before keep theirs,
+/// so it must be the same.
 pub async fn spend_caps_put_own(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -107,10 +135,10 @@ pub async fn spend_caps_put_own(
     caps: PerSpan<Option<MoneyMinor>>,
     now_ms: TimeMs,
 ) -> Result<()> {
-    spend_caps_put(db, customer, currency, ("own", "staff", caps), now_ms).await
+    spend_caps_put(db, customer, currency, ("own", caps), now_ms).await
 }
 
-/// Writes the caps that staff sets for a customer. Those of another currency end.
+/// Writes the caps that staff sets for a customer, in the currency of those that were set before.
 pub async fn spend_caps_put_staff(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -118,26 +146,22 @@ pub async fn spend_caps_put_staff(
     caps: PerSpan<Option<MoneyMinor>>,
     now_ms: TimeMs,
 ) -> Result<()> {
-    spend_caps_put(db, customer, currency, ("staff", "own", caps), now_ms).await
+    spend_caps_put(db, customer, currency, ("staff", caps), now_ms).await
 }
 
-/// Writes the caps of one side in one statement, so that neither side overwrites the other's.
+/// Writes the caps of one side, so that neither side overwrites the other's. The currency of a row never changes, so that
+/// the numbers of both sides stay what they are.
 async fn spend_caps_put(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
     currency: &Currency,
-    (side, other, caps): (&str, &str, PerSpan<Option<MoneyMinor>>),
+    (side, caps): (&str, PerSpan<Option<MoneyMinor>>),
     now_ms: TimeMs,
 ) -> Result<()> {
-    let kept = |span: &str| {
-        format!("{other}_{span} = CASE WHEN spend_caps.currency = excluded.currency THEN spend_caps.{other}_{span} END")
-    };
     let sql = format!(
         "INSERT INTO spend_caps (customer_id, currency, {side}_day, {side}_month, updated_at_ms) \
-         VALUES ($1,$2,$3,$4,$5) ON CONFLICT (customer_id) DO UPDATE SET {}, {}, currency = excluded.currency, \
-         {side}_day = excluded.{side}_day, {side}_month = excluded.{side}_month, updated_at_ms = excluded.updated_at_ms",
-        kept("day"),
-        kept("month")
+         VALUES ($1,$2,$3,$4,$5) ON CONFLICT (customer_id) DO UPDATE SET {side}_day = excluded.{side}_day, \
+         {side}_month = excluded.{side}_month, updated_at_ms = excluded.updated_at_ms"
     );
     let minor = |amount: Option<MoneyMinor>| amount.map(|amount| amount.0);
     let values = [

@@ -2,7 +2,7 @@
 
 mod plan;
 
-pub use plan::{PlanChange, customer_count_on_plan, customer_plan_list, customer_set_plan_many};
+pub use plan::{PlanChange, customer_count_on_plan, customer_list_on_plan, customer_plan_list, customer_set_plan_many};
 
 use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;

@@ -1,18 +1,18 @@
 //! Payments for support: rows of `invoices`, and charges among `operations`.
 
-use super::{Kind, Rows, execute, get, operation, query_all, query_one};
+use super::{Kind, Rows, execute, get, operation, query_all, query_by, query_one};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::ledger::Entry;
 use crate::domain::operation::{Operation, PURCHASE_KINDS};
-use crate::domain::payment::{Invoice, Payment};
+use crate::domain::payment::{Invoice, Payment, PaymentGone};
 use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::infra::store::account;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 
 const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, failure, \
-                       refunded, created_at_ms, updated_at_ms";
+                       refunded, disputed, created_at_ms, updated_at_ms";
 /// Maximum number of lines of the ledger that are shown of one payment.
 const ENTRIES_MAX: i64 = 200;
 
@@ -42,6 +42,8 @@ pub enum PaymentStateFilter {
     Paid,
     /// Paid, and some or all of it was given back.
     Refunded,
+    /// Paid, and a dispute holds or has taken some or all of it.
+    Disputed,
 }
 
 impl PaymentStateFilter {
@@ -50,8 +52,9 @@ impl PaymentStateFilter {
             Self::Processing => "state = 'processing'",
             Self::RequiresAction => "state = 'requires_action'",
             Self::Failed => "state = 'failed'",
-            Self::Paid => "state = 'succeeded' AND stripe_id IS NOT NULL AND refunded = 0",
+            Self::Paid => "state = 'succeeded' AND stripe_id IS NOT NULL AND refunded = 0 AND disputed = 0",
             Self::Refunded => "refunded > 0",
+            Self::Disputed => "disputed > 0",
         }
     }
 
@@ -59,8 +62,9 @@ impl PaymentStateFilter {
         match self {
             Self::Processing | Self::RequiresAction => "1 = 0",
             Self::Failed => "NOT is_paid",
-            Self::Paid => "is_paid AND refunded = 0",
+            Self::Paid => "is_paid AND refunded = 0 AND disputed = 0",
             Self::Refunded => "refunded > 0",
+            Self::Disputed => "disputed > 0",
         }
     }
 }
@@ -77,14 +81,15 @@ fn read(row: &QueryResult) -> Result<Invoice> {
         brings_now: get(row, "brings_now")?,
         failure: get(row, "failure")?,
         refunded: MoneyMinor(get(row, "refunded")?),
+        disputed: MoneyMinor(get(row, "disputed")?),
         created_at_ms: get(row, "created_at_ms")?,
         updated_at_ms: get(row, "updated_at_ms")?,
     })
 }
 
 fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
-    let refunded = MoneyMinor(get(row, "refunded")?);
-    Ok(Payment::of_operation(&operation::read(row)?, refunded))
+    let gone = PaymentGone { refunded: MoneyMinor(get(row, "refunded")?), disputed: MoneyMinor(get(row, "disputed")?) };
+    Ok(Payment::of_operation(&operation::read(row)?, gone))
 }
 
 /// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes late,
@@ -134,11 +139,19 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
     Ok(())
 }
 
-/// Stores how much of a payment was given back: of an operation's charge, or of an invoice.
-pub async fn payment_set_refunded(db: &impl ConnectionTrait, payment: &str, refunded: MoneyMinor) -> Result<()> {
+/// Stores how much of a payment was given back, and how much disputes hold or have taken: of an operation's charge, or
+/// of an invoice.
+pub async fn payment_set_gone(
+    db: &impl ConnectionTrait,
+    payment: &str,
+    refunded: MoneyMinor,
+    disputed: MoneyMinor,
+) -> Result<()> {
     for table in ["operations", "invoices"] {
-        let sql = format!("UPDATE {table} SET refunded = $2 WHERE id = $1 AND refunded <> $2");
-        execute(db, &sql, [payment.into(), refunded.0.into()]).await?;
+        let sql = format!(
+            "UPDATE {table} SET refunded = $2, disputed = $3 WHERE id = $1 AND (refunded <> $2 OR disputed <> $3)"
+        );
+        execute(db, &sql, [payment.into(), refunded.0.into(), disputed.0.into()]).await?;
     }
     Ok(())
 }
@@ -152,7 +165,7 @@ pub async fn invoice_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<
 /// Finds the charge of an operation, by the operation's id or by that of its PaymentIntent.
 pub async fn charge_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<Payment>> {
     let sql = format!(
-        "SELECT {}, refunded FROM operations WHERE kind IN {PURCHASE_KINDS} AND (id = $1 OR stripe_id = $1) LIMIT 1",
+        "SELECT {}, refunded, disputed FROM operations WHERE kind IN {PURCHASE_KINDS} AND (id = $1 OR stripe_id = $1) LIMIT 1",
         operation::COLUMNS
     );
     query_one(db, &sql, [id.into()]).await?.map_or(Ok(None), |row| read_charge(&row))
@@ -166,8 +179,10 @@ pub async fn payment_list(
     limit: u64,
 ) -> Result<Vec<Payment>> {
     let of_operations = filter.state.map_or("1 = 1", PaymentStateFilter::of_operations);
-    let rows =
-        format!("{}, refunded FROM operations WHERE kind IN {PURCHASE_KINDS} AND {of_operations}", operation::COLUMNS);
+    let rows = format!(
+        "{}, refunded, disputed FROM operations WHERE kind IN {PURCHASE_KINDS} AND {of_operations}",
+        operation::COLUMNS
+    );
     let mut found = Vec::new();
     for row in page(db, &rows, filter, before, limit).await? {
         found.extend(read_charge(&row)?);
@@ -212,6 +227,12 @@ async fn page(
         limit.cast_signed().into(),
     ];
     query_all(db, &sql, values).await
+}
+
+/// The arguments of those of the jobs with these unique keys that have not been cancelled.
+pub async fn part_job_list(db: &impl ConnectionTrait, keys: &[String]) -> Result<Vec<String>> {
+    let sql = "SELECT j.args AS args FROM {rows} JOIN jobs j ON j.unique_key = {r.sought} WHERE j.state <> 'cancelled'";
+    query_by(db, sql, keys).await?.iter().map(|row| get(row, "args")).collect()
 }
 
 /// The condition for a customer in `$1`, in a form for which the index of customers is used.

@@ -135,5 +135,11 @@ pub fn applied(
     let ids = present.iter().filter_map(|(key, said)| Some((key.clone(), id(said)?))).collect();
     let sold =
         present.iter().filter_map(|(key, said)| Some(sold(proposal.new.price(key)?, said, &proposal.new, now_ms)));
-    AppliedCatalogue { version, present: sold.collect(), kept: kept_terms(&proposal.old, &proposal.new, &ids) }
+    AppliedCatalogue {
+        version,
+        before: proposal.old.clone(),
+        catalogue: proposal.new.clone(),
+        present: sold.collect(),
+        kept: kept_terms(&proposal.old, &proposal.new, &ids),
+    }
 }

@@ -133,7 +133,8 @@ async fn composed(
     if let Err(reason) = check_relevance(args.template, &facts, now_ms) {
         return Ok(Err(cancel(reason)));
     }
-    let mut params = Params { customer: customer.clone(), balance, api_key: None, about: args.about.clone() };
+    let (floor, about) = (account.floor, args.about.clone());
+    let mut params = Params { customer: customer.clone(), balance, floor, api_key: None, about };
     let branding = deps.mail.branding();
     if args.template != Template::Welcome {
         let rendered = render(args.template, &params, branding, &catalogue)?;

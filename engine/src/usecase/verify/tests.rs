@@ -8,7 +8,10 @@ use super::*;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::config::MarketplaceConfig;
-use crate::domain::catalogue::{Catalogue, GrantSchedule, Interval, IntervalUnit, Plan, Price};
+use crate::domain::catalogue::write::write;
+use crate::domain::catalogue::{
+    Catalogue, CatalogueVersion, GrantSchedule, Interval, IntervalUnit, Plan, Price, version,
+};
 use crate::domain::customer::Source;
 use crate::domain::effect::Effect;
 use crate::domain::github;
@@ -26,6 +29,7 @@ use crate::domain::webhook::delivery::{Delivery, Fate};
 use crate::ids::{CustomerId, EventId, HoldId};
 use crate::infra::seal::{SealBox, key_new};
 use crate::infra::store::account::{self, AccountWrite};
+use crate::infra::store::catalogue::catalogue_version_insert;
 use crate::infra::store::commit::{Unit, UnitResult, commit_units};
 use crate::infra::store::{DbOptions, customer, event, marketplace, operation, payment};
 use crate::key::PlanKey;
@@ -140,6 +144,7 @@ async fn invoiced(db: &Db, customer_id: &CustomerId, id: &str, credits: i64) {
         brings_now: true,
         failure: None,
         refunded: MoneyMinor::ZERO,
+        disputed: MoneyMinor::ZERO,
         created_at_ms: 300,
         updated_at_ms: 300,
     };
@@ -293,6 +298,14 @@ async fn healthy_jobs(db: &Db) {
 async fn healthy(file: &Path) -> Db {
     let db = connect(file).await;
     Migrator::up(db.write(), None).await.unwrap();
+    let version = CatalogueVersion {
+        version: version::FIRST,
+        catalogue: write(&Catalogue::built_in()),
+        applied_by: "system".to_owned(),
+        reason: "a test".to_owned(),
+        applied_at_ms: 100,
+    };
+    assert!(catalogue_version_insert(db.write(), &version).await.unwrap());
     healthy_ledgers(&db).await;
     healthy_jobs(&db).await;
     db
@@ -377,7 +390,7 @@ fn every_check_has_a_corruption_that_it_finds() {
     let all: HashSet<&str> = CHECKS
         .iter()
         .map(|check| check.name)
-        .chain([fold::NAME, fold::SETTLE_NAME, sales::LINES_NAME, sales::PARTS_NAME, sales::KEPT_NAME])
+        .chain([fold::NAME, fold::SETTLE_NAME, sales::LINES_NAME, sales::PARTS_NAME, sales::KEPT_NAME, plans::NAME])
         .collect();
     assert_eq!(tried, all);
 }

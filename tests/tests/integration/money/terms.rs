@@ -59,6 +59,34 @@ with_shop! {
         }
     }
 
+    async fn within_its_credit_limit_a_customer_is_told_what_it_may_spend(shop: &Shop) {
+        let customer = shop.app.onboard().await;
+        shop.act(&customer, "credit-limit", &json!({ "credits": 100, "reason": "x" })).await.expect(200);
+        let spent = shop.app.spend(&customer, SIGNUP + 50, "most").await.expect(200);
+        let words =
+            "You have no fix credits left. You may spend 50 fix credits on credit. Add billing to continue after that.";
+        assert_eq!(spent["warning"], words);
+        let summary = shop.app.call(&customer, "GET", "/api/v1/usage/summary", "", None).await.expect(200);
+        assert_eq!(summary["warnings"], json!([{ "code": "low_credits", "message": words }]));
+        let mailed = wait::until("low credits are mailed", || async {
+            let path = format!("/admin/v1/customers/{}/emails?limit=100", customer.id);
+            let page = shop.app.admin("GET", &path, None).await.expect(200);
+            let is_meant = |mail: &&Value| mail["template"] == "low_credit" && mail["state"] == "stored";
+            let id = page["data"].as_array()?.iter().find(is_meant)?["id"].as_str()?.to_owned();
+            Some(shop.app.admin("GET", &format!("/admin/v1/mails/{id}"), None).await.expect(200).to_string())
+        })
+        .await;
+        assert!(mailed.contains(words) && !mailed.contains("owes"), "{mailed}");
+        let refused = shop.app.spend(&customer, 51, "too-much").await;
+        refused.expect_problem(402, "insufficient_credits");
+        assert_eq!(refused.body["available"], 50, "{}", refused.body);
+        shop.app.spend(&customer, 50, "rest").await.expect(200);
+        // Below the limit it owes.
+        shop.act(&customer, "credit-limit", &json!({ "credits": 99, "reason": "x" })).await.expect(200);
+        let summary = shop.app.call(&customer, "GET", "/api/v1/usage/summary", "", None).await.expect(200);
+        assert_eq!(summary["warnings"][0]["code"], "credits_owed");
+    }
+
     async fn a_customer_at_its_credit_limit_is_charged_for_what_is_beyond_and_keeps_its_debt(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         shop.act(&customer, "credit-limit", &json!({ "credits": 2, "reason": "x" })).await.expect(200);

@@ -1,5 +1,6 @@
 //! Versions of the catalogue: planned, applied, and what becomes of those who have a former price.
 
+mod coming;
 mod made;
 mod refused;
 mod seats;
@@ -180,6 +181,19 @@ with_backend! {
         let late = ask_to_apply(&shop.app, &changed(add_team), 1).await;
         late.expect_problem(409, "catalogue_version_changed");
         assert_eq!((version(&shop.app).await, shop.stripe.list("price").len()), (2, 2));
+        shop.close().await;
+    }
+
+    async fn the_node_that_applied_a_version_has_it_at_once(backend: Backend) {
+        let shop = Shop::open(backend).await;
+        let price = shop.other_price("49900", None).await;
+        let asked = ask_to_apply(&shop.app, &changed(add_team), 1).await.expect(202);
+        job_in_state(&shop.app, &job_id(&asked), JobState::Succeeded).await;
+        let body = json!({ "decision": "ours", "price": "team_small", "reason": "a test" });
+        let path = format!("/admin/v1/prices/{price}/decision");
+        shop.app.admin("POST", &path, Some(&body)).await.expect(200);
+        shop.app.admin("GET", "/admin/v1/catalogue", None).await.expect(200);
+        assert_eq!(shop.app.app.config.catalogue.version(), 2);
         shop.close().await;
     }
 

@@ -88,14 +88,15 @@ with_shop! {
         let run = program.json(&["stripe", "reconcile", "--customer", other.id.as_str()]).await;
         assert_eq!(run["reconciliation"]["customer_id"], json!(other.id));
         shop.balance_becomes(&other, 120).await;
-        let run = shop.reconcile_as(&json!({ "customer_id": other.id })).await;
-        assert_eq!(found(&run), []);
+        let stripe_customer = shop.stripe_customer(&other).await;
+        let run = shop.reconcile_as(&json!({ "customer_id": stripe_customer })).await;
+        assert_eq!((&run["customer_id"], found(&run)), (&json!(other.id), vec![]), "found by its Stripe customer");
         // The next run of all customers is the first.
         assert_eq!(reconcile(&shop.app, true).await["full"], true);
     }
 
     async fn a_run_of_an_unknown_customer_is_refused(shop: &Shop) {
-        for id in ["x", bursar_engine::ids::CustomerId::new().as_str()] {
+        for id in ["x", "cus_unknown", bursar_engine::ids::CustomerId::new().as_str()] {
             let body = json!({ "customer_id": id });
             shop.app.admin("POST", RUNS, Some(&body)).await.expect_problem(404, "not_found");
         }

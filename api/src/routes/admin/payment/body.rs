@@ -5,7 +5,7 @@ use crate::routes::text::Text;
 use crate::sample;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Operation, Problem, Request};
-use bursar_engine::domain::payment::{Invoice, Payment};
+use bursar_engine::domain::payment::{Invoice, InvoiceCredits, Payment};
 use bursar_engine::domain::refund::CreditsChoice;
 use bursar_engine::usecase::payment::PaymentStep;
 use bursar_engine::usecase::refund::RefundPlan;
@@ -22,7 +22,8 @@ pub(in crate::routes::admin) struct PaymentBody {
     customer_id: String,
     /// `charge`, or `invoice`.
     kind: String,
-    /// `processing`, `requires_action`, `failed`, `not_charged`, `paid`, `partly_refunded` or `refunded`.
+    /// `processing`, `requires_action`, `failed`, `not_charged`, `paid`, `partly_refunded`, `refunded`, or
+    /// `disputed` if a dispute holds or has taken some of it.
     state: String,
     /// What is or was to be paid, in minor units; null before that is decided, and for invoices that were stored before
     /// amounts were.
@@ -33,6 +34,8 @@ pub(in crate::routes::admin) struct PaymentBody {
     credits: i64,
     /// What of it was given back, in minor units, as Stripe last reported.
     refunded_minor: i64,
+    /// What of it disputes hold or have taken, in minor units, as Stripe last reported.
+    disputed_minor: i64,
     /// Why it failed, or what it waits for: a code such as `card_declined`.
     reason: Option<String>,
     /// The issuer's reason.
@@ -68,6 +71,7 @@ impl From<Payment> for PaymentBody {
             currency: payment.currency,
             credits: payment.credits.0,
             refunded_minor: payment.refunded.0,
+            disputed_minor: payment.disputed.0,
             reason: is_there(problem.code),
             decline_code: problem.decline_code,
             detail: is_there(problem.message),
@@ -93,6 +97,7 @@ impl Example for PaymentBody {
             currency: sample::text("usd"),
             credits: 1,
             refunded_minor: 0,
+            disputed_minor: 0,
             reason: None,
             decline_code: None,
             detail: None,
@@ -164,16 +169,22 @@ pub(super) struct AdminInvoice {
     customer_id: String,
     /// The subscription that it bills.
     subscription: Option<String>,
-    /// `paid`, or `failed` if its last payment failed.
+    /// `paid`, `partly_refunded`, `refunded`, `disputed`, or `failed` if its last payment failed.
     state: String,
     /// Its total in minor units; null if it was stored before amounts were.
     amount_minor: Option<i64>,
     /// ISO 4217 code.
     currency: Option<String>,
-    /// Credits that it brings in all.
+    /// Credits that it brings in all, if it is paid.
     credits: i64,
+    /// Credits that it has brought so far; negative if it took back more.
+    credits_granted: i64,
+    /// Credits that it will still bring: later parts, or all of them once it is paid.
+    credits_to_come: i64,
     /// What of it was given back, in minor units.
     refunded_minor: i64,
+    /// What of it disputes hold or have taken, in minor units.
+    disputed_minor: i64,
     /// Why its last payment failed, in words.
     detail: Option<String>,
     /// When it was made.
@@ -182,20 +193,25 @@ pub(super) struct AdminInvoice {
     updated_at: String,
 }
 
-impl From<Invoice> for AdminInvoice {
-    fn from(invoice: Invoice) -> Self {
+impl AdminInvoice {
+    pub(super) fn new(invoice: Invoice, credits: InvoiceCredits) -> Self {
+        let brings = invoice.credits.0;
+        let payment = Payment::of_invoice(invoice);
         Self {
-            id: invoice.id,
-            customer_id: invoice.customer_id.to_string(),
-            subscription: invoice.subscription_id,
-            state: if invoice.is_paid { "paid" } else { "failed" }.to_owned(),
-            amount_minor: invoice.amount.map(|amount| amount.0),
-            currency: invoice.currency,
-            credits: invoice.credits.0,
-            refunded_minor: invoice.refunded.0,
-            detail: invoice.failure,
-            created_at: rfc3339(invoice.created_at_ms),
-            updated_at: rfc3339(invoice.updated_at_ms),
+            id: payment.id,
+            customer_id: payment.customer_id.to_string(),
+            subscription: payment.subscription_id,
+            state: payment.state.as_str().to_owned(),
+            amount_minor: payment.amount.map(|amount| amount.0),
+            currency: payment.currency,
+            credits: brings,
+            credits_granted: credits.granted.0,
+            credits_to_come: credits.to_come.0,
+            refunded_minor: payment.refunded.0,
+            disputed_minor: payment.disputed.0,
+            detail: payment.problem.map(|problem| problem.message),
+            created_at: rfc3339(payment.created_at_ms),
+            updated_at: rfc3339(payment.updated_at_ms),
         }
     }
 }
@@ -210,7 +226,10 @@ impl Example for AdminInvoice {
             amount_minor: Some(59_900),
             currency: sample::text("usd"),
             credits: 60,
+            credits_granted: 60,
+            credits_to_come: 0,
             refunded_minor: 0,
+            disputed_minor: 0,
             detail: None,
             created_at: sample::AT.to_owned(),
             updated_at: sample::AT.to_owned(),

@@ -64,7 +64,12 @@ fn each_rule_has_a_message_with_the_line_of_the_mistake() {
         ),
         ("name = \"Trial\"", "name = \" \"", "line 5: plans.trial.name must have 1 to 200 printable"),
         ("signup_credits = 5", "signup_credits = -1", "line 6: plans.trial.signup_credits must be from 0 to 1000000"),
-        ("jpy = 4500", "jpy = 49", "line 8: plans.trial.unit_price.jpy must be from 50 to 99999999 minor units of jpy"),
+        (
+            "jpy = 4500",
+            "jpy = 49",
+            "line 8: plans.trial.unit_price.jpy must be from 50 to 99999999 minor units of jpy, the least and the most that \
+             Stripe charges; for cheaper units, set plans.trial.unit_step",
+        ),
         (
             "{ usd = 2900, jpy = 4500 }",
             "{ jpy = 4500 }",

@@ -214,7 +214,7 @@ impl Model {
 
     fn spendable(&self, requested: i64) -> Result<(), Refusal> {
         if self.available() - requested < self.floor {
-            let (requested, available) = (Credits(requested), Credits(self.available().max(0)));
+            let (requested, available) = (Credits(requested), Credits((self.available() - self.floor).max(0)));
             return Err(Refusal::InsufficientCredits { requested, available });
         }
         Ok(())

@@ -102,3 +102,37 @@ fn the_end_of_a_subscription_is_told_with_the_price_after_it() {
         }
     }
 }
+
+#[test]
+fn units_that_are_sold_in_steps_are_told_with_the_price_of_a_step() {
+    let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+    for plan in &mut catalogue.plans {
+        plan.unit_step = Credits(20);
+        plan.unit_prices.values_mut().for_each(|price| *price = MoneyMinor(25));
+    }
+    let mut params = sample();
+    params.customer.has_payment_method = true;
+    for (template, words) in [
+        (Template::LowCredit, "The next 20 fixes after that cost $5.00."),
+        (Template::SubscriptionEnded, "20 fixes cost $5.00, charged when you use the first of them."),
+        (Template::FollowupDay5, "Only when your credits are gone, 20 fixes cost $5.00."),
+        (Template::FollowupDay7, "Pay as you go: $5.00 for 20 fixes, and nothing else."),
+        (Template::FollowupDay7, "credits for 60 fixes every month, and $5.00 for each 20 fixes beyond."),
+    ] {
+        for part in parts(template, &params, &catalogue) {
+            assert!(part.contains(words) && !part.contains("0.25"), "{words}: {part}");
+        }
+    }
+    catalogue.prices[0].credits = Credits(0);
+    for part in parts(Template::FollowupDay7, &params, &catalogue) {
+        assert!(part.contains("Pro: $599.00 every month, and $5.00 for each 20 fixes."), "{part}");
+    }
+}
+
+#[test]
+fn a_mail_about_low_credits_tells_a_customer_within_its_limit_of_no_debt() {
+    let params = Params { balance: Credits(-50), floor: Credits(-100), ..sample() };
+    for part in parts(Template::LowCredit, &params, &Catalogue::built_in()) {
+        assert!(part.contains("You may spend 50 fix credits on credit.") && !part.contains("owes"), "{part}");
+    }
+}

@@ -14,9 +14,9 @@ use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::ledger::{Account, Command, Entry, EntryKind, decide};
 use crate::domain::reconcile::{Class, Difference, Repair, invoices, refunds, subscriptions};
 use crate::domain::sale::at_stripe::{SeenPrice, StripePrices, sold, unstored};
-use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, grants};
+use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, grants, invoice_of};
 use crate::domain::sale::line::{Sales, sales};
-use crate::domain::sale::{Decision, KnownPrice, PriceBook, applied, judge};
+use crate::domain::sale::{Before, BroughtBefore, Decision, KnownPrice, PriceBook, SaleRecord, applied, judge};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::{
     self, ChargeFields, CreditNoteFields, DisputeFields, InvoiceFields, SubscriptionFields,
@@ -164,6 +164,7 @@ impl Bursar {
                     _ => verdict,
                 };
                 self.commit(&id, verdict, event);
+                self.review_left(number(&id), stripe);
             }
             EventKind::InvoicePaymentFailed => self.take_failure(number(&id), event, stripe),
             EventKind::SubscriptionCreated | EventKind::SubscriptionUpdated | EventKind::SubscriptionDeleted => {
@@ -178,6 +179,16 @@ impl Bursar {
         }
     }
 
+    /// Reviews the payments of the periods that an invoice leaves.
+    fn review_left(&mut self, invoice: usize, stripe: &Stripe) {
+        let said = InvoiceFields::read(&shape::invoice(stripe, invoice, Version::Basil));
+        let (before, _) = self.before_of(&said, stripe);
+        let left: Vec<usize> = before.left_by(&said).map(number).collect();
+        for base in left {
+            self.review(base, &Event { kind: EventKind::ChargeRefunded, object: Value::Null }, stripe);
+        }
+    }
+
     fn take_failure(&mut self, invoice: usize, event: &Event, stripe: &Stripe) {
         let now = shape::invoice(stripe, invoice, Version::Basil);
         let is_paid = stripe.invoices[invoice].is_paid();
@@ -187,17 +198,49 @@ impl Bursar {
     }
 
     fn decide(&mut self, kind: EventKind, object: &Value, stripe: &Stripe) -> Verdict {
-        let book = self.learn(object, stripe);
-        webhook::decide(&self.facts(kind, object, &book))
+        let (before, book) = self.before(object, stripe);
+        webhook::decide(&self.facts(kind, object, &before, &book))
     }
 
-    fn facts<'a>(&self, kind: EventKind, object: &'a Value, book: &'a PriceBook) -> Facts<'a> {
+    /// What is known of the other invoices of an invoice's subscription, if it credits time, with all their prices.
+    fn before(&mut self, object: &Value, stripe: &Stripe) -> (Before, PriceBook) {
+        let book = self.learn(object, stripe);
+        let said = InvoiceFields::read(object);
+        if said.is_paid != Some(true) || !said.lines.iter().any(fields::Line::credits_time) {
+            return (Before::default(), book);
+        }
+        self.before_of(&said, stripe)
+    }
+
+    fn before_of(&mut self, said: &InvoiceFields, stripe: &Stripe) -> (Before, PriceBook) {
+        let of_sub = |n: &usize| {
+            let invoice = &stripe.invoices[*n];
+            let is_named = said.subscription_id.as_deref().map(number) == invoice.sub;
+            is_named && invoice.sub.is_some() && matches!(invoice.status, "open" | "paid" | "uncollectible")
+        };
+        let objects: Vec<Value> =
+            (0..stripe.invoices.len()).filter(of_sub).map(|n| shape::invoice(stripe, n, Version::Basil)).collect();
+        let book = objects.iter().map(|object| self.learn(object, stripe)).next_back();
+        let book = book.unwrap_or_else(|| PriceBook::new(self.catalogue.clone(), self.prices.values().cloned()));
+        let invoices: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
+        let brought = self.entries.iter().filter_map(|entry| {
+            let id = invoice_of(entry.idempotency_key.as_deref()?)?.to_owned();
+            let record = SaleRecord::read(entry.metadata.as_deref())?;
+            let is_clawed_back = self.account.clawed_back(entry.seq) > Credits::ZERO;
+            Some((id, BroughtBefore { record, is_clawed_back }))
+        });
+        let brought = brought.collect();
+        (Before { invoices, brought }, book)
+    }
+
+    fn facts<'a>(&self, kind: EventKind, object: &'a Value, before: &'a Before, book: &'a PriceBook) -> Facts<'a> {
         let lookup = webhook::lookup(object, kind);
         let is_stranger = lookup.stripe_customer_id.as_deref() == Some(STRANGER);
         Facts {
             customer: Some(self.customer.clone()).filter(|_| !is_stranger),
             subscription: lookup.subscription_id.and_then(|id| self.subscriptions.get(&id).cloned()),
             subscriptions_of_customer: self.subscriptions.values().cloned().collect(),
+            before,
             now_ms: self.now_ms,
             ..facts(kind, object, book, "trial")
         }
@@ -295,7 +338,7 @@ impl Bursar {
             return;
         }
         let amounts: Vec<Credits> = granted.iter().map(|entry| entry.amount).collect();
-        let targets = distribute(credits_gone(amounts.iter().copied().sum(), gone, total), &amounts);
+        let targets = distribute(self.target(invoice, &granted, (gone, total), stripe), &amounts);
         for (grant, target) in granted.iter().zip(targets) {
             loop {
                 let totals = (self.account.clawed_back(grant.seq), target);
@@ -305,6 +348,20 @@ impl Bursar {
                 self.command(&step.command);
             }
         }
+    }
+
+    /// The credits of an invoice that go with its money, without those that went because its period was left.
+    fn target(
+        &mut self,
+        invoice: usize,
+        granted: &[Entry],
+        (gone, total): (MoneyMinor, MoneyMinor),
+        stripe: &Stripe,
+    ) -> Credits {
+        let said = InvoiceFields::read(&shape::invoice(stripe, invoice, Version::Basil));
+        let (before, _) = self.before_of(&said, stripe);
+        let all: Credits = granted.iter().map(|entry| entry.amount).sum();
+        credits_gone(all, gone, total).min((all - before.taken_of(&said)).max(Credits::ZERO))
     }
 
     fn granted(&self, invoice: &str) -> Vec<Entry> {
@@ -329,24 +386,24 @@ impl Bursar {
         let mut found = Vec::new();
         for n in 0..stripe.subs.len() {
             let object = shape::subscription(stripe, n, Version::Basil);
-            let book = self.learn(&object, stripe);
-            let difference = subscriptions::compare(&self.facts(subscriptions::EVENT_KIND, &object, &book));
+            let (before, book) = self.before(&object, stripe);
+            let difference = subscriptions::compare(&self.facts(subscriptions::EVENT_KIND, &object, &before, &book));
             self.repair(difference, stripe, &mut found);
         }
         for n in 0..stripe.invoices.len() {
             let object = shape::invoice(stripe, n, Version::Basil);
-            let book = self.learn(&object, stripe);
+            let (before, book) = self.before(&object, stripe);
             let id = format!("in_{n}");
             let is_granted = self.entries.iter().any(|entry| entry.idempotency_key == Some(grant_key(&id)));
             let granted = HashSet::from_iter(is_granted.then(|| id.clone()));
-            let difference = invoices::compare(&self.facts(invoices::EVENT_KIND, &object, &book), &granted);
+            let difference = invoices::compare(&self.facts(invoices::EVENT_KIND, &object, &before, &book), &granted);
             self.repair(difference, stripe, &mut found);
         }
         for n in (0..stripe.invoices.len()).filter(|n| stripe.invoices[*n].charge.is_some()) {
             let granted = self.granted(&format!("in_{n}"));
             let (gone, _, total) = money(stripe, n);
             let clawed_back = granted.iter().map(|entry| self.account.clawed_back(entry.seq)).sum();
-            let target = credits_gone(granted.iter().map(|entry| entry.amount).sum(), gone, total);
+            let target = self.target(n, &granted, (gone, total), stripe);
             let charge = shape::charge(stripe, n, Version::Basil);
             let difference = refunds::compare(&charge, &format!("ch_{n}"), &self.customer.id, clawed_back, target);
             self.repair(difference, stripe, &mut found);
@@ -387,6 +444,14 @@ impl Bursar {
             }
         }
         sums
+    }
+
+    /// What each invoice took back for time that was left.
+    pub fn taken_by_invoice(&self) -> BTreeMap<String, i64> {
+        let own = self.entries.iter().filter(|entry| entry.kind == EntryKind::ClawBack && entry.detail.grant.is_none());
+        let taken =
+            own.filter_map(|entry| Some((invoice_of(entry.idempotency_key.as_deref()?)?.to_owned(), -entry.amount.0)));
+        taken.collect()
     }
 
     /// Dead events about anything else than a price that a person must decide on.

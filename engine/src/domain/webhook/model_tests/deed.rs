@@ -65,6 +65,18 @@ pub(super) enum Deed {
         at_once: bool,
         pay: Pay,
     },
+    /// Another price or other seats within the period, after some days, with prorations that are billed at once.
+    Switch {
+        pick: usize,
+        price: usize,
+        seats: i64,
+        days: i64,
+    },
+    /// The end within the period, after some days, with a credit for the time that is left.
+    Leave {
+        pick: usize,
+        days: i64,
+    },
     Pause {
         pick: usize,
     },
@@ -206,6 +218,9 @@ fn sales() -> BoxedStrategy<Deed> {
         1 => (any.clone(), seats.clone()).prop_map(|(price, seats)| Deed::Trial { price, seats }),
         6 => (any.clone(), pays()).prop_map(|(pick, pay)| Deed::Renew { pick, pay }),
         2 => any.clone().prop_map(|pick| Deed::PayOpen { pick }),
+        3 => (any.clone(), any.clone(), seats.clone(), 0..9_i64)
+            .prop_map(|(pick, price, seats, days)| Deed::Switch { pick, price, seats, days }),
+        2 => (any.clone(), 0..9_i64).prop_map(|(pick, days)| Deed::Leave { pick, days }),
         2 => (any.clone(), any.clone(), seats, prop::bool::ANY, pays())
             .prop_map(|(pick, price, seats, at_once, pay)| Deed::Change { pick, price, seats, at_once, pay }),
         1 => any.clone().prop_map(|pick| Deed::Pause { pick }),

@@ -16,9 +16,51 @@ pub(super) fn credits_by_invoice(stripe: &Stripe) -> BTreeMap<String, i64> {
     let numbered = stripe.invoices.iter().enumerate();
     let brought = numbered.filter_map(|(n, invoice)| {
         let whole = whole(stripe, invoice);
-        (whole > 0).then(|| (format!("in_{n}"), whole - taken(whole, gone(stripe, n), invoice.total)))
+        (whole > 0).then(|| {
+            let left: i64 = leavings(stripe, n, whole).map(|leaving| leaving.taken).sum();
+            let with_money = taken(whole, gone(stripe, n), invoice.total).min(whole - left.min(whole));
+            (format!("in_{n}"), whole - with_money)
+        })
     });
     brought.collect()
+}
+
+/// The credits that each invoice takes back for time that was left.
+pub(super) fn taken_by_invoice(stripe: &Stripe) -> BTreeMap<String, i64> {
+    let mut taken = BTreeMap::new();
+    for (n, invoice) in stripe.invoices.iter().enumerate() {
+        for leaving in leavings(stripe, n, whole(stripe, invoice)).filter(|leaving| leaving.taken > 0) {
+            *taken.entry(format!("in_{}", leaving.invoice)).or_default() += leaving.taken;
+        }
+    }
+    taken
+}
+
+/// An invoice that credits time of a period.
+struct Leaving {
+    invoice: usize,
+    taken: i64,
+}
+
+/// How the period that an invoice billed was left. The level falls with what follows and never rises: a charge for the
+/// rest of a period brings nothing, so going back up does not make good what went.
+fn leavings(stripe: &Stripe, n: usize, whole: i64) -> impl Iterator<Item = Leaving> {
+    let base = &stripe.invoices[n];
+    let period = base.lines.iter().find(|line| line.kind == Kind::Period);
+    let (mut level, mut found) = (whole, Vec::new());
+    for (at, invoice) in stripe.invoices.iter().enumerate().filter(|(at, later)| *at > n && later.sub == base.sub) {
+        let Some(period) = period else { break };
+        let ends_with_it = |line: &&Line| line.kind == Kind::Proration && line.until_s == period.until_s;
+        let lines = || invoice.lines.iter().filter(ends_with_it);
+        let Some(credit) = lines().find(|line| line.amount < 0) else { continue };
+        let to = lines().find(|line| line.amount > 0);
+        let to = to.map_or(0, |line| stripe.prices[line.price].promise.as_ref().map_or(0, |it| of_line(line, it)));
+        let (left_s, length_s) = (period.until_s - credit.from_s, period.until_s - period.from_s);
+        let falls = (level - to).max(0);
+        found.push(Leaving { invoice: at, taken: (falls * left_s + length_s - 1) / length_s });
+        level = level.min(to);
+    }
+    found.into_iter()
 }
 
 /// What the lines of a paid invoice bring, before anything is given back.

@@ -5,7 +5,7 @@ use super::fact::{Charge, Dispute, Invoice, Kind, Line, Named, Note, StripePrice
 use crate::amount::{Credits, MoneyMinor};
 use crate::domain::catalogue::{Catalogue, GrantSchedule, Interval, IntervalUnit, Price};
 use crate::domain::webhook::EventKind;
-use chrono::{DateTime, Months};
+use chrono::{DateTime, Datelike, Months};
 
 const HOUR_S: i64 = 60 * 60;
 const DAY_S: i64 = 24 * HOUR_S;
@@ -89,6 +89,11 @@ impl Stripe {
                 self.now_s.max(until_s) + HOUR_S
             }
             Deed::Wait { days } => self.now_s + days * DAY_S,
+            Deed::Switch { pick, days, .. } | Deed::Leave { pick, days } => {
+                let at_s = self.now_s + days * DAY_S + HOUR_S;
+                let until_s = self.live(*pick).map_or(at_s, |sub| self.subs[sub].until_s);
+                if at_s < until_s { at_s } else { self.now_s + HOUR_S }
+            }
             _ => self.now_s + HOUR_S,
         }
     }
@@ -105,6 +110,11 @@ impl Stripe {
             Deed::Renew { pick, pay } => self.renew(pick, pay),
             Deed::PayOpen { pick } => self.pay_open(pick),
             Deed::Change { pick, price, seats, at_once, pay } => self.change(pick, price, seats, at_once, pay),
+            Deed::Switch { pick, price, seats, .. } => {
+                let price = self.present[price % self.present.len()];
+                self.with_live(pick, |stripe, sub| stripe.prorate(sub, Some((price, seats))));
+            }
+            Deed::Leave { pick, .. } => self.with_live(pick, |stripe, sub| stripe.prorate(sub, None)),
             Deed::Pause { pick } => self.with_live(pick, |stripe, sub| {
                 stripe.subs[sub].is_paused = true;
                 stripe.tell(EventKind::SubscriptionUpdated, Named::Sub(sub));
@@ -278,6 +288,50 @@ impl Stripe {
                 stripe.tell(EventKind::SubscriptionUpdated, Named::Sub(sub));
             }
         });
+    }
+
+    /// Credits the rest of the period of what a subscription has, and bills that of what it gets, or ends it.
+    fn prorate(&mut self, sub: usize, to: Option<(usize, i64)>) {
+        let Some(from) = self.proratable(sub, to) else { return };
+        let (from_s, until_s) = (self.now_s, self.subs[sub].until_s);
+        let length_s = until_s - self.subs[sub].from_s;
+        let line = |(price, quantity): (usize, i64), sign: i64| {
+            let whole = self.prices[price].amount * quantity;
+            let amount = sign * (whole * (until_s - from_s) / length_s).max(1);
+            Line { price, quantity, amount, discount: 0, kind: Kind::Proration, from_s, until_s }
+        };
+        let lines = std::iter::once(line(from, -1)).chain(to.map(|to| line(to, 1))).collect();
+        self.bill(Some(sub), false, "subscription_update", lines, Pay::Card);
+        match to {
+            Some(to) => {
+                self.subs[sub].items[0] = to;
+                self.tell(EventKind::SubscriptionUpdated, Named::Sub(sub));
+            }
+            None => self.end(sub),
+        }
+    }
+
+    /// What a subscription has, if the rest of its period can be prorated: the period is paid and has begun, and the new
+    /// price has the same one. What is granted by months, and what is paid in part by coupons, has tests of its own.
+    fn proratable(&self, sub: usize, to: Option<(usize, i64)>) -> Option<(usize, i64)> {
+        let Sub { items, until_s, from_s, status, percent_off, is_paused, is_stranger, .. } = &self.subs[sub];
+        let [(price, quantity)] = items[..] else { return None };
+        let is_plain = |price: usize| self.prices[price].promise.is_some() && !self.is_monthly(price);
+        let is_alike = |to: usize| {
+            let (one, other) = (&self.prices[price], &self.prices[to]);
+            is_plain(to) && one.currency == other.currency && one.every == other.every
+        };
+        let of_period = |line: &Line| line.kind == Kind::Period && (line.from_s, line.until_s) == (*from_s, *until_s);
+        let is_paid = self
+            .invoices
+            .iter()
+            .any(|invoice| invoice.sub == Some(sub) && invoice.is_paid() && invoice.lines.iter().any(of_period));
+        // Of a period that ends with a month it is not certain when it began.
+        let day = DateTime::from_timestamp(*until_s, 0)?.day();
+        let is_right = *status == "active" && *percent_off == 0 && !is_paused && !is_stranger && day < 28;
+        let is_within = (*from_s..*until_s).contains(&self.now_s);
+        (is_right && is_within && is_paid && is_plain(price) && to.is_none_or(|(to, _)| is_alike(to)))
+            .then_some((price, quantity))
     }
 
     /// Ends a subscription, unless credits of a paid period are still to be granted: what becomes of those is a rule of

@@ -3,9 +3,11 @@
 use super::lock_clause;
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::read::read;
 use crate::domain::subscription::Subscription;
 use crate::error::Result;
 use crate::ids::CustomerId;
+use crate::infra::store::catalogue::catalogue_version_with_plan;
 use crate::infra::store::marketplace::marketplace_plan_find_many;
 use crate::infra::store::subscription::{self, subscription_find_many};
 use crate::infra::store::{Kind, Rows, get, query_all, query_by, query_one};
@@ -32,21 +34,15 @@ impl PlanChange<'_> {
         self.has_left.is_none() && self.plan == present
     }
 
-    /// The customer's plan by these rows, in which there may be those of others.
-    fn plan_by(
-        &self,
-        present: &PlanKey,
-        subscriptions: &[Subscription],
-        purchases: &[(CustomerId, PlanKey)],
-    ) -> PlanKey {
+    /// The plans that these rows give the customer; there may be those of others among them.
+    fn given_by(&self, subscriptions: &[Subscription], purchases: &[(CustomerId, PlanKey)]) -> Vec<PlanKey> {
         // The Marketplace may list a plan that a customer has without buying it, such as the entry plan. It gives none:
         // else it would take a better plan away.
         let is_bought = |plan: &&PlanKey| self.catalogue.plan(plan).is_some_and(|plan| plan.followed_by.is_some());
         let purchased = purchases.iter().filter(|(customer_id, _)| customer_id == self.customer_id);
         let purchased = purchased.map(|(_, plan)| plan).filter(is_bought);
         let subscribed = subscriptions.iter().filter(|row| row.customer_id == *self.customer_id);
-        let given = subscribed.filter_map(Subscription::gives_plan).chain(purchased);
-        self.catalogue.plan_now(present, &given.cloned().collect::<Vec<_>>(), self.has_left)
+        subscribed.filter_map(Subscription::gives_plan).chain(purchased).cloned().collect()
     }
 }
 
@@ -75,7 +71,11 @@ pub async fn customer_set_plan_many(
     let purchases = marketplace_plan_find_many(db, &ids).await?;
     let mut rows = Rows::new(&[("id", Kind::Text), ("plan", Kind::Text), ("now_ms", Kind::Int)]);
     for (change, present) in open {
-        let plan = change.plan_by(present, &subscriptions, &purchases);
+        let given = change.given_by(&subscriptions, &purchases);
+        let plan = match change.catalogue.plan(present) {
+            None if given.is_empty() => follower_of_lost(db, change.catalogue, present).await?,
+            _ => change.catalogue.plan_now(present, &given, change.has_left),
+        };
         if plan != *present {
             rows.push([change.customer_id.as_str().into(), plan.as_str().into(), now_ms.into()]);
         }
@@ -88,6 +88,13 @@ pub async fn customer_set_plan_many(
     Ok(())
 }
 
+/// The plan that follows one that the catalogue has no longer, by the latest version that had it.
+async fn follower_of_lost(db: &impl ConnectionTrait, catalogue: &Catalogue, lost: &PlanKey) -> Result<PlanKey> {
+    let version = catalogue_version_with_plan(db, lost).await?;
+    let former = version.and_then(|version| read(&version.catalogue).ok());
+    Ok(former.map_or_else(|| catalogue.entry.clone(), |former| catalogue.follower_of_lost(lost, &former)))
+}
+
 /// Every plan that a customer has. It reads one entry of the index for each plan.
 pub async fn customer_plan_list(db: &impl ConnectionTrait) -> Result<Vec<PlanKey>> {
     let sql = "WITH RECURSIVE plans (plan) AS (SELECT MIN(plan) FROM customers UNION ALL \
@@ -95,6 +102,13 @@ pub async fn customer_plan_list(db: &impl ConnectionTrait) -> Result<Vec<PlanKey
                WHERE plans.plan IS NOT NULL) SELECT plan FROM plans WHERE plan IS NOT NULL ORDER BY plan";
     let rows = query_all(db, sql, []).await?;
     rows.iter().map(|row| Ok(PlanKey::trusted(&get::<String>(row, "plan")?))).collect()
+}
+
+/// The first customers on a plan, by their ids.
+pub async fn customer_list_on_plan(db: &impl ConnectionTrait, plan: &PlanKey, limit: u64) -> Result<Vec<CustomerId>> {
+    let sql = "SELECT id FROM customers WHERE plan = $1 ORDER BY id LIMIT $2";
+    let rows = query_all(db, sql, [plan.as_str().into(), limit.cast_signed().into()]).await?;
+    rows.iter().map(|row| Ok(CustomerId::trusted(get(row, "id")?))).collect()
 }
 
 /// The number of customers on a plan.

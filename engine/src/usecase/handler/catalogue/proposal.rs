@@ -14,6 +14,7 @@ use crate::infra::store::catalogue::catalogue_in_use;
 use crate::infra::store::price::price_find_many;
 use crate::infra::stripe::catalogue::LOOKUP_KEYS_MAX;
 use crate::infra::stripe::{Gateway, StripeError};
+use crate::key::PriceKey;
 use std::collections::BTreeSet;
 
 /// What another catalogue would change.
@@ -69,6 +70,21 @@ pub async fn propose(db: &Db, stripe: &Gateway, old: Catalogue, new: Catalogue, 
     }
     let differences = differences(&old, &new);
     Ok(Proposal { old, new, differences, refusals, in_use, at_stripe: found, unstored: unstored_prices })
+}
+
+/// The prices of a catalogue that are offered and that Stripe does not have. None without a Stripe key.
+pub async fn missing_at_stripe(
+    db: &Db,
+    stripe: &Gateway,
+    catalogue: &Catalogue,
+) -> Result<std::result::Result<Vec<PriceKey>, StripeError>> {
+    let seen = match fetch(stripe, [catalogue, catalogue]).await {
+        Ok(Some(seen)) => seen,
+        Ok(None) => return Ok(Ok(Vec::new())),
+        Err(error) => return Ok(Err(error)),
+    };
+    let known = price_find_many(db.read(), &seen.ids()).await?;
+    Ok(Ok(at_stripe(catalogue, &seen, &known).missing))
 }
 
 /// Asks Stripe for the present prices that these catalogues name. `None` without a Stripe key.

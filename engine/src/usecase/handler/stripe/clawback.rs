@@ -78,11 +78,12 @@ pub(in crate::usecase::handler) async fn standing(
     Ok(Some(compare(deps, customer, &bought, &money).await?))
 }
 
-/// The effect that stores how much of a payment was given back.
+/// The effect that stores how much of a payment was given back, and how much is disputed.
 fn refunded(bought: &Bought, metadata: &Metadata, money: &Money) -> Option<Effect> {
     let operation = || metadata.get(OPERATION_METADATA_KEY).cloned();
     let payment = bought.payment.invoice_id.clone().or_else(operation)?;
-    Some(Effect::PaymentRefunded { payment, refunded: money.refunded })
+    let disputed = money.gone.all - money.refunded;
+    Some(Effect::PaymentRefunded { payment, refunded: money.refunded, disputed })
 }
 
 /// Compares what a payment bought with the ledger.

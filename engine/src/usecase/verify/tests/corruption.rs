@@ -1,6 +1,6 @@
 //! Corruptions of a healthy database, each with the check that must find it.
 
-use crate::usecase::verify::{fold, sales};
+use crate::usecase::verify::{fold, plans, sales};
 
 /// One corruption: the check that must find it, a part of its description, and its SQL.
 pub(super) type Corruption = (&'static str, &'static str, &'static str);
@@ -333,6 +333,11 @@ pub(super) const SALE_CORRUPTIONS: &[Corruption] = &[
              'stripe:invoice:in_6', detail, 999999999",
             "metadata LIKE '{\"sold\"%'"
         ),
+    ),
+    (
+        plans::NAME,
+        "its plan team is not in version 1 of the catalogue",
+        "UPDATE customers SET plan = 'team' WHERE id = (SELECT MIN(id) FROM customers)",
     ),
     (
         "no invoice brought credits to two customers",

@@ -127,8 +127,14 @@ with_backend! {
         let customer = shop.without_credits("pm_card_visa").await;
         let spent = shop.app.spend(&customer, 1, "one").await.expect(200);
         assert_eq!((&spent["credit_balance"], shop.net_paid(&customer).await), (&json!(9), 10 * UNIT));
-        shop.app.spend(&customer, 9, "nine").await.expect(200);
+        let spent = shop.app.spend(&customer, 9, "nine").await.expect(200);
         assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (10 * UNIT, 0));
+        // What is told is what is charged.
+        let words = "You have no fix credits left. The next 10 fixes cost $290.00.";
+        assert_eq!((&spent["warning"], &shop.credits(&customer).await["warning"]), (&json!(words), &json!(words)));
+        let summary = shop.app.call(&customer, "GET", "/api/v1/usage/summary", "", None).await.expect(200);
+        assert_eq!(summary["warnings"], json!([{ "code": "no_credits", "message": words }]));
+        assert_eq!(summary["next_price"], "$290.00 for 10 fixes");
         shop.close().await;
     }
 }

@@ -174,18 +174,57 @@ with_shop! {
 
     async fn a_cap_makes_it_wait_and_raising_the_cap_lets_it_go_on(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
-        let set = json!({ "enabled": true, "threshold": 2, "target": 5, "month_cap_minor": 5 * UNIT - 1 });
+        let set = json!({ "enabled": true, "threshold": 2, "target": 5, "month_cap_minor": 9 * UNIT - 1 });
         shop.set_top_up(&customer, set).await.expect(200);
+        shop.until_balance_is(&customer, 5).await;
+        shop.app.spend(&customer, 4, "few").await.expect(200);
         let waiting = shop.until_top_up_is(&customer, "waiting").await;
         assert_eq!(waiting["problem"]["code"], "top_up_cap_reached", "{waiting}");
         assert!(waiting["waits_until"].is_string());
-        shop.app.call(&customer, "PUT", CAPS, "", Some(&json!({ "month_minor": 4 * UNIT }))).await.expect(200);
+        shop.app.call(&customer, "PUT", CAPS, "", Some(&json!({ "month_minor": 9 * UNIT - 1 }))).await.expect(200);
         shop.top_up_at_two(&customer).await;
         let waiting = shop.until_top_up_is(&customer, "waiting").await;
         assert_eq!(waiting["problem"]["code"], "spend_cap_reached", "{waiting}");
-        shop.app.call(&customer, "PUT", CAPS, "", Some(&json!({ "month_minor": 5 * UNIT }))).await.expect(200);
+        shop.app.call(&customer, "PUT", CAPS, "", Some(&json!({ "month_minor": 9 * UNIT }))).await.expect(200);
         shop.until_balance_is(&customer, 5).await;
-        assert_eq!((shop.charge_calls(), shop.top_up(&customer).await["state"].clone()), (1, json!("on")));
+        assert_eq!((shop.charge_calls(), shop.top_up(&customer).await["state"].clone()), (2, json!("on")));
+    }
+
+    async fn a_cap_below_one_top_up_turns_it_off_because_waiting_would_not_help(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.app.call(&customer, "PUT", CAPS, "", Some(&json!({ "day_minor": 5 * UNIT - 1 }))).await.expect(200);
+        shop.set_top_up(&customer, json!({ "enabled": true, "threshold": 2, "target": 5 })).await.expect(200);
+        let stopped = shop.until_top_up_is(&customer, "stopped").await;
+        assert_eq!(stopped["problem"]["code"], "spend_cap_reached", "{stopped}");
+        assert_eq!(stopped["waits_until"], Value::Null, "{stopped}");
+        let capped = json!({ "enabled": true, "threshold": 2, "target": 4, "month_cap_minor": 4 * UNIT - 1 });
+        shop.set_top_up(&customer, capped).await.expect(200);
+        let stopped = shop.until_top_up_is(&customer, "stopped").await;
+        assert_eq!(stopped["problem"]["code"], "top_up_cap_reached", "{stopped}");
+        shop.set_top_up(&customer, json!({ "enabled": true, "threshold": 2, "target": 4 })).await.expect(200);
+        shop.until_balance_is(&customer, 4).await;
+        assert_eq!((shop.charge_calls(), shop.net_paid(&customer).await), (1, 4 * UNIT));
+    }
+
+    async fn turning_it_off_needs_nothing_else_and_keeps_what_was_set(shop: &Shop) {
+        let customer = shop.app.onboard().await;
+        shop.attach_until_done(&customer, "pm_card_visa").await;
+        let off = json!({ "enabled": false });
+        let never_set = shop.set_top_up(&customer, off.clone()).await.expect(200);
+        assert_eq!((&never_set["state"], &never_set["threshold"]), (&json!("off"), &Value::Null));
+        let capped = json!({ "enabled": true, "threshold": 2, "target": 5, "month_cap_minor": 70_000 });
+        shop.set_top_up(&customer, capped).await.expect(200);
+        let now_off = shop.set_top_up(&customer, off).await.expect(200);
+        assert_eq!(now_off["state"], "off");
+        let kept = [&now_off["threshold"], &now_off["target"], &now_off["month_cap_minor"]];
+        assert_eq!(kept, [&json!(2), &json!(5), &json!(70_000)]);
+        for partial in [
+            json!({ "enabled": true }),
+            json!({ "enabled": false, "threshold": 3 }),
+            json!({ "enabled": false, "month_cap_minor": 3 }),
+        ] {
+            shop.set_top_up(&customer, partial).await.expect_problem(400, "invalid_auto_top_up");
+        }
     }
 
     async fn a_wait_that_is_over_is_shown_as_on_without_its_problem(shop: &Shop) {

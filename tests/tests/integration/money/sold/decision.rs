@@ -114,6 +114,13 @@ with_shop! {
         assert_eq!(prices["data"], json!([]));
     }
 
+    async fn a_price_that_stripe_does_not_have_is_not_decided(shop: &Shop) {
+        let body = json!({ "decision": "ours", "price": "pro_monthly", "reason": "ticket 4711" });
+        let refused = shop.app.admin("POST", "/admin/v1/prices/price_TYPO/decision", Some(&body)).await;
+        refused.expect_problem(422, "stripe_price_unknown");
+        shop.app.admin("GET", "/admin/v1/prices/price_TYPO", None).await.expect_problem(404, "not_found");
+    }
+
     async fn a_price_that_was_never_seen_is_decided_before_its_first_payment(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;

@@ -45,6 +45,21 @@ with_backend! {
     }
 }
 
+with_backend! {
+    async fn prices_that_stripe_lacks_are_told_until_they_are_made(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| config.catalogue = catalogue_with(add_team)).await;
+        let told = async || {
+            let health = shop.app.request("GET", "/health", &[], None).await.expect(200);
+            let warnings = health["warnings"].as_array().expect("a list").clone();
+            warnings.iter().any(|warning| warning.as_str().is_some_and(|text| text.contains("team_monthly, team_small")))
+        };
+        assert!(told().await, "there is no price of Team");
+        apply(&shop.app, &changed(add_team)).await;
+        assert!(!told().await);
+        shop.close().await;
+    }
+}
+
 /// Starts an application with the sandbox inside it and this file of the catalogue.
 fn with_sandbox(config: Config, change: impl FnOnce(&mut Catalogue)) -> Config {
     let mut config = Config { catalogue: catalogue_with(change), ..config };

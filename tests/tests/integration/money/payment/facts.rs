@@ -1,0 +1,115 @@
+//! What support reads of payments, invoices and subscriptions is so.
+
+use super::*;
+use bursar_engine::amount::{Credits, MoneyMinor};
+use bursar_engine::domain::catalogue::{GrantSchedule, Interval, IntervalUnit, Price};
+use bursar_engine::key::PriceKey;
+
+const YEAR: &str = "pro_yearly";
+
+impl Shop {
+    /// The latest invoice in the list of support.
+    async fn invoice_listed(&self, customer: &TestCustomer) -> Value {
+        let path = format!("/admin/v1/invoices?customer={}", customer.id);
+        let mut found = self.app.admin("GET", &path, None).await.expect(200);
+        found["data"][0].take()
+    }
+
+    /// What the summary says of the customer's subscription.
+    async fn subscription_in_words(&self, customer: &TestCustomer) -> String {
+        let summary = self.app.call(customer, "GET", "/api/v1/usage/summary", "", None).await.expect(200);
+        summary["subscription"]["message"].as_str().expect("words").to_owned()
+    }
+
+    /// How many payments are in these states.
+    async fn in_states<const N: usize>(&self, states: [&str; N]) -> [usize; N] {
+        let mut counts = [0; N];
+        for (count, state) in counts.iter_mut().zip(states) {
+            *count = self.payments(&format!("state={state}")).await.len();
+        }
+        counts
+    }
+}
+
+fn credits_of(invoice: &Value) -> [&Value; 3] {
+    [&invoice["state"], &invoice["credits_granted"], &invoice["credits_to_come"]]
+}
+
+with_shop! {
+    async fn a_disputed_payment_says_so_until_it_is_won(shop: &Shop) {
+        shop.pro().await;
+        let charge = shop.charge();
+        let id = shop.payments("").await[0]["id"].as_str().expect("an id").to_owned();
+        assert_eq!(shop.in_states(["paid", "disputed"]).await, [1, 0]);
+        let dispute = shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
+        shop.deliver_event("charge.dispute.created", &dispute).await;
+        let shown = shop.payment(&id).await;
+        let disputed = (&shown["payment"]["state"], &shown["payment"]["disputed_minor"]);
+        assert_eq!(disputed, (&json!("disputed"), &json!(MONTH)));
+        assert_eq!(shop.in_states(["paid", "disputed"]).await, [0, 1]);
+        let closed = shop.stripe.close_dispute(stripe::id(&dispute), true).expect("it is open");
+        shop.deliver_event("charge.dispute.closed", &closed).await;
+        assert_eq!(shop.payment(&id).await["payment"]["state"], "paid");
+        assert_eq!(shop.in_states(["paid", "disputed"]).await, [1, 0]);
+    }
+
+    async fn a_failed_invoice_has_brought_nothing_and_will_bring_its_credits_once_it_is_paid(shop: &Shop) {
+        let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
+        let paid = shop.invoice_listed(&customer).await;
+        assert_eq!(credits_of(&paid), [&json!("paid"), &json!(PERIOD), &json!(0)]);
+        shop.deliver_event("invoice.payment_failed", &invoice).await;
+        let listed = shop.invoice_listed(&customer).await;
+        assert_eq!(credits_of(&listed), [&json!("failed"), &json!(0), &json!(PERIOD)], "{listed}");
+    }
+
+    async fn a_hold_that_bought_credits_tells_how_many_it_reserves(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        let body = json!({ "units": 2, "expires_in_s": 600 });
+        shop.app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&body)).await.expect(201);
+        let payment = shop.payment_of(&customer).await;
+        let history = shop.history(payment["id"].as_str().expect("an id")).await;
+        let expected = "2 credits were reserved; the balance was 2 afterwards";
+        assert!(history.iter().any(|step| step == expected), "{history:#?}");
+    }
+}
+
+with_backend! {
+    async fn a_year_by_months_has_brought_one_part_and_will_bring_the_others(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| {
+            config.catalogue = catalogue_with(|catalogue| {
+                let month = catalogue.prices[0].clone();
+                catalogue.prices.push(Price {
+                    key: PriceKey::trusted(YEAR),
+                    lookup_key: YEAR.to_owned(),
+                    every: Interval { count: 1, unit: IntervalUnit::Year },
+                    amount: MoneyMinor(599_000),
+                    credits: Credits(720),
+                    grant: GrantSchedule::Monthly,
+                    ..month
+                });
+            });
+        })
+        .await;
+        let form = [
+            ("unit_amount", "599000"),
+            ("currency", "usd"),
+            ("recurring[interval]", "year"),
+            ("product_data[name]", "Pro"),
+            ("lookup_key", YEAR),
+        ];
+        shop.ask_stripe("POST", "/v1/prices", &form).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let year = json!({ "price": YEAR });
+        shop.app.call(&customer, "POST", SUBSCRIPTION, "year", Some(&year)).await.expect(201);
+        let listed = shop.invoice_listed(&customer).await;
+        assert_eq!(credits_of(&listed), [&json!("paid"), &json!(60), &json!(660)], "{listed}");
+        let words = shop.subscription_in_words(&customer).await;
+        assert!(words.ends_with(" and is renewed then."), "{words}");
+        let month = json!({ "price": "pro_monthly", "when": "period_end" });
+        let path = format!("{SUBSCRIPTION}/change");
+        shop.app.call(&customer, "POST", &path, "down", Some(&month)).await.expect(200);
+        let words = shop.subscription_in_words(&customer).await;
+        assert!(words.ends_with(" and changes to the price pro_monthly then."), "{words}");
+        shop.close().await;
+    }
+}
