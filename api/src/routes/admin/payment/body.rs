@@ -414,9 +414,8 @@ pub(super) struct RefundAnswer {
     credits: CreditsChoiceBody,
     /// What was left of the charge before, in minor units. Null in the answer to a repeated request.
     refundable_minor: Option<i64>,
-    /// What of the invoice's money later changes of the subscription have credited to the customer already, for time that
-    /// was left, in minor units: it pays other invoices, and a refund gives it a second time. Null in the answer to a
-    /// repeated request.
+    /// What of this money later changes of the subscription have credited already, for time that was left, in minor
+    /// units: a refund gives it a second time. Null in the answer to a repeated request.
     credited_minor: Option<i64>,
     /// Credits that go. Null in the answer to a repeated request.
     credits_to_go: Option<i64>,
