@@ -4,9 +4,9 @@
 //! break them and must stay readable.
 
 use super::Catalogue;
-use super::check::{Breach, STRIPE_ID_LEN_MAX, is_name_at_stripe};
+use super::check::{Breach, is_name_at_stripe};
 use super::currency::Currency;
-use crate::domain::stripe_link::is_stripe_id;
+use crate::stripe_id::{STRIPE_ID_LEN_MAX, is_stripe_id};
 
 /// The currencies that Stripe charges cards in. Source: Stripe, "Supported currencies", presentment currencies, with
 /// those of three digits. Which of them an account may use is Stripe's to say.

@@ -2,7 +2,7 @@
 //! must not lead to another address.
 
 use super::error::StripeError;
-use crate::domain::stripe_link::is_stripe_id;
+use crate::stripe_id::is_stripe_id;
 
 /// Checks a path below `/v1`, such as `/prices/price_1` or `/invoices/in_1/lines`: each part has the letters that ids
 /// have.
