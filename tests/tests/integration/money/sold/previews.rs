@@ -14,6 +14,7 @@ impl Shop {
         let shop = Self::selling_with(backend, &[team_monthly()], |config| {
             config.stripe.timeout_ms = 60_000;
             config.stripe.total_timeout_ms = 60_000;
+            config.stripe.wait_ms = 20_000;
             config.stripe.rate_per_s = rate_per_s;
         })
         .await;
