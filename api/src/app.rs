@@ -6,6 +6,7 @@ use crate::migrate;
 use crate::recorder::Recorder;
 use crate::sandbox::{self, Sandbox};
 use crate::secrets::Secrets;
+use crate::stripe_reads::StripeReads;
 use crate::unsold::UnsoldPrices;
 use crate::write_limit::WriteLimits;
 use anyhow::{Context, Result};
@@ -19,6 +20,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::seal::SealBox;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions};
+use bursar_engine::usecase::handler::{Deps, SUPPORT};
 use bursar_engine::usecase::{timekeeping, version};
 use ipnet::IpNet;
 use moka::future::Cache;
@@ -44,6 +46,7 @@ pub struct App {
     /// Generated secrets.
     pub secrets: Secrets,
     pub(crate) write_limits: WriteLimits,
+    pub(crate) stripe_reads: StripeReads,
     metrics: Recorder,
     api_keys: Cache<String, KeyOwner>,
     /// Recently revoked keys: a look-up that began before the revocation must not cache the key again.
@@ -109,6 +112,7 @@ impl App {
             runtime,
             secrets,
             write_limits,
+            stripe_reads: StripeReads::default(),
             metrics,
             api_keys,
             api_keys_revoked,
@@ -165,6 +169,12 @@ impl App {
     /// Secrets that verify Stripe's webhooks.
     pub fn webhook_secrets(&self) -> &[String] {
         &self.webhook_secrets
+    }
+
+    /// What the handlers of staff's requests work with: their calls to Stripe wait in one line, apart from those of
+    /// customers.
+    pub(crate) fn for_support(&self) -> Deps {
+        self.runtime.handlers.for_caller(SUPPORT)
     }
 
     /// Encrypts secrets until they are mailed.

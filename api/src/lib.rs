@@ -22,6 +22,7 @@
 //! | `webhook_bodies` | the memory limit of webhook bodies being read |
 //! | `unsold` | prices of the catalogue that Stripe does not have |
 //! | `unread_answers` | the memory limit of answers that clients have not read |
+//! | `stripe_reads` | how many requests of a customer may ask Stripe at a time |
 //! | `write_limit` | rate limits on writes that cost no credits |
 //! | [`client_ip`] | the client's IP address |
 //! | `throttle` | limits how often an event is logged |
@@ -47,6 +48,7 @@ pub mod sandbox;
 pub mod secrets;
 pub mod serve;
 mod server;
+mod stripe_reads;
 mod throttle;
 pub mod transaction_csv;
 mod unread_answers;

@@ -22,7 +22,7 @@ mod stripe;
 mod url;
 
 pub use amqp::AmqpConfig;
-pub use catalogue::read_catalogue;
+pub use catalogue::{read_catalogue, read_catalogue_text};
 pub use credits::CreditsConfig;
 pub use database::DatabaseConfig;
 pub use environment::is_known_variable;

@@ -8,7 +8,7 @@
 //! | [`usecase`] | what happens: one file for each use case |
 //! | [`infra`] | the outside: database, broker, Stripe, SMTP |
 //! | [`domain`] | what is true: nouns and rules, pure |
-//! | [`error`], [`ids`], [`clock`], [`config`], [`metric`], [`key`], [`name`], [`count`], [`amount`] | the ground: basics for all wings |
+//! | [`error`], [`ids`], [`clock`], [`config`], [`metric`], [`key`], [`name`], [`count`], [`amount`], [`stripe_id`] | the ground: basics for all wings |
 
 pub mod amount;
 pub mod clock;
@@ -21,6 +21,7 @@ pub mod infra;
 pub mod key;
 pub mod metric;
 pub mod name;
+pub mod stripe_id;
 pub mod usecase;
 
 pub use bursar_migrations as migrations;

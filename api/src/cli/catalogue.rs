@@ -84,7 +84,7 @@ const STRIPE_PRICE_KEYS: &[&str] = &[
 pub enum CatalogueCommand {
     /// Check a file, or what `serve` would use; print the problems and warnings, one per line.
     Check {
-        /// The file.
+        /// The file; - for the standard input.
         file: Option<PathBuf>,
     },
     /// Show the plans and prices that `serve` would use.
@@ -101,7 +101,7 @@ pub enum CatalogueCommand {
     },
     /// Show what putting a file into force on the server would change, here and at Stripe.
     Plan {
-        /// The file.
+        /// The file; - for the standard input.
         file: PathBuf,
     },
     /// Put a file into force on the server; make the prices that Stripe lacks.

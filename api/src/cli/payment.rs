@@ -53,6 +53,7 @@ const REFUND_KEYS: &[&str] = &[
     "amount_minor",
     "currency",
     "refundable_minor",
+    "credited_minor",
     "credits",
     "credits_to_go",
     "credit_balance",
@@ -239,6 +240,12 @@ async fn refund(session: &Session, args: &RefundArgs) -> anyhow::Result<ExitCode
         Ok(answer) => {
             let failed = answer["state"] == "failed";
             let code = session.show(&answer, |answer| Listing::of(answer, REFUND_KEYS).render(output::width()))?;
+            if let Some(credited @ 1..) = answer["credited_minor"].as_i64() {
+                output::note(&format!(
+                    "{credited} of this money (minor units) was credited to the customer at Stripe when it changed its \
+                     subscription. Whoever gives that back too gives it twice: see --amount-minor"
+                ));
+            }
             Ok(if failed { ExitCode::FAILURE } else { code })
         }
         Err(error) => {

@@ -174,6 +174,13 @@ pub const CODES: &[Code] = &[
         "The subscription is paid in USD, and a subscription keeps its currency. Choose a price in it, or cancel and \
          subscribe anew.",
     ),
+    code(
+        409,
+        "price_in_use",
+        "the catalogue sells pro_monthly by price_1MoBy5LkdIwHu7ix: whoever buys it would be charged, and would not get \
+         what pro_monthly brings. Take it off the catalogue first: apply one with offered = false under \
+         [prices.pro_monthly], or without it",
+    ),
     code(409, "reconciliation_running", "another reconciliation is under way"),
     code(
         409,

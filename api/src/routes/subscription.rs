@@ -80,7 +80,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "subscription_ended",
         ],
     ),
-    OperationDoc::new("list_invoices", &["stripe_not_configured", "stripe_unavailable"]),
+    OperationDoc::new("list_invoices", &["rate_limited", "stripe_not_configured", "stripe_unavailable"]),
 ];
 
 /// A subscription to a plan.
@@ -342,6 +342,7 @@ impl SubscriptionApi {
         let Some(stripe_customer_id) = customer.stripe_customer_id else {
             return Ok(Json(InvoicePage { data: Vec::new(), next_cursor: None }));
         };
+        let _read = app.stripe_reads.begin(&auth.0)?;
         let stripe = app.runtime.handlers.stripe.for_caller(auth.0.as_str());
         let list =
             match stripe.invoice_list(&stripe_customer_id, page.limit().cast_signed(), page.cursor.as_deref()).await {

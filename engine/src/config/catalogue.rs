@@ -1,13 +1,16 @@
 //! Settings: the file of the catalogue.
 
 use super::Config;
-use crate::domain::catalogue::read::{Problem, read_with_warnings};
+use crate::domain::catalogue::read::{FILE_MAX_BYTES, Problem, read_with_warnings};
 use crate::domain::catalogue::{Catalogue, SharedCatalogue};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The file that is read if none is given.
 const NAME_DEFAULT: &str = "bursar.catalogue.toml";
+/// The path that stands for the standard input.
+const STANDARD_INPUT: &str = "-";
 
 /// Reads the file of a catalogue, with what deserves a warning.
 ///
@@ -15,8 +18,7 @@ const NAME_DEFAULT: &str = "bursar.catalogue.toml";
 /// Every problem, with the name of the file and the line, as warnings have them.
 pub fn read_catalogue(path: &Path) -> Result<(Catalogue, Vec<String>), Vec<String>> {
     let name = path.display();
-    let text =
-        std::fs::read_to_string(path).map_err(|error| vec![format!("the catalogue {name} cannot be read: {error}")])?;
+    let text = read_catalogue_text(path).map_err(|problem| vec![problem])?;
     let in_file = |problems: Vec<Problem>| -> Vec<String> {
         let place = |line: Option<usize>| line.map_or(String::new(), |line| format!(", line {line}"));
         problems.iter().map(|problem| format!("{name}{}: {}", place(problem.line), problem.message)).collect()
@@ -25,6 +27,37 @@ pub fn read_catalogue(path: &Path) -> Result<(Catalogue, Vec<String>), Vec<Strin
         Ok(reading) => Ok((reading.catalogue, in_file(reading.warnings))),
         Err(problems) => Err(in_file(problems)),
     }
+}
+
+/// Reads the text of a catalogue: of a regular file, or of the standard input if the path is `-`. Never more than a
+/// catalogue may have.
+///
+/// # Errors
+/// Why it cannot be read, with the name of the file.
+pub fn read_catalogue_text(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let failed = |why: String| format!("the catalogue {name} cannot be read: {why}");
+    let read = if path == Path::new(STANDARD_INPUT) {
+        read_bounded(std::io::stdin().lock())
+    } else {
+        // A device has no end, and a pipe may have no writer.
+        if !std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.is_file() {
+            return Err(failed("it is no regular file; for the standard input give -".to_owned()));
+        }
+        std::fs::File::open(path).and_then(read_bounded)
+    };
+    let bytes = read.map_err(|error| failed(error.to_string()))?;
+    if bytes.len() > FILE_MAX_BYTES {
+        return Err(failed(format!("it has more than {FILE_MAX_BYTES} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8 text".to_owned()))
+}
+
+/// Reads at most one byte more than a catalogue may have.
+fn read_bounded(input: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(FILE_MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Config {
@@ -78,6 +111,22 @@ mod tests {
         assert_eq!((config.catalogue_path.clone(), pro(&config)), (Some(beside), Some("Beside".to_owned())));
         let (config, _) = loaded(&given.display().to_string(), Some(folder.path()));
         assert_eq!((config.catalogue_path.clone(), pro(&config)), (Some(given), Some("Given".to_owned())));
+    }
+
+    #[test]
+    fn what_has_no_end_or_is_no_text_is_refused_and_not_read_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = |path: &Path| read_catalogue_text(path).expect_err("it is no catalogue");
+        assert!(refused(Path::new("/dev/zero")).contains("no regular file"));
+        assert!(refused(folder.path()).contains("no regular file"));
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, vec![b'#'; FILE_MAX_BYTES + 1]).expect("written");
+        assert!(refused(&file).ends_with("it has more than 262144 bytes"), "{}", refused(&file));
+        std::fs::write(&file, [0xff, 0xfe]).expect("written");
+        assert!(refused(&file).ends_with("it is not UTF-8 text"));
+        assert_eq!(read_bounded(std::io::repeat(0)).map(|bytes| bytes.len()).ok(), Some(FILE_MAX_BYTES + 1));
+        std::fs::write(&file, vec![b'#'; FILE_MAX_BYTES]).expect("written");
+        assert_eq!(read_catalogue_text(&file).map(|text| text.len()), Ok(FILE_MAX_BYTES));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`mod@read`] | reads the file; every mistake with its line |
 //! | [`mod@check`] | the rules of a catalogue, most of them between its entries |
 //! | [`sellable`] | what a catalogue offers although nobody can buy it |
+//! | [`strict`] | rules that only a catalogue to be applied must keep |
 //! | [`mod@write`] | writes a catalogue as a file |
 //! | [`currency`] | currencies, their digits and which amounts Stripe charges |
 //! | [`shared`] | the catalogue that a process uses now |
@@ -23,6 +24,7 @@ pub mod read;
 pub mod refusal;
 pub mod sellable;
 pub mod shared;
+pub mod strict;
 pub mod touch;
 pub mod version;
 pub mod write;

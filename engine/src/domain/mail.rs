@@ -95,6 +95,12 @@ impl Template {
         Self::ALL.into_iter().find(|template| template.as_str() == text)
     }
 
+    /// Whether a customer gets at most one of them an hour, whatever happens meanwhile: anybody can have cards declined
+    /// as often as they like.
+    pub fn is_spaced(self) -> bool {
+        matches!(self, Self::PaymentFailed | Self::AutoTopUpStopped)
+    }
+
     /// Days after signing up at which a follow-up is due; `None` for other mails.
     pub fn day(self) -> Option<i64> {
         match self {
@@ -296,7 +302,7 @@ pub fn jobs_on_signup(customer: &CustomerId, sealed_key: String, now_ms: TimeMs)
 pub fn job(template: Template, customer: &CustomerId, once_per: &str, about: MailSubject, now_ms: TimeMs) -> NewJob {
     let unique_key = format!("mail:{}:{customer}:{once_per}", template.as_str());
     let mut job = MailArgs::new(template, customer, about).job(unique_key, now_ms);
-    if template == Template::PaymentFailed {
+    if template.is_spaced() {
         // One after another, so that each sees when the last one was sent.
         job.stream_key = Some(format!("mails:{}:{customer}", template.as_str()));
     }

@@ -6,6 +6,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`known_price`] | a price at Stripe, and how it was decided what it sells |
+//! | [`decision`] | whether support may decide what a price sells |
 //! | [`mod@judge`] | decides what a price sells |
 //! | [`book`] | the prices that are known, and what a line or an item sells by them |
 //! | [`mod@line`] | what the lines of an invoice sold |
@@ -21,6 +22,7 @@ pub mod applied;
 pub mod at_stripe;
 pub mod before;
 pub mod book;
+pub mod decision;
 pub mod grant;
 pub mod judge;
 pub mod known_price;

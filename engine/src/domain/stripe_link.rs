@@ -3,11 +3,16 @@
 //! A link decides whose account gets the credits that a Stripe customer pays for, so whatever contradicts it is refused
 //! with a reason. The facts come from Stripe and from the database; the rules here only compare them.
 
+use crate::clock::TimeMs;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
+use crate::stripe_id::is_stripe_id;
 use serde_json::Value;
+
+/// How far ahead the date may be from which payments bring credits.
+const CREDITS_FROM_AHEAD_MAX_MS: i64 = 366 * 24 * 60 * 60 * 1_000;
 
 /// Checks a Stripe customer as Stripe shows it; `None` if Stripe has no such one.
 ///
@@ -73,10 +78,18 @@ pub fn check_unlinked(customer: &CustomerId, at_stripe: &[Value]) -> Result<()> 
     }
 }
 
-/// Whether a text can be an id at Stripe. Anything else must not become part of a path there.
-pub fn is_stripe_id(text: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    !text.is_empty() && text.len() <= fields::ID_LEN_MAX && text.bytes().all(is_part)
+/// Checks the date from which payments bring credits: at most a year ahead. A later one is a slip, by which a customer
+/// would pay for years and get nothing.
+///
+/// # Errors
+/// `invalid_time`.
+pub fn check_credits_from(from_ms: Option<TimeMs>, now_ms: TimeMs) -> Result<()> {
+    match from_ms {
+        Some(from_ms) if from_ms > now_ms.saturating_add(CREDITS_FROM_AHEAD_MAX_MS) => {
+            Err(Error::invalid("invalid_time", "credits_from must be at most a year ahead"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a subscription at Stripe has not ended.
@@ -111,8 +124,15 @@ mod tests {
         assert_eq!(check(json!({ "id": "cus_1", "livemode": true })), Some("stripe_customer_wrong_mode"));
         assert_eq!(check(json!({ "id": "cus_1", "deleted": true })), Some("stripe_customer_deleted"));
         assert_eq!(code(check_theirs(&us, "cus_1", None, false)), Some("stripe_customer_not_found"));
-        for text in ["", "cus_1/sources", "cus_1?expand", "../events", "cus 1"] {
-            assert!(!is_stripe_id(text), "{text}");
+        assert_eq!(code(check_theirs(&us, "../events", Some(&json!({})), false)), Some("stripe_customer_not_found"));
+    }
+
+    #[test]
+    fn payments_bring_credits_from_a_year_ahead_at_the_latest() {
+        let check = |from_ms| code(check_credits_from(from_ms, 1_000));
+        assert_eq!([check(None), check(Some(0)), check(Some(1_000 + CREDITS_FROM_AHEAD_MAX_MS))], [None; 3]);
+        for from_ms in [1_001 + CREDITS_FROM_AHEAD_MAX_MS, i64::MAX] {
+            assert_eq!(check(Some(from_ms)), Some("invalid_time"));
         }
     }
 

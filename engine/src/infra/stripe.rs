@@ -9,6 +9,7 @@
 //! | [`error`] | the meaning of a failed call for the caller |
 //! | [`retry`] | whether and when a call is retried, pure |
 //! | [`breaker`] | the circuit breaker, pure |
+//! | `path` | which paths are asked |
 //! | `turns` | whose call is next at the rate limit |
 //! | [`gateway`] | one call: limits, retries, metrics |
 //! | [`requests`] | the calls, one function each |
@@ -22,6 +23,7 @@ pub mod change;
 pub mod charge;
 pub mod error;
 pub mod gateway;
+mod path;
 pub mod requests;
 pub mod retry;
 mod turns;

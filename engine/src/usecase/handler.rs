@@ -17,7 +17,7 @@ mod subscription;
 
 pub use operation::{ChangePreview, PreviewError, operation_job, preview_change};
 pub use stripe::{StripeEvent, gather};
-pub(in crate::usecase) use stripe::{charges_of_payment, credits_after_refund};
+pub(in crate::usecase) use stripe::{charges_of_payment, credited_of_payment, credits_after_refund};
 pub use stripe_adopt::stripe_adopt_job;
 pub use stripe_customer::stripe_customer_job;
 
@@ -91,11 +91,19 @@ pub struct Deps {
     pub is_dry_run: bool,
 }
 
+/// The caller of Stripe that the requests of staff share.
+pub const SUPPORT: &str = "support";
+
 impl Deps {
+    /// For the requests of one caller, a customer or [`SUPPORT`]: their calls to Stripe take turns with those of others.
+    pub fn for_caller(&self, caller: &str) -> Self {
+        Self { stripe: self.stripe.for_caller(caller), ..self.clone() }
+    }
+
     /// For one job: its calls to Stripe take turns with those of other customers.
     pub fn for_job(&self, job: &Job) -> Self {
         let caller = job.customer_id.as_ref().map_or(job.stream_key.as_str(), CustomerId::as_str);
-        Self { stripe: self.stripe.for_caller(caller), ..self.clone() }
+        self.for_caller(caller)
     }
 }
 

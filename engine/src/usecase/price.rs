@@ -1,5 +1,9 @@
 //! Support decides what a price at Stripe sells.
 
+mod in_use;
+
+pub use in_use::check_decision;
+
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
 use crate::domain::catalogue::Catalogue;

@@ -13,7 +13,9 @@ use crate::domain::payment::Payment;
 use crate::domain::refund::CreditsChoice;
 use crate::error::{Error, Result};
 use crate::infra::store::{audit, customer, job, operation};
-use crate::usecase::handler::{Deps, Failure, charges_of_payment, credits_after_refund, operation_job};
+use crate::usecase::handler::{
+    Deps, Failure, charges_of_payment, credited_of_payment, credits_after_refund, operation_job,
+};
 use crate::usecase::stripe_link::unreachable;
 use serde_json::json;
 
@@ -52,6 +54,9 @@ pub struct RefundPlan {
     pub currency: String,
     /// What is left of the charge before.
     pub refundable: MoneyMinor,
+    /// What of the same money later changes of the subscription have credited to the customer already, for time that was
+    /// left. A refund gives it a second time.
+    pub credited: MoneyMinor,
     /// Credits that go.
     pub credits: Credits,
     /// The balance before.
@@ -100,11 +105,13 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
     }
     let after = credits_after_refund(deps, &customer, &charge.charge, amount, asked.credits, now_ms).await;
     let after = after.map_err(failed)?;
+    let credited = credited_of_payment(deps, &customer, asked.payment).await.map_err(failed)?;
     Ok(RefundPlan {
         charge_id: charge.id,
         amount,
         currency: charge.charge.currency.unwrap_or_default(),
         refundable: charge.left,
+        credited,
         credits: after.going,
         balance: after.balance,
         balance_after: after.balance - after.going,

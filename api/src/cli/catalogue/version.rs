@@ -9,7 +9,7 @@ use super::super::progress::Progress;
 use super::super::table::{Column, Table};
 use super::super::watch::{INTERRUPTED, ctrl_c, retry_message};
 use super::super::{Session, output, view};
-use anyhow::Context;
+use bursar_engine::config::read_catalogue_text;
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -120,7 +120,7 @@ fn path(last: &str) -> anyhow::Result<String> {
 }
 
 fn text_of(file: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(file).with_context(|| format!("the catalogue {} cannot be read", file.display()))
+    read_catalogue_text(file).map_err(anyhow::Error::msg)
 }
 
 /// Polls a job until it ends.

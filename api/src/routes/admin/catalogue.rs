@@ -96,7 +96,7 @@ impl AdminCatalogueApi {
         _auth: AdminAuth,
         body: Json<CataloguePlanRequest>,
     ) -> Result<Json<CataloguePlanBody>, ApiError> {
-        let plan = version::plan(&app.runtime.handlers, &body.catalogue.0, app.clock.now_ms()).await?;
+        let plan = version::plan(&app.for_support(), &body.catalogue.0, app.clock.now_ms()).await?;
         Ok(Json(plan.into()))
     }
 
@@ -123,7 +123,7 @@ impl AdminCatalogueApi {
             request_hash: input::request_hash("admin_apply_catalogue", &body.0),
         };
         let now_ms = app.clock.now_ms();
-        let (job, wakes) = version::request(&app.runtime.handlers, new, now_ms).await?;
+        let (job, wakes) = version::request(&app.for_support(), new, now_ms).await?;
         app.runtime.dispatcher.announce(wakes);
         Ok(CatalogueApplied::Accepted(Json(CatalogueApplication { job: JobBody::new(&job, now_ms) })))
     }

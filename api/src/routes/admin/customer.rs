@@ -243,7 +243,7 @@ impl AdminCustomerApi {
         let page = PageQuery::parse(cursor.0, limit.0)?;
         let mut text = search.0.unwrap_or_default().trim().to_owned();
         if payment::is_of_payment_at_stripe(&text)
-            && let Some(payment) = payment::find(&app.runtime.handlers, &text).await?
+            && let Some(payment) = payment::find(&app.for_support(), &text).await?
         {
             text = payment.customer_id.to_string();
         }

@@ -139,7 +139,7 @@ fn parse_key(key: &str) -> Option<(TimeMs, String)> {
 }
 
 async fn find_payment(app: &App, id: &str) -> Result<Payment, ApiError> {
-    Ok(find(&app.runtime.handlers, id).await?.ok_or(Error::NotFound("payment"))?)
+    Ok(find(&app.for_support(), id).await?.ok_or(Error::NotFound("payment"))?)
 }
 
 #[OpenApi]
@@ -186,7 +186,7 @@ impl AdminPaymentApi {
         id: Path<String>,
     ) -> Result<Json<PaymentDetail>, ApiError> {
         let payment = find_payment(&app, &id.0).await?;
-        let steps = explain(&app.runtime.handlers, &payment).await?;
+        let steps = explain(&app.for_support(), &payment).await?;
         Ok(Json(PaymentDetail::new(payment, steps)))
     }
 
@@ -223,7 +223,7 @@ impl AdminPaymentApi {
             RefundRequest { payment: &payment, amount: body.0.amount_minor.map(MoneyMinor), credits: body.0.choice() };
         let deed =
             RefundDeed { actor: &auth.0.actor, reason: &reason, idempotency_key: &key, request_hash: &request_hash };
-        let deps = &app.runtime.handlers;
+        let deps = &app.for_support();
         let is_dry_run = body.0.dry_run.unwrap_or(false);
         if !is_dry_run && let Some(earlier) = refund::find_earlier(deps, &payment, deed).await? {
             return Ok(Json(RefundAnswer::of(&payment, &earlier.operation, None)));

@@ -12,10 +12,10 @@ use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::sale::{Decision, KnownPrice};
-use bursar_engine::domain::webhook::fields;
 use bursar_engine::infra::store::price::{price_find_many, price_list};
 use bursar_engine::key::PriceKey;
-use bursar_engine::usecase::price::{PriceDecision, decide};
+use bursar_engine::stripe_id::is_stripe_id;
+use bursar_engine::usecase::price::{PriceDecision, check_decision, decide};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -37,6 +37,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "invalid_decision",
             "invalid_reason",
             "not_found",
+            "price_in_use",
             "stripe_price_unknown",
             "stripe_unavailable",
         ],
@@ -216,7 +217,7 @@ impl PriceDecisionRequest {
 
 /// The id of a price in a path. What no id of Stripe can be counts as unknown.
 fn price_id(text: String) -> Result<String, ApiError> {
-    Ok(fields::id(&text.into()).ok_or(Error::NotFound("price"))?)
+    if is_stripe_id(&text) { Ok(text) } else { Err(Error::NotFound("price").into()) }
 }
 
 #[OpenApi(tag = "Tag::Admin")]
@@ -262,6 +263,9 @@ impl AdminPriceApi {
     ///
     /// Counts before everything that Stripe and the catalogue say of it, also for a price that was never seen,
     /// if Stripe has it. Then replay the events that are dead with `price_unknown`. Credits that were granted stay.
+    ///
+    /// Nobody is to be charged for nothing: 409 `price_in_use` while the catalogue sells by the price, or while an open
+    /// subscription has it.
     #[oai(path = "/admin/v1/prices/:id/decision", method = "post", operation_id = "admin_decide_price")]
     async fn decide(
         &self,
@@ -273,8 +277,9 @@ impl AdminPriceApi {
     ) -> Result<Json<StripePriceDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
         let (id, decision) = (price_id(id.0)?, body.0.decision()?);
+        check_decision(&app.for_support(), &id, &decision).await?;
         let decided = PriceDecision { id: &id, decision, reason: &reason, actor: &auth.0.actor };
-        let price = decide(&app.runtime.handlers, &decided, app.clock.now_ms()).await?;
+        let price = decide(&app.for_support(), &decided, app.clock.now_ms()).await?;
         Ok(StripePriceDetail::of(price))
     }
 }

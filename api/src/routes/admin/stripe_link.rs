@@ -13,6 +13,7 @@ use crate::routes::{Tag, input};
 use crate::sample;
 use bursar_engine::clock::{TimeMs, rfc3339};
 use bursar_engine::domain::customer::Customer;
+use bursar_engine::domain::stripe_link::check_credits_from;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::usecase::onboard::by_staff::{self, NewCustomer};
 use bursar_engine::usecase::stripe_link::{self, LinkRequest};
@@ -149,8 +150,10 @@ pub(super) enum CreateCustomerResponse {
 }
 
 /// Parses the date from which payments count.
-fn credits_from(text: Option<Text>) -> Result<Option<TimeMs>, ApiError> {
-    input::moment("credits_from", text)
+fn credits_from(text: Option<Text>, now_ms: TimeMs) -> Result<Option<TimeMs>, ApiError> {
+    let from_ms = input::moment("credits_from", text)?;
+    check_credits_from(from_ms, now_ms)?;
+    Ok(from_ms)
 }
 
 /// Makes a customer for staff; see the route in `admin::customer`.
@@ -170,12 +173,12 @@ pub(super) async fn create_customer(
         source: source.into(),
         plan: &catalogue.entry_plan().key,
         stripe_customer_id: stripe_customer_id.as_ref().map(|id| id.0.as_str()),
-        credits_from_ms: credits_from(from)?,
+        credits_from_ms: credits_from(from, app.clock.now_ms())?,
         actor,
         idempotency_key: &key,
         request_hash: &request_hash,
     };
-    let made = by_staff::make(&app.runtime.handlers, asked, app.clock.now_ms()).await?;
+    let made = by_staff::make(&app.for_support(), asked, app.clock.now_ms()).await?;
     app.runtime.dispatcher.announce(made.wakes);
     Ok(CreateCustomerResponse::Created(Json(made.customer.into())))
 }
@@ -208,11 +211,11 @@ impl AdminStripeLinkApi {
         let reason = check_reason(&reason)?;
         let asked = LinkRequest {
             stripe_customer_id: &stripe_customer_id.0,
-            credits_from_ms: credits_from(from)?,
+            credits_from_ms: credits_from(from, app.clock.now_ms())?,
             reason: &reason,
             actor: &auth.0.actor,
         };
-        let linked = stripe_link::link(&app.runtime.handlers, &id, asked, app.clock.now_ms()).await?;
+        let linked = stripe_link::link(&app.for_support(), &id, asked, app.clock.now_ms()).await?;
         app.runtime.dispatcher.announce(linked.wakes);
         Ok(Json(linked.customer.into()))
     }
@@ -239,7 +242,7 @@ impl AdminStripeLinkApi {
         let id = id.0.parsed()?;
         let reason = check_reason(&body.0.reason)?;
         let now_ms = app.clock.now_ms();
-        let customer = stripe_link::unlink(&app.runtime.handlers, &id, &auth.0.actor, &reason, now_ms).await?;
+        let customer = stripe_link::unlink(&app.for_support(), &id, &auth.0.actor, &reason, now_ms).await?;
         Ok(Json(customer.into()))
     }
 }

@@ -234,9 +234,11 @@ impl SubscriptionChangeApi {
         let change = body.0.change()?;
         let now_ms = app.clock.now_ms();
         // It asks Stripe several times.
+        let _read = app.stripe_reads.begin(&auth.0)?;
         let _cost = app.write_limits.writes.take(&auth.0, OPERATION_COST, now_ms).await?;
         let found = customer::customer_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("customer"))?;
-        let preview = preview_change(&app.runtime.handlers, &found, &change, now_ms).await?;
+        let deps = app.runtime.handlers.for_caller(auth.0.as_str());
+        let preview = preview_change(&deps, &found, &change, now_ms).await?;
         Ok(Json(preview.into()))
     }
 

@@ -5,6 +5,7 @@ use super::{Catalogue, GrantSchedule, Interval, IntervalUnit, Pack, Plan, Price,
 use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, SPEND_CAP_MAX, UNITS_MAX};
 use crate::key::PlanKey;
 use crate::name::{NAME_LEN_MAX, check_name};
+use crate::stripe_id::STRIPE_ID_LEN_MAX;
 use std::collections::BTreeMap;
 
 /// Maximum number of plans.
@@ -17,8 +18,6 @@ pub const PACKS_MAX: usize = 100;
 pub const LIFETIME_MAX_DAYS: u32 = 3_650;
 /// The longest lookup key, in characters. Source: Stripe, "Create a price".
 pub const LOOKUP_KEY_LEN_MAX: usize = 200;
-/// The longest id, in characters. Source: Stripe, "API upgrades".
-pub const STRIPE_ID_LEN_MAX: usize = 255;
 
 /// A rule that a catalogue breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +60,7 @@ fn interval_count_max(unit: IntervalUnit) -> u32 {
 
 /// Whether a text can name something at Stripe: no more than `len_max` characters, none of them invisible, and not a
 /// placeholder from documentation.
-fn is_name_at_stripe(text: &str, len_max: usize) -> bool {
+pub(super) fn is_name_at_stripe(text: &str, len_max: usize) -> bool {
     let is_placeholder = text.contains('…') || text.contains("...");
     (1..=len_max).contains(&text.chars().count())
         && !text.chars().any(char::is_control)

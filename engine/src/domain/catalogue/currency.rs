@@ -21,7 +21,6 @@ const THREE_DECIMAL: [&str; 5] = ["bhd", "jod", "kwd", "omr", "tnd"];
 /// currencies", special cases.
 const WHOLE_UNITS: [&str; 2] = ["isk", "ugx"];
 
-
 /// The least that Stripe charges. Source: Stripe, "Minimum and maximum charge amounts".
 const MINIMUM: [(&str, i64); 26] = [
     ("usd", 50),

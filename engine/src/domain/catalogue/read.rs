@@ -5,7 +5,7 @@ mod fields;
 use super::check::{Breach, check};
 use super::currency::Currency;
 use super::sellable::{over_caps, refused_by_stripe};
-use super::{Catalogue, GrantSchedule, Interval, Pack, Plan, Price, Rollover};
+use super::{Catalogue, GrantSchedule, Interval, Pack, Plan, Price, Rollover, strict};
 use crate::amount::{Credits, MoneyMinor};
 use crate::key::{KEY_LEN_MAX, PackKey, PlanKey, PriceKey, is_key};
 use fields::{Form, Reader, by_line};
@@ -111,6 +111,7 @@ pub fn read(text: &str) -> Result<Catalogue, Vec<Problem>> {
 /// As those of [`read`].
 pub fn read_with_warnings(text: &str) -> Result<Reading, Vec<Problem>> {
     let (mut reader, catalogue) = read_checked(text)?;
+    report(&mut reader, strict::breaches(&catalogue));
     report(&mut reader, refused_by_stripe(&catalogue));
     let place = |breach: Breach| reader.problem_at(first_path(&breach), breach.message.clone());
     let warnings = by_line(over_caps(&catalogue).into_iter().map(place).collect());
@@ -118,8 +119,8 @@ pub fn read_with_warnings(text: &str) -> Result<Reading, Vec<Problem>> {
     if problems.is_empty() { Ok(Reading { catalogue, warnings }) } else { Err(problems) }
 }
 
-/// Reads a catalogue that is or was in force. It may have amounts that Stripe refuses: earlier releases did not look at
-/// them, and a server must start with what they stored.
+/// Reads a catalogue that is or was in force. It may have amounts that Stripe refuses and names that nothing at Stripe
+/// has: earlier releases did not look at them, and a server must start with what they stored.
 ///
 /// # Errors
 /// Every mistake that no release has let pass, by line.
@@ -140,13 +141,24 @@ fn read_checked(text: &str) -> Result<(Reader, Catalogue), Vec<Problem>> {
         Ok(document) => document,
         Err(error) => {
             let line = error.span().map(|span| reader.line_at(span.start.min(text.trim_end().len())));
-            let message = format!("this is not TOML: {}", error.message().trim().replace('\n', ", "));
-            return Err(vec![Problem { line, message }]);
+            return Err(vec![Problem { line, message: syntax_problem(text, error.message()) }]);
         }
     };
     let catalogue = read_catalogue(&mut reader, document.as_table());
     report(&mut reader, check(&catalogue));
     Ok((reader, catalogue))
+}
+
+/// A mistake in the syntax, in words. The parser says nothing of some characters.
+fn syntax_problem(text: &str, said: &str) -> String {
+    let is_forbidden = |c: &char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+    let said = said.trim().replace('\n', ", ");
+    let why = match text.chars().find(is_forbidden) {
+        Some(c) if said.is_empty() => format!("it has the character U+{:04X}, which no text file has", u32::from(c)),
+        None if said.is_empty() => "it has a mistake in its syntax".to_owned(),
+        _ => said,
+    };
+    format!("this is not TOML: {why}")
 }
 
 /// Reports breaches, except those of values that could not be read.

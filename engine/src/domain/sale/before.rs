@@ -1,7 +1,7 @@
 //! What is known of the other invoices of a subscription when one of them is decided.
 
 use super::record::SaleRecord;
-use crate::amount::Credits;
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +53,15 @@ impl Before {
         self.others(invoice).filter(is_left).filter(is_clawed_back).filter_map(|other| other.id.as_deref())
     }
 
+    /// The money that other paid invoices credited for time of the periods that an invoice billed, because it was left.
+    pub fn credited_of(&self, invoice: &InvoiceFields) -> MoneyMinor {
+        let billed = ends(invoice, Line::bills_period);
+        let is_left = |line: &&Line| line.credits_time() && line.period_end_ms.is_some_and(|end| billed.contains(&end));
+        let paid = self.others(invoice).filter(|other| other.is_paid == Some(true));
+        let credits = paid.flat_map(|other| &other.lines).filter(is_left).filter_map(Line::net_amount);
+        MoneyMinor(credits.fold(0, |sum, amount| sum.saturating_add(amount.0.saturating_neg().max(0))))
+    }
+
     fn others(&self, invoice: &InvoiceFields) -> impl Iterator<Item = &InvoiceFields> {
         self.invoices.iter().filter(|other| other.id != invoice.id)
     }
@@ -61,4 +70,30 @@ impl Before {
 /// When the periods end of some lines.
 fn ends(invoice: &InvoiceFields, is_one: impl Fn(&Line) -> bool) -> BTreeSet<TimeMs> {
     invoice.lines.iter().filter(|line| is_one(line)).filter_map(|line| line.period_end_ms).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(amount: i64, is_proration: bool, end_ms: TimeMs) -> Line {
+        Line { amount: Some(MoneyMinor(amount)), is_proration, period_end_ms: Some(end_ms), ..Line::default() }
+    }
+
+    fn invoice(id: &str, is_paid: bool, lines: Vec<Line>) -> InvoiceFields {
+        InvoiceFields { id: Some(id.to_owned()), is_paid: Some(is_paid), lines, ..InvoiceFields::default() }
+    }
+
+    #[test]
+    fn what_paid_invoices_credit_for_time_of_a_period_was_given_back_of_its_money() {
+        let first = invoice("in_1", true, vec![line(59_900, false, 30)]);
+        let discounted = Line { discount: MoneyMinor(-1_000), ..line(-20_000, true, 30) };
+        let change = invoice("in_2", true, vec![line(199_900, false, 40), line(-30_000, true, 30), discounted]);
+        let unpaid = invoice("in_3", false, vec![line(-7, true, 30)]);
+        let of_another = invoice("in_4", true, vec![line(-9, true, 40), line(5, true, 30)]);
+        let before = Before::of(vec![first.clone(), change.clone(), unpaid, of_another]);
+        assert_eq!(before.credited_of(&first), MoneyMinor(49_000));
+        assert_eq!(before.credited_of(&change), MoneyMinor(9));
+        assert_eq!(Before::NONE.credited_of(&first), MoneyMinor::ZERO);
+    }
 }

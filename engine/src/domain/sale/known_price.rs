@@ -45,6 +45,11 @@ impl KnownPrice {
         self.decided_by == DecidedBy::Operator || matches!(self.decision, Decision::Ours(_))
     }
 
+    /// Whether support decided that it does not sell this price of the catalogue.
+    pub fn is_denied(&self, key: &PriceKey) -> bool {
+        self.decided_by == DecidedBy::Operator && self.decision.price() != Some(key)
+    }
+
     /// Whether another look says the same of it, whenever that was.
     pub fn is_as(&self, other: &Self) -> bool {
         let (first_seen_ms, decided_at_ms) = (other.first_seen_ms, other.decided_at_ms);
@@ -177,6 +182,14 @@ mod tests {
         assert!(price.is_as(&KnownPrice { first_seen_ms: 3, decided_at_ms: 4, ..price.clone() }));
         assert!(!price.is_as(&KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..price.clone() }));
         assert!(!price.is_as(&KnownPrice { decision: Decision::Undecided, ..price.clone() }));
+    }
+
+    #[test]
+    fn only_a_person_denies_that_a_price_sells_one_of_the_catalogue() {
+        let (pro, team) = (PriceKey::trusted("pro_monthly"), PriceKey::trusted("team_monthly"));
+        let by_hand = |decision| KnownPrice { decided_by: DecidedBy::Operator, ..of(decision) };
+        assert!(by_hand(Decision::NotOurs).is_denied(&pro) && by_hand(Decision::Ours(team)).is_denied(&pro));
+        assert!(!by_hand(Decision::Ours(pro.clone())).is_denied(&pro) && !of(Decision::NotOurs).is_denied(&pro));
     }
 
     fn of(decision: Decision) -> KnownPrice {

@@ -3,6 +3,7 @@
 use super::API_BASE;
 use super::breaker::{Breaker, BreakerOptions};
 use super::error::StripeError;
+use super::path;
 use super::retry::{Hints, RetryPolicy};
 use super::turns::{LineFull, Turns};
 use crate::config::{Config, key_is_live};
@@ -181,6 +182,7 @@ impl Gateway {
         if options.secret_key.is_empty() {
             return Err(StripeError::NotConfigured);
         }
+        path::check(&request.path)?;
         let end = started + Duration::from_millis(options.total_timeout_ms);
         let mut tries = 0;
         // Once a try may have happened, a later "not done" must not hide that.

@@ -21,8 +21,8 @@ use crate::usecase::handler::Claimed;
 
 /// How long to wait for a connection to the server to become free.
 const BUSY_MS: i64 = 1_000;
-/// The shortest time between two mails to a customer about failed payments.
-const PAYMENT_FAILED_APART_MS: i64 = 60 * 60 * 1_000;
+/// The shortest time between two mails of one kind to a customer, if they are spaced.
+const APART_MS: i64 = 60 * 60 * 1_000;
 
 /// A mail as it is sent, and the copy that is kept, in which the API key is masked.
 struct Composed {
@@ -79,18 +79,19 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     Ok(verdict)
 }
 
-/// Keeps mails about failed payments an hour apart. One about a single charge is dropped, because its request was
-/// answered; others wait. The jobs of a customer's mails share a stream, so two never pass at once.
+/// Keeps mails an hour apart that say that a payment failed, and so for those that say that top-ups stopped. One about a
+/// single charge is dropped, because its request was answered or its setting shows it; others wait. The jobs of a
+/// customer's mails of such a kind share a stream, so two never pass at once.
 async fn too_soon(deps: &Deps, args: &MailArgs, now_ms: TimeMs) -> Result<Option<Outcome>> {
-    if args.template != Template::PaymentFailed || args.copy_of.is_some() {
+    if !args.template.is_spaced() || args.copy_of.is_some() {
         return Ok(None);
     }
     let last = mail::mail_last_sent(deps.db.read(), &args.customer, args.template).await?;
-    let Some(until_ms) = last.map(|at_ms| at_ms + PAYMENT_FAILED_APART_MS).filter(|until_ms| now_ms < *until_ms) else {
+    let Some(until_ms) = last.map(|at_ms| at_ms + APART_MS).filter(|until_ms| now_ms < *until_ms) else {
         return Ok(None);
     };
     Ok(Some(match args.about.purchase {
-        Some(_) => cancel("a mail about a failed payment was sent within the hour"),
+        Some(_) => cancel("a mail of this kind was sent within the hour"),
         None => Outcome::Snooze { until_ms },
     }))
 }

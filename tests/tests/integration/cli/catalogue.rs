@@ -54,6 +54,22 @@ async fn every_problem_of_the_catalogue_is_printed() {
 }
 
 #[tokio::test]
+async fn what_is_no_catalogue_is_refused_with_its_reason() {
+    let (name, zzz) =
+        ("currency = \"usd\"\nentry = \"trial\"\n\0", "currency = \"zzz\"\nentry = \"a\"\n[plans.a]\nname = \"A\"\n");
+    let refusals = [
+        (name, "bursar.catalogue.toml", "this is not TOML: "),
+        (zzz, "bursar.catalogue.toml", "line 1: currency must name a currency that Stripe charges"),
+        ("", "/dev/zero", "the catalogue /dev/zero cannot be read: it is no regular file"),
+    ];
+    for (text, file, reason) in refusals {
+        let ran = run_with(text, &[], &["catalogue", "check", file]).await;
+        assert!(ran.code == Some(1) && ran.err.contains(reason), "{reason}: {ran:?}");
+        assert!(!ran.err.trim_end().ends_with(':'), "it says why: {ran:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_pack_above_every_spend_cap_is_a_warning_of_a_valid_catalogue() {
     let built_in = run_with("", &[], &["catalogue", "export", "--built-in"]).await.out;
     let pack = "\n[packs.hundred]\nname = \"100 fixes\"\ncredits = 100\namount = 200000\ncurrency = \"usd\"\n";

@@ -8,6 +8,8 @@ mod left;
 mod link;
 pub(in crate::money) mod other_business;
 mod plan;
+mod previews;
+mod refund;
 mod schedule;
 mod switch;
 mod tickets;
@@ -49,6 +51,11 @@ impl Shop {
     /// A shop that also sells these prices, each of which Stripe has. Its best plan is Team, where a unit costs $12.00
     /// and which is followed by Trial. Its sandbox delivers no events.
     async fn selling(backend: Backend, prices: &[Price]) -> Self {
+        Self::selling_with(backend, prices, |_| {}).await
+    }
+
+    /// Like [`Shop::selling`], with changed settings.
+    async fn selling_with(backend: Backend, prices: &[Price], change: impl FnOnce(&mut Config)) -> Self {
         let catalogue = catalogue_with(|catalogue| {
             catalogue.plans.push(Plan {
                 key: PlanKey::trusted("team"),
@@ -63,7 +70,11 @@ impl Shop {
             });
             catalogue.prices.extend_from_slice(prices);
         });
-        let shop = Self::open_with(backend, |config| config.catalogue = catalogue).await;
+        let shop = Self::open_with(backend, |config| {
+            config.catalogue = catalogue;
+            change(config);
+        })
+        .await;
         for price in prices {
             let (amount, count) = (price.amount.0.to_string(), price.every.count.to_string());
             let form = [

@@ -414,6 +414,9 @@ pub(super) struct RefundAnswer {
     credits: CreditsChoiceBody,
     /// What was left of the charge before, in minor units. Null in the answer to a repeated request.
     refundable_minor: Option<i64>,
+    /// What of this money later changes of the subscription have credited already, for time that was left, in minor
+    /// units: a refund gives it a second time. Null in the answer to a repeated request.
+    credited_minor: Option<i64>,
     /// Credits that go. Null in the answer to a repeated request.
     credits_to_go: Option<i64>,
     /// All credits before. Null in the answer to a repeated request.
@@ -438,6 +441,7 @@ impl RefundAnswer {
             currency: plan.currency.clone(),
             credits: choice.into(),
             refundable_minor: Some(plan.refundable.0),
+            credited_minor: Some(plan.credited.0),
             credits_to_go: Some(plan.credits.0),
             credit_balance: Some(plan.balance.0),
             credit_balance_after: Some(plan.balance_after.0),
@@ -464,6 +468,7 @@ impl RefundAnswer {
             currency,
             credits: credits.into(),
             refundable_minor: plan.map(|plan| plan.refundable.0),
+            credited_minor: plan.map(|plan| plan.credited.0),
             credits_to_go: plan.map(|plan| plan.credits.0),
             credit_balance: plan.map(|plan| plan.balance.0),
             credit_balance_after: plan.map(|plan| plan.balance_after.0),
@@ -485,6 +490,7 @@ impl Example for RefundAnswer {
             currency: "usd".to_owned(),
             credits: CreditsChoiceBody::Unspent,
             refundable_minor: Some(2_900),
+            credited_minor: Some(0),
             credits_to_go: Some(1),
             credit_balance: Some(4),
             credit_balance_after: Some(3),

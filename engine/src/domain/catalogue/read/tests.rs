@@ -137,6 +137,28 @@ fn a_mistake_in_the_syntax_is_placed() {
 }
 
 #[test]
+fn a_character_that_no_text_has_is_named() {
+    for text in ["currency = 'usd'\n\0", "\0", "name = 'a\u{1}b'\n"] {
+        let problems = problems(text);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let (_, why) = problems[0].split_once("this is not TOML: ").expect("the syntax is wrong");
+        assert!(!why.is_empty(), "{problems:?}");
+    }
+    assert_eq!(syntax_problem("a\0", " \n"), "this is not TOML: it has the character U+0000, which no text file has");
+    assert_eq!(syntax_problem("a", ""), "this is not TOML: it has a mistake in its syntax");
+}
+
+#[test]
+fn an_id_that_leads_elsewhere_is_a_problem_with_its_line_and_no_reason_to_lose_a_version_in_force() {
+    let text = BUILT_IN.replace("credits = 60", "credits = 60\nstripe = [\"../balance\"]");
+    let line = text.lines().position(|line| line.starts_with("stripe = ")).expect("the ids") + 1;
+    let found = problems(&text);
+    let start = format!("line {line}: prices.pro_monthly.stripe has \"../balance\", which cannot be an id at Stripe");
+    assert!(found.len() == 1 && found[0].starts_with(&start), "{found:?}");
+    assert_eq!(read_version(&text).map(|catalogue| catalogue.prices[0].stripe.len()), Ok(1));
+}
+
+#[test]
 fn a_file_that_is_too_large_is_not_read() {
     let text = format!("{BUILT_IN}\n#{}", "x".repeat(FILE_MAX_BYTES));
     assert_eq!(problems(&text), [format!("the catalogue has {} bytes, more than 262144", text.len())]);

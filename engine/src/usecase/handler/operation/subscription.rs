@@ -50,7 +50,11 @@ impl Run<'_> {
         let Some(price) = offered(&catalogue, price) else { return Ok(self.price_missing("no such price is offered")) };
         let Some(price_id) = self.price_id(&catalogue, price).await? else {
             let key = &price.lookup_key;
-            return Ok(self.price_missing(&format!("Stripe has no active price for {key} at the catalogue's amount")));
+            let why = format!(
+                "Stripe has no active price for {key} at the catalogue's amount, or support decided that it sells \
+                 something else"
+            );
+            return Ok(self.price_missing(&why));
         };
         stripe.customer_set_default(self.stripe_customer_id, payment_method_id, &self.key("default")).await?;
         let (customer_id, key) = (self.customer.id.as_str(), self.key("subscribe"));
@@ -311,7 +315,8 @@ impl Run<'_> {
     }
 }
 
-/// What a price of the catalogue is sold by at Stripe now; `None` if Stripe has no such price at the catalogue's amount.
+/// What a price of the catalogue is sold by at Stripe now; `None` if Stripe has no such price at the catalogue's amount,
+/// or if support decided that it sells something else.
 pub(super) async fn price_at_stripe(
     deps: &Deps,
     catalogue: &Catalogue,
@@ -329,6 +334,11 @@ pub(super) async fn price_at_stripe(
         return Ok(None);
     }
     let judged = judge::judge(&said, catalogue, &[], now_ms);
+    // Nobody is charged for what would bring nothing: support's decision counts before the catalogue.
+    let known = prices::price_find_many(deps.db.read(), std::slice::from_ref(&judged.id)).await?.pop();
+    if known.is_some_and(|known| known.is_denied(&price.key)) {
+        return Ok(None);
+    }
     let decision = Decision::Ours(price.key.clone());
     Ok(Some(KnownPrice { decision, decided_by: DecidedBy::Sold, reason: None, ..judged }))
 }

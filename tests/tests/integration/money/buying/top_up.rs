@@ -146,6 +146,22 @@ with_shop! {
         assert_eq!(shop.mails(&customer, "auto_top_up_stopped").await, 1);
     }
 
+    async fn however_often_it_is_turned_on_again_one_mail_an_hour_says_that_it_stopped(shop: &Shop) {
+        const MAILS: &str = "jobs WHERE unique_key LIKE 'mail:auto_top_up_stopped:%'";
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+        for toggles in 1..=4 {
+            shop.top_up_at_two(&customer).await;
+            wait::until("the mail is asked for", || async { (shop.count(MAILS).await == toggles).then_some(()) }).await;
+            shop.until_top_up_is(&customer, "stopped").await;
+        }
+        wait::until("all but one are dropped", || async {
+            (shop.count(&format!("{MAILS} AND state = 'cancelled'")).await == 3).then_some(())
+        })
+        .await;
+        assert_eq!(shop.count("mails WHERE template = 'auto_top_up_stopped'").await, 1);
+        assert_eq!(shop.charge_calls(), 1);
+    }
+
     async fn nobody_is_there_to_authenticate_a_top_up_so_it_is_cancelled_and_stops(shop: &Shop) {
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         shop.top_up_at_two(&customer).await;

@@ -10,6 +10,15 @@ impl Shop {
         self.app.admin("POST", &format!("/admin/v1/prices/{price}/decision"), Some(&body)).await.expect(200);
     }
 
+    /// Asserts that a decision on a price is refused because of what has it; returns why.
+    async fn price_is_in_use(&self, price: &str, body: Value) -> String {
+        let mut body = body;
+        body["reason"] = json!("ticket 4711");
+        let refused = self.app.admin("POST", &format!("/admin/v1/prices/{price}/decision"), Some(&body)).await;
+        refused.expect_problem(409, "price_in_use");
+        refused.body["detail"].as_str().expect("a reason").to_owned()
+    }
+
     /// A customer on Pro whose last month was paid at a price of our product that the catalogue does not have; returns
     /// the price and the dead event as well.
     async fn paid_at_another_price(&self) -> (TestCustomer, String, Value) {
@@ -61,6 +70,48 @@ with_shop! {
         shop.decide(&price, json!({ "decision": "undecided" })).await;
         replay_event(&shop.app, stripe::id(&event), "processed").await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PERIOD);
+    }
+
+    async fn what_the_catalogue_sells_is_not_decided_away(shop: &Shop) {
+        let price = stripe::id(&shop.pro_price().await).to_owned();
+        shop.price_is_in_use(&price, json!({ "decision": "not_ours" })).await;
+        let customer = shop.pro().await;
+        assert_eq!((shop.plan(&customer).await.as_str(), shop.app.balance(&customer).await), ("pro", PERIOD));
+    }
+
+    async fn a_price_that_a_subscription_has_is_not_decided_away_until_that_ends(shop: &Shop) {
+        let customer = shop.pro().await;
+        let price = stripe::id(&shop.pro_price().await).to_owned();
+        shop.change_catalogue(|catalogue| catalogue.prices[0].offered = false);
+        for decision in ["not_ours", "undecided"] {
+            let refused = shop.price_is_in_use(&price, json!({ "decision": decision })).await;
+            assert!(refused.contains(stripe::id(&shop.subscription())), "{refused}");
+        }
+        assert_eq!(shop.plan(&customer).await, "pro");
+        let path = format!("/v1/subscriptions/{}", stripe::id(&shop.subscription()));
+        shop.ask_stripe("DELETE", &path, &[]).await;
+        shop.decide(&price, json!({ "decision": "not_ours" })).await;
+    }
+
+    async fn nobody_is_charged_by_a_price_that_support_decided_is_other_business(shop: &Shop) {
+        let price = stripe::id(&shop.pro_price().await).to_owned();
+        shop.change_catalogue(|catalogue| catalogue.prices[0].offered = false);
+        shop.decide(&price, json!({ "decision": "not_ours" })).await;
+        shop.change_catalogue(|catalogue| catalogue.prices[0].offered = true);
+        let customer = shop.without_credits("pm_card_visa").await;
+        let answer = shop.subscribe_to(&customer, "pro", json!({ "price": "pro_monthly" })).await;
+        answer.expect_problem(503, "payment_unavailable");
+        assert_eq!((shop.stripe.list("subscription").len(), shop.stripe.list("invoice").len()), (0, 0));
+    }
+
+    async fn what_cannot_be_an_id_at_stripe_is_no_price(shop: &Shop) {
+        for id in ["..%2Fbalance", "x%2F..%2Fbalance", "price%3F1"] {
+            let body = json!({ "decision": "not_ours", "reason": "ticket 4711" });
+            let refused = shop.app.admin("POST", &format!("/admin/v1/prices/{id}/decision"), Some(&body)).await;
+            assert_eq!(refused.status, 404, "{id}");
+        }
+        let prices = shop.app.admin("GET", "/admin/v1/prices?decision=not_ours", None).await.expect(200);
+        assert_eq!(prices["data"], json!([]));
     }
 
     async fn a_price_that_stripe_does_not_have_is_not_decided(shop: &Shop) {

@@ -228,6 +228,8 @@ with_shop! {
             (refused(json!({ "email": "b@example.com" })), 409, "stripe_customer_taken"),
             (refused(json!({ "email": "b@example.com", "stripe_customer_id": "cus_0" })), 422, "stripe_customer_not_found"),
             (refused(json!({ "email": "nobody" })), 400, "invalid_email"),
+            (refused(json!({ "credits_from": "9999-12-31" })), 400, "invalid_time"),
+            (refused(json!({ "email": "b@example.com", "stripe_customer_id": "../balance" })), 422, "stripe_customer_not_found"),
         ] {
             shop.app.admin("POST", "/admin/v1/customers", Some(&body)).await.expect_problem(status, code);
         }

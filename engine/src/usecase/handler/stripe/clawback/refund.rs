@@ -7,10 +7,10 @@ use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::payment::Payment;
 use crate::domain::refund::CreditsChoice;
-use crate::domain::webhook::fields::{ChargeFields, PaymentIntentFields};
+use crate::domain::webhook::fields::{ChargeFields, InvoiceFields, PaymentIntentFields};
 use crate::infra::store::account;
 use crate::infra::stripe::found;
-use crate::usecase::handler::invoice::whole_invoice;
+use crate::usecase::handler::invoice::{invoices_before, whole_invoice};
 use crate::usecase::handler::{Deps, Failure};
 
 /// A charge at Stripe that money can be given back of.
@@ -60,6 +60,18 @@ pub(in crate::usecase) async fn charges_of_payment(
     }
     charges.sort_by_key(|charge| std::cmp::Reverse(charge.left));
     Ok(charges)
+}
+
+/// The money of an invoice that later invoices of its subscription credited to the customer, for time that it left.
+pub(in crate::usecase) async fn credited_of_payment(
+    deps: &Deps,
+    customer: &Customer,
+    payment: &Payment,
+) -> Result<MoneyMinor, Failure> {
+    let Some(id) = &payment.invoice_id else { return Ok(MoneyMinor::ZERO) };
+    let Some(invoice) = whole_invoice(deps, id).await? else { return Ok(MoneyMinor::ZERO) };
+    let said = InvoiceFields::read(&invoice);
+    Ok(invoices_before(deps, customer, &said).await?.credited_of(&said))
 }
 
 /// What would become of the credits if this much of a charge were given back.

@@ -1,0 +1,170 @@
+//! Whether support may decide what a price at Stripe sells: nobody may be charged for what brings nothing then.
+
+use super::at_stripe::SeenPrice;
+use super::known_price::{DecidedBy, Decision, KnownPrice};
+use crate::domain::catalogue::{Catalogue, Price};
+use crate::error::{Error, Result};
+use crate::key::PriceKey;
+
+/// Checks that the catalogue does not sell, by the price with this id, what the decision says that it does not sell.
+/// `known` is what is stored of it, `seen` what Stripe says; without `seen`, what is stored counts.
+///
+/// # Errors
+/// `price_in_use`, with what to do.
+pub fn check_not_on_sale(
+    id: &str,
+    decision: &Decision,
+    known: Option<&KnownPrice>,
+    seen: Option<&SeenPrice>,
+    catalogue: &Catalogue,
+) -> Result<()> {
+    let sold = match decision {
+        Decision::Undecided => None,
+        Decision::NotOurs | Decision::Ours(_) => {
+            on_sale(id, known, seen, catalogue).filter(|price| decision.price() != Some(&price.key))
+        }
+    };
+    let Some(Price { key, .. }) = sold else { return Ok(()) };
+    Err(Error::conflict(
+        "price_in_use",
+        format!(
+            "the catalogue sells {key} by {id}: whoever buys it would be charged, and would not get what {key} brings. \
+             Take it off the catalogue first: apply one with offered = false under [prices.{key}], or without it"
+        ),
+    ))
+}
+
+/// The price that the catalogue sells by an id: it names the id, or the price has its lookup key.
+fn on_sale<'c>(
+    id: &str,
+    known: Option<&KnownPrice>,
+    seen: Option<&SeenPrice>,
+    catalogue: &'c Catalogue,
+) -> Option<&'c Price> {
+    let lookup_key = match seen {
+        // An archived price cannot be bought.
+        Some(seen) => seen.said.lookup_key.as_deref().filter(|_| seen.is_active),
+        None => known.and_then(|known| known.lookup_key.as_deref()),
+    };
+    let is_stored_for = |price: &Price| {
+        let present = known.filter(|known| seen.is_none() && known.terms.is_none());
+        present.is_some_and(|known| known.decided_by == DecidedBy::Sold && known.decision.price() == Some(&price.key))
+    };
+    catalogue.offered().find(|price| {
+        price.stripe.iter().any(|named| named == id)
+            || lookup_key == Some(price.lookup_key.as_str())
+            || is_stored_for(price)
+    })
+}
+
+/// The price of the catalogue whose subscribers would lose their plan and credits by a decision, silently. None if the
+/// price at Stripe did not count as theirs before, or still counts as ours. To take a person's decision back is no loss:
+/// the rules decide again.
+pub fn taken_from_subscribers<'k>(decision: &Decision, known: Option<&'k KnownPrice>) -> Option<&'k PriceKey> {
+    let known = known?;
+    match decision {
+        Decision::Ours(_) => None,
+        Decision::Undecided if known.decided_by == DecidedBy::Operator => None,
+        Decision::NotOurs | Decision::Undecided => known.decision.price(),
+    }
+}
+
+/// Refuses a decision because of an open subscription: the one with this id, or some that are not known by id.
+pub fn has_subscriptions(id: &str, key: &PriceKey, subscription: Option<&str>) -> Error {
+    let have = match subscription {
+        Some(subscription) => format!("the subscription {subscription} has {id}"),
+        None => format!("open subscriptions have {key}, perhaps by {id}"),
+    };
+    Error::conflict(
+        "price_in_use",
+        format!(
+            "{have}: it would go on to be charged, and would lose its plan and credits. Cancel or change what has it \
+             first. If only an earlier decision of support made it ours, take that back with the decision undecided"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::sale::judge::judge;
+    use crate::domain::webhook::fields;
+
+    fn pro() -> PriceKey {
+        PriceKey::trusted("pro_monthly")
+    }
+
+    fn known(decision: Decision, decided_by: DecidedBy) -> KnownPrice {
+        let said = fields::Price { ids: vec!["price_1".to_owned()], ..fields::Price::default() };
+        KnownPrice { decision, decided_by, ..judge(&said, &Catalogue::built_in(), &[], 1) }
+    }
+
+    fn seen(lookup_key: Option<&str>, is_active: bool) -> SeenPrice {
+        let said = fields::Price { lookup_key: lookup_key.map(str::to_owned), ..fields::Price::default() };
+        SeenPrice { said, is_active }
+    }
+
+    fn naming(id: &str) -> Catalogue {
+        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+        catalogue.prices[0].stripe = vec![id.to_owned()];
+        catalogue
+    }
+
+    fn is_refused(decision: &Decision, known: Option<&KnownPrice>, seen: Option<&SeenPrice>, of: &Catalogue) -> bool {
+        let refused = check_not_on_sale("price_1", decision, known, seen, of).err();
+        assert!(refused.iter().all(|error| error.code() == Some("price_in_use")), "{refused:?}");
+        refused.is_some()
+    }
+
+    #[test]
+    fn what_the_catalogue_sells_by_its_id_or_its_lookup_key_is_not_decided_away() {
+        let (built_in, keyed) = (Catalogue::built_in(), seen(Some("pro_monthly"), true));
+        for decision in [Decision::NotOurs, Decision::Ours(PriceKey::trusted("team"))] {
+            assert!(is_refused(&decision, None, None, &naming("price_1")));
+            assert!(is_refused(&decision, None, Some(&keyed), &built_in));
+            assert!(!is_refused(&decision, None, None, &naming("price_2")));
+            assert!(!is_refused(&decision, None, Some(&seen(None, true)), &built_in));
+            assert!(!is_refused(&decision, None, Some(&seen(Some("pro_monthly"), false)), &built_in), "archived");
+        }
+        for decision in [Decision::Ours(pro()), Decision::Undecided] {
+            assert!(!is_refused(&decision, None, Some(&keyed), &naming("price_1")), "{decision:?}");
+        }
+    }
+
+    #[test]
+    fn without_stripes_word_the_stored_present_price_is_what_the_catalogue_sells() {
+        let built_in = Catalogue::built_in();
+        let sold = known(Decision::Ours(pro()), DecidedBy::Sold);
+        assert!(is_refused(&Decision::NotOurs, Some(&sold), None, &built_in));
+        assert!(
+            !is_refused(&Decision::NotOurs, Some(&sold), Some(&seen(None, true)), &built_in),
+            "Stripe's word counts"
+        );
+        let former = KnownPrice { terms: Some(built_in.prices[0].clone()), ..sold };
+        assert!(!is_refused(&Decision::NotOurs, Some(&former), None, &built_in));
+        let keyed = KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..former };
+        assert!(is_refused(&Decision::NotOurs, Some(&keyed), None, &built_in));
+    }
+
+    #[test]
+    fn what_is_offered_no_longer_may_be_decided() {
+        let mut catalogue = naming("price_1");
+        catalogue.prices[0].offered = false;
+        assert!(!is_refused(&Decision::NotOurs, None, Some(&seen(Some("pro_monthly"), true)), &catalogue));
+    }
+
+    #[test]
+    fn only_subscribers_of_a_price_that_is_ours_lose_by_a_decision_and_by_one_taken_back_nobody_does() {
+        let sold = known(Decision::Ours(pro()), DecidedBy::Sold);
+        let by_hand = known(Decision::Ours(pro()), DecidedBy::Operator);
+        let undecided = known(Decision::Undecided, DecidedBy::Product);
+        let from = |decision: Decision, known: &KnownPrice| taken_from_subscribers(&decision, Some(known)).cloned();
+        assert_eq!(from(Decision::NotOurs, &sold), Some(pro()));
+        assert_eq!(from(Decision::Undecided, &sold), Some(pro()));
+        assert_eq!(from(Decision::NotOurs, &by_hand), Some(pro()));
+        assert_eq!(from(Decision::Undecided, &by_hand), None);
+        assert_eq!(from(Decision::Ours(PriceKey::trusted("team")), &sold), None);
+        assert_eq!(from(Decision::NotOurs, &undecided), None);
+        assert_eq!(taken_from_subscribers(&Decision::NotOurs, None), None);
+    }
+}

@@ -1,0 +1,57 @@
+//! Which paths are asked of Stripe. Ids are checked where they come in; this is the last line of defence: what is no id
+//! must not lead to another address.
+
+use super::error::StripeError;
+use crate::stripe_id::is_stripe_id;
+
+/// Checks a path below `/v1`, such as `/prices/price_1` or `/invoices/in_1/lines`: each part has the letters that ids
+/// have.
+///
+/// # Errors
+/// [`StripeError::NotFound`]: nothing at Stripe has such an id.
+pub(super) fn check(path: &str) -> Result<(), StripeError> {
+    let is_sound = path.strip_prefix('/').is_some_and(|parts| parts.split('/').all(is_stripe_id));
+    if is_sound { Ok(()) } else { Err(StripeError::NotFound { message: format!("no address of an object: {path:?}") }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_the_api_are_asked() {
+        for path in [
+            "/prices",
+            "/prices/price_1MoBy5LkdIwHu7ix",
+            "/prices/gold-plan.2019",
+            "/invoices/create_preview",
+            "/invoices/in_1/lines",
+            "/payment_methods/pm_1/detach",
+            "/checkout/sessions",
+        ] {
+            assert_eq!(check(path), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_leads_nowhere_else() {
+        for path in [
+            "",
+            "prices",
+            "/",
+            "/prices/",
+            "/prices/../balance",
+            "/prices/x/../price_1",
+            "/prices/..",
+            "/prices/.",
+            "/prices/%2e%2e",
+            "/prices/price_1?expand[]=product",
+            "/prices/price_1#a",
+            "/prices/price 1",
+            "/prices/x\\..\\balance",
+            "/prices/prïce",
+        ] {
+            assert!(matches!(check(path), Err(StripeError::NotFound { .. })), "{path}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Refuses decisions by which somebody would be charged for what brings nothing.
+
+use super::find;
+use crate::domain::sale::Decision;
+use crate::domain::sale::at_stripe::SeenPrice;
+use crate::domain::sale::decision::{check_not_on_sale, has_subscriptions, taken_from_subscribers};
+use crate::domain::webhook::fields;
+use crate::error::Result;
+use crate::infra::store::subscription::{By, subscription_count_at_price, subscription_find_many};
+use crate::infra::stripe::StripeError;
+use crate::key::PriceKey;
+use crate::usecase::handler::Deps;
+use crate::usecase::stripe_link::unreachable;
+use crate::usecase::version;
+
+/// Maximum number of pages of a price's subscriptions that are read. A price with more of them, none of which is ours,
+/// is other business.
+const PAGES_MAX: usize = 10;
+
+/// Checks that nobody would be charged in vain after a decision: the catalogue does not sell by the price, and no open
+/// subscription of ours has it.
+///
+/// # Errors
+/// `price_in_use`; `stripe_unavailable`; the database cannot be reached.
+pub async fn check_decision(deps: &Deps, id: &str, decision: &Decision) -> Result<()> {
+    // The catalogue that counts may have come with a version that another node has applied just now.
+    version::refresh(deps.db.read(), &deps.catalogue).await?;
+    let known = find(deps.db.read(), id).await?;
+    let seen = if *decision == Decision::Undecided { None } else { see(deps, id).await? };
+    check_not_on_sale(id, decision, known.as_ref(), seen.as_ref(), &deps.catalogue.now())?;
+    match taken_from_subscribers(decision, known.as_ref()) {
+        Some(key) => check_subscriptions(deps, id, key).await,
+        None => Ok(()),
+    }
+}
+
+/// The price as Stripe has it; `None` if Stripe lacks it, or without a Stripe key.
+async fn see(deps: &Deps, id: &str) -> Result<Option<SeenPrice>> {
+    match deps.stripe.price_retrieve(id).await {
+        Ok(object) => Ok(Some(SeenPrice::read(&object))),
+        Err(StripeError::NotFound { .. } | StripeError::Invalid { .. } | StripeError::NotConfigured) => Ok(None),
+        Err(error) => Err(unreachable(error)),
+    }
+}
+
+/// Checks that no open subscription of ours has a price at Stripe. Without a Stripe key, none may have the price of the
+/// catalogue: only Stripe knows by which of its prices.
+async fn check_subscriptions(deps: &Deps, id: &str, key: &PriceKey) -> Result<()> {
+    let mut after: Option<String> = None;
+    for _ in 0..PAGES_MAX {
+        let page = match deps.stripe.subscription_list_at_price(id, after.as_deref()).await {
+            Ok(page) => page,
+            Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => return Ok(()),
+            Err(StripeError::NotConfigured) => {
+                return match subscription_count_at_price(deps.db.read(), key).await? {
+                    0 => Ok(()),
+                    _ => Err(has_subscriptions(id, key, None)),
+                };
+            }
+            Err(error) => return Err(unreachable(error)),
+        };
+        let ids: Vec<String> = fields::rows(&page).iter().filter_map(|row| fields::id(&row["id"])).collect();
+        let stored = subscription_find_many(deps.db.read(), By::Id, &ids).await?;
+        if let Some(open) = stored.iter().find(|row| row.is_ours() && row.ended_at_ms.is_none()) {
+            return Err(has_subscriptions(id, key, Some(&open.id)));
+        }
+        after = ids.last().cloned().filter(|_| page["has_more"] == true);
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
