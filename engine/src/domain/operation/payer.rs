@@ -36,13 +36,15 @@ impl Request {
         request
     }
 
-    /// Whether it charges this payment method while it has not ended. What is not decided yet charges the default.
+    /// Whether it charges this payment method, or begins to need it, while it has not ended. What is not decided yet charges
+    /// the default.
     pub fn charges(&self, payment_method_id: &str, is_default: bool) -> bool {
         match self {
             Self::SubscriptionCreate { payment_method_id: named, .. } => named == payment_method_id,
             Self::SubscriptionChange { payer, .. } => {
                 payer.as_ref().map_or(is_default, |payer| payer.payment_method_id == payment_method_id)
             }
+            Self::SubscriptionResume { .. } => is_default,
             _ if self.is_purchase() => {
                 self.charge().map_or(is_default, |charge| charge.payment_method_id == payment_method_id)
             }
