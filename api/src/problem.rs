@@ -213,9 +213,13 @@ impl ApiError {
 impl ApiError {
     /// A customer is not charged, and no operation was begun.
     pub fn not_charged(problem: &operation::Problem) -> Self {
-        let status = code::find(&problem.code).map_or(402, |code| code.status);
+        let name = match problem.code.as_str() {
+            "payment_method_gone" => "payment_method_missing",
+            name => name,
+        };
+        let status = code::find(name).map_or(402, |code| code.status);
         let retry_at = problem.retry_at_ms.map(rfc3339);
-        Self::of(Problem { retry_at, ..Problem::new(status, &problem.code, problem.message.as_str()) })
+        Self::of(Problem { retry_at, ..Problem::new(status, name, problem.message.as_str()) })
     }
 }
 
@@ -260,17 +264,21 @@ impl From<&Operation> for ApiError {
     }
 }
 
-/// The code of a change of a subscription that turned out not to be possible when its turn came.
+/// The code of a change, of a subscription or of the payment methods, that turned out not to be possible when its turn
+/// came.
 fn change_refusal(code: &str) -> Option<(u16, &'static str)> {
     let is_refusal = matches!(
         code,
         "change_pending"
+            | "grant_too_large"
             | "invalid_quantity"
             | "not_subscribed"
+            | "payment_method_in_use"
             | "price_currency_differs"
             | "price_not_offered"
             | "subscription_ending"
             | "subscription_inactive"
+            | "subscription_paid_elsewhere"
             | "subscription_unchanged"
     );
     code::find(code).filter(|_| is_refusal).map(|code| (code.status, code.name))

@@ -204,6 +204,12 @@ pub const CODES: &[Code] = &[
     code(409, "subscription_inactive", "A payment for the subscription is missing. Pay it before a change."),
     code(
         409,
+        "subscription_paid_elsewhere",
+        "The subscription was bought elsewhere, and another Stripe customer pays for it, who is not charged more from \
+         here. Change it where it was bought, or cancel it and subscribe here.",
+    ),
+    code(
+        409,
         "subscription_paid_meanwhile",
         "A subscription that waited for its first payment was paid just when it was ended to make room. Its credits \
          are there, and nothing else was charged. Ask support to have it refunded or replaced.",
@@ -226,6 +232,11 @@ pub const CODES: &[Code] = &[
         "These units cost more than the maximum of one charge. Send several requests with fewer units.",
     ),
     code(422, "email_disposable", "addresses of this domain are not accepted; use a permanent one"),
+    code(
+        422,
+        "grant_too_large",
+        "150 of this price bring more than 1000000 credits a period, the most that is granted at once. Choose fewer.",
+    ),
     code(422, "idempotency_key_reused", "This Idempotency-Key was used before for a different request. Use a new key."),
     code(422, "marketplace_link_expired", "this marketplace link was good once and has expired"),
     code(422, "marketplace_link_invalid", "this marketplace link is not valid, or was used before"),

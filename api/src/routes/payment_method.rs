@@ -13,7 +13,7 @@ use bursar_engine::domain::operation::{Request, State};
 use bursar_engine::domain::payment_method::PaymentMethod;
 use bursar_engine::domain::webhook::fields::ID_LEN_MAX;
 use bursar_engine::ids::CustomerId;
-use bursar_engine::infra::store::{account, payment_method, subscription};
+use bursar_engine::infra::store::{account, operation, payment_method, subscription};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path};
 use poem_openapi::payload::Json;
@@ -207,12 +207,11 @@ async fn find_own(app: &App, customer: &CustomerId, id: &str) -> Result<PaymentM
 async fn removal_request(app: &App, customer: &CustomerId, id: &str) -> Result<Request, ApiError> {
     let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
     let removed = methods.iter().find(|method| method.id == id).ok_or(Error::NotFound("payment method"))?;
-    let next = methods.iter().find(|method| method.id != id && method.consent_at_ms.is_some());
     let subscriptions = subscription::subscription_list(app.db.read(), customer).await?;
-    if next.is_none() && subscriptions.iter().any(|row| row.gives_plan().is_some() && !row.cancel_at_period_end) {
-        let detail = "The subscription is paid with it. Add another payment method first, or cancel the subscription.";
-        return Err(ApiError::with_code("payment_method_in_use", detail));
-    }
+    let open = operation::operation_list_open(app.db.read(), customer).await?;
+    removed
+        .check_removal(&methods, &subscriptions, &open)
+        .map_err(|problem| ApiError::with_code("payment_method_in_use", problem.message))?;
     Ok(Request::PaymentMethodDetach { payment_method_id: removed.id.clone() })
 }
 
@@ -308,7 +307,8 @@ impl PaymentMethodApi {
 
     /// Remove a payment method
     ///
-    /// The last one cannot be removed while a subscription needs it: 409 `payment_method_in_use`.
+    /// The last one cannot be removed while a subscription needs it, and none while a charge of it, or a subscription with
+    /// it, is under way: 409 `payment_method_in_use`.
     #[oai(path = "/api/v1/payment-methods/:id", method = "delete", operation_id = "remove_payment_method")]
     async fn detach(
         &self,

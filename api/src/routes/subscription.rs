@@ -16,15 +16,16 @@ use crate::problem::ApiError;
 use body::{InvoiceBody, SubscriptionBody, invoice};
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::domain::catalogue::Catalogue;
+use bursar_engine::domain::catalogue::{Catalogue, Price};
+use bursar_engine::domain::charge::NotCharged;
 use bursar_engine::domain::operation::{Request, State};
 use bursar_engine::domain::subscription::Subscription;
-use bursar_engine::domain::subscription::change::QUANTITY_MAX;
+use bursar_engine::domain::subscription::change::{QUANTITY_MAX, check_size};
 use bursar_engine::domain::webhook::fields;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::{account, customer, payment_method, subscription};
 use bursar_engine::infra::stripe::StripeError;
-use bursar_engine::key::PriceKey;
+use bursar_engine::usecase::charge;
 use poem::web::Data;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::Json;
@@ -41,7 +42,10 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
         &[
             "already_subscribed",
             "authentication_required",
+            "card_paused",
+            "charge_too_large",
             "customer_suspended",
+            "grant_too_large",
             "invalid_quantity",
             "not_found",
             "payment_declined",
@@ -71,13 +75,16 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "resume_subscription",
         &[
+            "card_paused",
             "customer_suspended",
             "not_found",
             "payment_declined",
+            "payment_method_missing",
             "rate_limited",
             "refused_by_stripe",
             "stripe_unavailable",
             "subscription_ended",
+            "subscription_paid_elsewhere",
         ],
     ),
     OperationDoc::new("list_invoices", &["rate_limited", "stripe_not_configured", "stripe_unavailable"]),
@@ -182,7 +189,8 @@ impl SubscriptionApi {
         customer: &CustomerId,
         body: SubscriptionRequest,
     ) -> Result<Request, ApiError> {
-        let price = price_wanted(&app.config.catalogue.now(), &body)?;
+        let catalogue = app.config.catalogue.now();
+        let price = price_wanted(&catalogue, &body)?;
         let quantity = body.quantity.unwrap_or(1);
         let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
         let wanted = body.payment_method.map(|text| text.0);
@@ -199,12 +207,29 @@ impl SubscriptionApi {
         if find_current(app, customer).await?.is_some_and(|row| row.gives_plan().is_some()) {
             return Err(ApiError::with_code("already_subscribed", "There is a subscription already."));
         }
-        Ok(Request::SubscriptionCreate { payment_method_id: method.id.clone(), price: Some(price), quantity })
+        let standing = charge::read_payer(app.db.read(), customer, Some(&method.id)).await?;
+        if let Err(refused) = standing.decide(&price.currency, app.clock.now_ms()) {
+            return Err(not_charged(app, customer, &refused).await);
+        }
+        let (payment_method_id, price) = (method.id.clone(), Some(price.key.clone()));
+        Ok(Request::SubscriptionCreate { payment_method_id, price, quantity, payer: None })
+    }
+}
+
+/// Why a customer's subscription is not charged.
+async fn not_charged(app: &App, customer_id: &CustomerId, refused: &NotCharged) -> ApiError {
+    match customer::customer_find(app.db.read(), customer_id).await {
+        Ok(Some(customer)) => {
+            let catalogue = app.config.catalogue.now();
+            ApiError::not_charged(&refused.problem(&customer, &app.config.credits, &catalogue))
+        }
+        Ok(None) => Error::NotFound("customer").into(),
+        Err(error) => error.into(),
     }
 }
 
 /// The price that a request names, or the only one that is offered.
-fn price_wanted(catalogue: &Catalogue, body: &SubscriptionRequest) -> Result<PriceKey, ApiError> {
+fn price_wanted<'a>(catalogue: &'a Catalogue, body: &SubscriptionRequest) -> Result<&'a Price, ApiError> {
     let named = body.price.as_ref().map(|text| text.0.as_str());
     let mut offered = catalogue.offered().filter(|price| named.is_none_or(|named| price.key.as_str() == named));
     let (first, more) = (offered.next(), offered.next());
@@ -222,7 +247,8 @@ fn price_wanted(catalogue: &Catalogue, body: &SubscriptionRequest) -> Result<Pri
         let message = format!("quantity must be from 1 to {QUANTITY_MAX}, and 1 for a price that is not sold by seat");
         return Err(Error::invalid("invalid_quantity", message).into());
     }
-    Ok(price.key.clone())
+    check_size(price, quantity).map_err(|refusal| ApiError::with_code(refusal.code, refusal.message.as_str()))?;
+    Ok(price)
 }
 
 #[OpenApi]
@@ -230,7 +256,8 @@ impl SubscriptionApi {
     /// Subscribe to a plan
     ///
     /// Stripe charges the first period at once, and its credits are granted as the price says. The payment method
-    /// becomes the default. If the payment is declined: 402 `payment_declined`, and there is no subscription. If the
+    /// becomes the default. If the payment is declined: 402 `payment_declined`, and there is no subscription. A card that
+    /// was declined, for a subscription or for usage, is tried again only after a while (402 `card_paused`). If the
     /// bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs.
     #[oai(path = "/api/v1/subscription", method = "post", operation_id = "subscribe", tag = "Tag::Billing")]
     async fn subscribe(

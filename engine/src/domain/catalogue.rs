@@ -238,6 +238,16 @@ impl Interval {
         }
     }
 
+    /// Its length, to compare intervals with: a week has 84 parts, and a month a twelfth of a year.
+    pub fn length(self) -> i64 {
+        i64::from(self.count)
+            * match self.unit {
+                IntervalUnit::Week => 84,
+                IntervalUnit::Month => 365,
+                IntervalUnit::Year => 365 * 12,
+            }
+    }
+
     /// Parses `month`, `2 weeks` or `1 year`.
     pub fn parse(text: &str) -> Option<Self> {
         let (count, unit) = text.split_once(' ').unwrap_or(("1", text));

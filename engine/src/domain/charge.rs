@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`cap`] | how much may be charged a day and a month |
 //! | [`decline`] | how long a declined card is left alone |
+//! | [`payer`] | what pays for a subscription |
 //! | [`record`] | what is kept of each charge, so that both rules can count |
 //! | [`top_up`] | when credits are bought automatically |
 
 pub mod cap;
 pub mod decline;
+pub mod payer;
 pub mod record;
 pub mod top_up;
 

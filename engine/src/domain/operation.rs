@@ -8,8 +8,10 @@
 //! after Stripe was asked what it has of the operation. Each round leaves its mark in the metadata of what it
 //! makes.
 
+mod payer;
 mod purchase;
 
+pub use payer::Payer;
 pub use purchase::{
     AutoTopUp, Charge, DebtPayment, HoldCharge, PURCHASE_KINDS, PackPurchase, RESERVED_FOR_MS, Reservation, TopUpTerms,
     UsageCharge,
@@ -18,7 +20,7 @@ pub use purchase::{
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::refund::CreditsChoice;
-use crate::domain::subscription::Change;
+use crate::domain::subscription::{Change, ChangeRefusal};
 use crate::ids::{CustomerId, OperationId};
 use crate::key::PriceKey;
 use serde::{Deserialize, Serialize};
@@ -74,6 +76,9 @@ pub enum Request {
         /// How many of it.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         quantity: i64,
+        /// What pays, once that is decided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payer: Option<Payer>,
     },
     /// The end of a subscription.
     SubscriptionCancel {
@@ -88,6 +93,9 @@ pub enum Request {
         subscription_id: String,
         /// To what.
         change: Change,
+        /// What pays at once, once that is decided; `None` for ever if the change charges nothing at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payer: Option<Payer>,
     },
     /// The end of a subscription is taken back.
     SubscriptionResume {
@@ -213,6 +221,12 @@ impl Problem {
     /// and not for the customer.
     pub fn is_stripes(&self) -> bool {
         matches!(self.code.as_str(), "stripe_refused" | "stripe_not_found" | "stripe_unavailable")
+    }
+}
+
+impl From<ChangeRefusal> for Problem {
+    fn from(refusal: ChangeRefusal) -> Self {
+        Self::new(refusal.code, refusal.message)
     }
 }
 
@@ -368,9 +382,12 @@ mod tests {
     use super::*;
     use crate::domain::subscription::ChangeTime;
 
+    fn subscribe() -> Request {
+        Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1, payer: None }
+    }
+
     fn operation() -> Operation {
-        let request = Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1 };
-        Operation::new(&CustomerId::new(), request, "api:k".to_owned(), "h".to_owned(), 1_000)
+        Operation::new(&CustomerId::new(), subscribe(), "api:k".to_owned(), "h".to_owned(), 1_000)
     }
 
     #[test]
@@ -409,6 +426,11 @@ mod tests {
         assert!(operation.key_is_closing(10, 1_000 + KEY_GOOD_FOR_MS - 10));
     }
 
+    fn payer() -> Payer {
+        let (payment_method_id, card, currency) = ("pm_1".to_owned(), "f1:2030:4".to_owned(), "usd".to_owned());
+        Payer { payment_method_id, card, currency }
+    }
+
     #[test]
     fn a_stored_request_reads_back() {
         for request in [
@@ -417,11 +439,13 @@ mod tests {
                 payment_method_id: "pm_1".to_owned(),
                 price: PriceKey::parse("team_yearly"),
                 quantity: 3,
+                payer: Some(payer()),
             },
             Request::PaymentMethodAttach { payment_method_id: "pm_1".to_owned(), consent_at_ms: 1, make_default: true },
             Request::SubscriptionChange {
                 subscription_id: "sub_1".to_owned(),
                 change: Change { price: PriceKey::trusted("team_yearly"), quantity: 3, when: ChangeTime::PeriodEnd },
+                payer: Some(payer()),
             },
         ] {
             let text = serde_json::to_string(&request).expect("plain data");
@@ -429,7 +453,6 @@ mod tests {
             assert!(text.contains(request.kind()), "{text}");
         }
         let old = r#"{"kind":"subscription_create","payment_method_id":"pm_1"}"#;
-        let one = Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1 };
-        assert_eq!(serde_json::from_str::<Request>(old).expect("an old request reads"), one);
+        assert_eq!(serde_json::from_str::<Request>(old).expect("an old request reads"), subscribe());
     }
 }

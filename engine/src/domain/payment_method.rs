@@ -1,6 +1,8 @@
 //! Payment methods of customers.
 
 use crate::clock::TimeMs;
+use crate::domain::operation::{Operation, Problem, State};
+use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::PaymentMethodFields;
 use crate::ids::CustomerId;
 
@@ -51,6 +53,41 @@ impl PaymentMethod {
         format!("{number}:{}:{}", expiry(self.exp_year), expiry(self.exp_month))
     }
 
+    /// Whether it may be taken away.
+    ///
+    /// `known` are all of the customer's, `open` its operations that have not ended. A purchase that waits for the
+    /// customer's bank is left out: without the payment method it only cannot be finished.
+    ///
+    /// # Errors
+    /// `payment_method_in_use`: an operation charges it, or a subscription is left without one.
+    pub fn check_removal(
+        &self,
+        known: &[Self],
+        subscriptions: &[Subscription],
+        open: &[Operation],
+    ) -> Result<(), Problem> {
+        let refuse = |message: &str| Err(Problem::new("payment_method_in_use", message));
+        let is_charged = |operation: &Operation| {
+            let may_charge = match operation.state {
+                State::Processing => true,
+                State::RequiresAction => !operation.request.is_purchase(),
+                State::Succeeded | State::Failed => false,
+            };
+            may_charge && operation.request.charges(&self.id, self.is_default)
+        };
+        if open.iter().any(is_charged) {
+            return refuse("A charge of it, or a subscription with it, is under way. Try again when that has ended.");
+        }
+        let has_next = known.iter().any(|method| method.id != self.id && method.consent_at_ms.is_some());
+        let is_needed = |row: &Subscription| row.gives_plan().is_some() && !row.cancel_at_period_end;
+        if !has_next && subscriptions.iter().any(is_needed) {
+            return refuse(
+                "The subscription is paid with it. Add another payment method first, or cancel the subscription.",
+            );
+        }
+        Ok(())
+    }
+
     /// Builds the record from Stripe's object.
     pub fn from_stripe(
         fields: PaymentMethodFields,
@@ -80,7 +117,51 @@ impl PaymentMethod {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::operation::{DebtPayment, Request};
+    use crate::domain::webhook::fixtures::row;
     use serde_json::json;
+
+    fn method(id: &str, is_default: bool) -> PaymentMethod {
+        let fields = PaymentMethodFields::default();
+        PaymentMethod::from_stripe(fields, id.to_owned(), &CustomerId::new(), Some(1), is_default, 1)
+    }
+
+    #[test]
+    fn a_payment_method_that_is_charged_or_needed_stays() {
+        let (one, other) = (method("pm_1", true), method("pm_2", false));
+        let operation = |request: Request, state: State| Operation {
+            state,
+            ..Operation::new(&one.customer_id, request, "api:k".to_owned(), "h".to_owned(), 1)
+        };
+        let subscribes = |state: State| {
+            let request = Request::SubscriptionCreate {
+                payment_method_id: one.id.clone(),
+                price: None,
+                quantity: 1,
+                payer: None,
+            };
+            operation(request, state)
+        };
+        let may_go = |rows: &[Subscription], known: &[&PaymentMethod], open: &[Operation]| {
+            let known: Vec<PaymentMethod> = known.iter().map(|method| (*method).clone()).collect();
+            one.check_removal(&known, rows, open).is_ok()
+        };
+        assert!(may_go(&[], &[&one], &[]));
+        for state in [State::Processing, State::RequiresAction] {
+            assert!(!may_go(&[], &[&one, &other], &[subscribes(state)]), "{state:?}");
+        }
+        assert!(may_go(&[], &[&one], &[subscribes(State::Failed)]));
+        let detach = Request::PaymentMethodDetach { payment_method_id: one.id.clone() };
+        assert!(may_go(&[], &[&one], &[operation(detach, State::Processing)]));
+        let resumes = Request::SubscriptionResume { subscription_id: "sub_1".to_owned() };
+        assert!(!may_go(&[], &[&one], &[operation(resumes, State::Processing)]));
+        let pays_debt = |state| operation(Request::DebtPayment(DebtPayment { charge: None }), state);
+        assert!(!may_go(&[], &[&one], &[pays_debt(State::Processing)]), "the default is what will be charged");
+        assert!(may_go(&[], &[&one], &[pays_debt(State::RequiresAction)]));
+        assert!(!may_go(&[row("active")], &[&one], &[]) && may_go(&[row("active")], &[&one, &other], &[]));
+        let ends = Subscription { cancel_at_period_end: true, ..row("active") };
+        assert!(may_go(&[ends, row("canceled")], &[&one], &[]));
+    }
 
     #[test]
     fn a_card_that_is_added_again_is_the_same_until_its_number_or_expiry_changes() {

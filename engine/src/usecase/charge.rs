@@ -7,6 +7,7 @@ use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::charge::PaymentStanding;
 use crate::domain::charge::cap::SpendCaps;
+use crate::domain::charge::payer::PayerStanding;
 use crate::domain::charge::top_up::TopUpStanding;
 use crate::domain::operation::Request;
 use crate::domain::payment_method::PaymentMethod;
@@ -14,6 +15,28 @@ use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::infra::store::{account, charge, customer, payment_method, top_up};
 use sea_orm::ConnectionTrait;
+
+/// Reads what a customer's subscription may be charged to: the payment method with this id, or else the default.
+///
+/// # Errors
+/// Errors of the database.
+pub async fn read_payer(
+    db: &impl ConnectionTrait,
+    customer_id: &CustomerId,
+    payment_method_id: Option<&str>,
+) -> Result<PayerStanding> {
+    let methods = payment_method::payment_method_list(db, customer_id).await?;
+    let is_wanted = |method: &PaymentMethod| match payment_method_id {
+        Some(id) => method.id == id,
+        None => method.is_default,
+    };
+    let method = methods.into_iter().find(|method| method.consent_at_ms.is_some() && is_wanted(method));
+    let past = match &method {
+        Some(method) => charge::charge_past(db, customer_id, &method.card()).await?,
+        None => Vec::new(),
+    };
+    Ok(PayerStanding { method, past })
+}
 
 /// Reads everything that decides about a purchase.
 ///

@@ -1,6 +1,6 @@
 //! Changes of the subscription, and their preview.
 
-use super::{ChangeResponse, change_response, find_current};
+use super::{ChangeResponse, change_response, find_current, not_charged};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
@@ -13,11 +13,12 @@ use crate::write_limit::OPERATION_COST;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Request, State};
-use bursar_engine::domain::subscription::change::check;
+use bursar_engine::domain::subscription::change::{Need, check, is_dearer};
 use bursar_engine::domain::subscription::{Change, ChangeRefusal, ChangeTime};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::customer;
 use bursar_engine::key::PriceKey;
+use bursar_engine::usecase::charge;
 use bursar_engine::usecase::handler::{ChangePreview, PreviewError, preview_change};
 use poem::web::Data;
 use poem_openapi::param::Header;
@@ -33,10 +34,14 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "preview_subscription_change",
         &[
+            "card_paused",
             "change_pending",
+            "charge_too_large",
+            "grant_too_large",
             "invalid_quantity",
             "not_found",
             "not_subscribed",
+            "payment_method_missing",
             "payment_unavailable",
             "price_currency_differs",
             "price_not_offered",
@@ -45,18 +50,23 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "stripe_unavailable",
             "subscription_ending",
             "subscription_inactive",
+            "subscription_paid_elsewhere",
             "subscription_unchanged",
         ],
     ),
     OperationDoc::new(
         "change_subscription",
         &[
+            "card_paused",
             "change_pending",
+            "charge_too_large",
             "customer_suspended",
+            "grant_too_large",
             "invalid_quantity",
             "not_found",
             "not_subscribed",
             "payment_declined",
+            "payment_method_missing",
             "payment_unavailable",
             "price_currency_differs",
             "price_not_offered",
@@ -65,6 +75,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "stripe_unavailable",
             "subscription_ending",
             "subscription_inactive",
+            "subscription_paid_elsewhere",
             "subscription_unchanged",
         ],
     ),
@@ -195,6 +206,7 @@ impl From<PreviewError> for ApiError {
     fn from(error: PreviewError) -> Self {
         match error {
             PreviewError::Refused(refusal) => refused(&refusal),
+            PreviewError::NotCharged(problem) => Self::not_charged(&problem),
             PreviewError::PriceMissing => Self::with_code("payment_unavailable", "Changing is not possible just now."),
             PreviewError::Stripe(error) => error.into(),
             PreviewError::Engine(error) => error.into(),
@@ -206,9 +218,18 @@ impl SubscriptionChangeApi {
     /// Makes the request to change the subscription, if it can be.
     async fn change_request(&self, app: &App, customer: &CustomerId, change: Change) -> Result<Request, ApiError> {
         let row = find_current(app, customer).await?;
-        check(row.as_ref(), &app.config.catalogue.now(), &change).map_err(|refusal| refused(&refusal))?;
+        let catalogue = app.config.catalogue.now();
+        let price = check(row.as_ref(), &catalogue, &change).map_err(|refusal| refused(&refusal))?;
         let row = row.ok_or(Error::NotFound("subscription"))?;
-        Ok(Request::SubscriptionChange { subscription_id: row.id, change })
+        let present = row.price.as_ref().and_then(|key| catalogue.price(key));
+        let is_dearer = is_dearer(present.map(|present| (present, row.quantity)), price, change.quantity);
+        let begins_period = change.when == ChangeTime::Now && row.status != "trialing";
+        let need = Need::of(is_dearer, is_dearer && begins_period);
+        let standing = charge::read_payer(app.db.read(), customer, None).await?;
+        if let Err(why) = standing.check(need, &price.currency, app.clock.now_ms()) {
+            return Err(not_charged(app, customer, &why).await);
+        }
+        Ok(Request::SubscriptionChange { subscription_id: row.id, change, payer: None })
     }
 }
 
@@ -246,11 +267,13 @@ impl SubscriptionChangeApi {
     ///
     /// To another price or another number of seats. `now`: a new period begins and is paid at once, less what is left
     /// of the present one; if the payment fails, nothing changes (402 `payment_declined`). The credits of the new
-    /// period come
-    /// at once, and those of the time that is left of the old one go. `period_end`: nothing changes before the end of
-    /// the period; `POST /api/v1/subscription/resume` takes the change back. In a trial a change is made now, and
-    /// nothing is
-    /// charged before the trial's end.
+    /// period come at once, and those of the time that is left of the old one go. `period_end`: nothing changes before
+    /// the end of the period; `POST /api/v1/subscription/resume` takes the change back. In a trial a change is made
+    /// now, and nothing is charged before the trial's end.
+    ///
+    /// What costs more than before is charged to the customer's default payment method, which it must have (402
+    /// `payment_method_missing`). Whoever bought the subscription elsewhere is not charged more from here (409
+    /// `subscription_paid_elsewhere`). The preview answers the same.
     #[oai(
         path = "/api/v1/subscription/change",
         method = "post",

@@ -2,7 +2,7 @@
 
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
-use crate::domain::operation::{Operation, State};
+use crate::domain::operation::{Operation, Request, State};
 use crate::ids::{CustomerId, OperationId};
 
 /// Where a charge stands.
@@ -44,7 +44,8 @@ pub struct ChargeRecord {
     pub customer_id: CustomerId,
     /// The card: see [`PaymentMethod::card`](crate::domain::payment_method::PaymentMethod::card).
     pub card: String,
-    /// What it takes.
+    /// What it counts against the spend caps: what it takes for credits, and nothing for a subscription, which the
+    /// customer asked for at its price.
     pub amount_minor: MoneyMinor,
     /// ISO currency, in lower case.
     pub currency: String,
@@ -60,15 +61,15 @@ pub struct ChargeRecord {
 /// one's end. None if it charges nothing.
 pub fn records(before: &Operation, after: &Operation) -> Vec<ChargeRecord> {
     let record = |operation: &Operation, state: ChargeState| {
-        let charge = operation.request.charge()?;
+        let (card, amount_minor, currency) = charged(&operation.request)?;
         let advice = operation.problem.as_ref().and_then(|problem| problem.advice_code.clone());
         Some(ChargeRecord {
             operation_id: operation.id.clone(),
             round: operation.round,
             customer_id: operation.customer_id.clone(),
-            card: charge.card.clone(),
-            amount_minor: charge.amount_minor,
-            currency: charge.currency.clone(),
+            card: card.to_owned(),
+            amount_minor,
+            currency: currency.to_owned(),
             state,
             advice_code: advice.filter(|_| state == ChargeState::Declined),
             at_ms: after.updated_at_ms,
@@ -76,6 +77,18 @@ pub fn records(before: &Operation, after: &Operation) -> Vec<ChargeRecord> {
     };
     let replaced = (after.round > before.round).then(|| record(before, ChargeState::Replaced)).flatten();
     replaced.into_iter().chain(record(after, state_of(after))).collect()
+}
+
+/// The card that a request charges, what that counts against the spend caps, and the currency; `None` while nothing is
+/// charged.
+fn charged(request: &Request) -> Option<(&str, MoneyMinor, &str)> {
+    let of_subscription = || {
+        let payer = request.payer()?;
+        Some((payer.card.as_str(), MoneyMinor::ZERO, payer.currency.as_str()))
+    };
+    let of_purchase =
+        request.charge().map(|charge| (charge.card.as_str(), charge.amount_minor, charge.currency.as_str()));
+    of_purchase.or_else(of_subscription)
 }
 
 fn state_of(operation: &Operation) -> ChargeState {
@@ -93,7 +106,7 @@ fn state_of(operation: &Operation) -> ChargeState {
 mod tests {
     use super::*;
     use crate::domain::charge::tests::charged_operation;
-    use crate::domain::operation::Problem;
+    use crate::domain::operation::{Payer, Problem};
 
     fn states(before: &Operation, after: &Operation) -> Vec<(i64, &'static str)> {
         records(before, after).iter().map(|record| (record.round, record.state.as_str())).collect()
@@ -118,6 +131,24 @@ mod tests {
             [(1, "succeeded")],
             "the news came late"
         );
+    }
+
+    #[test]
+    fn a_subscriptions_payment_is_kept_of_its_card_and_counts_against_no_cap() {
+        let payer =
+            Payer { payment_method_id: "pm_1".to_owned(), card: "f1:2030:4".to_owned(), currency: "usd".to_owned() };
+        let undecided =
+            Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1, payer: None };
+        let open = Operation { request: undecided.with_payer(payer), ..charged_operation() };
+        let declined = open.failed(Problem { is_decline: true, ..Problem::default() }, 2);
+        let record = records(&open, &declined).pop().expect("a record");
+        assert_eq!(
+            (record.card.as_str(), record.amount_minor, record.state),
+            ("f1:2030:4", MoneyMinor(0), ChargeState::Declined)
+        );
+        assert_eq!(states(&open, &open.succeeded(Some("sub_1".to_owned()), 2)), [(1, "succeeded")]);
+        let undecided = Operation { request: undecided, ..open };
+        assert!(states(&undecided, &undecided.failed(Problem::default(), 2)).is_empty(), "nothing was charged");
     }
 
     #[test]

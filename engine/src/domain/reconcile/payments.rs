@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn what_a_subscription_was_paid_with_is_not_compared_as_a_charge_for_units() {
-        let request = Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1 };
+        let request =
+            Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1, payer: None };
         let subscribe = Operation { request, ..operation(State::Succeeded, Some("sub_1")) };
         assert_eq!(compare(&charge(&subscribe), Some(&subscribe), false), None);
     }

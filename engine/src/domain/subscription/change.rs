@@ -1,6 +1,8 @@
 //! Changes of a subscription to another price or number of seats: which are possible, and what they keep.
 
 use super::Subscription;
+use crate::amount::{AMOUNT_MINOR_MAX, Credits, UNITS_MAX};
+use crate::domain::catalogue::currency::money;
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::key::PriceKey;
 use serde::{Deserialize, Serialize};
@@ -96,6 +98,7 @@ pub fn check<'a>(
         return refuse("price_not_offered", "There is no such price to subscribe to.");
     };
     check_quantity(price, change.quantity)?;
+    check_size(price, change.quantity)?;
     let present = row.price.as_ref().and_then(|key| catalogue.price(key));
     if let Some(present) = present.filter(|present| present.currency != price.currency) {
         let message = format!(
@@ -143,10 +146,80 @@ fn check_quantity(price: &Price, quantity: i64) -> Result<(), ChangeRefusal> {
     Ok(())
 }
 
+/// Checks that a period of this many of a price can be charged at once, and its credits granted.
+///
+/// # Errors
+/// `charge_too_large`, `grant_too_large`.
+pub fn check_size(price: &Price, quantity: i64) -> Result<(), ChangeRefusal> {
+    let amount = price.amount.checked_mul(Credits(quantity));
+    if amount.is_none_or(|amount| amount > AMOUNT_MINOR_MAX) {
+        let most = money(AMOUNT_MINOR_MAX, price.currency.as_str());
+        let message = format!("{quantity} of this price cost more than {most}, the most of one charge. Choose fewer.");
+        return refuse("charge_too_large", message);
+    }
+    let times = if price.per_seat { quantity } else { 1 };
+    if price.credits.0.checked_mul(times).is_none_or(|credits| credits > UNITS_MAX.0) {
+        let message = format!(
+            "{quantity} of this price bring more than {UNITS_MAX} credits a period, the most that is granted at once. \
+             Choose fewer."
+        );
+        return refuse("grant_too_large", message);
+    }
+    Ok(())
+}
+
+/// Whether a change charges more than before: more at a time, or more in the long run. `present` is what the
+/// subscription has, and how many of it; what is not known may be cheaper.
+pub fn is_dearer(present: Option<(&Price, i64)>, next: &Price, quantity: i64) -> bool {
+    let Some((present, present_quantity)) = present else { return true };
+    let cost = |price: &Price, quantity: i64| i128::from(price.amount.0) * i128::from(quantity);
+    let (before, after) = (cost(present, present_quantity), cost(next, quantity));
+    after > before || after * i128::from(present.every.length()) > before * i128::from(next.every.length())
+}
+
+/// What a change needs of whoever pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: it charges no more than before.
+    Nothing,
+    /// A payment method of the customer's own with consent, which later periods are charged to.
+    Consent,
+    /// One that may be charged at once, too.
+    Charge,
+}
+
+impl Need {
+    /// What a change needs that is dearer, or charges at once.
+    pub fn of(is_dearer: bool, is_charged_now: bool) -> Self {
+        match (is_charged_now, is_dearer) {
+            (true, _) => Self::Charge,
+            (false, true) => Self::Consent,
+            (false, false) => Self::Nothing,
+        }
+    }
+}
+
+/// Checks that the customer's own Stripe customer pays for a subscription. Somebody else may have bought it for the
+/// customer, on a Stripe customer of its own, and agreed to what was bought and to nothing more.
+///
+/// # Errors
+/// `subscription_paid_elsewhere`.
+pub fn check_payer(pays: Option<&str>, own: Option<&str>) -> Result<(), ChangeRefusal> {
+    if pays.is_some() && pays == own {
+        return Ok(());
+    }
+    refuse(
+        "subscription_paid_elsewhere",
+        "The subscription was bought elsewhere, and another Stripe customer pays for it, who is not charged more from \
+         here. Change it where it was bought, or cancel it and subscribe here.",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amount::Credits;
+    use crate::amount::MoneyMinor;
+    use crate::domain::catalogue::{Interval, IntervalUnit};
     use crate::domain::subscription::{PausedCollection, PendingChange};
     use crate::domain::webhook::fixtures::row;
 
@@ -189,6 +262,53 @@ mod tests {
             for when in [ChangeTime::Now, ChangeTime::PeriodEnd] {
                 assert_eq!(code(Some(&active), &wanted(price, quantity, when)), expected, "{price} {quantity}");
             }
+        }
+    }
+
+    #[test]
+    fn a_period_that_cannot_be_charged_or_granted_at_once_is_refused() {
+        let sized = |amount: i64, credits: i64, quantity: i64| {
+            let (amount, credits) = (MoneyMinor(amount), Credits(credits));
+            let price = Price { amount, credits, per_seat: true, ..catalogue().prices[0].clone() };
+            check_size(&price, quantity).map_or_else(|refusal| refusal.code, |()| "possible")
+        };
+        assert_eq!(sized(5_000, 20, 19_999), "possible");
+        assert_eq!(sized(5_000, 20, 20_000), "charge_too_large");
+        assert_eq!(sized(i64::MAX, 20, 2), "charge_too_large");
+        assert_eq!((sized(5_000, 10_000, 100), sized(5_000, 10_000, 101)), ("possible", "grant_too_large"));
+        let mut catalogue = catalogue();
+        catalogue.prices[1].amount = MoneyMinor(5_000);
+        for when in [ChangeTime::Now, ChangeTime::PeriodEnd] {
+            let refused = check(Some(&row("active")), &catalogue, &wanted("seats", QUANTITY_MAX, when));
+            assert_eq!(refused.map_err(|refusal| refusal.code), Err("charge_too_large"));
+        }
+    }
+
+    #[test]
+    fn a_change_is_dearer_if_it_charges_more_at_a_time_or_in_the_long_run() {
+        let price = |amount: i64, count: u32, unit: IntervalUnit| Price {
+            amount: MoneyMinor(amount),
+            every: Interval { count, unit },
+            ..catalogue().prices[0].clone()
+        };
+        let (month, year) = (price(500, 1, IntervalUnit::Month), price(5_000, 1, IntervalUnit::Year));
+        let cheap_year = price(400, 1, IntervalUnit::Year);
+        let is_dearer = |one: (&Price, i64), other: (&Price, i64)| is_dearer(Some(one), other.0, other.1);
+        assert!(is_dearer((&month, 2), (&month, 3)) && !is_dearer((&month, 3), (&month, 2)));
+        assert!(is_dearer((&month, 1), (&year, 1)), "it costs more at a time");
+        assert!(is_dearer((&year, 1), (&month, 1)), "it costs more in a year");
+        assert!(is_dearer((&cheap_year, 1), (&month, 1)) && !is_dearer((&month, 1), (&cheap_year, 1)));
+        assert!(!is_dearer((&month, 12), (&price(500, 1, IntervalUnit::Year), 12)));
+        assert!(super::is_dearer(None, &month, 1), "what it costs now is not known");
+    }
+
+    #[test]
+    fn only_the_customers_own_stripe_customer_pays_for_more() {
+        assert!(check_payer(Some("cus_1"), Some("cus_1")).is_ok());
+        for (pays, own) in [(Some("cus_2"), Some("cus_1")), (None, Some("cus_1")), (Some("cus_2"), None), (None, None)]
+        {
+            let refused = check_payer(pays, own).expect_err("somebody else's");
+            assert_eq!(refused.code, "subscription_paid_elsewhere", "{pays:?} {own:?}");
         }
     }
 

@@ -8,6 +8,8 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 /// Maximum number of refunds of one customer that are looked at.
 const REFUNDS_MAX: i64 = 200;
+/// Maximum number of operations under way of one customer that are looked at. Its purchases alone may be 50.
+const OPEN_MAX: i64 = 200;
 
 pub(super) const COLUMNS: &str = "id, customer_id, request, idempotency_key, request_hash, state, round, stripe_id, problem, \
                        created_at_ms, round_at_ms, updated_at_ms";
@@ -86,6 +88,15 @@ pub async fn operation_find_subscribing(db: &impl ConnectionTrait, customer: &Cu
          WHERE customer_id = $1 AND kind = 'subscription_create' AND state = 'processing'"
     );
     query_one(db, &sql, [customer.as_str().into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// A customer's operations that have not ended, at most [`OPEN_MAX`].
+pub async fn operation_list_open(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operations WHERE customer_id = $1 AND state IN ('processing', 'requires_action') \
+         ORDER BY id DESC LIMIT $2"
+    );
+    query_all(db, &sql, [customer.as_str().into(), OPEN_MAX.into()]).await?.iter().map(read).collect()
 }
 
 /// The number of a customer's purchases that wait for their turn or are under way.

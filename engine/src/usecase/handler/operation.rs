@@ -5,6 +5,7 @@
 //! the key, Stripe is asked what it has before the call is repeated.
 
 mod change;
+mod payer;
 mod payment_method;
 mod purchase;
 mod refund;
@@ -108,6 +109,8 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         let decided_ms = now_ms.saturating_add(started.elapsed().as_millis().try_into().unwrap_or(TimeMs::MAX));
         verdict.effects.extend(usage::late_bad_news(&operation, &verdict, deps.answer_wait_ms, decided_ms));
         purchase::complete(&operation, task, &mut verdict);
+    } else {
+        payer::record_charges(&operation, &mut verdict);
     }
     count_verdict(&operation, &verdict);
     Ok(verdict)
@@ -132,13 +135,15 @@ async fn carry_out(
         }
         Request::PaymentMethodDetach { payment_method_id } => run.detach(payment_method_id).await,
         Request::PaymentMethodDefault { payment_method_id } => run.set_default(payment_method_id).await,
-        Request::SubscriptionCreate { payment_method_id, price, quantity } => {
-            run.subscribe(payment_method_id, price.as_ref(), *quantity).await
+        Request::SubscriptionCreate { payment_method_id, price, quantity, payer } => {
+            run.subscribe(payment_method_id, price.as_ref(), *quantity, payer.is_some()).await
         }
         Request::SubscriptionCancel { subscription_id, at_period_end } => {
             run.cancel(subscription_id, *at_period_end).await
         }
-        Request::SubscriptionChange { subscription_id, change } => run.change(subscription_id, change).await,
+        Request::SubscriptionChange { subscription_id, change, payer } => {
+            run.change(subscription_id, change, payer.as_ref()).await
+        }
         Request::SubscriptionResume { subscription_id } => run.resume(subscription_id).await,
         Request::PaymentRefund { charge_id, amount_minor, credits, .. } => {
             run.refund(charge_id, *amount_minor, *credits).await

@@ -4,6 +4,7 @@ use super::invoice::{before, with_record, without_parts_of_granted, without_what
 use super::operation::count;
 use super::{Deps, Failure, price};
 use crate::clock::TimeMs;
+use crate::domain::charge::record::records;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
@@ -77,21 +78,21 @@ pub(super) async fn apply_rules(
     Ok(merge(verdict, of_invoice))
 }
 
-/// The success of the operation that created a subscription, once that is paid.
-async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: TimeMs) -> Result<Option<Effect>> {
+/// The success of the operation that created a subscription, and of its charge, once that is paid.
+async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: TimeMs) -> Result<Vec<Effect>> {
     if !matches!(object["status"].as_str(), Some("active" | "trialing")) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let id = object["metadata"][OPERATION_METADATA_KEY].as_str().and_then(|id| OperationId::parse(id).ok());
-    let Some(id) = id else { return Ok(None) };
+    let Some(id) = id else { return Ok(Vec::new()) };
     let operation = operation::operation_find(deps.db.read(), &id).await?;
     let is_open = |state: State| matches!(state, State::Processing | State::RequiresAction);
     let waiting = operation.filter(|operation| operation.customer_id == customer.id && is_open(operation.state));
-    Ok(waiting.map(|operation| {
-        let after = operation.succeeded(fields::id(&object["id"]), now_ms);
-        count(&operation, &after);
-        Effect::operation(after)
-    }))
+    let Some(operation) = waiting else { return Ok(Vec::new()) };
+    let after = operation.succeeded(fields::id(&object["id"]), now_ms);
+    count(&operation, &after);
+    let charges = records(&operation, &after).into_iter().map(|charge| Effect::ChargePut(Box::new(charge)));
+    Ok(charges.chain([Effect::operation(after)]).collect())
 }
 
 /// Combines the changes of two verdicts, with the outcome of the second.

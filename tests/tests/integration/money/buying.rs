@@ -41,7 +41,7 @@ impl Shop {
         wait::until("Stripe was asked", || async { (self.charge_calls() > calls).then_some(()) }).await;
     }
 
-    fn charge_calls(&self) -> usize {
+    pub(super) fn charge_calls(&self) -> usize {
         self.stripe.calls("POST /v1/payment_intents")
     }
 
@@ -59,7 +59,7 @@ impl Shop {
     }
 
     /// Makes all ended charges older.
-    async fn hours_pass_since_charges(&self, hours: i64) {
+    pub(super) async fn hours_pass_since_charges(&self, hours: i64) {
         let ms = hours * 60 * 60 * 1_000;
         sql(&self.app, &format!("UPDATE charges SET ended_at_ms = ended_at_ms - {ms}")).await;
     }

@@ -11,6 +11,7 @@ mod plan;
 mod previews;
 mod refund;
 mod schedule;
+mod size;
 mod switch;
 mod tickets;
 mod unknown_price;
@@ -32,7 +33,7 @@ fn priced(key: &str, change: impl FnOnce(&mut Price)) -> Price {
 }
 
 /// A month of Team: 250 credits for $1,999.00.
-fn team_monthly() -> Price {
+pub(in crate::money) fn team_monthly() -> Price {
     priced("team_monthly", |price| {
         price.plan = PlanKey::trusted("team");
         (price.amount, price.credits) = (MoneyMinor(199_900), Credits(250));
@@ -50,7 +51,7 @@ fn pro_yearly(grant: GrantSchedule) -> Price {
 impl Shop {
     /// A shop that also sells these prices, each of which Stripe has. Its best plan is Team, where a unit costs $12.00
     /// and which is followed by Trial. Its sandbox delivers no events.
-    async fn selling(backend: Backend, prices: &[Price]) -> Self {
+    pub(in crate::money) async fn selling(backend: Backend, prices: &[Price]) -> Self {
         Self::selling_with(backend, prices, |_| {}).await
     }
 

@@ -12,15 +12,16 @@ use super::{Deps, Run};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
+use crate::domain::catalogue::currency::Currency;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::JobKind;
 use crate::domain::ledger::Op;
-use crate::domain::operation::Problem;
+use crate::domain::operation::{Payer, Problem};
 use crate::domain::sale::grant::PartArgs;
 use crate::domain::sale::line::Sale;
 use crate::domain::sale::{PriceBook, Sold};
-use crate::domain::subscription::change::check;
+use crate::domain::subscription::change::{Need, check, check_payer, check_size, is_dearer};
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, PresentItem, Subscription};
 use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
 use crate::domain::webhook::{self, EventKind, Facts};
@@ -29,13 +30,14 @@ use crate::infra::store::subscription;
 use crate::infra::stripe::change::ItemChange;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError};
+use crate::usecase::charge::read_payer;
 use crate::usecase::handler::invoice::before;
 use crate::usecase::handler::subscription::merge;
 use crate::usecase::handler::{Failure, price};
 use serde_json::Value;
 
 impl Run<'_> {
-    pub(super) async fn change(&self, id: &str, change: &Change) -> Result<Verdict, Failure> {
+    pub(super) async fn change(&self, id: &str, change: &Change, payer: Option<&Payer>) -> Result<Verdict, Failure> {
         let object = self.deps.stripe.subscription_retrieve(id).await?;
         if self.has_changed(&object) {
             return self.changed(id, &object).await;
@@ -48,7 +50,7 @@ impl Run<'_> {
         let catalogue = self.deps.catalogue.now();
         let price = match check(row.as_ref(), &catalogue, change) {
             Ok(price) => price,
-            Err(refusal) => return Ok(merge(known, self.failed(as_problem(refusal)))),
+            Err(refusal) => return Ok(merge(known, self.failed(refusal.into()))),
         };
         let Some(present) = item_of_ours(self.deps, &object, self.now_ms).await? else {
             return Ok(merge(known, self.failed(no_item())));
@@ -60,14 +62,64 @@ impl Run<'_> {
             let why = format!("Stripe has no active price for {} at the catalogue's amount", price.lookup_key);
             return Ok(self.price_missing(&why));
         };
+        let terms = if keeps_price { &present.price } else { price };
+        if let Err(refusal) = check_size(terms, change.quantity) {
+            return Ok(merge(known, self.failed(refusal.into())));
+        }
         let item =
             SubscribedItem { price_id: &price_id, price: &price.key, plan: &price.plan, quantity: change.quantity };
-        if change.when == ChangeTime::PeriodEnd {
-            return self.change_at_end(id, &object, item).await;
+        let begins_period = change.when == ChangeTime::Now && object["status"] != "trialing";
+        let asked = ItemChange { subscription_id: id, item_id: &present.id, item, keeps_price, begins_period };
+        let is_dearer = is_dearer(row.as_ref().map(|row| (&present.price, row.quantity)), terms, change.quantity);
+        match self.payer_of(&object, &asked, (is_dearer, payer), &terms.currency).await? {
+            Ok(Some(payment_method_id)) => self.pay_with(&object, &payment_method_id).await?,
+            Ok(None) => {}
+            Err(verdict) => return Ok(*verdict),
         }
-        let begins_period = object["status"] != "trialing";
-        let change = ItemChange { subscription_id: id, item_id: &present.id, item, keeps_price, begins_period };
-        self.change_now(&object, &change).await
+        match change.when {
+            ChangeTime::Now => self.change_now(&object, &asked).await,
+            ChangeTime::PeriodEnd => self.change_at_end(id, &object, item).await,
+        }
+    }
+
+    /// The payment method that a change is charged to; `None` if it charges no more than before. Otherwise the verdict with
+    /// which this attempt ends: nothing may be charged, or what pays is stored first.
+    async fn payer_of(
+        &self,
+        object: &Value,
+        asked: &ItemChange<'_>,
+        (is_dearer, payer): (bool, Option<&Payer>),
+        currency: &Currency,
+    ) -> Result<Result<Option<String>, Box<Verdict>>, Failure> {
+        let end = |verdict| Ok(Err(Box::new(verdict)));
+        if let Some(payer) = payer {
+            return Ok(Ok(Some(payer.payment_method_id.clone())));
+        }
+        let need = self.need(object, asked, is_dearer).await?;
+        if need == Need::Nothing {
+            return Ok(Ok(None));
+        }
+        let standing = read_payer(self.deps.db.read(), &self.customer.id, None).await?;
+        if let Err(refused) = standing.check(need, currency, self.now_ms) {
+            return end(self.failed(self.why_not_charged(&refused)));
+        }
+        if let Err(refusal) = self.check_payer_of(object) {
+            return end(self.failed(refusal.into()));
+        }
+        if need == Need::Charge {
+            return end(self.decide_payer(None, currency).await?);
+        }
+        Ok(Ok(standing.method.map(|method| method.id)))
+    }
+
+    /// What a change needs of whoever pays. Time that is left may not cover a cheaper period that begins now.
+    async fn need(&self, object: &Value, asked: &ItemChange<'_>, is_dearer: bool) -> Result<Need, Failure> {
+        if is_dearer || !asked.begins_period {
+            return Ok(Need::of(is_dearer, asked.begins_period && is_dearer));
+        }
+        let pays = fields::stripe_customer_id(object).unwrap_or_else(|| self.stripe_customer_id.to_owned());
+        let invoice = self.deps.stripe.change_preview(&pays, asked).await?;
+        Ok(Need::of(is_dearer, due_of(&invoice) > MoneyMinor::ZERO))
     }
 
     /// Whether this operation has changed the subscription already.
@@ -148,8 +200,10 @@ impl Run<'_> {
     }
 }
 
-fn as_problem(refusal: ChangeRefusal) -> Problem {
-    Problem { code: refusal.code.to_owned(), message: refusal.message, ..Problem::default() }
+/// What an invoice charges.
+fn due_of(invoice: &Value) -> MoneyMinor {
+    let total = || InvoiceFields::read(invoice).total.unwrap_or_default().max(MoneyMinor::ZERO);
+    invoice["amount_due"].as_i64().map_or_else(total, MoneyMinor)
 }
 
 fn no_item() -> Problem {
@@ -206,6 +260,8 @@ pub struct ChangePreview {
 pub enum PreviewError {
     /// The change is not possible.
     Refused(ChangeRefusal),
+    /// The customer cannot be charged for it.
+    NotCharged(Problem),
     /// Stripe has no price for it.
     PriceMissing,
     /// Stripe cannot be asked, or refuses.
@@ -251,9 +307,7 @@ pub async fn preview_change(
     let rows = subscription::subscription_list(deps.db.read(), &customer.id).await?;
     let row = Subscription::current(rows.clone(), &catalogue);
     let price = check(row.as_ref(), &catalogue, change).map_err(PreviewError::Refused)?;
-    let (Some(row), Some(stripe_customer_id)) = (row, &customer.stripe_customer_id) else {
-        return Err(PreviewError::PriceMissing);
-    };
+    let Some(row) = row else { return Err(PreviewError::PriceMissing) };
     let object = deps.stripe.subscription_retrieve(&row.id).await?;
     let Some(present) = item_of_ours(deps, &object, now_ms).await? else { return Err(PreviewError::PriceMissing) };
     let keeps_price = present.is_kept_by(change);
@@ -263,10 +317,23 @@ pub async fn preview_change(
         None if keeps_price => (&present.price_id, &present.price),
         None => return Err(PreviewError::PriceMissing),
     };
+    check_size(price, change.quantity).map_err(PreviewError::Refused)?;
     let item = SubscribedItem { price_id, price: &price.key, plan: &price.plan, quantity: change.quantity };
     let begins_period = change.when == ChangeTime::Now && object["status"] != "trialing";
     let asked = ItemChange { subscription_id: &row.id, item_id: &present.id, item, keeps_price, begins_period };
-    let invoice = deps.stripe.change_preview(stripe_customer_id, &asked).await?;
+    let own = customer.stripe_customer_id.as_deref();
+    let pays = fields::stripe_customer_id(&object).or_else(|| own.map(str::to_owned));
+    let Some(pays) = pays else { return Err(PreviewError::PriceMissing) };
+    let invoice = deps.stripe.change_preview(&pays, &asked).await?;
+    let is_dearer = is_dearer(Some((&present.price, row.quantity)), price, change.quantity);
+    let need = Need::of(is_dearer, begins_period && (is_dearer || due_of(&invoice) > MoneyMinor::ZERO));
+    if need != Need::Nothing {
+        let standing = read_payer(deps.db.read(), &customer.id, None).await?;
+        if let Err(refused) = standing.check(need, &price.currency, now_ms) {
+            return Err(PreviewError::NotCharged(refused.problem(customer, &deps.credits, &catalogue)));
+        }
+        check_payer(Some(&pays), own).map_err(PreviewError::Refused)?;
+    }
     let said = InvoiceFields::read(&invoice);
     let sale = Sale { price: price.clone(), quantity: change.quantity, from_ms: None, until_ms: None };
     let total = said.total.unwrap_or_default();
@@ -287,7 +354,7 @@ pub async fn preview_change(
     }
     let book = PriceBook::new(catalogue.clone(), sold);
     let (credits, credits_later) = credits_of(deps, customer, (row, rows), &book, &invoice, now_ms).await?;
-    let due = invoice["amount_due"].as_i64().map_or(total.max(MoneyMinor::ZERO), MoneyMinor);
+    let due = due_of(&invoice);
     let whole = said.lines.iter().filter(|line| line.bills_period()).filter_map(|line| line.period_end_ms).max();
     let next_amount = MoneyMinor(price.amount.0.saturating_mul(change.quantity));
     let credited = MoneyMinor(total.0.saturating_neg().max(0));

@@ -8,7 +8,7 @@ use crate::domain::ledger::{Command, GrantKind, Op};
 use crate::domain::operation::{BONUS_KEY, Problem};
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::webhook::fields::{self, PaymentMethodFields};
-use crate::infra::store::{account, bonus, payment_method, subscription};
+use crate::infra::store::{account, bonus, operation, payment_method, subscription};
 use crate::infra::stripe::StripeError;
 use crate::usecase::handler::Failure;
 use serde_json::Value;
@@ -67,9 +67,16 @@ impl Run<'_> {
     }
 
     pub(super) async fn detach(&self, id: &str) -> Result<Verdict, Failure> {
-        let stripe = &self.deps.stripe;
-        // Read now, because the default may have changed since the request.
-        let known = payment_method::payment_method_list(self.deps.db.read(), &self.customer.id).await?;
+        let (stripe, db) = (&self.deps.stripe, self.deps.db.read());
+        // Read now, because the default may have changed since the request, and a subscription may have begun.
+        let known = payment_method::payment_method_list(db, &self.customer.id).await?;
+        if let Some(method) = known.iter().find(|method| method.id == id) {
+            let subscriptions = subscription::subscription_list(db, &self.customer.id).await?;
+            let open = operation::operation_list_open(db, &self.customer.id).await?;
+            if let Err(problem) = method.check_removal(&known, &subscriptions, &open) {
+                return Ok(self.failed(problem));
+            }
+        }
         let next = PaymentMethod::next_default(&known, id);
         if let Some(next) = next {
             stripe.customer_set_default(self.stripe_customer_id, next, &self.key("default")).await?;
@@ -103,6 +110,10 @@ impl Run<'_> {
         let rows = subscription::subscription_list(self.deps.db.read(), &self.customer.id).await?;
         for row in rows.iter().filter(|row| row.is_ours() && row.ended_at_ms.is_none()) {
             let Some(object) = unless_refused(stripe.subscription_retrieve(&row.id).await)? else { continue };
+            if self.check_payer_of(&object).is_err() {
+                // Whoever pays for it has not agreed to pay when this customer says so.
+                continue;
+            }
             let own = fields::id(&object["default_payment_method"]);
             if own.is_some_and(|own| own != payment_method_id) {
                 let key = self.key(&format!("follow:{}", row.id));

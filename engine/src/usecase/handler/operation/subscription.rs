@@ -9,6 +9,7 @@ use crate::domain::job::Outcome;
 use crate::domain::operation::{Operation, Problem, State, Task};
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
 use crate::domain::subscription::Subscription;
+use crate::domain::subscription::change::check_size;
 use crate::domain::webhook::fields::{
     self, InvoiceFields, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields,
 };
@@ -31,6 +32,7 @@ impl Run<'_> {
         payment_method_id: &str,
         price: Option<&PriceKey>,
         quantity: i64,
+        is_decided: bool,
     ) -> Result<Verdict, Failure> {
         let (stripe, operation) = (&self.deps.stripe, self.operation);
         if let Some(id) = &operation.stripe_id {
@@ -40,14 +42,22 @@ impl Run<'_> {
                 Task::CarryOut => self.verdict_on(&object).await,
             };
         }
+        let catalogue = self.deps.catalogue.now();
+        let offer = offered(&catalogue, price);
+        if !is_decided {
+            let currency = offer.map_or(&catalogue.currency, |price| &price.currency);
+            return self.decide_payer(Some(payment_method_id), currency).await;
+        }
         if let Some(verdict) = self.adopt_existing().await? {
             return Ok(verdict);
         }
         if operation.key_is_closing(self.deps.doubt_ms, self.now_ms) {
             return Ok(self.new_key_when_safe("there is no subscription"));
         }
-        let catalogue = self.deps.catalogue.now();
-        let Some(price) = offered(&catalogue, price) else { return Ok(self.price_missing("no such price is offered")) };
+        let Some(price) = offer else { return Ok(self.price_missing("no such price is offered")) };
+        if let Err(refusal) = check_size(price, quantity) {
+            return Ok(self.failed(refusal.into()));
+        }
         let Some(price_id) = self.price_id(&catalogue, price).await? else {
             let key = &price.lookup_key;
             let why = format!(
@@ -259,7 +269,13 @@ impl Run<'_> {
                     self.failed(Problem { code, message, ..Problem::default() }),
                 ));
             }
-            Some("paused") => stripe.subscription_resume(id, &self.key("resume")).await?,
+            // A period begins, and is paid at once.
+            Some("paused") => {
+                if let Err(problem) = self.may_charge_now(&now).await? {
+                    return Ok(self.failed(problem));
+                }
+                stripe.subscription_resume(id, &self.key("resume")).await?
+            }
             _ if now["cancel_at_period_end"] == true => {
                 stripe.subscription_set_end(id, false, &self.key("resume")).await?
             }

@@ -2,11 +2,14 @@
 //! card without bounds.
 
 use super::super::buying::answers_202_soon;
+use super::super::sold::team_monthly;
 use super::*;
 use futures_util::future::join_all;
 
 /// Requests made at once.
 const REQUESTS: usize = 12;
+/// The call that makes a subscription.
+const SUBSCRIBE: &str = "POST /v1/subscriptions";
 
 impl Shop {
     /// Asks for units with each of these keys at once, and again until each has its last answer.
@@ -66,9 +69,69 @@ with_shop! {
         }
         assert_eq!(shop.stripe.calls(&format!("POST {PAY}")) - before, 1);
     }
+
+    async fn failure_22_a_declining_card_is_not_tried_again_to_subscribe(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+        shop.subscribe(&customer, "first").await.expect_problem(402, "payment_declined");
+        for key in ["first", "second", "third"] {
+            let paused = shop.subscribe(&customer, key).await;
+            paused.expect_problem(402, "card_paused");
+            assert!(paused.body["retry_at"].is_string(), "{}", paused.body);
+        }
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "card_paused");
+        assert_eq!((shop.stripe.calls(SUBSCRIBE), shop.charge_calls()), (1, 0));
+        shop.hours_pass_since_charges(1).await;
+        shop.subscribe(&customer, "first").await.expect_problem(402, "payment_declined");
+        shop.hours_pass_since_charges(1).await;
+        shop.subscribe(&customer, "first").await.expect_problem(402, "card_paused");
+        assert_eq!(shop.stripe.calls(SUBSCRIBE), 2);
+        shop.attach(&customer, "pm_card_visa", "other").await.expect(201);
+        shop.subscribe(&customer, "first").await.expect(201);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
+    }
+
+    async fn failure_22_a_card_that_was_declined_for_usage_is_not_tried_to_subscribe(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "payment_declined");
+        shop.subscribe(&customer, "pro").await.expect_problem(402, "card_paused");
+        assert_eq!(shop.stripe.calls(SUBSCRIBE), 0);
+    }
+
+    async fn failure_22_what_a_subscription_cost_leaves_the_spend_cap_as_it_was(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        let caps = json!({ "day_minor": UNIT, "month_minor": null });
+        shop.app.call(&customer, "PUT", "/api/v1/spend-caps", "", Some(&caps)).await.expect(200);
+        shop.subscribe(&customer, "pro").await.expect(201);
+        shop.app.spend(&customer, PERIOD + 1, "one-more").await.expect(200);
+    }
 }
 
 with_backend! {
+    async fn failure_22_a_declining_card_is_tried_once_for_changes(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let pro = json!({ "price": "pro_monthly" });
+        shop.app.call(&customer, "POST", SUBSCRIPTION, "pro", Some(&pro)).await.expect(201);
+        shop.attach(&customer, "pm_card_chargeCustomerFail", "bad").await.expect(201);
+        let (path, wanted) = (format!("{SUBSCRIPTION}/change"), json!({ "price": "team_monthly", "when": "now" }));
+        let keys: Vec<String> = (0..REQUESTS).map(|n| format!("up-{n}")).collect();
+        let answers = join_all(keys.iter().map(|key| {
+            wait::until("the request is answered", || async {
+                let answer = shop.app.call(&customer, "POST", &path, key, Some(&wanted)).await;
+                (answer.status != 202).then_some(answer)
+            })
+        }));
+        for answer in answers.await {
+            assert!(matches!(answer.code(), "payment_declined" | "card_paused"), "{}", answer.body);
+        }
+        let changes = format!("POST /v1/subscriptions/{}", stripe::id(&shop.subscription()));
+        assert_eq!(shop.stripe.calls(&changes), 1);
+        let preview = format!("{SUBSCRIPTION}/preview");
+        shop.app.call(&customer, "POST", &preview, "", Some(&wanted)).await.expect_problem(402, "card_paused");
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
+        shop.close().await;
+    }
+
     async fn failure_21_what_one_request_is_charged_for_no_other_one_spends(backend: Backend) {
         let shop = Shop::open_with(backend, answers_202_soon).await;
         let customer = shop.without_credits("pm_card_visa").await;

@@ -1,6 +1,8 @@
 //! Payment Links, pricing tables and Checkout without a customer make a Stripe customer of their own. What names our
 //! customer there makes it ours all the same, whichever event comes first.
 
+mod payer;
+
 use super::*;
 
 /// The events of such a purchase that lead to our customer, in the order in which Stripe sends them.

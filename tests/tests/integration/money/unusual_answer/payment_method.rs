@@ -74,6 +74,22 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn a_payment_method_that_a_subscription_is_being_bought_with_stays(backend: Backend) {
+        let shop = Shop::open_with(backend, answers_202_soon).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let remove = format!("{METHODS}/{}", shop.default_method(&customer).await);
+        let (path, fault) = (SUBSCRIPTIONS.to_owned(), Fault::RateLimit { retry_after_s: None });
+        let rule = FaultRule { method: None, path, count: None, probability: None, fault };
+        shop.stripe.fault(rule).expect("there is room for a fault");
+        shop.subscribe(&customer, "pro").await.expect(202);
+        let removed = async || shop.app.call(&customer, "DELETE", &remove, "gone", None).await;
+        removed().await.expect_problem(409, "payment_method_in_use");
+        shop.stripe.clear_faults();
+        shop.subscribe_until_done(&customer, "pro").await;
+        removed().await.expect_problem(409, "payment_method_in_use");
+        shop.close().await;
+    }
+
     async fn a_subscriptions_payment_method_follows_the_default_unless_refused(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;

@@ -1,0 +1,81 @@
+//! What pays for a subscription: a payment method of the customer's own. It is decided and stored before Stripe is called,
+//! and its charges are recorded, so that declines count wherever the card is charged.
+
+use super::Run;
+use crate::domain::catalogue::currency::Currency;
+use crate::domain::charge::NotCharged;
+use crate::domain::charge::record::records;
+use crate::domain::effect::{Effect, Verdict};
+use crate::domain::job::Outcome;
+use crate::domain::operation::{Operation, Problem};
+use crate::domain::subscription::ChangeRefusal;
+use crate::domain::subscription::change::check_payer;
+use crate::domain::webhook::fields;
+use crate::usecase::charge::read_payer;
+use crate::usecase::handler::Failure;
+use serde_json::Value;
+
+impl Run<'_> {
+    /// Decides what pays at once, now that the operation's turn has come. It is stored, and the next attempt charges it.
+    pub(super) async fn decide_payer(
+        &self,
+        payment_method_id: Option<&str>,
+        currency: &Currency,
+    ) -> Result<Verdict, Failure> {
+        let standing = read_payer(self.deps.db.read(), &self.customer.id, payment_method_id).await?;
+        Ok(match standing.decide(currency, self.now_ms) {
+            Ok(payer) => {
+                let request = self.operation.request.with_payer(payer);
+                let decided = Operation { request, updated_at_ms: self.now_ms, ..self.operation.clone() };
+                let effects = vec![Effect::operation(decided)];
+                Verdict { outcome: Outcome::Snooze { until_ms: self.now_ms }, ledger: None, effects }
+            }
+            Err(refused) => self.failed(self.why_not_charged(&refused)),
+        })
+    }
+
+    /// Has Stripe charge the customer's own payment method for a subscription that is to be paid at once, or says why
+    /// that is not possible.
+    pub(super) async fn may_charge_now(&self, object: &Value) -> Result<Result<(), Problem>, Failure> {
+        if let Err(refusal) = self.check_payer_of(object) {
+            return Ok(Err(refusal.into()));
+        }
+        let standing = read_payer(self.deps.db.read(), &self.customer.id, None).await?;
+        match standing.decide(&self.deps.catalogue.now().currency, self.now_ms) {
+            Ok(payer) => self.pay_with(object, &payer.payment_method_id).await.map(Ok),
+            Err(refused) => Ok(Err(self.why_not_charged(&refused))),
+        }
+    }
+
+    pub(super) fn why_not_charged(&self, refused: &NotCharged) -> Problem {
+        refused.problem(self.customer, &self.deps.credits, &self.deps.catalogue.now())
+    }
+
+    /// Checks that the customer's own Stripe customer pays for a subscription.
+    pub(super) fn check_payer_of(&self, object: &Value) -> Result<(), ChangeRefusal> {
+        check_payer(fields::stripe_customer_id(object).as_deref(), Some(self.stripe_customer_id))
+    }
+
+    /// Has Stripe charge this payment method for a subscription, whichever it charged before. Source: Stripe, "Create a
+    /// subscription": its own payment method comes before that of its customer.
+    pub(super) async fn pay_with(&self, object: &Value, payment_method_id: &str) -> Result<(), Failure> {
+        let stripe = &self.deps.stripe;
+        stripe.customer_set_default(self.stripe_customer_id, payment_method_id, &self.key("default")).await?;
+        let Some(id) = fields::id(&object["id"]) else { return Ok(()) };
+        let own = fields::id(&object["default_payment_method"]).or_else(|| fields::id(&object["default_source"]));
+        if own.is_some_and(|own| own != payment_method_id) {
+            stripe.subscription_set_payment_method(&id, payment_method_id, &self.key("payer")).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The records of a subscription's charge that follow from a verdict on its operation.
+pub(super) fn record_charges(operation: &Operation, verdict: &mut Verdict) {
+    let after = verdict.effects.iter().rev().find_map(|effect| match effect {
+        Effect::OperationPut(after) if after.id == operation.id => Some((**after).clone()),
+        _ => None,
+    });
+    let charges = after.iter().flat_map(|after| records(operation, after));
+    verdict.effects.extend(charges.map(|charge| Effect::ChargePut(Box::new(charge))));
+}
