@@ -297,11 +297,12 @@ mod tests {
     #[test]
     fn a_wait_that_is_over_is_forgotten_with_its_problem_and_a_stop_is_not() {
         let stopped = Some(Problem::new("spend_cap_reached", "why"));
-        let waiting = TopUpSetting { stopped, waits_until_ms: Some(9), ..setting() };
+        let on = setting();
+        let waiting = TopUpSetting { stopped, waits_until_ms: Some(9), ..on.clone() };
         assert_eq!(waiting.clone().as_of(8), waiting);
-        assert_eq!(waiting.clone().as_of(9), setting());
+        assert_eq!(waiting.clone().as_of(9), on);
         let off = TopUpSetting { is_on: false, waits_until_ms: None, ..waiting };
         assert_eq!(off.clone().as_of(9), off);
-        assert_eq!(setting().as_of(9), setting());
+        assert_eq!(on.clone().as_of(9), on);
     }
 }

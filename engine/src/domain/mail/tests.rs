@@ -256,7 +256,8 @@ fn a_stopped_top_up_says_what_to_do_about_its_problem() {
         let about = MailSubject { problem: problem.map(str::to_owned), ..sample().about };
         rendered(Template::AutoTopUpStopped, &Params { about, ..sample() }, &branding()).text
     };
-    let (method, again) = ("Check your payment method", "until you turn automatic top-up on again.");
+    let (method, again) =
+        ("Once that is put right, turn automatic top-up on again.", "until you turn automatic top-up on again.");
     let declined = text(None);
     assert!(declined.contains(method) && !declined.contains(again), "{declined}");
     let returned = text(Some(PAYMENT_RETURNED));

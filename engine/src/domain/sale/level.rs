@@ -68,6 +68,8 @@ pub fn part_left(part: Credits, month: u32, invoice: &InvoiceFields, before: &Be
 #[derive(Debug, Clone)]
 struct Billed {
     price: Price,
+    /// Its ids at Stripe.
+    ids: Vec<String>,
     quantity: i64,
     /// Credits of a whole period: those that it got, else those of the present catalogue.
     level: i64,
@@ -94,6 +96,14 @@ impl Billed {
 
     fn span(&self) -> Option<(TimeMs, TimeMs)> {
         self.from_ms.zip(self.until_ms)
+    }
+
+    /// Whether it is of the same price at Stripe. A price of the catalogue may have several, each with terms of its own.
+    fn is_same_price(&self, other: &Self) -> bool {
+        match (&self.ids[..], &other.ids[..]) {
+            ([], _) | (_, []) => self.price.key == other.price.key,
+            (own, others) => own.iter().any(|id| others.contains(id)),
+        }
     }
 
     /// The change of the level by a proration.
@@ -133,6 +143,7 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
             level: granted.unwrap_or_else(of_now),
             seats,
             is_recorded: granted.is_some(),
+            ids: line.price.ids.clone(),
             price,
             quantity,
             amount: line.amount.unwrap_or_default(),
@@ -159,7 +170,7 @@ fn with_others(mut own: Vec<Billed>, invoice: &InvoiceFields, before: &Before, b
 fn on_granted_terms(all: &mut [Billed]) {
     let recorded: Vec<Billed> = all.iter().filter(|line| line.is_recorded && line.seats > 0).cloned().collect();
     for line in all.iter_mut().filter(|line| line.is_proration) {
-        let is_of = |whole: &&Billed| whole.until_ms == line.until_ms && whole.price.key == line.price.key;
+        let is_of = |whole: &&Billed| whole.until_ms == line.until_ms && whole.is_same_price(line);
         if let Some(whole) = recorded.iter().find(is_of) {
             line.level = whole.level.saturating_mul(line.seats) / whole.seats;
         }
