@@ -209,9 +209,9 @@ async fn removal_request(app: &App, customer: &CustomerId, id: &str) -> Result<R
     let removed = methods.iter().find(|method| method.id == id).ok_or(Error::NotFound("payment method"))?;
     let subscriptions = subscription::subscription_list(app.db.read(), customer).await?;
     let open = operation::operation_list_open(app.db.read(), customer).await?;
-    removed
-        .check_removal(&methods, &subscriptions, &open)
-        .map_err(|problem| ApiError::with_code("payment_method_in_use", problem.message))?;
+    if let Some(problem) = removed.kept_because(&methods, &subscriptions, &open) {
+        return Err(ApiError::with_code("payment_method_in_use", problem.message));
+    }
     Ok(Request::PaymentMethodDetach { payment_method_id: removed.id.clone() })
 }
 

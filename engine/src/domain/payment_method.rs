@@ -53,20 +53,13 @@ impl PaymentMethod {
         format!("{number}:{}:{}", expiry(self.exp_year), expiry(self.exp_month))
     }
 
-    /// Whether it may be taken away.
+    /// Why it may not be taken away, `payment_method_in_use`: an operation charges it, or a subscription is left without
+    /// one. `None` if it may.
     ///
     /// `known` are all of the customer's, `open` its operations that have not ended. A purchase that waits for the
     /// customer's bank is left out: without the payment method it only cannot be finished.
-    ///
-    /// # Errors
-    /// `payment_method_in_use`: an operation charges it, or a subscription is left without one.
-    pub fn check_removal(
-        &self,
-        known: &[Self],
-        subscriptions: &[Subscription],
-        open: &[Operation],
-    ) -> Result<(), Problem> {
-        let refuse = |message: &str| Err(Problem::new("payment_method_in_use", message));
+    pub fn kept_because(&self, known: &[Self], subscriptions: &[Subscription], open: &[Operation]) -> Option<Problem> {
+        let refuse = |message: &str| Some(Problem::new("payment_method_in_use", message));
         let is_charged = |operation: &Operation| {
             let may_charge = match operation.state {
                 State::Processing => true,
@@ -85,7 +78,7 @@ impl PaymentMethod {
                 "The subscription is paid with it. Add another payment method first, or cancel the subscription.",
             );
         }
-        Ok(())
+        None
     }
 
     /// Builds the record from Stripe's object.
@@ -144,7 +137,7 @@ mod tests {
         };
         let may_go = |rows: &[Subscription], known: &[&PaymentMethod], open: &[Operation]| {
             let known: Vec<PaymentMethod> = known.iter().map(|method| (*method).clone()).collect();
-            one.check_removal(&known, rows, open).is_ok()
+            one.kept_because(&known, rows, open).is_none()
         };
         assert!(may_go(&[], &[&one], &[]));
         for state in [State::Processing, State::RequiresAction] {

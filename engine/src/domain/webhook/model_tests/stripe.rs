@@ -311,8 +311,9 @@ impl Stripe {
         }
     }
 
-    /// What a subscription has, if the rest of its period can be prorated: the period is paid and has begun, and the new
-    /// price has the same one. What is granted by months, and what is paid in part by coupons, has tests of its own.
+    /// What a subscription has, if the rest of its period can be prorated: it was billed for it, the period is paid and
+    /// has begun, and the new price has the same one. What is granted by months, and what is paid in part by coupons, has
+    /// tests of its own.
     fn proratable(&self, sub: usize, to: Option<(usize, i64)>) -> Option<(usize, i64)> {
         let Sub { items, until_s, from_s, status, percent_off, is_paused, is_stranger, .. } = &self.subs[sub];
         let [(price, quantity)] = items[..] else { return None };
@@ -322,15 +323,15 @@ impl Stripe {
             is_plain(to) && one.currency == other.currency && one.every == other.every
         };
         let of_period = |line: &Line| line.kind == Kind::Period && (line.from_s, line.until_s) == (*from_s, *until_s);
-        let is_paid = self
-            .invoices
-            .iter()
-            .any(|invoice| invoice.sub == Some(sub) && invoice.is_paid() && invoice.lines.iter().any(of_period));
+        let own = || self.invoices.iter().filter(|invoice| invoice.sub == Some(sub));
+        let is_paid = own().any(|invoice| invoice.is_paid() && invoice.lines.iter().any(of_period));
+        let billed = own().flat_map(|invoice| &invoice.lines).rev().find(|line| line.amount > 0)?;
+        let is_billed = (billed.price, billed.quantity) == (price, quantity) && billed.until_s == *until_s;
         // Of a period that ends with a month it is not certain when it began.
         let day = DateTime::from_timestamp(*until_s, 0)?.day();
         let is_right = *status == "active" && *percent_off == 0 && !is_paused && !is_stranger && day < 28;
         let is_within = (*from_s..*until_s).contains(&self.now_s);
-        (is_right && is_within && is_paid && is_plain(price) && to.is_none_or(|(to, _)| is_alike(to)))
+        (is_right && is_within && is_paid && is_billed && is_plain(price) && to.is_none_or(|(to, _)| is_alike(to)))
             .then_some((price, quantity))
     }
 

@@ -73,7 +73,7 @@ impl Run<'_> {
         if let Some(method) = known.iter().find(|method| method.id == id) {
             let subscriptions = subscription::subscription_list(db, &self.customer.id).await?;
             let open = operation::operation_list_open(db, &self.customer.id).await?;
-            if let Err(problem) = method.check_removal(&known, &subscriptions, &open) {
+            if let Some(problem) = method.kept_because(&known, &subscriptions, &open) {
                 return Ok(self.failed(problem));
             }
         }

@@ -229,8 +229,10 @@ with_shop! {
 
     async fn a_wait_that_is_over_is_shown_as_on_without_its_problem(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
-        let set = json!({ "enabled": true, "threshold": 2, "target": 5, "month_cap_minor": 5 * UNIT - 1 });
+        let set = json!({ "enabled": true, "threshold": 2, "target": 5, "month_cap_minor": 9 * UNIT - 1 });
         shop.set_top_up(&customer, set).await.expect(200);
+        shop.until_balance_is(&customer, 5).await;
+        shop.app.spend(&customer, 4, "few").await.expect(200);
         shop.until_top_up_is(&customer, "waiting").await;
         shop.app.adjust(&customer, 9).await.expect(200);
         sql(&shop.app, "UPDATE auto_top_ups SET waits_until_ms = 1").await;
