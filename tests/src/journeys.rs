@@ -7,7 +7,7 @@
 //! |---|---|
 //! | plan the days from the seed | [`plan`], [`faults`] |
 //! | start the sandbox and the application | [`deployment`] |
-//! | sell two plans | [`sold`] |
+//! | sell two plans and two packs | [`sold`] |
 //! | during the day, customers act while faults strike | [`customer`] |
 //! | at its end, wait until no job is left and recover lost webhooks | [`settle`] |
 //! | compare | [`audit`] |
@@ -55,7 +55,7 @@ const WEBHOOK_TRIES_AFTER_S: [i64; 5] = [1, 1, 2, 4, 8];
 /// How much of Stripe's time may pass until lost webhooks are recovered: Stripe lists events for 30 days.
 const RECOVERED_WITHIN_S: i64 = 25 * 86_400;
 /// Kinds of Stripe's objects that are saved after a failed run.
-const SAVED_KINDS: [&str; 10] = [
+const SAVED_KINDS: [&str; 11] = [
     "customer",
     "payment_method",
     "payment_intent",
@@ -63,6 +63,7 @@ const SAVED_KINDS: [&str; 10] = [
     "refund",
     "dispute",
     "subscription",
+    "subscription_schedule",
     "invoice",
     "invoice_payment",
     "event",
@@ -119,7 +120,8 @@ pub async fn run(options: Options) -> Result<Report> {
     let deployment = Deployment::start(options.placement, options.backend, &stripe, &catalogue, &log).await?;
     let caller = Caller::new(vec![deployment.base().to_owned()], Arc::new(Tally::default()), PATIENCE)?;
     let counts = Arc::new(Counts::default());
-    let deps = CustomerDeps { caller: caller.clone(), stripe: stripe.clone(), counts: counts.clone() };
+    let clock = deployment.clock();
+    let deps = CustomerDeps { caller: caller.clone(), stripe: stripe.clone(), counts: counts.clone(), clock };
     let customers = (0..options.customers).map(|n| Customer::new(format!("customer-{n}"), deps.clone())).collect();
     let run = Run {
         options,

@@ -2,12 +2,17 @@
 
 mod answers;
 mod bank;
+mod billing;
+mod limits;
+mod support;
 
 pub use answers::{Answers, UsageRequest};
+pub use limits::{CapSide, Limits, TopUpTerms};
 
 use super::plan::{Action, HoldEnd};
 use super::report::Counts;
 use crate::chaos::caller::{Caller, DefiniteAnswer};
+use bursar_engine::clock::Clock;
 use bursar_sandbox::Sandbox;
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -27,6 +32,8 @@ pub struct CustomerDeps {
     pub stripe: Arc<Sandbox>,
     /// Counts the actions and their results.
     pub counts: Arc<Counts>,
+    /// The application's clock.
+    pub clock: Clock,
 }
 
 /// A customer.
@@ -36,6 +43,7 @@ pub struct Customer {
     deps: CustomerDeps,
     identity: Mutex<Option<Identity>>,
     answers: Mutex<Answers>,
+    limits: Mutex<Limits>,
     serial: AtomicU64,
 }
 
@@ -51,7 +59,14 @@ pub struct Identity {
 impl Customer {
     /// Creates a customer that has not signed up. Its name is the same in every run with the same seed.
     pub fn new(name: String, deps: CustomerDeps) -> Self {
-        Self { name, deps, identity: Mutex::default(), answers: Mutex::default(), serial: AtomicU64::new(0) }
+        Self {
+            name,
+            deps,
+            identity: Mutex::default(),
+            answers: Mutex::default(),
+            limits: Mutex::default(),
+            serial: AtomicU64::new(0),
+        }
     }
 
     /// Its id and key, once it has signed up.
@@ -62,6 +77,11 @@ impl Customer {
     /// The answers it got so far.
     pub fn answers(&self) -> MutexGuard<'_, Answers> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it and support have set about charges so far.
+    pub fn limits(&self) -> MutexGuard<'_, Limits> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Carries out an action and counts its result. Without an account, only a signup has an effect.
@@ -97,7 +117,18 @@ impl Customer {
                 result_of(self.ask(me, Method::DELETE, &path, None).await.as_ref())
             }
             Action::Resume => result_of(self.ask(me, Method::POST, "/api/v1/subscription/resume", None).await.as_ref()),
-            Action::Adjust { credits } => self.adjust(me, credits).await,
+            Action::HoldBeyond { units, end } => self.hold_beyond(me, units, end).await,
+            Action::BuyPack { .. }
+            | Action::PayDebt
+            | Action::SetTopUp { .. }
+            | Action::EndTopUp
+            | Action::SetCaps { .. }
+            | Action::ChangePlan { .. } => self.act_on_billing(me, action).await,
+            Action::Adjust { .. }
+            | Action::SetHighestCaps { .. }
+            | Action::RefundBySupport { .. }
+            | Action::Suspend
+            | Action::Unsuspend => self.act_as_support(me, action).await,
             _ => self.act_at_stripe(me, action).await,
         }
     }
@@ -188,6 +219,14 @@ impl Customer {
         }
     }
 
+    async fn hold_beyond(&self, me: &Identity, units: i64, end: HoldEnd) -> String {
+        let credits = self.get(me, "/api/v1/credits").await;
+        match credits["available"].as_i64() {
+            Some(available) if available >= 0 => self.hold(me, available + units, end).await,
+            _ => "credits owed".to_owned(),
+        }
+    }
+
     async fn hold(&self, me: &Identity, units: i64, end: HoldEnd) -> String {
         let body = json!({ "units": units, "expires_in_s": HOLD_S });
         let held = self.ask(me, Method::POST, "/api/v1/holds", Some(&body)).await;
@@ -210,16 +249,6 @@ impl Customer {
             return "no payment method".to_owned();
         };
         result_of(self.ask(me, method, &format!("/api/v1/payment-methods/{id}{suffix}"), None).await.as_ref())
-    }
-
-    async fn adjust(&self, me: &Identity, credits: i64) -> String {
-        let body = json!({ "amount": credits, "reason": "journey" });
-        let (key, path) = (self.key(), format!("/admin/v1/customers/{}/adjustments", me.id));
-        let answer = self.deps.caller.staff(&path, &key, &body).await;
-        if let Some(answer) = answer.as_ref().filter(|answer| answer.is_success()) {
-            self.answers().add_transaction(&answer.body["transaction"]);
-        }
-        result_of(answer.as_ref())
     }
 
     /// Reads all pages of one of its lists.

@@ -98,12 +98,17 @@ impl Deployment {
         }
     }
 
+    /// The application's clock.
+    pub fn clock(&self) -> Clock {
+        match self {
+            Self::OwnProcess(_) => Clock::System,
+            Self::InProcess(local) => local.clock.clone(),
+        }
+    }
+
     /// The application's current time.
     pub fn now_ms(&self) -> i64 {
-        match self {
-            Self::OwnProcess(_) => Clock::System.now_ms(),
-            Self::InProcess(local) => local.clock.now_ms(),
-        }
+        self.clock().now_ms()
     }
 
     /// Whether the application's clock moves with Stripe's.

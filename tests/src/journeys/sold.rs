@@ -1,4 +1,4 @@
-//! What a run sells: Pro as it is built in, and Team, which costs and brings other amounts.
+//! What a run sells: Pro as it is built in, Team, which costs and brings other amounts, and two packs.
 
 use super::deployment::STRIPE_KEY;
 use anyhow::{Context, Result};
@@ -27,13 +27,31 @@ pub const SOLD: [SoldPrice; 2] = [
     SoldPrice { key: "team_monthly", plan: "team", amount: 199_900, credits: 250, unit_amount: 1_200 },
 ];
 
+/// A pack, as the comparison knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SoldPack {
+    /// Its key.
+    pub key: &'static str,
+    /// What it costs, in minor units.
+    pub amount: i64,
+    /// What it brings.
+    pub credits: i64,
+}
+
+/// The packs. The second one's credits end after 90 days.
+pub const PACKS: [SoldPack; 2] =
+    [SoldPack { key: "ten", amount: 21_000, credits: 10 }, SoldPack { key: "forty", amount: 64_000, credits: 40 }];
+
+const PACKS_TEXT: &str = "\n[packs.ten]\nname = \"10 fixes\"\ncredits = 10\namount = 21000\ncurrency = \"usd\"\n\
+                          \n[packs.forty]\nname = \"40 fixes\"\ncredits = 40\namount = 64000\ncurrency = \"usd\"\n\
+                          lifetime_days = 90\n";
 const TEAM: &str = "\n[plans.team]\nname = \"Team\"\nunit_price = { usd = 1200 }\nfollowed_by = \"pay_as_you_go\"\n\
                     \n[prices.team_monthly]\nplan = \"team\"\nevery = \"month\"\namount = 199900\ncurrency = \"usd\"\n\
                     credits = 250\nlookup_key = \"team_monthly\"\n";
 
 /// The catalogue's text.
 pub fn catalogue_text() -> String {
-    format!("{BUILT_IN}{TEAM}")
+    format!("{BUILT_IN}{TEAM}{PACKS_TEXT}")
 }
 
 /// The catalogue.
@@ -77,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_comparison_knows_every_price_of_the_catalogue() {
+    fn the_comparison_knows_every_price_and_pack_of_the_catalogue() {
         let catalogue = catalogue().expect("it is valid");
         let known = SOLD.map(|sold| (sold.key.to_owned(), sold.plan.to_owned(), sold.amount, sold.credits));
         let prices = catalogue
@@ -85,5 +103,8 @@ mod tests {
             .iter()
             .map(|price| (price.key.to_string(), price.plan.to_string(), price.amount.0, price.credits.0));
         assert_eq!(prices.collect::<Vec<_>>(), known);
+        let known = PACKS.map(|pack| (pack.key.to_owned(), pack.amount, pack.credits));
+        let packs = catalogue.packs.iter().map(|pack| (pack.key.to_string(), pack.amount.0, pack.credits.0));
+        assert_eq!(packs.collect::<Vec<_>>(), known);
     }
 }
