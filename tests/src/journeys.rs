@@ -247,15 +247,16 @@ impl Run {
 
     /// Settles, compares and verifies; returns the problems.
     async fn end_day(&self, recovers: bool) -> Result<Vec<String>> {
-        let (deployment, caller, stripe) = (&self.deployment, &self.caller, &*self.stripe);
-        let end_of_day = EndOfDay { deployment, caller, stripe, counts: &self.counts, log: &self.log };
+        let (deployment, caller, stripe, customers) =
+            (&self.deployment, &self.caller, &*self.stripe, &self.customers[..]);
+        let end_of_day = EndOfDay { deployment, caller, stripe, customers, counts: &self.counts, log: &self.log };
         caller.set_patience(PATIENCE * 3);
         end_of_day.stop_faults().await?;
         let mut problems = end_of_day.settle().await?;
         self.counts.add("webhooks", "lost", self.metrics.since_last("lost", end_of_day.lost_webhooks().await?));
         if recovers {
             problems.extend(end_of_day.recover_webhooks().await?);
-            problems.extend(audit::audit(caller, stripe, &self.customers).await?);
+            problems.extend(audit::audit(caller, stripe, customers, deployment.now_ms()).await?);
             self.counts.up("comparisons", if problems.is_empty() { "no difference" } else { "differences" });
         }
         problems.extend(deployment.verify().await?);

@@ -1,5 +1,7 @@
 //! Waits until no job is left, and recovers lost webhooks.
 
+use super::audit::overdue_top_ups;
+use super::customer::Customer;
 use super::deployment::Deployment;
 use super::report::Counts;
 use crate::chaos::caller::Caller;
@@ -37,6 +39,8 @@ pub struct EndOfDay<'a> {
     pub caller: &'a Caller,
     /// The sandbox.
     pub stripe: &'a Sandbox,
+    /// The customers.
+    pub customers: &'a [Customer],
     /// Counts actions and their results.
     pub counts: &'a Counts,
     /// The log.
@@ -68,8 +72,8 @@ impl EndOfDay<'_> {
         Ok(known["failed"].as_u64().unwrap_or(0))
     }
 
-    /// Waits until no webhook is being delivered and no job is due soon; returns the jobs and webhooks left after the
-    /// limit.
+    /// Waits until no webhook is being delivered, no job is due soon and no automatic top-up is due; returns what is left
+    /// after the limit.
     ///
     /// # Errors
     /// If the application does not answer.
@@ -79,14 +83,18 @@ impl EndOfDay<'_> {
         loop {
             let unfinished = self.unfinished().await?;
             let waiting = self.stripe.deliveries_waiting();
+            let is_idle = unfinished.is_empty() && waiting == 0;
+            // These are read last: while jobs are left, balances still change.
+            let due = if is_idle { self.overdue_top_ups().await? } else { Vec::new() };
             // Twice, because a job can move from one list to another between two reads.
-            idle_reads = if unfinished.is_empty() && waiting == 0 { idle_reads + 1 } else { 0 };
+            idle_reads = if is_idle && due.is_empty() { idle_reads + 1 } else { 0 };
             if idle_reads == 2 {
                 return Ok(Vec::new());
             }
             if Instant::now() >= deadline {
                 let named = unfinished.iter().take(LISTED_MAX);
                 let mut problems: Vec<String> = named.map(|job| format!("a job is not done: {job}")).collect();
+                problems.extend(due);
                 if waiting > 0 {
                     problems.push(format!("{waiting} webhooks are not delivered"));
                 }
@@ -100,6 +108,10 @@ impl EndOfDay<'_> {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    async fn overdue_top_ups(&self) -> Result<Vec<String>> {
+        overdue_top_ups(self.caller, self.customers, self.deployment.now_ms()).await
     }
 
     async fn unfinished(&self) -> Result<Vec<Value>> {

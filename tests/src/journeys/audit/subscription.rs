@@ -76,7 +76,20 @@ fn subscription(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
         let (here, there) = (&shown["cancel_at_period_end"], &row["cancel_at_period_end"]);
         problems.push(format!("subscription {} ends with its period: {here} here, {there} at Stripe", row["id"]));
     }
+    problems.extend(prices(shown, row, objects));
     problems
+}
+
+/// The price shown is the one at Stripe, and so is the one after a change that comes with the end of the period.
+fn prices(shown: &Value, row: &Value, objects: &StripeObjects) -> Vec<String> {
+    let present = sold_at(number(&row["items"]["data"][0]["price"], "unit_amount"));
+    let to_come = objects.price_to_come(row);
+    let expected = [present, to_come].map(|sold| sold.map(|sold| sold.key));
+    let found = [&shown["price"], &shown["pending_change"]["price"]].map(Value::as_str);
+    if found == expected {
+        return Vec::new();
+    }
+    vec![format!("subscription {} has the prices {found:?} here and {expected:?} at Stripe, now and later", row["id"])]
 }
 
 /// The payment methods are those attached at Stripe, with the same default.
