@@ -215,6 +215,7 @@ with_shop! {
         let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
         for key in ["a", "b"] {
             shop.subscribe(&customer, key).await.expect_problem(402, "payment_declined");
+            shop.hours_pass_since_charges(4).await;
         }
         shop.attach(&customer, "pm_card_visa", "better").await.expect(201);
         let keys = ["a", "b"].repeat(8);
@@ -266,6 +267,7 @@ async fn a_retry_while_another_subscription_begins_is_a_conflict() {
     let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
     for key in ["a", "b"] {
         shop.subscribe(&customer, key).await.expect_problem(402, "payment_declined");
+        shop.hours_pass_since_charges(4).await;
     }
     let db = &shop.app.app.db;
     let first = "SELECT id FROM operations WHERE kind = 'subscription_create' ORDER BY id LIMIT 1";
@@ -286,6 +288,7 @@ async fn a_retry_while_another_subscription_begins_is_a_conflict() {
     });
     refused.expect_problem(409, "subscribing");
     // The other node stopped before it created the round's job.
+    shop.hours_pass_since_charges(24).await;
     shop.subscribe(&customer, "a").await.expect_problem(402, "payment_declined");
     shop.close().await;
 }

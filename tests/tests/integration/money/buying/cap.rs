@@ -140,7 +140,7 @@ with_backend! {
         shop.buy_for_dollars(&customer, "second").await.expect(201);
         shop.buy_for_dollars(&customer, "third").await.expect_problem(402, "spend_cap_reached");
         // What was charged in dollars takes nothing from the cap in euros.
-        shop.app.spend(&customer, 21, "all").await.expect(200);
+        shop.app.spend(&customer, 21, "units").await.expect(200);
         shop.app.spend(&customer, 1, "more").await.expect_problem(402, "spend_cap_reached");
         let caps = shop.caps(&customer).await;
         assert_eq!((&caps["currency"], &caps["day"]["charged_minor"]), (&json!("eur"), &json!(UNIT)));
