@@ -48,20 +48,23 @@ pub struct Step {
 }
 
 /// The next step towards `target` clawed back credits of the grant; `None` if that many are. Credits that come back with
-/// different ends take one step for each end. `away` is needed where credits come back, see [`away()`].
+/// different ends take one step for each end. Of the target, `unspent` goes only as far as it is unspent at the commit.
+/// `away` is needed where credits come back, see [`away()`].
 ///
 /// The command needs no idempotency key, because it names a total, and the charge's stream runs one such command at a
 /// time.
 pub fn step_towards(
     grant: &Entry,
     (clawed_back, target): (Credits, Credits),
+    unspent: Credits,
     away: &[Away],
     charge_id: &str,
     now_ms: TimeMs,
 ) -> Option<Step> {
     let (op, source, total) = match target.cmp(&clawed_back) {
         Ordering::Greater => {
-            (Op::ClawBack { grant: grant.seq, granted: grant.amount, total: target }, "stripe", target)
+            let op = Op::ClawBack { grant: grant.seq, granted: grant.amount, total: target, unspent };
+            (op, "stripe", target)
         }
         Ordering::Less => {
             let kind = grant.detail.grant_kind.unwrap_or(GrantKind::Purchased);

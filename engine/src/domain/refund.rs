@@ -92,11 +92,16 @@ impl Gone {
 /// It never falls below what is clawed back only because the customer has spent more since: a repeated event returns
 /// nothing.
 pub fn credits_to_go(granted: Credits, gone: &Gone, paid: MoneyMinor, clawed_back: Credits, left: Credits) -> Credits {
+    let certain = credits_certain_to_go(granted, gone, paid);
+    let at_most = credits_gone(granted, gone.counting(), paid);
+    certain.max(at_most.min(clawed_back + left.max(Credits::ZERO)))
+}
+
+/// How many of them go even if they are spent.
+pub fn credits_certain_to_go(granted: Credits, gone: &Gone, paid: MoneyMinor) -> Credits {
     let counts = gone.counting();
     let soft = gone.unspent.clamp(MoneyMinor::ZERO, counts.max(MoneyMinor::ZERO));
-    let certain = credits_gone(granted, counts - soft, paid);
-    let at_most = credits_gone(granted, counts, paid);
-    certain.max(at_most.min(clawed_back + left.max(Credits::ZERO)))
+    credits_gone(granted, counts - soft, paid)
 }
 
 /// Whether a refund at Stripe was made by this operation.

@@ -131,7 +131,9 @@ mod tests {
             loop {
                 let away = away(grant, &self.entries, &self.entries);
                 let totals = (self.account.clawed_back(grant.seq), Credits(total));
-                let Some(step) = step_towards(grant, totals, &away, "ch_1", day * DAY_MS) else { return returned };
+                let Some(step) = step_towards(grant, totals, Credits::ZERO, &away, "ch_1", day * DAY_MS) else {
+                    return returned;
+                };
                 let entry = self.act(&step.command, day);
                 if entry.kind == EntryKind::Grant {
                     returned.push((entry.amount.0, entry.detail.expires_at_ms.map(|at_ms| at_ms / DAY_MS)));

@@ -92,6 +92,8 @@ pub enum Op {
         granted: Credits,
         /// Credits to take back in all, including earlier times. Refunds are cumulative.
         total: Credits,
+        /// How many of those go only as far as credits are available at the commit, so that they make no debt.
+        unspent: Credits,
     },
     /// Takes back credits of time that was paid for, left and credited, those of paid periods first. May lead into debt.
     TakeBack {

@@ -55,8 +55,8 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::Purchase { amount, expires_at_ms, reserved, spend } => {
             draft.purchase(command, (*amount, *expires_at_ms), reserved.as_ref(), spend.as_deref())?;
         }
-        Op::ClawBack { grant, granted, total } => {
-            draft.claw_back(command, *grant, *granted, *total)?;
+        Op::ClawBack { grant, granted, total, unspent } => {
+            draft.claw_back(command, (*grant, *granted), (*total, *unspent))?;
         }
         Op::TakeBack { amount } => draft.take_back(command, *amount)?,
         Op::Reinstate { grant, kind, total, expires_at_ms } => {
@@ -327,8 +327,15 @@ impl Draft {
         Ok(())
     }
 
-    fn claw_back(&mut self, command: &Command, grant: i64, granted: Credits, total: Credits) -> Result<(), Refusal> {
+    fn claw_back(
+        &mut self,
+        command: &Command,
+        (grant, granted): (i64, Credits),
+        (total, unspent): (Credits, Credits),
+    ) -> Result<(), Refusal> {
         let amount = total.min(granted) - self.account.clawed_back(grant);
+        let certain = amount - unspent.max(Credits::ZERO);
+        let amount = amount.min(certain.max(self.account.available()));
         if amount <= Credits::ZERO {
             return Err(Refusal::NothingToDo);
         }

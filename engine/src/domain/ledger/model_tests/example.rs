@@ -84,7 +84,7 @@ fn a_claw_back_beyond_the_balance_is_debt_and_the_next_grant_pays_it_first() {
     let mut test = TestAccount::default();
     let grant = test.grant(GrantKind::Purchased, 10, None);
     test.debit(8).unwrap();
-    test.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10) }).unwrap();
+    test.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10), unspent: Credits::ZERO }).unwrap();
     assert_eq!(test.numbers(), (-8, 0));
     assert_eq!(test.debit(1), Err(Refusal::InsufficientCredits { requested: Credits(1), available: Credits(0) }));
     test.grant(GrantKind::Purchased, 10, None);
@@ -96,7 +96,7 @@ fn refunds_are_cumulative_and_claw_back_only_what_is_new() {
     let mut test = TestAccount::default();
     let grant = test.grant(GrantKind::Purchased, 10, None);
     let mut claw_back = |total| {
-        let op = Op::ClawBack { grant, granted: Credits(10), total: Credits(total) };
+        let op = Op::ClawBack { grant, granted: Credits(10), total: Credits(total), unspent: Credits::ZERO };
         test.act(op).map(|entry| entry.amount.0)
     };
     assert_eq!(claw_back(4), Ok(-4));
@@ -108,11 +108,25 @@ fn refunds_are_cumulative_and_claw_back_only_what_is_new() {
 }
 
 #[test]
+fn what_goes_only_if_unspent_makes_no_debt_and_the_rest_does() {
+    let claw_back = |unspent: i64| {
+        let mut test = TestAccount::default();
+        let grant = test.grant(GrantKind::Purchased, 10, None);
+        test.debit(8).unwrap();
+        let op = Op::ClawBack { grant, granted: Credits(10), total: Credits(10), unspent: Credits(unspent) };
+        (test.act(op).map(|entry| entry.amount.0), test.numbers().0)
+    };
+    assert_eq!(claw_back(0), (Ok(-10), -8));
+    assert_eq!(claw_back(5), (Ok(-5), -3));
+    assert_eq!(claw_back(10), (Ok(-2), 0));
+}
+
+#[test]
 fn a_hold_can_be_captured_after_a_claw_back_took_its_credits() {
     let mut test = TestAccount::default();
     let grant = test.grant(GrantKind::Purchased, 10, None);
     let id = test.hold("a", 6, 1_000).unwrap();
-    test.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10) }).unwrap();
+    test.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10), unspent: Credits::ZERO }).unwrap();
     assert_eq!(test.numbers(), (0, 6));
     test.act(Op::Capture { id, amount: None }).unwrap();
     assert_eq!(test.numbers(), (-6, 0));
@@ -154,7 +168,7 @@ fn a_debt_is_written_off_to_zero_and_nothing_else_is() {
     assert_eq!(test.act(write_off()), Err(Refusal::NothingToDo));
     let grant = test.grant(GrantKind::Purchased, 3, None);
     test.debit(3).unwrap();
-    test.act(Op::ClawBack { grant, granted: Credits(3), total: Credits(3) }).unwrap();
+    test.act(Op::ClawBack { grant, granted: Credits(3), total: Credits(3), unspent: Credits::ZERO }).unwrap();
     let entry = test.act(write_off()).unwrap();
     assert_eq!((entry.amount, entry.balance_after), (Credits(3), Credits::ZERO));
     assert_eq!((entry.detail.reason.as_deref(), test.account.open.grants.len()), (Some("because"), 0));

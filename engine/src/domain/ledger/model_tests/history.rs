@@ -18,7 +18,7 @@ pub(super) enum Move {
     Capture { pick: usize, amount: Option<Credits> },
     Release { pick: usize },
     Adjust { amount: Credits },
-    ClawBack { pick: usize, total: Credits },
+    ClawBack { pick: usize, total: Credits, unspent: Credits },
     TakeBack { amount: Credits },
     Reserve { amount: Credits },
     Unreserve { pick: usize },
@@ -67,7 +67,8 @@ fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
             .prop_map(|(pick, amount)| Move::Capture { pick, amount }),
         1 => any::<usize>().prop_map(|pick| Move::Release { pick }),
         1 => credits(-6..6).prop_map(|amount| Move::Adjust { amount }),
-        claw_back => (any::<usize>(), credits(-2..25)).prop_map(|(pick, total)| Move::ClawBack { pick, total }),
+        claw_back => (any::<usize>(), credits(-2..25), prop_oneof![Just(Credits::ZERO), credits(0..25)])
+            .prop_map(|(pick, total, unspent)| Move::ClawBack { pick, total, unspent }),
         claw_back => prop_oneof![
             (any::<usize>(), credits(-2..12), proptest::option::of(-5..80_i64))
                 .prop_map(|(pick, total, ends_in_ms)| Move::Reinstate { pick, total, ends_in_ms }),
@@ -130,9 +131,9 @@ impl Made {
             Move::Capture { pick, amount } => Op::Capture { id: hold(pick)?, amount },
             Move::Release { pick } => Op::Release { id: hold(pick)? },
             Move::Adjust { amount } => Op::Adjust { amount, reason: "because".to_owned(), expires_at_ms: None },
-            Move::ClawBack { pick, total } => {
+            Move::ClawBack { pick, total, unspent } => {
                 let Grant { seq, amount, .. } = grant(pick)?;
-                Op::ClawBack { grant: seq, granted: amount, total }
+                Op::ClawBack { grant: seq, granted: amount, total, unspent }
             }
             Move::TakeBack { amount } => Op::TakeBack { amount },
             Move::Reinstate { pick, total, ends_in_ms } => {

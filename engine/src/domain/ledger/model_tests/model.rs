@@ -149,7 +149,7 @@ impl Model {
                     next.spend(spend, (amount.0, released), now_ms)?;
                 }
             }
-            Op::ClawBack { grant, total, .. } => next.claw_back(*grant, total.0)?,
+            Op::ClawBack { grant, total, unspent, .. } => next.claw_back(*grant, total.0, unspent.0)?,
             Op::TakeBack { amount } => next.take_back(amount.0)?,
             Op::Reinstate { grant, kind, total, expires_at_ms } => {
                 let at = next.given.iter().position(|given| given.seq == *grant).unwrap();
@@ -288,9 +288,10 @@ impl Model {
         Ok(())
     }
 
-    fn claw_back(&mut self, seq: i64, total: i64) -> Result<(), Refusal> {
+    fn claw_back(&mut self, seq: i64, total: i64, unspent: i64) -> Result<(), Refusal> {
         let grant = self.given.iter().position(|given| given.seq == seq).unwrap();
         let missing = total.min(self.given[grant].amount) - self.given[grant].clawed;
+        let missing = missing.min((missing - unspent).max(self.available()));
         if missing <= 0 {
             return Err(Refusal::NothingToDo);
         }

@@ -344,7 +344,9 @@ impl Bursar {
                 let totals = (self.account.clawed_back(grant.seq), target);
                 let away = away(grant, &self.entries, &self.entries);
                 let charge_id = format!("ch_{invoice}");
-                let Some(step) = step_towards(grant, totals, &away, &charge_id, self.now_ms) else { break };
+                let Some(step) = step_towards(grant, totals, Credits::ZERO, &away, &charge_id, self.now_ms) else {
+                    break;
+                };
                 self.command(&step.command);
             }
         }

@@ -24,7 +24,7 @@ use crate::domain::job::Outcome;
 use crate::domain::ledger::{Command, Entry, EntryKind, Op, OpenGrant};
 use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::operation::payment_key;
-use crate::domain::refund::credits_to_go;
+use crate::domain::refund::{credits_certain_to_go, credits_to_go};
 use crate::domain::sale::grant::{Brought, grant_keys, grants};
 use crate::domain::sale::level::taken;
 use crate::domain::sale::line::{Sales, sales};
@@ -64,6 +64,8 @@ pub(in crate::usecase::handler) struct GrantStanding {
     pub clawed_back: Credits,
     /// Credits that should be.
     pub target: Credits,
+    /// How many of those go only as far as they are unspent.
+    pub unspent: Credits,
 }
 
 /// Compares a charge as Stripe has it now with the ledger; `None` if it buys no credits.
@@ -110,10 +112,11 @@ async fn compare(deps: &Deps, customer: &Customer, bought: &Bought, money: &Mone
     let gone = credits_to_go(all, &money.gone, money.total, clawed_back, left);
     // What was taken because the period was left cannot go once more.
     let gone = gone.min((all - taken_of(deps, customer, bought, gone).await?).max(Credits::ZERO));
-    let targets = distribute(gone, &granted);
-    let grants = entries.into_iter().zip(targets).map(|(grant, target)| {
+    let certain = credits_certain_to_go(all, &money.gone, money.total).min(gone);
+    let targets = distribute(gone, &granted).into_iter().zip(distribute(certain, &granted));
+    let grants = entries.into_iter().zip(targets).map(|(grant, (target, certain))| {
         let clawed_back = account.clawed_back(grant.seq);
-        GrantStanding { grant, clawed_back, target }
+        GrantStanding { grant, clawed_back, target, unspent: target - certain }
     });
     Ok(Standing::Granted { grants: grants.collect() })
 }
@@ -219,9 +222,11 @@ async fn verdict_on(
         Standing::Granted { grants } => grants,
     };
     let mut due = grants.iter().filter(|grant| grant.clawed_back != grant.target);
-    let Some(GrantStanding { grant, clawed_back, target }) = due.next() else { return Ok(Outcome::Done.into()) };
+    let Some(GrantStanding { grant, clawed_back, target, unspent }) = due.next() else {
+        return Ok(Outcome::Done.into());
+    };
     let away = if target < clawed_back { read_away(deps, customer, grant).await? } else { Vec::new() };
-    let step = step_towards(grant, (*clawed_back, *target), &away, paid, now_ms);
+    let step = step_towards(grant, (*clawed_back, *target), *unspent, &away, paid, now_ms);
     let Some(Step { command, is_last }) = step else { return Ok(Outcome::Done.into()) };
     // One command at a time: the next run of this job finds the others.
     let is_done = is_last && due.next().is_none();
