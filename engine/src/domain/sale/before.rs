@@ -18,8 +18,10 @@ pub struct Before {
 /// What an invoice brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BroughtBefore {
-    /// What it sold, on the terms of that time; empty for one that was granted before there were records.
+    /// What it sold, on the terms of that time; of one from before there were records only what it took.
     pub record: SaleRecord,
+    /// The credits that it granted at once, if it took none.
+    pub granted: Credits,
     /// Whether credits of it are clawed back.
     pub is_clawed_back: bool,
 }
@@ -38,14 +40,15 @@ impl Before {
         self.brought.get(invoice.id.as_ref()?)
     }
 
-    /// The credits that other invoices took back of the periods that an invoice billed, because they were left.
-    pub fn taken_of(&self, invoice: &InvoiceFields) -> Credits {
+    /// The paid invoices that credit time of the periods that an invoice billed.
+    pub fn leaving(&self, invoice: &InvoiceFields) -> impl Iterator<Item = &InvoiceFields> {
         let billed = ends(invoice, Line::bills_period);
-        let left = self.others(invoice).filter(|other| !ends(other, Line::credits_time).is_disjoint(&billed));
-        left.filter_map(|other| self.brought_by(other)).map(|brought| brought.record.taken).sum()
+        let leaves = move |other: &&InvoiceFields| !ends(other, Line::credits_time).is_disjoint(&billed);
+        self.others(invoice).filter(|other| other.is_paid == Some(true)).filter(leaves)
     }
 
-    /// The invoices whose periods an invoice leaves, and of whose credits some are clawed back.
+    /// The invoices whose periods an invoice leaves, and of whose credits some are clawed back: what goes with their
+    /// money is less by what this one takes.
     pub fn left_by(&self, invoice: &InvoiceFields) -> impl Iterator<Item = &str> {
         let left = ends(invoice, Line::credits_time);
         let is_left = move |other: &&InvoiceFields| !ends(other, Line::bills_period).is_disjoint(&left);

@@ -12,10 +12,11 @@
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
 //! and forth therefore never has more than the credits of the time that it used and of the period that it is in.
 
-use super::before::Before;
+use super::before::{Before, BroughtBefore};
 use super::book::{PriceBook, Sold};
 use super::grant::{add_months, months_of, part_of};
 use super::record::SoldLine;
+use super::since::left_since;
 use crate::amount::{Credits, MoneyMinor, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Interval, IntervalUnit, Price};
@@ -44,6 +45,26 @@ pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Resu
     }
     let credits = (micro + MICRO - 1) / MICRO;
     Ok(Credits(i64::try_from(credits).unwrap_or(i64::MAX)).min(UNITS_MAX))
+}
+
+/// The credits that other invoices take back of the periods that an invoice billed, because they were left: what the
+/// ledger says of each, else what it takes by the rules. An invoice that brings just what it takes leaves no entry, and
+/// another one's event may still be on its way.
+pub fn taken_of(
+    invoice: &InvoiceFields,
+    before: &Before,
+    book: &PriceBook,
+    credits_from_ms: Option<TimeMs>,
+) -> Credits {
+    let by_rules = |other: &InvoiceFields| {
+        let counted = left_since(other, &before.invoices, credits_from_ms);
+        taken(&counted, before, book).unwrap_or_default()
+    };
+    let taken_by = |other: &InvoiceFields| match before.brought_by(other) {
+        Some(brought) => brought.record.taken,
+        None => by_rules(other),
+    };
+    before.leaving(invoice).map(taken_by).sum()
 }
 
 /// What is left of the part of a month, 1 for the second, of a period that `invoice` billed and that is granted
@@ -125,6 +146,7 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
     let brought = before.brought_by(invoice);
     let has_credit = invoice.lines.iter().any(Line::credits_time);
     let is_paid_for = has_credit || invoice.total.is_none_or(|total| total > MoneyMinor::ZERO);
+    let is_only = invoice.lines.iter().filter(|line| line.bills_period()).count() == 1;
     let mut billed = Vec::new();
     for line in invoice.lines.iter().filter(|line| line.bills_period() || line.prorates()) {
         let price = match book.line(line, &invoice.subscription_metadata) {
@@ -135,10 +157,8 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
         let quantity = line.quantity.unwrap_or(1).max(0);
         let seats = if price.per_seat { quantity } else { 1 };
         let of_now = || price.credits.0.saturating_mul(seats).min(UNITS_MAX.0);
-        let granted = brought.filter(|_| line.bills_period()).and_then(|brought| {
-            let is_it = |sold: &&SoldLine| sold.price == price.key && sold.quantity == quantity;
-            Some(brought.record.sold.iter().find(is_it)?.credits.0)
-        });
+        let granted =
+            brought.filter(|_| line.bills_period()).and_then(|brought| granted(brought, line, &price, is_only));
         billed.push(Billed {
             level: granted.unwrap_or_else(of_now),
             seats,
@@ -156,6 +176,24 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
         });
     }
     Ok(billed)
+}
+
+/// What the period of a line got; `None` if nothing tells. `is_only` says that its invoice bills no other period.
+fn granted(brought: &BroughtBefore, line: &Line, price: &Price, is_only: bool) -> Option<i64> {
+    let sold = &brought.record.sold;
+    if sold.is_empty() {
+        // Granted before there were records.
+        let is_whole = is_only && months_of(price) == 1 && brought.granted > Credits::ZERO;
+        return is_whole.then_some(brought.granted.0);
+    }
+    let quantity = line.quantity.unwrap_or(1).max(0);
+    let is_named = |sold: &&SoldLine| sold.price == price.key && sold.quantity == quantity;
+    // What the price sells was decided anew since.
+    let is_alike = |sold: &&SoldLine| {
+        sold.quantity == quantity && (sold.from_ms, sold.until_ms) == (line.period_start_ms, line.period_end_ms)
+    };
+    let found = sold.iter().find(is_named).or_else(|| sold.iter().find(is_alike));
+    Some(found.map_or(0, |sold| sold.credits.0))
 }
 
 fn with_others(mut own: Vec<Billed>, invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Vec<Billed> {

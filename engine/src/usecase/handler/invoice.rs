@@ -6,7 +6,7 @@ use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome};
-use crate::domain::ledger::{Entry, Op};
+use crate::domain::ledger::{Entry, EntryKind, Op};
 use crate::domain::payment::Invoice;
 use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of};
 use crate::domain::sale::{Before, BroughtBefore, PriceBook, SaleRecord};
@@ -56,8 +56,21 @@ pub(super) async fn before(
 ) -> std::result::Result<(Before, PriceBook), Failure> {
     let said = InvoiceFields::read(object);
     let is_asked = said.is_paid == Some(true) && said.lines.iter().any(Line::credits_time);
-    let Some(customer) = customer.filter(|_| is_asked) else { return Ok((Before::default(), book.clone())) };
-    let (objects, before) = load_before(deps, customer, &said).await?;
+    match customer.filter(|_| is_asked) {
+        Some(customer) => before_of(deps, customer, &said, book, now_ms).await,
+        None => Ok((Before::default(), book.clone())),
+    }
+}
+
+/// What is known of the other invoices of an invoice's subscription, with the book that knows their prices.
+pub(super) async fn before_of(
+    deps: &Deps,
+    customer: &Customer,
+    said: &InvoiceFields,
+    book: &PriceBook,
+    now_ms: TimeMs,
+) -> std::result::Result<(Before, PriceBook), Failure> {
+    let (objects, before) = load_before(deps, customer, said).await?;
     let mut book = book.clone();
     for object in &objects {
         book = price::learn(deps, &book, object, now_ms).await?;
@@ -103,13 +116,28 @@ pub(super) async fn brought_before(
     }
     let pairs: Vec<_> = keys.iter().map(|(key, _)| (customer_id, key.as_str())).collect();
     let entries = account::entry_find_by_keys(deps.db.read(), &pairs).await?;
-    let account = account::account_find(deps.db.read(), customer_id).await?.unwrap_or_default();
+    let clawed_back = clawed_back(deps, customer_id).await?;
     let of_entry = |entry: Entry| {
         let id = invoice_of(entry.idempotency_key.as_deref()?)?.to_owned();
-        let record = SaleRecord::read(entry.metadata.as_deref()).unwrap_or_default();
-        Some((id, BroughtBefore { record, is_clawed_back: account.clawed_back(entry.seq) > Credits::ZERO }))
+        let (granted, taken) = match entry.kind {
+            EntryKind::Grant => (entry.amount, Credits::ZERO),
+            _ => (Credits::ZERO, -entry.amount),
+        };
+        let record = SaleRecord::read(entry.metadata.as_deref());
+        let record = record.unwrap_or_else(|| SaleRecord { taken, ..SaleRecord::default() });
+        let is_clawed_back = clawed_back.contains(&id);
+        Some((id, BroughtBefore { record, granted, is_clawed_back }))
     };
     Ok(entries.into_iter().filter_map(|(_, entry)| of_entry(entry)).collect())
+}
+
+/// The invoices of a customer of whose credits some are clawed back.
+async fn clawed_back(deps: &Deps, customer_id: &CustomerId) -> Result<BTreeSet<String>> {
+    let account = account::account_find(deps.db.read(), customer_id).await?.unwrap_or_default();
+    let seqs: Vec<i64> = account.open.clawed.iter().map(|(seq, _)| *seq).collect();
+    let grants = account::entry_find_many(deps.db.read(), customer_id, &seqs).await?;
+    let invoice = |grant: &Entry| Some(invoice_of(grant.idempotency_key.as_deref()?)?.to_owned());
+    Ok(grants.iter().filter_map(invoice).collect())
 }
 
 /// A subscription's invoices that are paid or may be, with all their lines.

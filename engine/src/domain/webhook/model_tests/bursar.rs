@@ -15,6 +15,7 @@ use crate::domain::ledger::{Account, Command, Entry, EntryKind, decide};
 use crate::domain::reconcile::{Class, Difference, Repair, invoices, refunds, subscriptions};
 use crate::domain::sale::at_stripe::{SeenPrice, StripePrices, sold, unstored};
 use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, grants, invoice_of};
+use crate::domain::sale::level;
 use crate::domain::sale::line::{Sales, sales};
 use crate::domain::sale::{Before, BroughtBefore, Decision, KnownPrice, PriceBook, SaleRecord, applied, judge};
 use crate::domain::subscription::Subscription;
@@ -227,7 +228,7 @@ impl Bursar {
             let id = invoice_of(entry.idempotency_key.as_deref()?)?.to_owned();
             let record = SaleRecord::read(entry.metadata.as_deref())?;
             let is_clawed_back = self.account.clawed_back(entry.seq) > Credits::ZERO;
-            Some((id, BroughtBefore { record, is_clawed_back }))
+            Some((id, BroughtBefore { record, granted: entry.amount, is_clawed_back }))
         });
         let brought = brought.collect();
         (Before { invoices, brought }, book)
@@ -361,9 +362,9 @@ impl Bursar {
         stripe: &Stripe,
     ) -> Credits {
         let said = InvoiceFields::read(&shape::invoice(stripe, invoice, Version::Basil));
-        let (before, _) = self.before_of(&said, stripe);
+        let (before, book) = self.before_of(&said, stripe);
         let all: Credits = granted.iter().map(|entry| entry.amount).sum();
-        credits_gone(all, gone, total).min((all - before.taken_of(&said)).max(Credits::ZERO))
+        credits_gone(all, gone, total).min((all - level::taken_of(&said, &before, &book, None)).max(Credits::ZERO))
     }
 
     fn granted(&self, invoice: &str) -> Vec<Entry> {

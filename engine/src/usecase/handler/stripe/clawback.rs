@@ -26,7 +26,7 @@ use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::operation::payment_key;
 use crate::domain::refund::{credits_certain_to_go, credits_to_go};
 use crate::domain::sale::grant::{Brought, grant_keys, grants};
-use crate::domain::sale::level::taken;
+use crate::domain::sale::level::{self, taken};
 use crate::domain::sale::line::{Sales, sales};
 use crate::domain::sale::since::{left_since, since};
 use crate::domain::sale::{Before, PriceBook, SaleRecord};
@@ -36,7 +36,7 @@ use crate::domain::webhook::fields::{
 };
 use crate::infra::store::{account, payment as payments, top_up};
 use crate::infra::stripe::found;
-use crate::usecase::handler::invoice::{before, invoices_before, whole_invoice};
+use crate::usecase::handler::invoice::{before, before_of, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
 use money::{Money, Payment, money_of, reviewed};
 use serde_json::Value;
@@ -77,7 +77,7 @@ pub(in crate::usecase::handler) async fn standing(
 ) -> Result<Option<Standing>, Failure> {
     let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(None) };
     let money = money_of(deps, &bought.payment, Some(charge)).await?;
-    Ok(Some(compare(deps, customer, &bought, &money).await?))
+    Ok(Some(compare(deps, customer, &bought, &money, now_ms).await?))
 }
 
 /// The effect that stores how much of a payment was given back, and how much is disputed.
@@ -89,7 +89,13 @@ fn refunded(bought: &Bought, metadata: &Metadata, money: &Money) -> Option<Effec
 }
 
 /// Compares what a payment bought with the ledger.
-async fn compare(deps: &Deps, customer: &Customer, bought: &Bought, money: &Money) -> Result<Standing, Failure> {
+async fn compare(
+    deps: &Deps,
+    customer: &Customer,
+    bought: &Bought,
+    money: &Money,
+    now_ms: TimeMs,
+) -> Result<Standing, Failure> {
     let db = deps.db.read();
     let pairs: Vec<_> = bought.keys.iter().map(|key| (&customer.id, key.as_str())).collect();
     let mut entries: Vec<Entry> =
@@ -111,7 +117,7 @@ async fn compare(deps: &Deps, customer: &Customer, bought: &Bought, money: &Mone
     let all: Credits = granted.iter().copied().sum();
     let gone = credits_to_go(all, &money.gone, money.total, clawed_back, left);
     // What was taken because the period was left cannot go once more.
-    let gone = gone.min((all - taken_of(deps, customer, bought, gone).await?).max(Credits::ZERO));
+    let gone = gone.min((all - taken_of(deps, customer, bought, gone, now_ms).await?).max(Credits::ZERO));
     let certain = credits_certain_to_go(all, &money.gone, money.total).min(gone);
     let targets = distribute(gone, &granted).into_iter().zip(distribute(certain, &granted));
     let grants = entries.into_iter().zip(targets).map(|(grant, (target, certain))| {
@@ -123,9 +129,17 @@ async fn compare(deps: &Deps, customer: &Customer, bought: &Bought, money: &Mone
 
 /// The credits of a payment that are taken back already, because the period that it paid for was left. Nothing is asked
 /// if none are to go.
-async fn taken_of(deps: &Deps, customer: &Customer, bought: &Bought, gone: Credits) -> Result<Credits, Failure> {
+async fn taken_of(
+    deps: &Deps,
+    customer: &Customer,
+    bought: &Bought,
+    gone: Credits,
+    now_ms: TimeMs,
+) -> Result<Credits, Failure> {
     let Some(invoice) = bought.invoice.as_ref().filter(|_| gone > Credits::ZERO) else { return Ok(Credits::ZERO) };
-    Ok(invoices_before(deps, customer, invoice).await?.taken_of(invoice))
+    let book = PriceBook::new(deps.catalogue.now(), []);
+    let (before, book) = before_of(deps, customer, invoice, &book, now_ms).await?;
+    Ok(level::taken_of(invoice, &before, &book, customer.credits_from_ms))
 }
 
 /// The reviews of the payments of periods that an invoice leaves, if it takes credits of them back: what is gone with a
@@ -196,7 +210,7 @@ async fn review_bought(
         return Ok(dead);
     }
     let money = money_of(about.deps, &bought.payment, charge).await?;
-    let standing = compare(about.deps, customer, bought, &money).await?;
+    let standing = compare(about.deps, customer, bought, &money, about.now_ms).await?;
     let mut verdict = verdict_on(about.deps, standing, paid, customer, about.now_ms).await?;
     halt_top_ups(about.deps, &mut verdict, about.now_ms).await?;
     let no_metadata = Metadata::new();

@@ -100,7 +100,8 @@ async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(invoice) = whole_invoice(about.deps, &id).await? else { return Ok(Outcome::Done.into()) };
     let event = about.event_of(EventKind::InvoicePaid, &invoice).await?;
     let mut verdict = EventContext { event: &event, ..*about }.decide(EventKind::InvoicePaid, &invoice).await?;
-    verdict.effects.retain(|effect| matches!(effect, Effect::JobInsert(_)));
+    // A review is an event of its own, in another stream.
+    verdict.effects.retain(|effect| matches!(effect, Effect::JobInsert(_) | Effect::EventTake(_)));
     Ok(verdict)
 }
 

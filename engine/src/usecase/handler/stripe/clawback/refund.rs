@@ -88,7 +88,7 @@ pub(in crate::usecase) async fn credits_after_refund(
     let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(after) };
     let mut money = money_of(deps, &bought.payment, Some(charge)).await?;
     money.gone.add(amount, choice);
-    if let Standing::Granted { grants } = compare(deps, customer, &bought, &money).await? {
+    if let Standing::Granted { grants } = compare(deps, customer, &bought, &money, now_ms).await? {
         after.going = grants.iter().map(|grant| grant.target - grant.clawed_back).sum();
     }
     Ok(after)
