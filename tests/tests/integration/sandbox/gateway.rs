@@ -188,6 +188,8 @@ async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut B
     call!(done, gateway.subscription_retrieve(&subscription));
     call!(done, gateway.subscription_list(Some(customer), None));
     call!(done, gateway.subscription_list(None, Some(&subscription)));
+    assert_eq!(call!(done, gateway.subscription_list_at_price(&price, None))["data"][0]["id"], subscription.as_str());
+    call!(done, gateway.subscription_list_at_price(&price, Some(&subscription)));
     call!(done, gateway.subscription_list_page(None, None));
     call!(done, gateway.subscription_list_page(Some(0), Some(&subscription)));
     call!(done, gateway.subscription_set_end(&subscription, true, "k9"));
