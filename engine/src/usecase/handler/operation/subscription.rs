@@ -1,6 +1,6 @@
 //! Subscriptions: subscribe, cancel, resume. Stripe's answers go through the same rules as its events.
 
-use super::{Deps, Run, authentication, check_job, failure, settle_job};
+use super::{Deps, Run, authentication, check_job, failure, has_failed, settle_job};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, Price};
@@ -190,8 +190,7 @@ impl Run<'_> {
     /// Why the subscription ended unpaid: the decline of its first payment, else that the payment was not made in time.
     async fn why_it_ended(&self, object: &Value) -> Result<Problem, Failure> {
         let payment = self.first_payment(object).await?;
-        let is_decline = |code: &str| code != "authentication_required";
-        let declined = payment.filter(|payment| payment.error_code.as_deref().is_some_and(is_decline));
+        let declined = payment.filter(has_failed);
         Ok(declined.map_or_else(ended, |payment| failure(&payment)))
     }
 

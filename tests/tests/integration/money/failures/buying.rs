@@ -132,6 +132,24 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn failure_22_a_card_that_has_to_be_authenticated_for_a_change_goes_on_being_charged(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let pro = json!({ "price": "pro_monthly" });
+        shop.app.call(&customer, "POST", SUBSCRIPTION, "pro", Some(&pro)).await.expect(201);
+        shop.attach(&customer, "pm_card_authenticationRequired", "other").await.expect(201);
+        let (path, wanted) = (format!("{SUBSCRIPTION}/change"), json!({ "price": "team_monthly", "when": "now" }));
+        let refused = wait::until("the request is answered", || async {
+            let answer = shop.app.call(&customer, "POST", &path, "up", Some(&wanted)).await;
+            (answer.status != 202).then_some(answer)
+        });
+        refused.await.expect_problem(402, "payment_declined");
+        let units = shop.app.balance(&customer).await + 1;
+        payment_to_authenticate(&shop.app.spend(&customer, units, "units").await);
+        assert_eq!(shop.charge_calls(), 1, "Stripe is asked");
+        shop.close().await;
+    }
+
     async fn failure_21_what_one_request_is_charged_for_no_other_one_spends(backend: Backend) {
         let shop = Shop::open_with(backend, answers_202_soon).await;
         let customer = shop.without_credits("pm_card_visa").await;
