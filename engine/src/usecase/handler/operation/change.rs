@@ -71,14 +71,13 @@ impl Run<'_> {
         let begins_period = change.when == ChangeTime::Now && object["status"] != "trialing";
         let asked = ItemChange { subscription_id: id, item_id: &present.id, item, keeps_price, begins_period };
         let is_dearer = is_dearer(row.as_ref().map(|row| (&present.price, row.quantity)), terms, change.quantity);
-        match self.payer_of(&object, &asked, (is_dearer, payer), &terms.currency).await? {
-            Ok(Some(payment_method_id)) => self.pay_with(&object, &payment_method_id).await?,
-            Ok(None) => {}
+        let pays = match self.payer_of(&object, &asked, (is_dearer, payer), &terms.currency).await? {
+            Ok(pays) => pays,
             Err(verdict) => return Ok(*verdict),
-        }
+        };
         match change.when {
-            ChangeTime::Now => self.change_now(&object, &asked).await,
-            ChangeTime::PeriodEnd => self.change_at_end(id, &object, item).await,
+            ChangeTime::Now => self.change_now(&object, &asked, pays.as_deref()).await,
+            ChangeTime::PeriodEnd => self.change_at_end(&object, (id, item), pays.as_deref()).await,
         }
     }
 
@@ -147,12 +146,22 @@ impl Run<'_> {
         Ok(rows.into_iter().find(|row| row.id == id))
     }
 
-    async fn change_now(&self, object: &Value, change: &ItemChange<'_>) -> Result<Verdict, Failure> {
+    /// The payment method is set with the change, so that one that is declined leaves the one before.
+    async fn change_now(
+        &self,
+        object: &Value,
+        change: &ItemChange<'_>,
+        pays: Option<&str>,
+    ) -> Result<Verdict, Failure> {
         let id = change.subscription_id;
+        let other_payer = match pays {
+            Some(pays) => self.other_payer(object, pays).await?,
+            None => None,
+        };
         // What is left of an earlier schedule would undo the change.
         self.let_go(object).await?;
         let made: Result<Answer, StripeError> =
-            self.deps.stripe.subscription_change(change, self.mark(), &self.key("change")).await;
+            self.deps.stripe.subscription_change(change, other_payer, self.mark(), &self.key("change")).await;
         match made {
             Ok(answer) => {
                 let object = self.refetch_if_replayed(answer).await?;
@@ -166,7 +175,12 @@ impl Run<'_> {
         }
     }
 
-    async fn change_at_end(&self, id: &str, object: &Value, item: SubscribedItem<'_>) -> Result<Verdict, Failure> {
+    async fn change_at_end(
+        &self,
+        object: &Value,
+        (id, item): (&str, SubscribedItem<'_>),
+        pays: Option<&str>,
+    ) -> Result<Verdict, Failure> {
         let stripe = &self.deps.stripe;
         let present = &object["schedule"];
         // One of a single phase may be of an attempt before. One of more phases has done its work.
@@ -185,6 +199,13 @@ impl Run<'_> {
                 return Ok(self.failed(Problem { code, message, ..Problem::default() }));
             }
             Err(error) => return Err(error.into()),
+        }
+        if let Some(pays) = pays {
+            match self.pay_with(object, pays).await {
+                // The change is to come, whatever is charged for it then.
+                Ok(()) | Err(Failure::Stripe(StripeError::Invalid { .. } | StripeError::NotFound { .. })) => {}
+                Err(error) => return Err(error),
+            }
         }
         self.changed(id, &stripe.subscription_retrieve(id).await?).await
     }

@@ -25,6 +25,33 @@ impl Shop {
         .await
     }
 
+    /// Changes to Team, until that has an answer.
+    async fn change_to_team(&self, customer: &TestCustomer, when: &str, key: &str) -> Answer {
+        let (path, wanted) = (format!("{SUBSCRIPTION}/change"), json!({ "price": "team_monthly", "when": when }));
+        wait::until("the request is answered", || async {
+            let answer = self.app.call(customer, "POST", &path, key, Some(&wanted)).await;
+            (answer.status != 202).then_some(answer)
+        })
+        .await
+    }
+
+    /// A shop with Team, and a customer on Pro.
+    async fn with_one_on_pro(backend: Backend) -> (Self, TestCustomer) {
+        let shop = Self::selling(backend, &[team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let pro = json!({ "price": "pro_monthly" });
+        shop.app.call(&customer, "POST", SUBSCRIPTION, "pro", Some(&pro)).await.expect(201);
+        (shop, customer)
+    }
+
+    /// Adds a payment method as the default, while the subscription keeps its own. Returns its id.
+    async fn add_beside(&self, customer: &TestCustomer, token: &str, own: &str) -> String {
+        let added = self.attach(customer, token, token).await.expect(201);
+        let path = format!("/v1/subscriptions/{}", stripe::id(&self.subscription()));
+        self.ask_stripe("POST", &path, &[("default_payment_method", own)]).await;
+        added["id"].as_str().expect("an id").to_owned()
+    }
+
     /// Number of PaymentIntents that took money.
     fn paid_intents(&self) -> usize {
         self.stripe.list("payment_intent").iter().filter(|intent| intent["status"] == "succeeded").count()
@@ -108,10 +135,7 @@ with_shop! {
 
 with_backend! {
     async fn failure_22_a_declining_card_is_tried_once_for_changes(backend: Backend) {
-        let shop = Shop::selling(backend, &[team_monthly()]).await;
-        let customer = shop.without_credits("pm_card_visa").await;
-        let pro = json!({ "price": "pro_monthly" });
-        shop.app.call(&customer, "POST", SUBSCRIPTION, "pro", Some(&pro)).await.expect(201);
+        let (shop, customer) = Shop::with_one_on_pro(backend).await;
         shop.attach(&customer, "pm_card_chargeCustomerFail", "bad").await.expect(201);
         let (path, wanted) = (format!("{SUBSCRIPTION}/change"), json!({ "price": "team_monthly", "when": "now" }));
         let keys: Vec<String> = (0..REQUESTS).map(|n| format!("up-{n}")).collect();
@@ -133,21 +157,28 @@ with_backend! {
     }
 
     async fn failure_22_a_card_that_has_to_be_authenticated_for_a_change_goes_on_being_charged(backend: Backend) {
-        let shop = Shop::selling(backend, &[team_monthly()]).await;
-        let customer = shop.without_credits("pm_card_visa").await;
-        let pro = json!({ "price": "pro_monthly" });
-        shop.app.call(&customer, "POST", SUBSCRIPTION, "pro", Some(&pro)).await.expect(201);
+        let (shop, customer) = Shop::with_one_on_pro(backend).await;
         shop.attach(&customer, "pm_card_authenticationRequired", "other").await.expect(201);
-        let (path, wanted) = (format!("{SUBSCRIPTION}/change"), json!({ "price": "team_monthly", "when": "now" }));
-        let refused = wait::until("the request is answered", || async {
-            let answer = shop.app.call(&customer, "POST", &path, "up", Some(&wanted)).await;
-            (answer.status != 202).then_some(answer)
-        });
-        refused.await.expect_problem(402, "payment_declined");
+        shop.change_to_team(&customer, "now", "up").await.expect_problem(402, "payment_declined");
         let units = shop.app.balance(&customer).await + 1;
         payment_to_authenticate(&shop.app.spend(&customer, units, "units").await);
         assert_eq!(shop.charge_calls(), 1, "Stripe is asked");
         shop.close().await;
+    }
+
+    async fn a_change_replaces_the_subscriptions_payment_method_unless_declined(backend: Backend) {
+        for when in ["now", "period_end"] {
+            let (shop, customer) = Shop::with_one_on_pro(backend).await;
+            let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);
+            let own = methods["data"][0]["id"].as_str().expect("an id").to_owned();
+            shop.add_beside(&customer, "pm_card_chargeCustomerFail", &own).await;
+            shop.change_to_team(&customer, "now", "bad").await.expect_problem(402, "payment_declined");
+            assert_eq!(shop.subscription()["default_payment_method"], json!(own), "it renews as before");
+            let better = shop.add_beside(&customer, "pm_card_mastercard", &own).await;
+            shop.change_to_team(&customer, when, "good").await.expect(200);
+            assert_eq!(shop.subscription()["default_payment_method"], json!(better), "{when}");
+            shop.close().await;
+        }
     }
 
     async fn failure_21_what_one_request_is_charged_for_no_other_one_spends(backend: Backend) {
