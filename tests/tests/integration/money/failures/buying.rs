@@ -49,7 +49,7 @@ impl Shop {
         let added = self.attach(customer, token, token).await.expect(201);
         let path = format!("/v1/subscriptions/{}", stripe::id(&self.subscription()));
         self.ask_stripe("POST", &path, &[("default_payment_method", own)]).await;
-        added["id"].as_str().expect("an id").to_owned()
+        added["payment_method"]["id"].as_str().expect("an id").to_owned()
     }
 
     /// Number of PaymentIntents that took money.
