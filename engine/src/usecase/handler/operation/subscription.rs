@@ -44,12 +44,13 @@ impl Run<'_> {
         }
         let catalogue = self.deps.catalogue.now();
         let offer = offered(&catalogue, price);
+        // Its own subscription, of an attempt whose answer was lost, comes before what is stored of the card by now.
+        if let Some(verdict) = self.adopt_existing(is_decided).await? {
+            return Ok(verdict);
+        }
         if !is_decided {
             let currency = offer.map_or(&catalogue.currency, |price| &price.currency);
             return self.decide_payer(Some(payment_method_id), currency).await;
-        }
-        if let Some(verdict) = self.adopt_existing().await? {
-            return Ok(verdict);
         }
         if operation.key_is_closing(self.deps.doubt_ms, self.now_ms) {
             return Ok(self.new_key_when_safe("there is no subscription"));
@@ -79,7 +80,7 @@ impl Run<'_> {
                 Ok(verdict)
             }
             Err(StripeError::Unknown { is_stored: true, reason: why } | StripeError::KeyReused { message: why }) => {
-                match self.adopt_existing().await? {
+                match self.adopt_existing(true).await? {
                     Some(verdict) => Ok(verdict),
                     None => Ok(self.nothing_found(&why)),
                 }
@@ -90,8 +91,8 @@ impl Run<'_> {
 
     /// The verdict if the customer already has a subscription at Stripe; `None` if none is in the way. It may be this
     /// operation's own (an earlier attempt created it and its answer was lost), or another one of ours (then this
-    /// operation fails). An unpaid one of another request is cancelled first.
-    async fn adopt_existing(&self) -> Result<Option<Verdict>, Failure> {
+    /// operation fails). An unpaid one of another request is cancelled first, if it may be replaced.
+    async fn adopt_existing(&self, may_replace: bool) -> Result<Option<Verdict>, Failure> {
         let stripe = &self.deps.stripe;
         let page = stripe.subscription_list(Some(self.stripe_customer_id), None).await?;
         let said = |row: &Value| SubscriptionFields::read(row);
@@ -106,6 +107,9 @@ impl Run<'_> {
         for row in open {
             let Some(id) = fields::id(&row["id"]) else { continue };
             if row["status"] == "incomplete" && maker(row).is_some() {
+                if !may_replace {
+                    continue;
+                }
                 let ended = self.end_now(&id, &format!("replace:{id}")).await?;
                 if first_was_paid(&ended) {
                     return Ok(Some(merge(self.apply_rules(&ended).await?, self.failed(paid_meanwhile()))));
