@@ -76,12 +76,20 @@ impl Run<'_> {
     }
 }
 
-/// The records of a subscription's charge that follow from a verdict on its operation.
+/// The records of a subscription's charge that follow from a verdict on its operation, unless the verdict has them, with
+/// what is known of the payment.
 pub(super) fn record_charges(operation: &Operation, verdict: &mut Verdict) {
     let after = verdict.effects.iter().rev().find_map(|effect| match effect {
         Effect::OperationPut(after) if after.id == operation.id => Some((**after).clone()),
         _ => None,
     });
+    let has_record = |after: &Operation| {
+        verdict.effects.iter().any(|effect| match effect {
+            Effect::ChargePut(charge) => charge.operation_id == after.id && charge.round == after.round,
+            _ => false,
+        })
+    };
+    let after = after.filter(|after| !has_record(after));
     let charges = after.iter().flat_map(|after| records(operation, after));
     verdict.effects.extend(charges.map(|charge| Effect::ChargePut(Box::new(charge))));
 }

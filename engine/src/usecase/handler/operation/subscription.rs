@@ -1,7 +1,6 @@
 //! Subscriptions: subscribe, cancel, resume. Stripe's answers go through the same rules as its events.
 
 use super::{Deps, Run, authentication, check_job, failure, has_failed, settle_job};
-use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::effect::{Effect, Verdict};
@@ -10,14 +9,12 @@ use crate::domain::operation::{Operation, Problem, State, Task};
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
 use crate::domain::subscription::Subscription;
 use crate::domain::subscription::change::check_size;
-use crate::domain::webhook::fields::{
-    self, InvoiceFields, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields,
-};
+use crate::domain::webhook::fields::{self, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields};
 use crate::infra::store::price as prices;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError, found};
 use crate::key::PriceKey;
-use crate::usecase::handler::subscription::{apply_rules, merge};
+use crate::usecase::handler::subscription::{apply_rules, first_was_paid, merge};
 use crate::usecase::handler::{Failure, price};
 use serde_json::Value;
 
@@ -381,12 +378,6 @@ enum FirstPayment {
     Declined(PaymentIntentFields),
     /// The bank is still working on it.
     Open,
-}
-
-/// Whether the first payment arrived just before the subscription was cancelled as unpaid.
-fn first_was_paid(object: &Value) -> bool {
-    let invoice = InvoiceFields::read(&object["latest_invoice"]);
-    invoice.is_paid == Some(true) && invoice.amount_paid.is_some_and(|amount| amount > MoneyMinor::ZERO)
 }
 
 fn paid_meanwhile() -> Problem {

@@ -124,6 +124,20 @@ with_shop! {
         assert_eq!(shop.stripe.calls(SUBSCRIBE), 0);
     }
 
+    async fn failure_22_a_first_period_that_cost_nothing_makes_no_good_card_of_a_declining_one(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+        shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "payment_declined");
+        shop.hours_pass_since_charges(1).await;
+        let path = format!("/v1/customers/{}", shop.stripe_customer(&customer).await);
+        shop.ask_stripe("POST", &path, &[("balance", &format!("-{MONTH}"))]).await;
+        shop.subscribe(&customer, "pro").await.expect(201);
+        let units = shop.app.balance(&customer).await + 1;
+        shop.app.spend(&customer, units, "units").await.expect_problem(402, "payment_declined");
+        shop.hours_pass_since_charges(1).await;
+        shop.app.spend(&customer, units, "units").await.expect_problem(402, "card_paused");
+        assert_eq!(shop.charge_calls(), 2, "the second decline in a row waits for four hours");
+    }
+
     async fn failure_22_what_a_subscription_cost_leaves_the_spend_cap_as_it_was(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let caps = json!({ "day_minor": UNIT, "month_minor": null });
