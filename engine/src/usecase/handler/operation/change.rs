@@ -81,8 +81,8 @@ impl Run<'_> {
         }
     }
 
-    /// The payment method that a change is charged to; `None` if it charges no more than before. Otherwise the verdict with
-    /// which this attempt ends: nothing may be charged, or what pays is stored first.
+    /// The payment method that a change is charged to; `None` if it charges no more than before, or if invoices are sent.
+    /// Otherwise the verdict with which this attempt ends: nothing may be charged, or what pays is stored first.
     async fn payer_of(
         &self,
         object: &Value,
@@ -99,11 +99,14 @@ impl Run<'_> {
             return Ok(Ok(None));
         }
         let standing = read_payer(self.deps.db.read(), &self.customer.id, None).await?;
-        if let Err(refused) = standing.check(need, currency, self.now_ms) {
+        if let Err(refused) = standing.check(need.of_card(is_by_invoice(object)), currency, self.now_ms) {
             return end(self.failed(self.why_not_charged(&refused)));
         }
         if let Err(refusal) = self.check_payer_of(object) {
             return end(self.failed(refusal.into()));
+        }
+        if is_by_invoice(object) {
+            return Ok(Ok(None));
         }
         if need == Need::Charge {
             return end(self.decide_payer(None, currency).await?);
@@ -111,10 +114,11 @@ impl Run<'_> {
         Ok(Ok(standing.method.map(|method| method.id)))
     }
 
-    /// What a change needs of whoever pays. Time that is left may not cover a cheaper period that begins now.
+    /// What a change needs of whoever pays. Time that is left may not cover a cheaper period that begins now, and a coupon
+    /// or a balance may cover a dearer one.
     async fn need(&self, object: &Value, asked: &ItemChange<'_>, is_dearer: bool) -> Result<Need, Failure> {
-        if is_dearer || !asked.begins_period {
-            return Ok(Need::of(is_dearer, asked.begins_period && is_dearer));
+        if !asked.begins_period {
+            return Ok(Need::of(is_dearer, false));
         }
         let pays = fields::stripe_customer_id(object).unwrap_or_else(|| self.stripe_customer_id.to_owned());
         let invoice = self.deps.stripe.change_preview(&pays, asked).await?;
@@ -219,6 +223,11 @@ impl Run<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether a subscription's invoices are sent to be paid, and charged to nothing.
+fn is_by_invoice(object: &Value) -> bool {
+    object["collection_method"] == "send_invoice"
 }
 
 /// What an invoice charges.
@@ -347,10 +356,10 @@ pub async fn preview_change(
     let Some(pays) = pays else { return Err(PreviewError::PriceMissing) };
     let invoice = deps.stripe.change_preview(&pays, &asked).await?;
     let is_dearer = is_dearer(Some((&present.price, row.quantity)), price, change.quantity);
-    let need = Need::of(is_dearer, begins_period && (is_dearer || due_of(&invoice) > MoneyMinor::ZERO));
+    let need = Need::of(is_dearer, begins_period && due_of(&invoice) > MoneyMinor::ZERO);
     if need != Need::Nothing {
         let standing = read_payer(deps.db.read(), &customer.id, None).await?;
-        if let Err(refused) = standing.check(need, &price.currency, now_ms) {
+        if let Err(refused) = standing.check(need.of_card(is_by_invoice(&object)), &price.currency, now_ms) {
             return Err(PreviewError::NotCharged(refused.problem(customer, &deps.credits, &catalogue)));
         }
         check_payer(Some(&pays), own).map_err(PreviewError::Refused)?;

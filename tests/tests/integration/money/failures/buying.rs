@@ -52,6 +52,13 @@ impl Shop {
         added["payment_method"]["id"].as_str().expect("an id").to_owned()
     }
 
+    /// Adds a card as the default that is declined for a unit beyond the credits.
+    async fn decline_a_purchase(&self, customer: &TestCustomer) {
+        self.attach(customer, "pm_card_chargeCustomerFail", "bad").await.expect(201);
+        let units = self.app.balance(customer).await + 1;
+        self.app.spend(customer, units, "units").await.expect_problem(402, "payment_declined");
+    }
+
     /// Number of PaymentIntents that took money.
     fn paid_intents(&self) -> usize {
         self.stripe.list("payment_intent").iter().filter(|intent| intent["status"] == "succeeded").count()
@@ -193,6 +200,37 @@ with_backend! {
             assert_eq!(shop.subscription()["default_payment_method"], json!(better), "{when}");
             shop.close().await;
         }
+    }
+
+    async fn a_change_that_a_balance_covers_does_not_wait_for_a_paused_card(backend: Backend) {
+        let (shop, customer) = Shop::with_one_on_pro(backend).await;
+        shop.decline_a_purchase(&customer).await;
+        shop.change_to_team(&customer, "now", "early").await.expect_problem(402, "card_paused");
+        let path = format!("/v1/customers/{}", shop.stripe_customer(&customer).await);
+        shop.ask_stripe("POST", &path, &[("balance", "-199900")]).await;
+        let (preview, wanted) = (format!("{SUBSCRIPTION}/preview"), json!({ "price": "team_monthly", "when": "now" }));
+        let said = shop.app.call(&customer, "POST", &preview, "", Some(&wanted)).await.expect(200);
+        assert_eq!(said["due_now_minor"], json!(0), "{said}");
+        shop.change_to_team(&customer, "now", "covered").await.expect(200);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
+        shop.close().await;
+    }
+
+    async fn a_subscription_whose_invoices_are_sent_is_changed_whatever_the_card(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let prices = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_monthly", &[]).await;
+        let by_invoice = [("collection_method", "send_invoice"), ("days_until_due", "30")];
+        shop.subscribe_at_stripe(&stripe_customer, stripe::id(&prices["data"][0]), &by_invoice).await;
+        let first = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
+        shop.ask_stripe("POST", &format!("/v1/invoices/{first}/pay"), &[]).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        shop.deliver_event("invoice.paid", &shop.stripe.object(&first)).await;
+        shop.decline_a_purchase(&customer).await;
+        shop.change_to_team(&customer, "now", "up").await.expect(200);
+        assert_eq!(shop.subscription()["items"]["data"][0]["price"]["lookup_key"], json!("team_monthly"));
+        shop.close().await;
     }
 
     async fn failure_21_what_one_request_is_charged_for_no_other_one_spends(backend: Backend) {
