@@ -87,8 +87,8 @@ impl TopUpRequest {
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(in crate::routes) struct TopUpBody {
-    /// `off`, `on`, `waiting` for a cap that is reached, or `stopped` by itself because a charge failed or a payment was
-    /// given back.
+    /// `off`, `on`, `waiting` for a cap that is reached or a card that was declined before, or `stopped` by itself because
+    /// a charge failed or a payment was given back.
     state: String,
     /// Below this number of available credits, some are bought; null if nothing was ever set.
     threshold: Option<i64>,
@@ -177,10 +177,10 @@ impl TopUpApi {
     ///
     /// As soon as fewer credits than `threshold` are available, one charge closes the gap to `target`. It obeys the rules
     /// of all charges. A charge that fails turns it off, and so does a refund or a dispute that takes credits back, of
-    /// whichever payment. A reached cap makes it wait until the cap starts anew. Each of these is mailed once. This request
-    /// turns it on again. A payment that requires authentication counts as failed, because nobody is there to authenticate
-    /// it; so does a charge that is more than a whole cap, because waiting would not help. `{"enabled": false}` turns it
-    /// off and keeps the rest.
+    /// whichever payment. A reached cap makes it wait until the cap starts anew, and a card that was declined for something
+    /// else until it is tried again. Each of these is mailed once. This request turns it on again, and ends a wait. A
+    /// payment that requires authentication counts as failed, because nobody is there to authenticate it; so does a charge that
+    /// is more than a whole cap, because waiting would not help. `{"enabled": false}` turns it off and keeps the rest.
     #[oai(path = "/api/v1/credits/auto-top-up", method = "put", operation_id = "set_auto_top_up", tag = "Tag::Billing")]
     async fn set(
         &self,

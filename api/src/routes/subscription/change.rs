@@ -1,6 +1,6 @@
 //! Changes of the subscription, and their preview.
 
-use super::{ChangeResponse, change_response, find_current, not_charged};
+use super::{ChangeResponse, change_response, find_current};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
@@ -13,12 +13,11 @@ use crate::write_limit::OPERATION_COST;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Request, State};
-use bursar_engine::domain::subscription::change::{Need, check, is_dearer};
+use bursar_engine::domain::subscription::change::check;
 use bursar_engine::domain::subscription::{Change, ChangeRefusal, ChangeTime};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::customer;
 use bursar_engine::key::PriceKey;
-use bursar_engine::usecase::charge;
 use bursar_engine::usecase::handler::{ChangePreview, PreviewError, preview_change};
 use poem::web::Data;
 use poem_openapi::param::Header;
@@ -215,20 +214,12 @@ impl From<PreviewError> for ApiError {
 }
 
 impl SubscriptionChangeApi {
-    /// Makes the request to change the subscription, if it can be.
+    /// Makes the request to change the subscription, if it can be. What it needs of whoever pays is decided in its turn,
+    /// before Stripe is asked for it: what the subscription costs is up to its price there.
     async fn change_request(&self, app: &App, customer: &CustomerId, change: Change) -> Result<Request, ApiError> {
         let row = find_current(app, customer).await?;
-        let catalogue = app.config.catalogue.now();
-        let price = check(row.as_ref(), &catalogue, &change).map_err(|refusal| refused(&refusal))?;
+        check(row.as_ref(), &app.config.catalogue.now(), &change).map_err(|refusal| refused(&refusal))?;
         let row = row.ok_or(Error::NotFound("subscription"))?;
-        let present = row.price.as_ref().and_then(|key| catalogue.price(key));
-        let is_dearer = is_dearer(present.map(|present| (present, row.quantity)), price, change.quantity);
-        let begins_period = change.when == ChangeTime::Now && row.status != "trialing";
-        let need = Need::of(is_dearer, is_dearer && begins_period);
-        let standing = charge::read_payer(app.db.read(), customer, None).await?;
-        if let Err(why) = standing.check(need, &price.currency, app.clock.now_ms()) {
-            return Err(not_charged(app, customer, &why).await);
-        }
         Ok(Request::SubscriptionChange { subscription_id: row.id, change, payer: None })
     }
 }

@@ -88,5 +88,6 @@ mod tests {
         );
         let nobody = PayerStanding::default();
         assert!(!check(&nobody, Need::Consent) && check(&nobody, Need::Nothing));
+        assert!(check(&nobody, Need::Charge.of_card(true)), "its invoices are sent");
     }
 }

@@ -57,6 +57,14 @@ pub struct ChargeRecord {
     pub at_ms: TimeMs,
 }
 
+impl ChargeRecord {
+    /// The same where nothing was charged after all, as in a trial: it says nothing of the card.
+    #[must_use]
+    pub fn without_payment(self) -> Self {
+        if self.state == ChargeState::Succeeded { Self { state: ChargeState::Failed, ..self } } else { self }
+    }
+}
+
 /// The records that follow from a change of an operation: that of its present round and, if a round went before, that
 /// one's end. None if it charges nothing.
 pub fn records(before: &Operation, after: &Operation) -> Vec<ChargeRecord> {
@@ -149,6 +157,16 @@ mod tests {
         assert_eq!(states(&open, &open.succeeded(Some("sub_1".to_owned()), 2)), [(1, "succeeded")]);
         let undecided = Operation { request: undecided, ..open };
         assert!(states(&undecided, &undecided.failed(Problem::default(), 2)).is_empty(), "nothing was charged");
+    }
+
+    #[test]
+    fn what_cost_nothing_says_nothing_of_the_card() {
+        let open = charged_operation();
+        let without_payment =
+            |after: &Operation| records(&open, after).pop().expect("a record").without_payment().state.as_str();
+        assert_eq!(without_payment(&open.succeeded(Some("sub_1".to_owned()), 2)), "failed");
+        assert_eq!(without_payment(&open), "open");
+        assert_eq!(without_payment(&open.failed(Problem { is_decline: true, ..Problem::default() }, 2)), "declined");
     }
 
     #[test]

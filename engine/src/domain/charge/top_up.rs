@@ -12,6 +12,9 @@ use crate::ids::CustomerId;
 /// The code of the problem that a payment was given back.
 pub const PAYMENT_RETURNED: &str = "payment_returned";
 
+/// The code of the problem that a declined card is left alone.
+pub const CARD_PAUSED: &str = "card_paused";
+
 /// A customer's automatic top-ups as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopUpSetting {
@@ -27,7 +30,7 @@ pub struct TopUpSetting {
     pub begun: i64,
     /// Why it was turned off by itself, or waits.
     pub stopped: Option<Problem>,
-    /// Until when nothing is bought, because a cap is reached.
+    /// Until when nothing is bought, because a cap is reached or the card was declined.
     pub waits_until_ms: Option<TimeMs>,
 }
 
@@ -61,7 +64,8 @@ pub struct TopUpHalt {
     pub version: i64,
     /// Why.
     pub problem: Problem,
-    /// When the cap that was reached starts anew; `None` turns automatic top-ups off.
+    /// When a charge may succeed again: the cap that was reached starts anew, or the card is tried again. `None` turns
+    /// automatic top-ups off.
     pub until_ms: Option<TimeMs>,
 }
 
@@ -114,18 +118,19 @@ pub(super) fn is_wanted(request: &AutoTopUp, standing: &PaymentStanding) -> bool
     stands && standing.available < request.terms.threshold
 }
 
-/// What follows for the setting from the end of a top-up without a payment. A reached cap makes it wait; everything else
-/// turns it off, so that nobody is charged again and again without knowing. So does a cap that the charge alone exceeds,
-/// because waiting would not help.
+/// What follows for the setting from the end of a top-up without a payment. A reached cap makes it wait, and so does a card
+/// that is left alone for a while because it was declined for something else. Everything else turns it off, so that nobody
+/// is charged again and again without knowing. So does a cap that the charge alone exceeds, and a card that is not tried
+/// again, because waiting would not help.
 pub fn halt(after: &Operation) -> Option<TopUpHalt> {
     let Request::AutoTopUp(top_up) = &after.request else { return None };
     let problem = after.problem.as_ref().filter(|_| after.state == State::Failed)?;
-    let is_cap = matches!(problem.code.as_str(), "spend_cap_reached" | "top_up_cap_reached");
+    let may_wait = matches!(problem.code.as_str(), "spend_cap_reached" | "top_up_cap_reached" | CARD_PAUSED);
     Some(TopUpHalt {
         customer_id: after.customer_id.clone(),
         version: top_up.version,
         problem: Problem { client_secret: None, ..problem.clone() },
-        until_ms: problem.retry_at_ms.filter(|_| is_cap),
+        until_ms: problem.retry_at_ms.filter(|_| may_wait),
     })
 }
 
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reached_cap_makes_top_ups_wait_and_any_other_failure_turns_them_off() {
+    fn a_reached_cap_or_a_paused_card_makes_top_ups_wait_and_any_other_failure_turns_them_off() {
         let (request, standing) = set(0, &terms(10, 20));
         let open = Operation::new(&standing.customer.id, request, "top_up:3:0".to_owned(), "h".to_owned(), 1);
         let halted = |code: &str, retry_at_ms| {
@@ -274,7 +279,8 @@ mod tests {
         };
         assert_eq!(halted("spend_cap_reached", Some(9)), (3, Some(9)));
         assert_eq!(halted("top_up_cap_reached", Some(9)), (3, Some(9)));
-        assert_eq!(halted("card_paused", Some(9)), (3, None));
+        assert_eq!(halted("card_paused", Some(9)), (3, Some(9)));
+        assert_eq!(halted("card_paused", None), (3, None), "that card is not tried again");
         assert_eq!(halted("card_declined", None), (3, None));
         assert_eq!(halt(&open), None);
         assert_eq!(halt(&open.succeeded(None, 2)), None);

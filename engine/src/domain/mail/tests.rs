@@ -7,7 +7,7 @@ use crate::amount::Credits;
 use crate::config::{Config, CreditsConfig};
 use crate::domain::api_key::RawKey;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::charge::top_up::PAYMENT_RETURNED;
+use crate::domain::charge::top_up::{CARD_PAUSED, PAYMENT_RETURNED};
 use crate::domain::ledger::{Command, Decision, GrantKind, Op, decide};
 use crate::ids::OperationId;
 
@@ -262,4 +262,18 @@ fn a_stopped_top_up_says_what_to_do_about_its_problem() {
     assert!(declined.contains(method) && !declined.contains(again), "{declined}");
     let returned = text(Some(PAYMENT_RETURNED));
     assert!(returned.contains(again) && !returned.contains(method), "{returned}");
+}
+
+#[test]
+fn a_top_up_that_waits_says_what_makes_it_go_on_sooner() {
+    let text = |problem: &str| {
+        let purchase =
+            Purchase { operation: OperationId::new(), round: 1, what: "2 fix credits".to_owned(), until_ms: Some(0) };
+        let about = MailSubject { problem: Some(problem.to_owned()), purchase: Some(purchase), ..sample().about };
+        rendered(Template::AutoTopUpStopped, &Params { about, ..sample() }, &branding()).text
+    };
+    let paused = text(CARD_PAUSED);
+    assert!(paused.contains("It goes on by itself then.") && paused.contains("add another card"), "{paused}");
+    assert!(!paused.contains("cap"), "{paused}");
+    assert!(text("spend_cap_reached").contains("It goes on by itself then. To have it sooner, raise the cap."));
 }

@@ -197,6 +197,12 @@ impl Need {
             (false, false) => Self::Nothing,
         }
     }
+
+    /// What it needs of a card: nothing if invoices are sent to be paid.
+    #[must_use]
+    pub fn of_card(self, is_by_invoice: bool) -> Self {
+        if is_by_invoice { Self::Nothing } else { self }
+    }
 }
 
 /// Checks that the customer's own Stripe customer pays for a subscription. Somebody else may have bought it for the

@@ -61,10 +61,11 @@ fn post(path: String, form: &Value) -> RequestBuilder {
 
 impl Gateway {
     /// Changes an item of a subscription. If the payment fails, nothing is changed. Source: Stripe, "Update a
-    /// subscription": `payment_behavior`.
+    /// subscription": `payment_behavior`. That goes for the subscription's own payment method, too, if one is named.
     pub async fn subscription_change(
         &self,
         change: &ItemChange<'_>,
+        payment_method_id: Option<&str>,
         mark: Mark<'_>,
         key: &str,
     ) -> Result<Answer, StripeError> {
@@ -73,6 +74,9 @@ impl Gateway {
         form["off_session"] = "true".into();
         form["metadata"] = tags(&change.item, mark);
         form["expand"] = json!(LATEST_INVOICE_EXPANDED);
+        if let Some(id) = payment_method_id {
+            form["default_payment_method"] = id.into();
+        }
         let request = post(format!("/subscriptions/{}", change.subscription_id), &form);
         self.change("subscription_change", request, key).await
     }

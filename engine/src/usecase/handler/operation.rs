@@ -243,8 +243,9 @@ impl Run<'_> {
             // The operations that come here can be repeated safely.
             StripeError::Unknown { is_stored: true, reason } => self.new_round(&reason),
             StripeError::KeyReused { message } => self.new_round(&message),
-            StripeError::Declined(decline) | StripeError::AuthenticationRequired(decline) => {
-                self.failed(declined(&decline))
+            StripeError::Declined(decline) => self.failed(declined(&decline)),
+            StripeError::AuthenticationRequired(decline) => {
+                self.failed(Problem { is_decline: false, ..declined(&decline) })
             }
             StripeError::NotFound { message } => self.failed(problem("stripe_not_found", message)),
             StripeError::Invalid { message, .. } => self.failed(problem("stripe_refused", message)),
@@ -266,15 +267,28 @@ fn declined(decline: &Decline) -> Problem {
         message: decline.message.clone(),
         decline_code: decline.decline_code.clone(),
         advice_code: decline.advice_code.clone(),
-        is_decline: is_decline(&decline.code),
+        is_decline: is_decline(&decline.code, decline.decline_code.as_deref()),
         payment_intent_id: intent.id,
         ..Problem::default()
     }
 }
 
 /// Whether a failure counts against the card. One that was not authenticated may be good.
-fn is_decline(code: &str) -> bool {
-    !matches!(code, "authentication_required" | "payment_intent_authentication_failure")
+fn is_decline(code: &str, decline_code: Option<&str>) -> bool {
+    let is_authentication = matches!(
+        code,
+        "authentication_required"
+            | "payment_intent_authentication_failure"
+            | "subscription_payment_intent_requires_action"
+            | "invoice_payment_intent_requires_action"
+    );
+    !is_authentication && decline_code != Some("authentication_required")
+}
+
+/// Whether the last failure of a PaymentIntent is more than that the bank requires authentication.
+fn has_failed(intent: &PaymentIntentFields) -> bool {
+    let codes = [&intent.error_code, &intent.decline_code];
+    intent.error_code.is_some() && codes.iter().all(|code| code.as_deref() != Some("authentication_required"))
 }
 
 /// What the customer's browser needs to finish a payment on session.
@@ -294,7 +308,7 @@ fn authentication(intent: &PaymentIntentFields) -> Problem {
 fn failure(intent: &PaymentIntentFields) -> Problem {
     let code = intent.error_code.clone().unwrap_or_else(|| "card_declined".to_owned());
     Problem {
-        is_decline: is_decline(&code),
+        is_decline: is_decline(&code, intent.decline_code.as_deref()),
         code,
         message: intent.error_message.clone().unwrap_or_else(|| "The payment was declined.".to_owned()),
         decline_code: intent.decline_code.clone(),
@@ -331,6 +345,26 @@ mod tests {
     use super::*;
     use crate::domain::operation::KEY_GOOD_FOR_MS;
     use crate::ids::CustomerId;
+
+    #[test]
+    fn a_card_that_wants_authentication_is_not_declined() {
+        for (code, decline_code, expected) in [
+            ("card_declined", None, true),
+            ("card_declined", Some("insufficient_funds"), true),
+            ("card_declined", Some("authentication_required"), false),
+            ("authentication_required", None, false),
+            ("subscription_payment_intent_requires_action", None, false),
+        ] {
+            assert_eq!(is_decline(code, decline_code), expected, "{code} {decline_code:?}");
+            let intent = PaymentIntentFields {
+                error_code: Some(code.to_owned()),
+                decline_code: decline_code.map(str::to_owned),
+                ..PaymentIntentFields::default()
+            };
+            assert_eq!(failure(&intent).is_decline, expected, "{code} {decline_code:?}");
+        }
+        assert!(!has_failed(&PaymentIntentFields::default()), "it has not failed yet");
+    }
 
     #[test]
     fn an_operation_whose_customer_never_gets_one_at_stripe_waits_and_then_ends() {

@@ -3,6 +3,7 @@
 use super::invoice::{before, with_record, without_parts_of_granted, without_what_another_has};
 use super::operation::count;
 use super::{Deps, Failure, price};
+use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::charge::record::records;
 use crate::domain::customer::Customer;
@@ -11,7 +12,7 @@ use crate::domain::job::Outcome;
 use crate::domain::operation::State;
 use crate::domain::sale::PriceBook;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::fields::{self, OPERATION_METADATA_KEY};
+use crate::domain::webhook::fields::{self, InvoiceFields, OPERATION_METADATA_KEY};
 use crate::domain::webhook::{self, EventKind, Facts};
 use crate::error::Result;
 use crate::ids::OperationId;
@@ -78,7 +79,7 @@ pub(super) async fn apply_rules(
     Ok(merge(verdict, of_invoice))
 }
 
-/// The success of the operation that created a subscription, and of its charge, once that is paid.
+/// The success of the operation that created a subscription, and of its charge if there was one, once that is paid.
 async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: TimeMs) -> Result<Vec<Effect>> {
     if !matches!(object["status"].as_str(), Some("active" | "trialing")) {
         return Ok(Vec::new());
@@ -91,8 +92,17 @@ async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: Ti
     let Some(operation) = waiting else { return Ok(Vec::new()) };
     let after = operation.succeeded(fields::id(&object["id"]), now_ms);
     count(&operation, &after);
-    let charges = records(&operation, &after).into_iter().map(|charge| Effect::ChargePut(Box::new(charge)));
+    let was_paid = first_was_paid(object);
+    let charges = records(&operation, &after).into_iter();
+    let charges = charges.map(|charge| if was_paid { charge } else { charge.without_payment() });
+    let charges = charges.map(|charge| Effect::ChargePut(Box::new(charge)));
     Ok(charges.chain([Effect::operation(after)]).collect())
+}
+
+/// Whether money was paid for a subscription's latest invoice: for its first period, while there is no other.
+pub(super) fn first_was_paid(object: &Value) -> bool {
+    let invoice = InvoiceFields::read(&object["latest_invoice"]);
+    invoice.is_paid == Some(true) && invoice.amount_paid.is_some_and(|amount| amount > MoneyMinor::ZERO)
 }
 
 /// Combines the changes of two verdicts, with the outcome of the second.

@@ -228,7 +228,7 @@ async fn change(
     let now =
         ItemChange { subscription_id: subscription, item_id: &item_id, item, keeps_price: false, begins_period: true };
     assert_eq!(call!(done, gateway.change_preview(customer, &now))["object"], "invoice");
-    let changed = call!(done, gateway.subscription_change(&now, mark, "k20")).body;
+    let changed = call!(done, gateway.subscription_change(&now, None, mark, "k20")).body;
     assert_eq!(changed["latest_invoice"]["billing_reason"], "subscription_update");
     let waiting = call!(done, gateway.invoice_item_list_pending(customer));
     assert_eq!(waiting["data"].as_array().map(Vec::len), Some(0));

@@ -71,19 +71,18 @@ impl Run<'_> {
         let begins_period = change.when == ChangeTime::Now && object["status"] != "trialing";
         let asked = ItemChange { subscription_id: id, item_id: &present.id, item, keeps_price, begins_period };
         let is_dearer = is_dearer(row.as_ref().map(|row| (&present.price, row.quantity)), terms, change.quantity);
-        match self.payer_of(&object, &asked, (is_dearer, payer), &terms.currency).await? {
-            Ok(Some(payment_method_id)) => self.pay_with(&object, &payment_method_id).await?,
-            Ok(None) => {}
+        let pays = match self.payer_of(&object, &asked, (is_dearer, payer), &terms.currency).await? {
+            Ok(pays) => pays,
             Err(verdict) => return Ok(*verdict),
-        }
+        };
         match change.when {
-            ChangeTime::Now => self.change_now(&object, &asked).await,
-            ChangeTime::PeriodEnd => self.change_at_end(id, &object, item).await,
+            ChangeTime::Now => self.change_now(&object, &asked, pays.as_deref()).await,
+            ChangeTime::PeriodEnd => self.change_at_end(&object, (id, item), pays.as_deref()).await,
         }
     }
 
-    /// The payment method that a change is charged to; `None` if it charges no more than before. Otherwise the verdict with
-    /// which this attempt ends: nothing may be charged, or what pays is stored first.
+    /// The payment method that a change is charged to; `None` if it charges no more than before, or if invoices are sent.
+    /// Otherwise the verdict with which this attempt ends: nothing may be charged, or what pays is stored first.
     async fn payer_of(
         &self,
         object: &Value,
@@ -100,11 +99,14 @@ impl Run<'_> {
             return Ok(Ok(None));
         }
         let standing = read_payer(self.deps.db.read(), &self.customer.id, None).await?;
-        if let Err(refused) = standing.check(need, currency, self.now_ms) {
+        if let Err(refused) = standing.check(need.of_card(is_by_invoice(object)), currency, self.now_ms) {
             return end(self.failed(self.why_not_charged(&refused)));
         }
         if let Err(refusal) = self.check_payer_of(object) {
             return end(self.failed(refusal.into()));
+        }
+        if is_by_invoice(object) {
+            return Ok(Ok(None));
         }
         if need == Need::Charge {
             return end(self.decide_payer(None, currency).await?);
@@ -112,10 +114,11 @@ impl Run<'_> {
         Ok(Ok(standing.method.map(|method| method.id)))
     }
 
-    /// What a change needs of whoever pays. Time that is left may not cover a cheaper period that begins now.
+    /// What a change needs of whoever pays. Time that is left may not cover a cheaper period that begins now, and a coupon
+    /// or a balance may cover a dearer one.
     async fn need(&self, object: &Value, asked: &ItemChange<'_>, is_dearer: bool) -> Result<Need, Failure> {
-        if is_dearer || !asked.begins_period {
-            return Ok(Need::of(is_dearer, asked.begins_period && is_dearer));
+        if !asked.begins_period {
+            return Ok(Need::of(is_dearer, false));
         }
         let pays = fields::stripe_customer_id(object).unwrap_or_else(|| self.stripe_customer_id.to_owned());
         let invoice = self.deps.stripe.change_preview(&pays, asked).await?;
@@ -147,12 +150,22 @@ impl Run<'_> {
         Ok(rows.into_iter().find(|row| row.id == id))
     }
 
-    async fn change_now(&self, object: &Value, change: &ItemChange<'_>) -> Result<Verdict, Failure> {
+    /// The payment method is set with the change, so that one that is declined leaves the one before.
+    async fn change_now(
+        &self,
+        object: &Value,
+        change: &ItemChange<'_>,
+        pays: Option<&str>,
+    ) -> Result<Verdict, Failure> {
         let id = change.subscription_id;
+        let other_payer = match pays {
+            Some(pays) => self.other_payer(object, pays).await?,
+            None => None,
+        };
         // What is left of an earlier schedule would undo the change.
         self.let_go(object).await?;
         let made: Result<Answer, StripeError> =
-            self.deps.stripe.subscription_change(change, self.mark(), &self.key("change")).await;
+            self.deps.stripe.subscription_change(change, other_payer, self.mark(), &self.key("change")).await;
         match made {
             Ok(answer) => {
                 let object = self.refetch_if_replayed(answer).await?;
@@ -166,7 +179,12 @@ impl Run<'_> {
         }
     }
 
-    async fn change_at_end(&self, id: &str, object: &Value, item: SubscribedItem<'_>) -> Result<Verdict, Failure> {
+    async fn change_at_end(
+        &self,
+        object: &Value,
+        (id, item): (&str, SubscribedItem<'_>),
+        pays: Option<&str>,
+    ) -> Result<Verdict, Failure> {
         let stripe = &self.deps.stripe;
         let present = &object["schedule"];
         // One of a single phase may be of an attempt before. One of more phases has done its work.
@@ -186,6 +204,13 @@ impl Run<'_> {
             }
             Err(error) => return Err(error.into()),
         }
+        if let Some(pays) = pays {
+            match self.pay_with(object, pays).await {
+                // The change is to come, whatever is charged for it then.
+                Ok(()) | Err(Failure::Stripe(StripeError::Invalid { .. } | StripeError::NotFound { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
         self.changed(id, &stripe.subscription_retrieve(id).await?).await
     }
 
@@ -198,6 +223,11 @@ impl Run<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether a subscription's invoices are sent to be paid, and charged to nothing.
+fn is_by_invoice(object: &Value) -> bool {
+    object["collection_method"] == "send_invoice"
 }
 
 /// What an invoice charges.
@@ -326,10 +356,10 @@ pub async fn preview_change(
     let Some(pays) = pays else { return Err(PreviewError::PriceMissing) };
     let invoice = deps.stripe.change_preview(&pays, &asked).await?;
     let is_dearer = is_dearer(Some((&present.price, row.quantity)), price, change.quantity);
-    let need = Need::of(is_dearer, begins_period && (is_dearer || due_of(&invoice) > MoneyMinor::ZERO));
+    let need = Need::of(is_dearer, begins_period && due_of(&invoice) > MoneyMinor::ZERO);
     if need != Need::Nothing {
         let standing = read_payer(deps.db.read(), &customer.id, None).await?;
-        if let Err(refused) = standing.check(need, &price.currency, now_ms) {
+        if let Err(refused) = standing.check(need.of_card(is_by_invoice(&object)), &price.currency, now_ms) {
             return Err(PreviewError::NotCharged(refused.problem(customer, &deps.credits, &catalogue)));
         }
         check_payer(Some(&pays), own).map_err(PreviewError::Refused)?;

@@ -34,8 +34,9 @@ impl Run<'_> {
         })
     }
 
-    /// Has Stripe charge the customer's own payment method for a subscription that is to be paid at once, or says why
-    /// that is not possible.
+    /// Has Stripe charge the customer's own payment method for a paused subscription that is to be paid at once, or says
+    /// why that is not possible. It is set before, because Stripe's resume names none. Nothing renews while it is paused, so
+    /// nothing else is charged to it if the payment is declined.
     pub(super) async fn may_charge_now(&self, object: &Value) -> Result<Result<(), Problem>, Failure> {
         if let Err(refusal) = self.check_payer_of(object) {
             return Ok(Err(refusal.into()));
@@ -56,26 +57,39 @@ impl Run<'_> {
         check_payer(fields::stripe_customer_id(object).as_deref(), Some(self.stripe_customer_id))
     }
 
-    /// Has Stripe charge this payment method for a subscription, whichever it charged before. Source: Stripe, "Create a
-    /// subscription": its own payment method comes before that of its customer.
+    /// Has Stripe charge this payment method for a subscription, whichever it charged before.
     pub(super) async fn pay_with(&self, object: &Value, payment_method_id: &str) -> Result<(), Failure> {
-        let stripe = &self.deps.stripe;
-        stripe.customer_set_default(self.stripe_customer_id, payment_method_id, &self.key("default")).await?;
-        let Some(id) = fields::id(&object["id"]) else { return Ok(()) };
-        let own = fields::id(&object["default_payment_method"]).or_else(|| fields::id(&object["default_source"]));
-        if own.is_some_and(|own| own != payment_method_id) {
-            stripe.subscription_set_payment_method(&id, payment_method_id, &self.key("payer")).await?;
+        let other = self.other_payer(object, payment_method_id).await?;
+        if let Some((other, id)) = other.zip(fields::id(&object["id"])) {
+            self.deps.stripe.subscription_set_payment_method(&id, other, &self.key("payer")).await?;
         }
         Ok(())
     }
+
+    /// Makes this payment method the customer's default at Stripe. Returns it if the subscription has another one of its
+    /// own, which is charged as long as it is not replaced. Source: Stripe, "Create a subscription": its own payment
+    /// method comes before that of its customer.
+    pub(super) async fn other_payer<'a>(&self, object: &Value, id: &'a str) -> Result<Option<&'a str>, Failure> {
+        self.deps.stripe.customer_set_default(self.stripe_customer_id, id, &self.key("default")).await?;
+        let own = fields::id(&object["default_payment_method"]).or_else(|| fields::id(&object["default_source"]));
+        Ok(own.is_some_and(|own| own != id).then_some(id))
+    }
 }
 
-/// The records of a subscription's charge that follow from a verdict on its operation.
+/// The records of a subscription's charge that follow from a verdict on its operation, unless the verdict has them, with
+/// what is known of the payment.
 pub(super) fn record_charges(operation: &Operation, verdict: &mut Verdict) {
     let after = verdict.effects.iter().rev().find_map(|effect| match effect {
         Effect::OperationPut(after) if after.id == operation.id => Some((**after).clone()),
         _ => None,
     });
+    let has_record = |after: &Operation| {
+        verdict.effects.iter().any(|effect| match effect {
+            Effect::ChargePut(charge) => charge.operation_id == after.id && charge.round == after.round,
+            _ => false,
+        })
+    };
+    let after = after.filter(|after| !has_record(after));
     let charges = after.iter().flat_map(|after| records(operation, after));
     verdict.effects.extend(charges.map(|charge| Effect::ChargePut(Box::new(charge))));
 }

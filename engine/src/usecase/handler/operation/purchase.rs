@@ -74,7 +74,8 @@ fn halt_mail(after: &Operation, halt: &TopUpHalt) -> NewJob {
     let what = after.request.charge().map(|charge| charge.description.clone()).unwrap_or_default();
     let purchase = Purchase { operation: after.id.clone(), round: after.round, what, until_ms: halt.until_ms };
     let reason = Some(halt.problem.message.clone());
-    let about = MailSubject { purchase: Some(purchase), reason, ..MailSubject::default() };
+    let problem = Some(halt.problem.code.clone());
+    let about = MailSubject { purchase: Some(purchase), reason, problem, ..MailSubject::default() };
     let once_per = match halt.until_ms {
         Some(until_ms) => format!("{}:{until_ms}", halt.problem.code),
         None => after.id.to_string(),

@@ -1,7 +1,6 @@
 //! Subscriptions: subscribe, cancel, resume. Stripe's answers go through the same rules as its events.
 
-use super::{Deps, Run, authentication, check_job, failure, settle_job};
-use crate::amount::MoneyMinor;
+use super::{Deps, Run, authentication, check_job, failure, has_failed, settle_job};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::effect::{Effect, Verdict};
@@ -10,14 +9,12 @@ use crate::domain::operation::{Operation, Problem, State, Task};
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
 use crate::domain::subscription::Subscription;
 use crate::domain::subscription::change::check_size;
-use crate::domain::webhook::fields::{
-    self, InvoiceFields, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields,
-};
+use crate::domain::webhook::fields::{self, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields};
 use crate::infra::store::price as prices;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError, found};
 use crate::key::PriceKey;
-use crate::usecase::handler::subscription::{apply_rules, merge};
+use crate::usecase::handler::subscription::{apply_rules, first_was_paid, merge};
 use crate::usecase::handler::{Failure, price};
 use serde_json::Value;
 
@@ -44,12 +41,13 @@ impl Run<'_> {
         }
         let catalogue = self.deps.catalogue.now();
         let offer = offered(&catalogue, price);
+        // Its own subscription, of an attempt whose answer was lost, comes before what is stored of the card by now.
+        if let Some(verdict) = self.adopt_existing(is_decided).await? {
+            return Ok(verdict);
+        }
         if !is_decided {
             let currency = offer.map_or(&catalogue.currency, |price| &price.currency);
             return self.decide_payer(Some(payment_method_id), currency).await;
-        }
-        if let Some(verdict) = self.adopt_existing().await? {
-            return Ok(verdict);
         }
         if operation.key_is_closing(self.deps.doubt_ms, self.now_ms) {
             return Ok(self.new_key_when_safe("there is no subscription"));
@@ -79,7 +77,7 @@ impl Run<'_> {
                 Ok(verdict)
             }
             Err(StripeError::Unknown { is_stored: true, reason: why } | StripeError::KeyReused { message: why }) => {
-                match self.adopt_existing().await? {
+                match self.adopt_existing(true).await? {
                     Some(verdict) => Ok(verdict),
                     None => Ok(self.nothing_found(&why)),
                 }
@@ -90,8 +88,8 @@ impl Run<'_> {
 
     /// The verdict if the customer already has a subscription at Stripe; `None` if none is in the way. It may be this
     /// operation's own (an earlier attempt created it and its answer was lost), or another one of ours (then this
-    /// operation fails). An unpaid one of another request is cancelled first.
-    async fn adopt_existing(&self) -> Result<Option<Verdict>, Failure> {
+    /// operation fails). An unpaid one of another request is cancelled first, if it may be replaced.
+    async fn adopt_existing(&self, may_replace: bool) -> Result<Option<Verdict>, Failure> {
         let stripe = &self.deps.stripe;
         let page = stripe.subscription_list(Some(self.stripe_customer_id), None).await?;
         let said = |row: &Value| SubscriptionFields::read(row);
@@ -106,6 +104,9 @@ impl Run<'_> {
         for row in open {
             let Some(id) = fields::id(&row["id"]) else { continue };
             if row["status"] == "incomplete" && maker(row).is_some() {
+                if !may_replace {
+                    continue;
+                }
                 let ended = self.end_now(&id, &format!("replace:{id}")).await?;
                 if first_was_paid(&ended) {
                     return Ok(Some(merge(self.apply_rules(&ended).await?, self.failed(paid_meanwhile()))));
@@ -190,8 +191,7 @@ impl Run<'_> {
     /// Why the subscription ended unpaid: the decline of its first payment, else that the payment was not made in time.
     async fn why_it_ended(&self, object: &Value) -> Result<Problem, Failure> {
         let payment = self.first_payment(object).await?;
-        let is_decline = |code: &str| code != "authentication_required";
-        let declined = payment.filter(|payment| payment.error_code.as_deref().is_some_and(is_decline));
+        let declined = payment.filter(has_failed);
         Ok(declined.map_or_else(ended, |payment| failure(&payment)))
     }
 
@@ -378,12 +378,6 @@ enum FirstPayment {
     Declined(PaymentIntentFields),
     /// The bank is still working on it.
     Open,
-}
-
-/// Whether the first payment arrived just before the subscription was cancelled as unpaid.
-fn first_was_paid(object: &Value) -> bool {
-    let invoice = InvoiceFields::read(&object["latest_invoice"]);
-    invoice.is_paid == Some(true) && invoice.amount_paid.is_some_and(|amount| amount > MoneyMinor::ZERO)
 }
 
 fn paid_meanwhile() -> Problem {

@@ -198,9 +198,7 @@ impl Run<'_> {
         }
         if is_kept && intent.status.as_deref() == Some("canceled") {
             // An earlier attempt cancelled it and died before it recorded that, or somebody else cancelled it.
-            let is_decline = |code: &str| code != "authentication_required";
-            let was_declined = intent.error_code.as_deref().is_some_and(is_decline);
-            return Ok(self.failed(match (was_declined, is_over) {
+            return Ok(self.failed(match (super::has_failed(intent), is_over) {
                 (true, _) => failure(intent),
                 (false, true) => expired(),
                 (false, false) => cancelled(),

@@ -96,7 +96,7 @@ with_backend! {
         let before = shop.ask_stripe("GET", &format!("/v1/subscriptions?customer={stripe_customer}"), &[]).await;
         assert_eq!(before["data"][0]["status"], "incomplete");
         shop.stripe.authenticate(&intent, true).expect("it waits");
-        interceptor.intercept(1, "GET", "/v1/subscriptions", Interception::Replaced(200, before));
+        interceptor.intercept(2, "GET", "/v1/subscriptions", Interception::Replaced(200, before));
         let refused = shop.subscribe(&customer, "second").await;
         refused.expect_problem(409, "subscription_paid_meanwhile");
         assert_eq!(shop.net_paid(&customer).await, MONTH);

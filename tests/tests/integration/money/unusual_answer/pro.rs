@@ -1,6 +1,9 @@
 //! Unusual answers to calls about subscriptions to Pro.
 
 use super::*;
+use bursar_engine::domain::operation::Request;
+use bursar_engine::ids::OperationId;
+use bursar_engine::infra::store::operation::operation_find;
 
 /// A subscription to Pro in Stripe's format.
 fn subscription_of(stripe_customer: &str, id: &str, status: &str) -> Value {
@@ -12,7 +15,8 @@ fn subscription_of(stripe_customer: &str, id: &str, status: &str) -> Value {
 /// Creates a subscription at Stripe whose answer is lost, while the application has an open operation for it.
 async fn create_subscription_silently(shop: &Shop, interceptor: &Interceptor, customer: &TestCustomer) -> Value {
     interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::AnswerLost);
-    interceptor.intercept(1, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
+    // It is looked for before and after the payer is decided.
+    interceptor.intercept(2, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
     interceptor.intercept(usize::MAX, "GET", SUBSCRIPTIONS, answers_429());
     shop.expect_202_and_delay_job(shop.subscribe(customer, "pro").await).await;
     let id = stripe::id(&shop.subscription()).to_owned();
@@ -53,7 +57,7 @@ with_backend! {
         interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::Replaced(500, error("api_error", "api_error")));
         interceptor.intercept(1, "POST", SUBSCRIPTIONS, Interception::BlockedAsReplayed(500, error("api_error", "api_error")));
         // Stripe's list has it only after the failure was repeated.
-        interceptor.intercept(2, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
+        interceptor.intercept(3, "GET", SUBSCRIPTIONS, Interception::Blocked(200, list(&[])));
         shop.subscribe_until_done(&customer, "pro").await;
         interceptor.until_all_intercepted().await;
         shop.pro_once(&customer).await;
@@ -162,6 +166,26 @@ with_backend! {
         interceptor.until_all_intercepted().await;
         let intent = asked.body["payment_intent"].as_str().expect("a PaymentIntent").to_owned();
         shop.stripe.authenticate(&intent, true).expect("it waits");
+        shop.subscribe_until_done(&customer, "pro").await;
+        shop.pro_once(&customer).await;
+        shop.close().await;
+    }
+
+    async fn a_subscription_whose_payer_is_not_stored_is_found_before_its_card_is_judged(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, answers_202_soon).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        create_subscription_silently(&shop, &interceptor, &customer).await;
+        // As an older release stored it. The card was declined since.
+        let id = OperationId::parse(&shop.last_operation(&customer).await).expect("an id");
+        let known = operation_find(shop.app.app.db.read(), &id).await.expect("it is read").expect("it is there");
+        let Request::SubscriptionCreate { payment_method_id, price, quantity, .. } = known.request else { panic!() };
+        let undecided = Request::SubscriptionCreate { payment_method_id, price, quantity, payer: None };
+        let undecided = serde_json::to_string(&undecided).expect("JSON");
+        sql(&shop.app, &format!("UPDATE operations SET request = '{undecided}' WHERE id = '{id}'")).await;
+        let declined = "UPDATE charges SET state = 'declined', ended_at_ms = decided_at_ms, \
+                        advice_code = 'do_not_try_again'";
+        sql(&shop.app, declined).await;
+        interceptor.clear();
         shop.subscribe_until_done(&customer, "pro").await;
         shop.pro_once(&customer).await;
         shop.close().await;

@@ -109,4 +109,35 @@ with_backend! {
         assert_eq!(shop.price_sold(), old);
         shop.close().await;
     }
+
+    async fn what_costs_less_than_the_old_price_needs_no_good_card_whatever_the_catalogue_has_now(backend: Backend) {
+        let shop = Shop::open(backend).await;
+        let selling = |seats: i64| {
+            changed(|catalogue| {
+                for (key, amount) in [("seats", seats), ("small", 6_000)] {
+                    catalogue.prices.push(Price {
+                        key: PriceKey::trusted(key),
+                        lookup_key: key.to_owned(),
+                        amount: MoneyMinor(amount),
+                        credits: Credits(20),
+                        per_seat: true,
+                        ..Catalogue::built_in().prices[0].clone()
+                    });
+                }
+            })
+        };
+        apply(&shop.app, &selling(9_000)).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let request = json!({ "price": "seats", "quantity": 5 });
+        shop.app.call(&customer, "POST", SUBSCRIPTION, "five", Some(&request)).await.expect(201);
+        apply(&shop.app, &selling(5_000)).await;
+        shop.attach(&customer, "pm_card_chargeCustomerFail", "bad").await.expect(201);
+        let units = shop.app.balance(&customer).await + 1;
+        shop.app.spend(&customer, units, "units").await.expect_problem(402, "payment_declined");
+
+        let less = json!({ "price": "small", "quantity": 5, "when": "now" });
+        let changed = shop.change_seats(&customer, "less", &less).await;
+        assert_eq!((&changed["price"], shop.net_paid(&customer).await), (&json!("small"), 5 * 9_000));
+        shop.close().await;
+    }
 }
