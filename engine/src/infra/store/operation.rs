@@ -90,7 +90,7 @@ pub async fn operation_find_subscribing(db: &impl ConnectionTrait, customer: &Cu
     query_one(db, &sql, [customer.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// A customer's operations that have not ended, at most [`OPEN_MAX`].
+/// A customer's operations that have not ended, at most `OPEN_MAX`.
 pub async fn operation_list_open(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Operation>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM operations WHERE customer_id = $1 AND state IN ('processing', 'requires_action') \
