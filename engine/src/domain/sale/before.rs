@@ -60,8 +60,7 @@ impl Before {
     pub fn credited_of(&self, invoice: &InvoiceFields) -> MoneyMinor {
         let billed = ends(invoice, Line::bills_period);
         let is_left = |line: &&Line| line.credits_time() && line.period_end_ms.is_some_and(|end| billed.contains(&end));
-        let paid = self.others(invoice).filter(|other| other.is_paid == Some(true));
-        let credits = paid.flat_map(|other| &other.lines).filter(is_left).filter_map(Line::net_amount);
+        let credits = self.leaving(invoice).flat_map(|other| &other.lines).filter(is_left).filter_map(Line::net_amount);
         MoneyMinor(credits.fold(0, |sum, amount| sum.saturating_add(amount.0.saturating_neg().max(0))))
     }
 

@@ -230,8 +230,7 @@ impl Bursar {
             let is_clawed_back = self.account.clawed_back(entry.seq) > Credits::ZERO;
             Some((id, BroughtBefore { record, granted: entry.amount, is_clawed_back }))
         });
-        let brought = brought.collect();
-        (Before { invoices, brought }, book)
+        (Before { invoices, brought: brought.collect() }, book)
     }
 
     fn facts<'a>(&self, kind: EventKind, object: &'a Value, before: &'a Before, book: &'a PriceBook) -> Facts<'a> {

@@ -29,7 +29,7 @@ use crate::domain::sale::grant::{Brought, grant_keys, grants};
 use crate::domain::sale::level::{self, taken};
 use crate::domain::sale::line::{Sales, sales};
 use crate::domain::sale::since::{left_since, since};
-use crate::domain::sale::{Before, PriceBook, SaleRecord};
+use crate::domain::sale::{Before, PriceBook};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{
     self, CUSTOMER_METADATA_KEY, ChargeFields, InvoiceFields, Metadata, OPERATION_METADATA_KEY,
@@ -142,19 +142,14 @@ async fn taken_of(
     Ok(level::taken_of(invoice, &before, &book, customer.credits_from_ms))
 }
 
-/// The reviews of the payments of periods that an invoice leaves, if it takes credits of them back: what is gone with a
-/// payment's money is less by then.
+/// The reviews of the payments of periods that a paid invoice leaves, if credits of them went with their money: that is
+/// less than it was. It does not matter whether the invoice takes credits by itself, or only brings fewer for it.
 pub(super) async fn reviews_of_left(
     deps: &Deps,
     object: &Value,
     before: &Before,
-    verdict: &Verdict,
     now_ms: TimeMs,
 ) -> Result<Vec<Effect>, Failure> {
-    let record = verdict.ledger.as_ref().and_then(|(_, command)| SaleRecord::read(command.metadata.as_deref()));
-    if record.is_none_or(|record| record.taken == Credits::ZERO) {
-        return Ok(Vec::new());
-    }
     let (said, mut reviews) = (InvoiceFields::read(object), Vec::new());
     let id = said.id.as_deref().unwrap_or_default();
     for left in before.left_by(&said) {

@@ -117,16 +117,24 @@ with_backend! {
     }
 
     async fn an_invoice_that_brings_just_what_it_takes_counts_as_having_taken_it(backend: Backend) {
-        let plus = priced("plus_monthly", |price| price.amount = MoneyMinor(MONTH + 100));
-        let shop = Shop::selling(backend, &[plus]).await;
-        let (customer, stripe_customer) = shop.subscriber().await;
-        let found = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=plus_monthly", &[]).await;
-        let to = [("items[0][price]", stripe::id(&found["data"][0])), ("billing_cycle_anchor", "now")];
-        shop.change_item(&shop.subscription(), &to).await;
-        shop.tell_invoices(&stripe_customer).await;
-        assert_eq!(shop.app.balance(&customer).await, PERIOD);
-        shop.give_back(None).await;
-        shop.until_left(&customer, PERIOD).await;
-        shop.close().await;
+        for is_refunded_first in [false, true] {
+            let plus = priced("plus_monthly", |price| price.amount = MoneyMinor(MONTH + 100));
+            let shop = Shop::selling(backend, &[plus]).await;
+            let (customer, stripe_customer) = shop.subscriber().await;
+            if is_refunded_first {
+                shop.give_back(None).await;
+                assert_eq!(shop.app.balance(&customer).await, 0);
+            }
+            let found = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=plus_monthly", &[]).await;
+            let to = [("items[0][price]", stripe::id(&found["data"][0])), ("billing_cycle_anchor", "now")];
+            shop.change_item(&shop.subscription(), &to).await;
+            shop.tell_invoices(&stripe_customer).await;
+            if !is_refunded_first {
+                assert_eq!(shop.app.balance(&customer).await, PERIOD);
+                shop.give_back(None).await;
+            }
+            shop.until_left(&customer, PERIOD).await;
+            shop.close().await;
+        }
     }
 }
