@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::catalogue::{Catalogue, GrantSchedule};
+use crate::domain::sale::SaleRecord;
 use crate::domain::sale::example::{catalogue, pro_price};
 use crate::domain::webhook::fields;
 use crate::key::PriceKey;
@@ -139,6 +140,41 @@ fn fewer_seats_take_the_credits_of_the_rest_of_the_period() {
     assert_eq!(taken_by(&[first, invoice("in_2", renewal)]), [0, 20], "of 60");
     let more = vec![proration("seats", 3, -7_500, at_ms), proration("seats", 5, 12_500, at_ms)];
     assert_eq!(taken_by(&[invoice("in_1", vec![whole("seats", 3, 15_000)]), invoice("in_2", more)]), [0, 0]);
+}
+
+/// Periods of Pro and of Team that ends ten days later, and the invoice that leaves 15 and 25 days of them.
+fn leaving_two_periods() -> [InvoiceFields; 3] {
+    let later_ms = 10 * DAY_MS;
+    let pro = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
+    let team = invoice("in_2", vec![line("team", 1, 199_900, START_MS + later_ms, END_MS + later_ms)]);
+    let at_ms = START_MS + 15 * DAY_MS;
+    let of_team = Line { is_proration: true, ..line("team", 1, -166_583, at_ms, END_MS + later_ms) };
+    let left = invoice("in_3", vec![proration("pro_monthly", 1, -29_950, at_ms), of_team]);
+    [pro, team, InvoiceFields { is_paid: Some(true), ..left }]
+}
+
+#[test]
+fn of_an_invoice_that_leaves_two_periods_each_counts_what_was_taken_of_it() {
+    let all = leaving_two_periods();
+    let by = |before: &Before| [0, 1, 2].map(|n| taken_of(&all[n], before, &book(), None).0);
+    let mut before = Before::of(all.to_vec());
+    assert_eq!(taken(&all[2], &before, &book()), Ok(Credits(239)), "30 and 208.3");
+    assert_eq!(by(&before), [30, 209, 0]);
+    let record = |taken| SaleRecord { taken: Credits(taken), ..SaleRecord::default() };
+    let brought = |taken| BroughtBefore { record: record(taken), ..BroughtBefore::default() };
+    before.brought.insert("in_3".to_owned(), brought(116));
+    assert_eq!(by(&before), [14, 102, 0], "what the ledger says is divided as the rules would");
+}
+
+#[test]
+fn what_was_taken_of_periods_that_nothing_tells_of_is_divided_alike_and_wholly() {
+    let all = leaving_two_periods();
+    let nothing_sold = PriceBook::new(Arc::new(Catalogue { prices: Vec::new(), ..Catalogue::clone(&catalogue()) }), []);
+    let mut before = Before::of(all.to_vec());
+    let record = SaleRecord { taken: Credits(101), ..SaleRecord::default() };
+    before.brought.insert("in_3".to_owned(), BroughtBefore { record, ..BroughtBefore::default() });
+    let of = |n: usize| taken_of(&all[n], &before, &nothing_sold, None).0;
+    assert_eq!([of(0), of(1)], [50, 51]);
 }
 
 #[test]
