@@ -28,12 +28,21 @@ const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 /// Credits are divided to the millionth.
 const MICRO: i128 = 1_000_000;
 
+/// Why only a person can say what an invoice takes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unclear {
+    /// A credited price may be ours; why, in words.
+    Price(String),
+    /// The invoice of the period that ends at this time is older than the known ones.
+    Period(TimeMs),
+}
+
 /// The credits that an invoice takes back for time that was left, at most [`UNITS_MAX`]. `before` are the other
 /// invoices of its subscription; without them, what is credited counts as granted.
 ///
 /// # Errors
-/// A credited price may be ours and a person must decide; why, in words.
-pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Credits, String> {
+/// A person must decide.
+pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Credits, Unclear> {
     Ok(whole_credits(taken_by_period(invoice, before, book)?.values().sum()))
 }
 
@@ -43,11 +52,15 @@ fn taken_by_period(
     invoice: &InvoiceFields,
     before: &Before,
     book: &PriceBook,
-) -> Result<BTreeMap<Option<TimeMs>, i128>, String> {
-    let own = billed(invoice, before, book, true)?;
+) -> Result<BTreeMap<Option<TimeMs>, i128>, Unclear> {
+    let own = billed(invoice, before, book, true).map_err(Unclear::Price)?;
     let ends: BTreeSet<TimeMs> = own.iter().filter(|line| line.is_credit()).filter_map(|line| line.until_ms).collect();
     let undated: i128 = own.iter().filter(|line| line.is_proration && line.span().is_none()).map(Billed::worth).sum();
     let all = with_others(own, invoice, before, book);
+    let is_billed = |end_ms: &TimeMs| all.iter().any(|line| !line.is_proration && line.until_ms == Some(*end_ms));
+    if let Some(end_ms) = ends.iter().find(|end_ms| before.is_cut && !is_billed(end_ms)) {
+        return Err(Unclear::Period(*end_ms));
+    }
     let of_period = |end_ms: TimeMs| {
         let steps = Period::of(end_ms, &all).steps();
         steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum::<i128>()

@@ -3,6 +3,7 @@
 mod change;
 mod checkout;
 mod decision;
+mod history;
 mod invoice;
 mod left;
 mod link;

@@ -142,6 +142,16 @@ fn fewer_seats_take_the_credits_of_the_rest_of_the_period() {
     assert_eq!(taken_by(&[invoice("in_1", vec![whole("seats", 3, 15_000)]), invoice("in_2", more)]), [0, 0]);
 }
 
+#[test]
+fn a_period_that_was_billed_before_the_known_invoices_waits_for_a_person() {
+    let first = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
+    let left = invoice("in_2", vec![proration("pro_monthly", 1, -29_950, START_MS + 15 * DAY_MS)]);
+    let cut = |invoices: Vec<InvoiceFields>| Before { is_cut: true, ..Before::of(invoices) };
+    assert_eq!(taken(&left, &cut(Vec::new()), &book()), Err(Unclear::Period(END_MS)));
+    assert_eq!(taken(&left, &cut(vec![first.clone()]), &book()), Ok(Credits(30)));
+    assert_eq!(taken(&first, &cut(Vec::new()), &book()), Ok(Credits::ZERO), "it leaves none");
+}
+
 /// Periods of Pro and of Team that ends ten days later, and the invoice that leaves 15 and 25 days of them.
 fn leaving_two_periods() -> [InvoiceFields; 3] {
     let later_ms = 10 * DAY_MS;

@@ -230,7 +230,7 @@ impl Bursar {
             let is_clawed_back = self.account.clawed_back(entry.seq) > Credits::ZERO;
             Some((id, BroughtBefore { record, granted: entry.amount, is_clawed_back }))
         });
-        (Before { invoices, brought: brought.collect() }, book)
+        (Before { invoices, brought: brought.collect(), is_cut: false }, book)
     }
 
     fn facts<'a>(&self, kind: EventKind, object: &'a Value, before: &'a Before, book: &'a PriceBook) -> Facts<'a> {

@@ -1,6 +1,6 @@
 //! Invoices: a paid period of a price of ours brings credits, a failed payment is noted.
 
-use super::{Facts, RuleResult, incomplete, price_unknown};
+use super::{Facts, RuleResult, incomplete, price_unknown, unclear};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
@@ -43,7 +43,7 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     };
     is_paid?;
     total?;
-    let taken = taken.map_err(|why| price_unknown("invoice", invoice.id.as_deref(), &why))?;
+    let taken = taken.map_err(|why| unclear(invoice.id.as_deref(), &why))?;
     let invoice_id = invoice.id.clone().ok_or_else(|| missing("id"))?;
     let owner = facts.owner(invoice.stripe_customer_id.as_ref())?;
     let customer = owner.customer;

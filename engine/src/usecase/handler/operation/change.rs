@@ -15,7 +15,7 @@ use crate::domain::catalogue::Price;
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
-use crate::domain::job::JobKind;
+use crate::domain::job::{JobKind, Outcome};
 use crate::domain::ledger::Op;
 use crate::domain::operation::{Payer, Problem};
 use crate::domain::sale::grant::PartArgs;
@@ -294,6 +294,8 @@ pub enum PreviewError {
     NotCharged(Problem),
     /// Stripe has no price for it.
     PriceMissing,
+    /// A person must decide what it brings.
+    Undecided,
     /// Stripe cannot be asked, or refuses.
     Stripe(StripeError),
     /// An error of ours.
@@ -416,6 +418,9 @@ async fn credits_of(
         may_relink: false,
         now_ms,
     });
+    if matches!(&verdict.outcome, Outcome::Dead { reason } if reason.starts_with("history_too_long")) {
+        return Err(PreviewError::Undecided);
+    }
     let now = verdict.ledger.map_or(Credits::ZERO, |(_, command)| match command.op {
         Op::Grant { amount, .. } => amount,
         Op::TakeBack { amount } => -amount,
