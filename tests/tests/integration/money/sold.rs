@@ -4,6 +4,7 @@ mod change;
 mod checkout;
 mod decision;
 mod history;
+mod interrupted;
 mod invoice;
 mod left;
 mod link;
