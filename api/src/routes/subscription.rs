@@ -346,7 +346,7 @@ impl SubscriptionApi {
         if row.ended_at_ms.is_some() {
             return Err(ApiError::with_code("subscription_ended", "The subscription has ended. Subscribe again."));
         }
-        let request = Request::SubscriptionResume { subscription_id: row.id };
+        let request = Request::SubscriptionResume { subscription_id: row.id, payer: None };
         let progress = request_operation(&app, &auth.0, request, &key, &hash).await?;
         change_response(&app, &auth.0, progress).await
     }
