@@ -104,6 +104,29 @@ pub fn credits_certain_to_go(granted: Credits, gone: &Gone, paid: MoneyMinor) ->
     credits_gone(granted, counts - soft, paid)
 }
 
+/// What is known of a payment's money before more of it is given back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MoneyBefore {
+    /// What is left of the charge.
+    pub left: MoneyMinor,
+    /// The whole price.
+    pub paid: MoneyMinor,
+    /// What was given back of it, by refunds and credit notes.
+    pub refunded: MoneyMinor,
+    /// What later invoices of the subscription have credited of it, for time that was left; `None` if that is not known.
+    pub credited: Option<MoneyMinor>,
+}
+
+impl MoneyBefore {
+    /// The most that may be given back without giving anything twice; `None` if that is not known.
+    pub fn refundable(&self) -> Option<MoneyMinor> {
+        let rest = self.paid - self.refunded - self.credited?;
+        // Nothing was credited, so the charge alone decides.
+        let rest = if self.credited == Some(MoneyMinor::ZERO) { self.left } else { rest };
+        Some(self.left.min(rest).max(MoneyMinor::ZERO))
+    }
+}
+
 /// Whether a refund at Stripe was made by this operation.
 pub fn is_of_operation(refund: &Value, operation_id: &str) -> bool {
     metadata_of(refund).get(fields::OPERATION_METADATA_KEY).is_some_and(|id| id == operation_id)
@@ -125,6 +148,22 @@ mod tests {
         let mut gone = Gone::default();
         gone.add(MoneyMinor(amount), choice);
         gone
+    }
+
+    #[test]
+    fn what_was_credited_or_given_back_is_not_given_back_once_more() {
+        let refundable = |left: i64, refunded: i64, credited: Option<i64>| {
+            let (left, refunded) = (MoneyMinor(left), MoneyMinor(refunded));
+            let money = MoneyBefore { left, paid: PAID, refunded, credited: credited.map(MoneyMinor) };
+            money.refundable().map(|amount| amount.0)
+        };
+        assert_eq!(refundable(59_900, 0, Some(0)), Some(59_900));
+        assert_eq!(refundable(59_900, 0, Some(40_000)), Some(19_900));
+        assert_eq!(refundable(39_900, 20_000, Some(40_000)), Some(0));
+        assert_eq!(refundable(49_900, 10_000, Some(40_000)), Some(9_900));
+        assert_eq!(refundable(10_000, 0, Some(40_000)), Some(10_000), "the rest was paid from a balance");
+        assert_eq!(refundable(59_900, 0, Some(99_900)), Some(0));
+        assert_eq!(refundable(59_900, 0, None), None);
     }
 
     #[test]

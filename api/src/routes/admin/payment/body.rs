@@ -360,9 +360,12 @@ impl From<CreditsChoice> for CreditsChoiceBody {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 pub(super) struct RefundRequestBody {
-    /// How much, in minor units; all that is left of the charge, if omitted.
+    /// How much, in minor units; if omitted, all that is left of the charge and was not credited.
     #[oai(skip_serializing_if_is_none)]
     pub(super) amount_minor: Option<i64>,
+    /// Whether `amount_minor` may have been credited to the customer at Stripe already, so that it is given twice.
+    #[oai(skip_serializing_if_is_none)]
+    pub(super) beyond_credited: Option<bool>,
     /// What becomes of the credits that the money bought; `unspent`, if omitted.
     #[oai(skip_serializing_if_is_none)]
     credits: Option<CreditsChoiceBody>,
@@ -383,6 +386,7 @@ impl Example for RefundRequestBody {
     fn example() -> Self {
         Self {
             amount_minor: Some(2_900),
+            beyond_credited: None,
             credits: Some(CreditsChoiceBody::Unspent),
             reason: "charged twice, ticket 4711".into(),
             dry_run: Some(false),
@@ -412,10 +416,12 @@ pub(super) struct RefundAnswer {
     currency: String,
     /// What becomes of the credits.
     credits: CreditsChoiceBody,
-    /// What was left of the charge before, in minor units. Null in the answer to a repeated request.
+    /// The most that could be given back before without giving anything twice, in minor units. Null if that is not known,
+    /// and in the answer to a repeated request.
     refundable_minor: Option<i64>,
     /// What of this money later changes of the subscription have credited already, for time that was left, in minor
-    /// units: a refund gives it a second time. Null in the answer to a repeated request.
+    /// units: `beyond_credited` gives it a second time. Null if that is not known, and in the answer to a repeated
+    /// request.
     credited_minor: Option<i64>,
     /// Credits that go. Null in the answer to a repeated request.
     credits_to_go: Option<i64>,
@@ -440,8 +446,8 @@ impl RefundAnswer {
             amount_minor: plan.amount.0,
             currency: plan.currency.clone(),
             credits: choice.into(),
-            refundable_minor: Some(plan.refundable.0),
-            credited_minor: Some(plan.credited.0),
+            refundable_minor: plan.refundable.map(|amount| amount.0),
+            credited_minor: plan.credited.map(|amount| amount.0),
             credits_to_go: Some(plan.credits.0),
             credit_balance: Some(plan.balance.0),
             credit_balance_after: Some(plan.balance_after.0),
@@ -467,8 +473,8 @@ impl RefundAnswer {
             amount_minor,
             currency,
             credits: credits.into(),
-            refundable_minor: plan.map(|plan| plan.refundable.0),
-            credited_minor: plan.map(|plan| plan.credited.0),
+            refundable_minor: plan.and_then(|plan| plan.refundable).map(|amount| amount.0),
+            credited_minor: plan.and_then(|plan| plan.credited).map(|amount| amount.0),
             credits_to_go: plan.map(|plan| plan.credits.0),
             credit_balance: plan.map(|plan| plan.balance.0),
             credit_balance_after: plan.map(|plan| plan.balance_after.0),

@@ -11,7 +11,7 @@ mod refund;
 
 pub(in crate::usecase::handler) use credit_note::review as review_event;
 pub(in crate::usecase::handler) use money::money_of_invoice;
-pub(in crate::usecase) use refund::{charges_of_payment, credited_of_payment, credits_after_refund};
+pub(in crate::usecase) use refund::{charges_of_payment, credits_after_refund, money_before_refund};
 
 use super::EventContext;
 use crate::amount::{Credits, MoneyMinor};

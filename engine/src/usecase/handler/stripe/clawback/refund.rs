@@ -6,7 +6,7 @@ use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::payment::Payment;
-use crate::domain::refund::CreditsChoice;
+use crate::domain::refund::{CreditsChoice, MoneyBefore};
 use crate::domain::webhook::fields::{ChargeFields, InvoiceFields, PaymentIntentFields};
 use crate::infra::store::account;
 use crate::infra::stripe::found;
@@ -62,19 +62,30 @@ pub(in crate::usecase) async fn charges_of_payment(
     Ok(charges)
 }
 
-/// The money of an invoice that later invoices of its subscription credited to the customer, for time that it left.
-pub(in crate::usecase) async fn credited_of_payment(
+/// What is known of a payment's money before more of this charge of it is given back: also what later invoices of the
+/// subscription credited to the customer.
+pub(in crate::usecase) async fn money_before_refund(
     deps: &Deps,
     customer: &Customer,
     payment: &Payment,
-) -> Result<MoneyMinor, Failure> {
-    let Some(id) = &payment.invoice_id else { return Ok(MoneyMinor::ZERO) };
-    let Some(invoice) = whole_invoice(deps, id).await? else { return Ok(MoneyMinor::ZERO) };
+    charge: &RefundableCharge,
+) -> Result<MoneyBefore, Failure> {
+    let of_charge = MoneyBefore {
+        left: charge.left,
+        paid: charge.charge.amount.unwrap_or_default(),
+        refunded: charge.charge.amount_refunded,
+        credited: Some(MoneyMinor::ZERO),
+    };
+    let Some(id) = &payment.invoice_id else { return Ok(of_charge) };
+    let Some(invoice) = whole_invoice(deps, id).await? else { return Ok(of_charge) };
     let said = InvoiceFields::read(&invoice);
-    Ok(invoices_before(deps, customer, &said).await?.credited_of(&said))
+    let before = invoices_before(deps, customer, &said).await?;
+    let credited = before.covers(&said).then(|| before.credited_of(&said));
+    let money = money_of(deps, &super::Payment::of_invoice(&invoice), Some(&charge.charge)).await?;
+    Ok(MoneyBefore { paid: money.total, refunded: money.refunded, credited, ..of_charge })
 }
 
-/// What would become of the credits if this much of a charge were given back.
+/// What would become of the credits if this much of a charge were given back; `None` if a person would have to decide.
 pub(in crate::usecase) async fn credits_after_refund(
     deps: &Deps,
     customer: &Customer,
@@ -82,14 +93,18 @@ pub(in crate::usecase) async fn credits_after_refund(
     amount: MoneyMinor,
     choice: CreditsChoice,
     now_ms: TimeMs,
-) -> Result<CreditsAfter, Failure> {
+) -> Result<Option<CreditsAfter>, Failure> {
     let account = account::account_find(deps.db.read(), &customer.id).await?.unwrap_or_default().settled(now_ms);
     let mut after = CreditsAfter { going: Credits::ZERO, balance: account.balance };
-    let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(after) };
+    let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(Some(after)) };
     let mut money = money_of(deps, &bought.payment, Some(charge)).await?;
     money.gone.add(amount, choice);
-    if let Standing::Granted { grants } = compare(deps, customer, &bought, &money, now_ms).await? {
-        after.going = grants.iter().map(|grant| grant.target - grant.clawed_back).sum();
+    match compare(deps, customer, &bought, &money, now_ms).await? {
+        Standing::Granted { grants } => {
+            after.going = grants.iter().map(|grant| grant.target - grant.clawed_back).sum();
+        }
+        Standing::NotGranted { .. } => {}
+        Standing::Unclear { .. } => return Ok(None),
     }
-    Ok(after)
+    Ok(Some(after))
 }
