@@ -1,11 +1,12 @@
 //! Support: payments, invoices and operations of all customers, and refunds.
 
 pub(super) mod body;
+mod refund_body;
 
 use self::body::{
     AdminInvoice, AdminInvoicePage, AdminOperationPage, OperationRow, PaymentBody, PaymentDetail, PaymentPage,
-    RefundAnswer, RefundRequestBody,
 };
+use self::refund_body::{RefundAnswer, RefundRequestBody};
 use super::reason::check_reason;
 use crate::app::App;
 use crate::auth::AdminAuth;
