@@ -3,7 +3,7 @@
 use crate::routes::page::page;
 use crate::sample;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::domain::operation::Operation;
+use bursar_engine::domain::operation::{Operation, Request};
 use bursar_engine::domain::payment::{Invoice, InvoiceCredits, Payment};
 use bursar_engine::usecase::payment::PaymentStep;
 use poem_openapi::Object;
