@@ -62,6 +62,8 @@ pub struct Lookup {
     pub bursar_customer_id: Option<String>,
     /// The subscription that the object is or belongs to.
     pub subscription_id: Option<String>,
+    /// The invoice, if the object is a paid one.
+    pub paid_invoice_id: Option<String>,
 }
 
 /// What a rule returns. `Err` ends it early, also with the normal `Outcome::Done` when there is nothing to do.
@@ -118,7 +120,9 @@ pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
             (metadata, None)
         }
     };
+    let is_paid_invoice = matches!(kind, EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded);
     Lookup {
+        paid_invoice_id: fields::id(object).filter(|_| is_paid_invoice),
         stripe_customer_id: fields::stripe_customer_id(object),
         bursar_customer_id: fields::bursar_customer_id(&metadata),
         subscription_id,

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::infra::store::account;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
+use std::collections::HashMap;
 
 const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, failure, \
                        refunded, disputed, created_at_ms, updated_at_ms";
@@ -160,6 +161,19 @@ pub async fn payment_set_gone(
 pub async fn invoice_find(db: &impl ConnectionTrait, id: &str) -> Result<Option<Invoice>> {
     let sql = format!("SELECT {COLUMNS} FROM invoices WHERE id = $1");
     query_one(db, &sql, [id.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Whose paid invoices these are, by the invoices' ids; invoices that are not stored or not paid are left out.
+pub async fn invoice_payer_find_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<HashMap<String, CustomerId>> {
+    let sql = "SELECT i.id AS id, i.customer_id AS customer_id, i.is_paid AS is_paid \
+               FROM {rows} JOIN invoices i ON i.id = {r.sought}";
+    let mut payers = HashMap::new();
+    for row in query_by(db, sql, ids).await? {
+        if get::<bool>(&row, "is_paid")? {
+            payers.insert(get(&row, "id")?, CustomerId::trusted(get(&row, "customer_id")?));
+        }
+    }
+    Ok(payers)
 }
 
 /// Finds the charge of an operation, by the operation's id or by that of its PaymentIntent.

@@ -216,21 +216,33 @@ fn credits_brought(verdict: &Verdict) -> (Credits, bool) {
     (now + later.sum::<Credits>(), now > Credits::ZERO)
 }
 
-/// The verdict without the credits of an invoice that was stored for another customer: support has unlinked that one from
-/// the Stripe customer. Money brings credits once; support moves those that the other has.
-pub(super) async fn without_what_another_has(deps: &Deps, mut verdict: Verdict) -> Result<Verdict> {
-    let of_invoice = verdict.effects.iter().find_map(|effect| match effect {
-        Effect::InvoicePut(invoice) => Some((invoice.id.clone(), invoice.customer_id.clone())),
+/// The invoice that a verdict stores.
+pub(super) fn stored_by(verdict: &Verdict) -> Option<&Invoice> {
+    verdict.effects.iter().find_map(|effect| match effect {
+        Effect::InvoicePut(invoice) => Some(invoice.as_ref()),
         _ => None,
-    });
-    let Some((id, customer)) = of_invoice else { return Ok(verdict) };
-    let stored = payment::invoice_find(deps.db.read(), &id).await?;
-    if stored.is_some_and(|stored| stored.is_paid && stored.customer_id != customer) {
+    })
+}
+
+/// The verdict without the credits of an invoice that was stored as paid for another customer ([`of_payer`]).
+pub(super) async fn without_what_another_has(deps: &Deps, verdict: Verdict) -> Result<Verdict> {
+    let Some(invoice) = stored_by(&verdict) else { return Ok(verdict) };
+    let payers = payment::invoice_payer_find_many(deps.db.read(), &[invoice.id.clone()]).await?;
+    let payer = payers.get(&invoice.id);
+    Ok(of_payer(verdict, payer))
+}
+
+/// The verdict without the credits of the invoice that it stores, if that was stored as paid for another customer:
+/// support has unlinked that one from the Stripe customer. Money brings credits once; support moves those that the other
+/// has.
+pub(super) fn of_payer(mut verdict: Verdict, payer: Option<&CustomerId>) -> Verdict {
+    let is_of_another = stored_by(&verdict).zip(payer).is_some_and(|(invoice, payer)| invoice.customer_id != *payer);
+    if is_of_another {
         verdict.ledger = None;
         let is_grant = |effect: &Effect| matches!(effect, Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant);
         verdict.effects.retain(|effect| !is_grant(effect));
     }
-    Ok(verdict)
+    verdict
 }
 
 /// The verdict without the later parts of an invoice's credits, if its first part is in the ledger already: a catalogue

@@ -31,7 +31,7 @@ use crate::domain::webhook::delivery::wrong_mode;
 use crate::domain::webhook::{self, Envelope, EventKind, Facts, Lookup};
 use crate::error::Result;
 use crate::ids::CustomerId;
-use crate::infra::store::{account, customer as customers, subscription};
+use crate::infra::store::{account, customer as customers, payment, subscription};
 use crate::infra::stripe::StripeError;
 use sea_orm::ConnectionTrait;
 use serde_json::Value;
@@ -48,6 +48,8 @@ pub struct StripeEvent {
     subscriptions_of_customer: Vec<Subscription>,
     /// What was known of the prices that the events of its batch name. The catalogue is taken when it is decided.
     prices: PriceBook,
+    /// The invoice, if it tells of a paid one, and for whom it was stored as paid before.
+    paid_invoice: Option<(String, Option<CustomerId>)>,
     /// Whether it says that a payment failed, but the ledger already has the invoice's grant.
     is_paid_before: bool,
 }
@@ -101,7 +103,11 @@ impl StripeEvent {
             subscriptions_of_customer = all.filter(|row| row.customer_id == customer.id).cloned().collect();
             is_paid_before = was_paid_before(db, customer, envelope.as_ref().ok()).await?;
         }
-        Ok(Self { envelope, customer, subscription, subscriptions_of_customer, prices, is_paid_before })
+        let paid_invoice = lookup.paid_invoice_id.clone().map(|id| {
+            let payer = known.invoice_payers.get(&id).cloned();
+            (id, payer)
+        });
+        Ok(Self { envelope, customer, subscription, subscriptions_of_customer, prices, paid_invoice, is_paid_before })
     }
 }
 
@@ -120,6 +126,8 @@ pub(super) struct Known {
     /// Owners of deleted Stripe customers.
     former: HashMap<String, CustomerId>,
     pub(super) subscriptions: HashMap<String, Subscription>,
+    /// Whose the paid invoices are that are stored.
+    invoice_payers: HashMap<String, CustomerId>,
 }
 
 impl Known {
@@ -134,6 +142,7 @@ impl Known {
             by_stripe_id: HashMap::new(),
             former: HashMap::new(),
             subscriptions: HashMap::new(),
+            invoice_payers: HashMap::new(),
         };
         let mut stripe_ids = unique(|lookup| lookup.stripe_customer_id.as_ref());
         known.add(customers::customer_find_many(db, customers::By::StripeId, &stripe_ids).await?);
@@ -144,6 +153,9 @@ impl Known {
         let subscription_ids = unique(|lookup| lookup.subscription_id.as_ref());
         let found = subscription::subscription_find_many(db, subscription::By::Id, &subscription_ids).await?;
         known.subscriptions.extend(found.into_iter().map(|row| (row.id.clone(), row)));
+
+        let invoice_ids = unique(|lookup| lookup.paid_invoice_id.as_ref());
+        known.invoice_payers = payment::invoice_payer_find_many(db, &invoice_ids).await?;
 
         let named = unique(|lookup| lookup.bursar_customer_id.as_ref()).into_iter();
         let owners = known.subscriptions.values().map(|row| row.customer_id.to_string());
@@ -298,7 +310,10 @@ impl EventContext<'_> {
         });
         let mut verdict = invoice::with_record(verdict, kind, object, customer, &book, self.now_ms);
         verdict.effects.extend(clawback::reviews_of_left(self.deps, object, &before, self.now_ms).await?);
-        let verdict = invoice::without_what_another_has(self.deps, verdict).await?;
+        let verdict = match (invoice::stored_by(&verdict), &self.event.paid_invoice) {
+            (Some(stored), Some((id, payer))) if stored.id == *id => invoice::of_payer(verdict, payer.as_ref()),
+            _ => invoice::without_what_another_has(self.deps, verdict).await?,
+        };
         Ok(invoice::without_parts_of_granted(self.deps, verdict).await?)
     }
 
