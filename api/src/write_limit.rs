@@ -1,5 +1,5 @@
-//! Limits on what a customer may write for free: holds that it releases, keys, operations that fail. Each such write has
-//! a write cost.
+//! Limits on what a customer may do for free: holds that it releases, keys, operations that fail, purchases that are
+//! refused. Each such write has a write cost.
 //!
 //! Debits and captures are bounded by credits and are not limited here. Each process counts for itself, without a
 //! query: on `n` nodes a customer may write `n` times as much.
@@ -33,12 +33,19 @@ pub struct WriteLimits {
     pub writes: WriteLimit,
     /// For API keys that are made or rotated.
     pub keys: WriteLimit,
+    /// For purchases that are refused. Each asks the database for all that decides it, so that a customer who repeats
+    /// them without end would make others wait.
+    pub refusals: WriteLimit,
 }
 
 impl WriteLimits {
     /// Creates the configured limits.
     pub fn new(config: &LimitsConfig) -> Self {
-        Self { writes: WriteLimit::new(Rate::for_writes(config)), keys: WriteLimit::new(Rate::for_new_keys(config)) }
+        Self {
+            writes: WriteLimit::new(Rate::for_writes(config)),
+            keys: WriteLimit::new(Rate::for_new_keys(config)),
+            refusals: WriteLimit::new(Rate::for_refusals(config)),
+        }
     }
 }
 

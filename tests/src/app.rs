@@ -82,6 +82,7 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     // All customers of a test sign up from one address.
     config.onboarding.per_ip_per_minute = 0;
     config.limits.keys_per_minute = 0;
+    config.limits.refusals_per_second = 0;
     // Most customers of a test pay by the same of Stripe's test cards.
     config.credits.bonus_once_per_card = false;
     if backend == Backend::Production {

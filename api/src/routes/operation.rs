@@ -302,8 +302,23 @@ pub(super) enum Checked {
 /// comes. One that was requested before and has not failed is not checked: its charge may count against a cap already.
 ///
 /// # Errors
-/// `idempotency_key_reused`; why the customer is not charged.
+/// `idempotency_key_reused`; why the customer is not charged; `rate_limited` if that was said too often already.
 pub(super) async fn check_purchase(
+    app: &App,
+    customer_id: &CustomerId,
+    request: &Request,
+    key: &str,
+    hash: &str,
+) -> Result<Checked, ApiError> {
+    let refusal = app.write_limits.refusals.take(customer_id, 1, app.clock.now_ms()).await?;
+    let checked = check_purchase_now(app, customer_id, request, key, hash).await;
+    if matches!(checked, Ok(Checked::MayCharge | Checked::Covered)) {
+        refusal.give_back();
+    }
+    checked
+}
+
+async fn check_purchase_now(
     app: &App,
     customer_id: &CustomerId,
     request: &Request,

@@ -231,6 +231,7 @@ mod tests {
             ("limits.writes_per_second", |config| config.limits.writes_per_second = 1_000_001),
             ("limits.writes_per_second", |config| config.limits.writes_burst = 9),
             ("limits.keys_per_minute", |config| config.limits.keys_burst = 0),
+            ("limits.refusals_per_second", |config| config.limits.refusals_burst = 0),
             ("marketplace.renewal_grace_hours", |config| config.marketplace.renewal_grace_hours = -1),
             ("marketplace.renewal_grace_hours", |config| config.marketplace.renewal_grace_hours = 169),
             ("marketplace.plans", |config| {

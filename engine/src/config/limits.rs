@@ -1,4 +1,4 @@
-//! Settings: rate limits of writes that cost no credits.
+//! Settings: rate limits of writes that cost no credits, and of refused purchases.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,12 +20,24 @@ pub struct LimitsConfig {
     pub keys_per_minute: u32,
     /// Most API keys at once.
     pub keys_burst: u32,
+    /// Purchases of a customer that may be refused a second, such as those with a declined card; 0 for no limit.
+    /// Further ones are refused without asking the database.
+    pub refusals_per_second: u32,
+    /// Most refused purchases at once. More requests than this that want to buy at the same moment are refused, too.
+    pub refusals_burst: u32,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
         // Enough for a thousand open holds, each with a KiB of metadata.
-        Self { writes_per_second: 10, writes_burst: 3_000, keys_per_minute: 10, keys_burst: 20 }
+        Self {
+            writes_per_second: 10,
+            writes_burst: 3_000,
+            keys_per_minute: 10,
+            keys_burst: 20,
+            refusals_per_second: 10,
+            refusals_burst: 100,
+        }
     }
 }
 
@@ -35,6 +47,7 @@ impl LimitsConfig {
         for (name, value, burst, burst_min) in [
             ("writes_per_second", self.writes_per_second, self.writes_burst, WRITES_BURST_MIN),
             ("keys_per_minute", self.keys_per_minute, self.keys_burst, 1),
+            ("refusals_per_second", self.refusals_per_second, self.refusals_burst, 1),
         ] {
             let noun = name.split('_').next().unwrap_or_default();
             need(

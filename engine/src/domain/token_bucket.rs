@@ -31,6 +31,12 @@ impl Rate {
         (rate.units > 0).then_some(rate)
     }
 
+    /// The rate at which a customer's purchases may be refused, if limited.
+    pub fn for_refusals(config: &LimitsConfig) -> Option<Self> {
+        let rate = Self { units: config.refusals_per_second, window_ms: 1_000, burst: config.refusals_burst };
+        (rate.units > 0).then_some(rate)
+    }
+
     /// How long an empty bucket takes to refill, in milliseconds. A bucket that was unused for so long can be
     /// deleted.
     pub fn full_after_ms(self) -> u64 {

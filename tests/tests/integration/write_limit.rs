@@ -45,6 +45,22 @@ async fn count(app: &TestApp, sql: &str, customer: &TestCustomer) -> i64 {
 }
 
 with_backend! {
+    async fn purchases_that_are_refused_over_and_over_are_refused_without_asking(backend: Backend) {
+        let app = TestApp::start_with(backend, |config| {
+            (config.limits.refusals_per_second, config.limits.refusals_burst) = (1, 20);
+        })
+        .await;
+        let customer = app.onboard_with(2).await;
+        let refused = until_limited(async || app.spend(&customer, 1_000, &unique()).await).await;
+        assert!(refused.len() >= 20, "{} were refused with their reason", refused.len());
+        refused.iter().for_each(|answer| assert_eq!(answer.status, 402, "{:?}", answer.body));
+        app.spend(&customer, 1, "covered").await.expect(200);
+        let other = app.onboard_with(1).await;
+        assert_eq!(app.spend(&other, 1_000, "other").await.status, 402);
+        app.verify().await;
+        app.stop().await;
+    }
+
     async fn released_holds_are_limited_and_spending_is_not(backend: Backend) {
         let app = start(backend).await;
         let customer = app.onboard_with(100).await;
