@@ -24,11 +24,11 @@ const PLANS: &[Column] = &[
     Column::wrapped("name"),
     Column::fixed("entry"),
     Column::wrapped("unit_price"),
-    Column::number("unit_step").optional(),
-    Column::number("spend_cap_day").optional(),
-    Column::number("spend_cap_month").optional(),
-    Column::number("signup_credits").optional(),
-    Column::number("payment_method_credits").optional(),
+    Column::number("unit_step"),
+    Column::number("spend_cap_day"),
+    Column::number("spend_cap_month"),
+    Column::number("signup_credits"),
+    Column::number("payment_method_credits"),
     Column::fixed("followed_by"),
 ];
 const PRICES: &[Column] = &[
@@ -40,17 +40,17 @@ const PRICES: &[Column] = &[
     Column::fixed("per_seat"),
     Column::fixed("grant"),
     Column::fixed("rollover"),
-    Column::number("lifetime_days").optional(),
+    Column::number("lifetime_days"),
     Column::fixed("offered"),
-    Column::wrapped("lookup_key").optional(),
-    Column::wrapped("stripe").optional(),
+    Column::wrapped("lookup_key"),
+    Column::wrapped("stripe"),
 ];
 const PACKS: &[Column] = &[
     Column::fixed("key"),
     Column::wrapped("name"),
     Column::number("credits"),
     Column::number("amount"),
-    Column::number("lifetime_days").optional(),
+    Column::number("lifetime_days"),
     Column::fixed("offered"),
 ];
 const STRIPE_PRICES: &[Column] = &[
@@ -58,10 +58,10 @@ const STRIPE_PRICES: &[Column] = &[
     Column::fixed("decision"),
     Column::fixed("price"),
     Column::fixed("decided_by"),
-    Column::number("amount_minor").optional(),
-    Column::fixed("currency").optional(),
-    Column::fixed("every").optional(),
-    Column::wrapped("reason").optional(),
+    Column::number("amount_minor"),
+    Column::fixed("currency"),
+    Column::fixed("every"),
+    Column::wrapped("reason"),
 ];
 const STRIPE_PRICE_KEYS: &[&str] = &[
     "id",
