@@ -260,6 +260,12 @@ pub const CODES: &[Code] = &[
     code(422, "stripe_customer_wrong_mode", "cus_NffrFeUfNV2Hib is of the other mode, live or test, than this server"),
     code(
         422,
+        "stripe_price_differs",
+        "price_1MoBy5LkdIwHu7ix cannot sell pro_yearly: it is paid each month, and pro_yearly each year. If it is \
+         yours, add a price with its terms to the catalogue, with the id under stripe, and apply that",
+    ),
+    code(
+        422,
         "stripe_price_unknown",
         "Stripe has no price price_1MoBy5LkdIwHu7ix in the account and the mode of this server's key: check the id",
     ),

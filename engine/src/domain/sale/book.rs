@@ -1,6 +1,6 @@
 //! The prices that are known, and what a line or an item sells by them.
 
-use super::judge::{Offer, judge, tagged};
+use super::judge::{Offer, differs, judge, tagged};
 use super::known_price::{Decision, KnownPrice};
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::webhook::fields::{self, Item, Line, Metadata, SubscriptionFields};
@@ -91,8 +91,14 @@ impl PriceBook {
         if known.is_some_and(|known| known.decision == Decision::NotOurs) {
             return Some(Sold::NotOurs);
         }
-        if let Some(price) = price.ids.iter().find_map(|id| self.catalogue.price_of_stripe_id(id)) {
-            return ours(price);
+        if let Some(named) = price.ids.iter().find_map(|id| self.catalogue.price_of_stripe_id(id)) {
+            let said = self.known(price).map(KnownPrice::said);
+            return match differs(said.as_ref().unwrap_or(price), named).or_else(|| differs(price, named)) {
+                None => ours(named),
+                Some(why) => {
+                    Some(Sold::Undecided(format!("the catalogue names its price as {}, but {why}", named.key)))
+                }
+            };
         }
         let (id, key) = known.and_then(|known| Some((&known.id, known.decision.price()?)))?;
         match self.catalogue.price(key) {
@@ -187,6 +193,22 @@ mod tests {
         let row = KnownPrice { terms: Some(old.clone()), ..known("price_old", Decision::Ours(old.key.clone())) };
         let book = PriceBook::new(catalogue(), [row]);
         assert_eq!(book.line(&line("price_old", 1, 1), &Metadata::new()), Sold::Ours(Box::new(old)));
+    }
+
+    #[test]
+    fn an_id_that_the_catalogue_names_sells_nothing_with_periods_of_another_length() {
+        let mut naming = Catalogue::clone(&catalogue());
+        naming.prices[0].stripe = vec!["price_1".to_owned()];
+        let naming = Arc::new(naming);
+        let yearly = KnownPrice { every: Some("year".to_owned()), ..known("price_1", Decision::NotOurs) };
+        let bare = line("price_1", 59_900, 1);
+        assert!(key(&PriceBook::new(naming.clone(), []).line(&bare, &Metadata::new())).is_some());
+        let mut whole = bare.clone();
+        whole.price.every = Some("year".to_owned());
+        let of_known = PriceBook::new(naming.clone(), [yearly]).line(&bare, &Metadata::new());
+        for sold in [of_known, PriceBook::new(naming, []).line(&whole, &Metadata::new())] {
+            assert!(matches!(&sold, Sold::Undecided(why) if why.contains("paid each year")), "{sold:?}");
+        }
     }
 
     #[test]

@@ -121,6 +121,30 @@ with_shop! {
         shop.app.admin("GET", "/admin/v1/prices/price_TYPO", None).await.expect_problem(404, "not_found");
     }
 
+    async fn a_monthly_price_is_not_decided_to_sell_a_year(shop: &Shop) {
+        let (customer, price, event) = shop.paid_at_another_price().await;
+        shop.change_catalogue(|catalogue| catalogue.prices.push(pro_yearly(GrantSchedule::Monthly)));
+        let body = json!({ "decision": "ours", "price": "pro_yearly", "reason": "ticket 4711" });
+        let refused = shop.app.admin("POST", &format!("/admin/v1/prices/{price}/decision"), Some(&body)).await;
+        refused.expect_problem(422, "stripe_price_differs");
+        let (_, reason) = shop.dead_event("invoice.paid", &event["data"]["object"]).await;
+        assert!(reason.starts_with("price_unknown: "), "{reason}");
+        assert_eq!(shop.app.balance(&customer).await, PERIOD);
+    }
+
+    async fn the_lookup_key_of_a_year_at_a_monthly_price_waits_for_a_person(shop: &Shop) {
+        shop.change_catalogue(|catalogue| catalogue.prices.push(pro_yearly(GrantSchedule::Monthly)));
+        let customer = shop.without_credits("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let price = shop.other_price("599000", None).await;
+        let form = [("lookup_key", "pro_yearly"), ("transfer_lookup_key", "true")];
+        shop.ask_stripe("POST", &format!("/v1/prices/{price}"), &form).await;
+        shop.subscribe_at_stripe(&stripe_customer, &price, &[]).await;
+        let (_, reason) = shop.dead_event("invoice.paid", &shop.stripe.list("invoice")[0]).await;
+        assert!(reason.starts_with("price_unknown: ") && reason.contains("it is paid each month"), "{reason}");
+        assert_eq!(shop.app.balance(&customer).await, 0);
+    }
+
     async fn a_price_that_was_never_seen_is_decided_before_its_first_payment(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
