@@ -1,5 +1,6 @@
 //! `bursar catalogue`: plans and prices. Files need no server; versions and prices at Stripe do.
 
+mod present;
 mod version;
 
 use super::client::admin_path;
@@ -11,7 +12,6 @@ use bursar_engine::amount::MoneyMinor;
 use bursar_engine::config::{Config, read_catalogue};
 use bursar_engine::count::counted;
 use bursar_engine::domain::catalogue::currency::{Currency, money};
-use bursar_engine::domain::catalogue::write::write;
 use bursar_engine::domain::catalogue::{BUILT_IN, Catalogue, Pack, Plan, Price};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -87,17 +87,28 @@ pub enum CatalogueCommand {
         /// The file; - for the standard input.
         file: Option<PathBuf>,
     },
-    /// Show the plans and prices that `serve` would use.
-    Show,
-    /// Print the catalogue that `serve` would use as TOML.
+    /// Show the plans and prices in force: of the server, else of the configured database.
+    ///
+    /// Where there is neither, and no --url or BURSAR_URL, it shows those that a first start would use.
+    Show {
+        /// Which catalogue.
+        #[command(flatten)]
+        which: present::WhichArgs,
+    },
+    /// Print the catalogue in force as TOML: of the server, else of the configured database.
+    ///
+    /// Where there is neither, and no --url or BURSAR_URL, it prints the one that a first start would use.
     #[command(disable_version_flag = true)]
     Export {
         /// Print the built-in catalogue instead, with its comments.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "file")]
         built_in: bool,
         /// Print this version of the server's catalogue instead.
-        #[arg(long, value_name = "N", conflicts_with = "built_in")]
+        #[arg(long, value_name = "N", conflicts_with_all = ["built_in", "file"])]
         version: Option<i64>,
+        /// Which catalogue.
+        #[command(flatten)]
+        which: present::WhichArgs,
     },
     /// Show what putting a file into force on the server would change, here and at Stripe.
     Plan {
@@ -163,8 +174,8 @@ impl DecisionArgs {
     }
 }
 
-/// Runs a command. Those about versions and prices at Stripe ask the server, for which `session` is called; the others
-/// read files.
+/// Runs a command. Those about versions and prices at Stripe ask the server, for which `session` is called; `show` and
+/// `export` look for one; `check` reads files.
 ///
 /// # Errors
 /// `Config` with every problem of the catalogue, [`super::error::Error`], or the output cannot be written.
@@ -185,22 +196,29 @@ pub async fn run(
         CatalogueCommand::Decide(args) => decide(&session()?, args).await,
         CatalogueCommand::Check { file: Some(catalogue) } => report(cli.json, Checked::of_file(catalogue)),
         CatalogueCommand::Check { file: None } => report(cli.json, Checked::of_server(file)),
-        CatalogueCommand::Show => {
-            let catalogue = Config::load_for_catalogue(file)?.catalogue.now();
+        CatalogueCommand::Show { which } => {
+            let found = present::find(cli, which).await?;
             if cli.json {
-                return output::print_json(&to_json(&catalogue));
+                let mut shown = to_json(&found.catalogue);
+                shown["source"] = found.source();
+                return output::print_json(&shown);
             }
-            output::print(&render(&catalogue, output::width()))?;
+            let heading = output::sanitize(&found.heading());
+            output::print(&format!("{heading}\n\n{}", render(&found.catalogue, output::width())))?;
             Ok(ExitCode::SUCCESS)
         }
         CatalogueCommand::Export { .. } if cli.json => {
             Err(usage("the export is TOML: for JSON, use `catalogue show --json`"))
         }
         CatalogueCommand::Export { version: Some(number), .. } => version::export(&session()?, *number).await,
-        CatalogueCommand::Export { built_in, version: None } => {
-            let text =
-                if *built_in { BUILT_IN.to_owned() } else { write(&Config::load_for_catalogue(file)?.catalogue.now()) };
-            output::print(text.trim_end())?;
+        CatalogueCommand::Export { built_in: true, .. } => {
+            output::print(BUILT_IN.trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        CatalogueCommand::Export { which, .. } => {
+            let found = present::find(cli, which).await?;
+            output::print(found.text.trim_end())?;
+            output::note(&format!("note: {}", output::sanitize(&found.heading())));
             Ok(ExitCode::SUCCESS)
         }
     }
