@@ -274,18 +274,23 @@ fn report(is_json: bool, checked: Result<Checked, Error>) -> anyhow::Result<Exit
             Err(Error::Config(problems)) => (None, problems),
             Err(error) => return Err(error.into()),
         };
-        let counts = checked.as_ref().map(|checked| (checked.catalogue.plans.len(), checked.catalogue.prices.len()));
-        let (plans, prices) = counts.unzip();
+        let count = |of: fn(&Catalogue) -> usize| checked.as_ref().map(|checked| of(&checked.catalogue));
+        let (plans, prices) = (count(|all| all.plans.len()), count(|all| all.prices.len()));
+        let packs = count(|all| all.packs.len());
         let (is_valid, warnings) = (problems.is_empty(), checked.map(|checked| checked.warnings).unwrap_or_default());
         output::print_json(&json!({
             "valid": is_valid, "problems": problems, "warnings": warnings, "plans": plans, "prices": prices,
+            "packs": packs,
         }))?;
         return Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let Checked { name, catalogue, warnings } = checked?;
-    let (plans, prices) = (counted(catalogue.plans.len(), "plan"), counted(catalogue.prices.len(), "price"));
+    let mut counts = vec![counted(catalogue.plans.len(), "plan"), counted(catalogue.prices.len(), "price")];
+    if !catalogue.packs.is_empty() {
+        counts.push(counted(catalogue.packs.len(), "pack"));
+    }
     let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
-    let lines: Vec<String> = [format!("{name} is valid: {plans}, {prices}")].into_iter().chain(warnings).collect();
+    let lines: Vec<String> = [format!("{name} is valid: {}", counts.join(", "))].into_iter().chain(warnings).collect();
     output::print(&output::sanitize(&lines.join("\n")))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -316,6 +321,7 @@ fn render(catalogue: &Catalogue, width: Option<u16>) -> String {
 fn plan_cells(catalogue: &Catalogue, plan: &Plan) -> [String; 10] {
     let cap =
         |cap: Option<MoneyMinor>| cap.map_or_else(|| "-".to_owned(), |cap| money(cap, catalogue.currency.as_str()));
+    let cap_of_month = plan.spend_cap_month.unwrap_or_else(|| catalogue.currency.spend_cap_month_default());
     let unit_price = |(currency, price): (&Currency, &MoneyMinor)| money(*price, currency.as_str());
     let unit_prices: Vec<String> = plan.unit_prices.iter().map(unit_price).collect();
     [
@@ -325,7 +331,7 @@ fn plan_cells(catalogue: &Catalogue, plan: &Plan) -> [String; 10] {
         if unit_prices.is_empty() { "-".to_owned() } else { unit_prices.join(", ") },
         plan.unit_step.to_string(),
         cap(plan.spend_cap_day),
-        cap(plan.spend_cap_month),
+        cap(Some(cap_of_month)),
         plan.signup_credits.to_string(),
         plan.payment_method_credits.to_string(),
         plan.followed_by.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
@@ -413,9 +419,12 @@ mod tests {
     fn tables_show_amounts_of_money_with_their_currencies() {
         let text = render(&Catalogue::built_in(), None);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert!(lines.contains(&vec!["trial", "Trial", "yes", "$29.00", "1", "-", "-", "5", "5", "-"]), "{text}");
         assert!(
-            lines.contains(&vec!["pro", "Pro", "no", "$15.00", "1", "-", "-", "0", "0", "pay_as_you_go"]),
+            lines.contains(&vec!["trial", "Trial", "yes", "$29.00", "1", "-", "$1000.00", "5", "5", "-"]),
+            "{text}"
+        );
+        assert!(
+            lines.contains(&vec!["pro", "Pro", "no", "$15.00", "1", "-", "$1000.00", "0", "0", "pay_as_you_go"]),
             "{text}"
         );
         let price = "pro_monthly pro $599.00 month 60 no whole keep - yes pro_monthly -";

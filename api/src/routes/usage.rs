@@ -4,7 +4,8 @@ mod example;
 
 use super::bodies::{Transaction, TransactionPage};
 use super::operation::{
-    AcceptedOperation, Checked, RequestOutcome, accepted, check_purchase, floor, request_operation, why_not_spent,
+    AcceptedOperation, Checked, RequestOutcome, accepted, check_purchase, floor, refuse_uncharged, request_operation,
+    why_not_spent,
 };
 use super::page::PageQuery;
 use super::text::Text;

@@ -82,7 +82,7 @@ async fn a_pack_above_every_spend_cap_is_a_warning_of_a_valid_catalogue() {
     let with_pack = format!("{built_in}{pack}");
     let ran = run_with(&with_pack, &[], &["catalogue", "check"]).await;
     let (first, rest) = ran.out.split_once('\n').unwrap();
-    assert_eq!((ran.code, first), (Some(0), "bursar.catalogue.toml is valid: 3 plans, 1 price"), "{ran:?}");
+    assert_eq!((ran.code, first), (Some(0), "bursar.catalogue.toml is valid: 3 plans, 1 price, 1 pack"), "{ran:?}");
     assert!(rest.starts_with("warning: bursar.catalogue.toml, line ") && rest.contains("spend_cap_month"), "{ran:?}");
     let ran = run_with(&with_pack, &[], &["catalogue", "check", "bursar.catalogue.toml", "--json"]).await;
     let printed: Value = serde_json::from_str(&ran.out).unwrap();
