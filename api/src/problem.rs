@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// The default `Retry-After`, in seconds.
 const RETRY_AFTER_S: u64 = 1;
+/// The code for what cannot be bought before an operator has corrected its price: no `Retry-After` goes with it.
+const PRICE_MISSING_CODE: &str = "payment_unavailable";
 /// `Retry-After` for a feature that an operator has switched off.
 const SWITCHED_OFF_RETRY_AFTER_S: u64 = 60;
 
@@ -163,7 +165,8 @@ macro_rules! api_error {
                     problem.code
                 );
                 let problem = Json(Box::new(problem));
-                let retry_after = matches!(status, 429 | 503).then_some(RETRY_AFTER_S);
+                let passes = matches!(status, 429 | 503) && problem.code != PRICE_MISSING_CODE;
+                let retry_after = passes.then_some(RETRY_AFTER_S);
                 match status {
                     $($status => Self::$name(problem, retry_after),)*
                     _ => Self::Internal(problem, None),
@@ -223,6 +226,14 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// Stripe has no usable price for what is asked.
+    pub fn price_missing() -> Self {
+        let problem = operation::Problem::price_missing();
+        Self::of(Problem { reason: Some(problem.code), ..Problem::new(503, PRICE_MISSING_CODE, problem.message) })
+    }
+}
+
 /// Why an operation did not succeed, as its caller sees it.
 impl From<&Operation> for ApiError {
     fn from(operation: &Operation) -> Self {
@@ -232,7 +243,7 @@ impl From<&Operation> for ApiError {
             (State::RequiresAction, _) => (402, "authentication_required"),
             (_, "payment_method_invalid") => (400, "payment_method_invalid"),
             (_, "stripe_refused" | "stripe_not_found") => (422, "refused_by_stripe"),
-            (_, "price_missing") => (503, "payment_unavailable"),
+            (_, "price_missing") => (503, PRICE_MISSING_CODE),
             (_, "stripe_unavailable") => (503, "stripe_unavailable"),
             (_, "subscription_paid_meanwhile") => (409, "subscription_paid_meanwhile"),
             (_, "payment_method_gone") => (402, "payment_method_missing"),

@@ -206,9 +206,7 @@ impl From<PreviewError> for ApiError {
         match error {
             PreviewError::Refused(refusal) => refused(&refusal),
             PreviewError::NotCharged(problem) => Self::not_charged(&problem),
-            PreviewError::PriceMissing | PreviewError::Undecided => {
-                Self::with_code("payment_unavailable", "Changing is not possible just now.")
-            }
+            PreviewError::PriceMissing | PreviewError::Undecided => Self::price_missing(),
             PreviewError::Stripe(error) => error.into(),
             PreviewError::Engine(error) => error.into(),
         }
