@@ -90,6 +90,11 @@ pub fn invoice_of(key: &str) -> Option<&str> {
     Some(rest.split_once(':').map_or(rest, |(invoice, _)| invoice))
 }
 
+/// The month whose part is in the ledger under this key, 1 for the second of a period; `None` if it is not a month's.
+pub fn month_of(key: &str) -> Option<u32> {
+    key.strip_prefix("stripe:invoice:")?.split_once(":month:")?.1.parse().ok()
+}
+
 /// The arguments of the job that grants a part of an invoice's credits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartArgs {
@@ -108,7 +113,7 @@ pub struct PartArgs {
 impl PartArgs {
     /// The month of the period that it is the part of, 1 for the second; `None` if it is not a month's.
     pub fn month(&self) -> Option<u32> {
-        self.key.strip_prefix(&grant_key(&self.invoice))?.strip_prefix(":month:")?.parse().ok()
+        month_of(&self.key)
     }
 
     /// The grant.

@@ -6,7 +6,8 @@
 //! the level that was granted, the credits of the time that is left are taken back. Charged prorations bring nothing,
 //! so the granted level never rises within a period, and what was never granted is never taken.
 //!
-//! A period has the level that the ledger says it got. Where the ledger says nothing yet, the present catalogue does.
+//! A period has the level that the ledger says it got, in the parts in which it gets it. Where the ledger says nothing
+//! yet, the present catalogue does.
 //!
 //! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
@@ -122,7 +123,7 @@ fn part_taken(
 pub fn part_left(part: Credits, month: u32, invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Credits {
     let own = billed(invoice, before, book, true).unwrap_or_default();
     let all = with_others(own, invoice, before, book);
-    let spread = |line: &&Billed| line.is_own && !line.is_proration && months_of(&line.price) > month;
+    let spread = |line: &&Billed| line.is_own && !line.is_proration && line.months > month;
     let Some((from_ms, end_ms)) = all.iter().find(spread).and_then(Billed::span) else { return part };
     let period = Period::of(end_ms, &all);
     let begins_ms = add_months(from_ms, month);
@@ -144,6 +145,8 @@ struct Billed {
     quantity: i64,
     /// Credits of a whole period: those that it got, else those of the present catalogue.
     level: i64,
+    /// In how many parts the period gets them.
+    months: u32,
     /// By how many the credits of one are multiplied.
     seats: i64,
     /// Whether the level is what the period got.
@@ -210,7 +213,8 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
         let granted =
             brought.filter(|_| line.bills_period()).and_then(|brought| granted(brought, line, &price, is_only));
         billed.push(Billed {
-            level: granted.unwrap_or_else(of_now),
+            level: granted.map_or_else(of_now, |(level, _)| level),
+            months: granted.map_or_else(|| months_of(&price), |(_, months)| months),
             seats,
             is_recorded: granted.is_some(),
             ids: line.price.ids.clone(),
@@ -228,13 +232,14 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
     Ok(billed)
 }
 
-/// What the period of a line got; `None` if nothing tells. `is_only` says that its invoice bills no other period.
-fn granted(brought: &BroughtBefore, line: &Line, price: &Price, is_only: bool) -> Option<i64> {
+/// What the period of a line got, and in how many parts; `None` if nothing tells. `is_only` says that its invoice bills
+/// no other period.
+fn granted(brought: &BroughtBefore, line: &Line, price: &Price, is_only: bool) -> Option<(i64, u32)> {
     let sold = &brought.record.sold;
     if sold.is_empty() {
         // Granted before there were records.
         let is_whole = is_only && months_of(price) == 1 && brought.granted > Credits::ZERO;
-        return is_whole.then_some(brought.granted.0);
+        return is_whole.then_some((brought.granted.0, 1));
     }
     let quantity = line.quantity.unwrap_or(1).max(0);
     let is_named = |sold: &&SoldLine| sold.price == price.key && sold.quantity == quantity;
@@ -243,7 +248,8 @@ fn granted(brought: &BroughtBefore, line: &Line, price: &Price, is_only: bool) -
         sold.quantity == quantity && (sold.from_ms, sold.until_ms) == (line.period_start_ms, line.period_end_ms)
     };
     let found = sold.iter().find(is_named).or_else(|| sold.iter().find(is_alike));
-    Some(found.map_or(0, |sold| sold.credits.0))
+    let months = |sold: &SoldLine| brought.record.months_of(sold, price);
+    Some(found.map_or((0, months_of(price)), |sold| (sold.credits.0, months(sold))))
 }
 
 fn with_others(mut own: Vec<Billed>, invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Vec<Billed> {
@@ -268,8 +274,8 @@ fn on_granted_terms(all: &mut [Billed]) {
 /// The changes of a subscription within the period that ends at a time.
 struct Period {
     end_ms: TimeMs,
-    /// What the time is divided by.
-    price: Option<Price>,
+    /// What the time is divided by: how long the period is, and in how many parts its credits come.
+    time: Option<(Interval, u32)>,
     /// The level that the subscription paid for at the beginning.
     paid: i64,
     /// The level whose credits it got.
@@ -318,8 +324,8 @@ impl Period {
             true => (whole().map(|line| line.level).sum(), whole().filter(|line| line.brings).map(|l| l.level).sum()),
             false => (assumed(), assumed()),
         };
-        let price = whole().next().or_else(|| lines().find(|line| line.is_credit())).map(|line| line.price.clone());
-        Self { end_ms, price, paid, granted, changes }
+        let first = whole().next().or_else(|| lines().find(|line| line.is_credit()));
+        Self { end_ms, time: first.map(|line| (line.price.every, line.months)), paid, granted, changes }
     }
 
     fn steps(&self) -> Vec<Step> {
@@ -344,8 +350,8 @@ impl Period {
     /// What is left at a time of the credits of a level, in millionths: of the whole period, or, of a period that is
     /// granted monthly, of the month.
     fn left(&self, level: i64, at_ms: TimeMs) -> i128 {
-        let Some(price) = &self.price else { return 0 };
-        let (start_ms, months) = (latest_start(price.every, self.end_ms), months_of(price));
+        let Some((every, months)) = self.time else { return 0 };
+        let start_ms = latest_start(every, self.end_ms);
         let begins = |month: u32| if month == months { self.end_ms } else { add_months(start_ms, month) };
         let month = match months {
             1 => 0,

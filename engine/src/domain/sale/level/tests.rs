@@ -1,7 +1,8 @@
 use super::*;
 use crate::domain::catalogue::{Catalogue, GrantSchedule};
-use crate::domain::sale::SaleRecord;
 use crate::domain::sale::example::{catalogue, pro_price};
+use crate::domain::sale::grant::grants;
+use crate::domain::sale::{Sale, SaleRecord};
 use crate::domain::webhook::fields;
 use crate::key::PriceKey;
 use proptest::prelude::*;
@@ -206,6 +207,40 @@ fn of_a_year_granted_monthly_the_months_rest_is_taken_and_later_months_do_not_co
     let month = |month| part_left(Credits(60), month, &first, &Before::of(all.to_vec()), &book()).0;
     assert_eq!((month(1), month(3), month(4), month(11)), (60, 60, 0, 0));
     assert_eq!(part_left(Credits(60), 4, &first, Before::NONE, &book()), Credits(60));
+}
+
+/// Selling these prices, and the invoice of a year that was sold on the terms of `sold`, with what it brought.
+fn year_sold(sold: &Price, now: Price) -> (PriceBook, InvoiceFields, BroughtBefore) {
+    let until_ms = add_months(START_MS, 12);
+    let first = invoice("in_1", vec![line("pro_yearly", 1, 599_000, START_MS, until_ms)]);
+    let sales = [Sale { price: sold.clone(), quantity: 1, from_ms: Some(START_MS), until_ms: Some(until_ms) }];
+    let brought = grants("in_1", &sales, START_MS);
+    let record = SaleRecord::new(&sales, Credits::ZERO, &brought, &brought[0].key, START_MS);
+    let catalogue = Catalogue { prices: vec![now], ..Catalogue::clone(&catalogue()) };
+    let granted = brought[0].credits;
+    (PriceBook::new(Arc::new(catalogue), []), first, BroughtBefore { record, granted, is_clawed_back: false })
+}
+
+#[test]
+fn a_year_is_left_in_the_parts_in_which_it_was_sold_whatever_the_catalogue_says_since() {
+    let whole = Price { grant: GrantSchedule::Whole, ..year() };
+    // In the middle of the fourth month, and after a quarter of the year.
+    let (fourth_ms, year_ms) = (add_months(START_MS, 3) + 15 * DAY_MS, add_months(START_MS, 12) - START_MS);
+    let of_whole = 720 * (year_ms - (fourth_ms - START_MS)) / year_ms + 1;
+    for (sold, now, goes, comes) in [(year(), whole.clone(), 30, 0), (whole, year(), of_whole, 60)] {
+        let (book, first, brought) = year_sold(&sold, now);
+        let left = Line { is_proration: true, ..line("pro_yearly", 1, -430_000, fourth_ms, add_months(START_MS, 12)) };
+        let left = invoice("in_2", vec![left]);
+        let mut before = Before::of(vec![first.clone(), left.clone()]);
+        before.brought.insert("in_1".to_owned(), brought.clone());
+        assert_eq!(taken(&left, &before, &book), Ok(Credits(goes)));
+        assert_eq!(part_left(Credits(60), 5, &first, &before, &book), Credits(comes));
+        // A record of an earlier release does not keep the parts.
+        let mut older = brought;
+        older.record.sold[0].months = None;
+        before.brought.insert("in_1".to_owned(), older);
+        assert_eq!(taken(&left, &before, &book), Ok(Credits(goes)));
+    }
 }
 
 #[test]
