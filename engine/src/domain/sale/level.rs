@@ -9,9 +9,16 @@
 //! A period has the level that the ledger says it got, in the parts in which it gets it. Where the ledger says nothing
 //! yet, the present catalogue does.
 //!
+//! A period brings its credits when its invoice is paid. One that is left before that loses nothing then; if it is paid
+//! later, it brings only what is left of it ([`late`]).
+//!
 //! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
 //! and forth therefore never has more than the credits of the time that it used and of the period that it is in.
+
+mod late;
+
+pub use late::left_before_paid;
 
 use super::before::{Before, BroughtBefore, ends};
 use super::book::{PriceBook, Sold};
@@ -64,7 +71,8 @@ fn taken_by_period(
     }
     let of_period = |end_ms: TimeMs| {
         let steps = Period::of(end_ms, &all).steps();
-        steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum::<i128>()
+        let taken: i128 = steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum();
+        (taken - i128::from(late::left_out(end_ms, invoice, before).0) * MICRO).max(0)
     };
     let dated = ends.into_iter().map(|end_ms| (Some(end_ms), of_period(end_ms)));
     Ok(dated.chain([(None, (-undated).max(0))]).collect())
@@ -155,8 +163,10 @@ struct Billed {
     from_ms: Option<TimeMs>,
     until_ms: Option<TimeMs>,
     is_proration: bool,
-    /// Of a whole period: whether it brings its credits.
+    /// Of a whole period: whether it has brought its credits, or brings them.
     brings: bool,
+    /// Whether its invoice has taken credits of periods that it leaves.
+    has_taken: bool,
     /// The invoice's id.
     invoice: Option<String>,
     /// Whether it is of the invoice in question.
@@ -198,10 +208,15 @@ impl Billed {
 fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bool) -> Result<Vec<Billed>, String> {
     let brought = before.brought_by(invoice);
     let has_credit = invoice.lines.iter().any(Line::credits_time);
-    let is_paid_for = has_credit || invoice.total.is_none_or(|total| total > MoneyMinor::ZERO);
+    // What is not paid has brought nothing yet.
+    let is_paid = invoice.is_paid != Some(false) || brought.is_some();
+    let is_paid_for = is_paid && (has_credit || invoice.total.is_none_or(|total| total > MoneyMinor::ZERO));
+    let has_taken = brought.is_some_and(|brought| brought.record.taken > Credits::ZERO);
     let is_only = invoice.lines.iter().filter(|line| line.bills_period()).count() == 1;
     let mut billed = Vec::new();
-    for line in invoice.lines.iter().filter(|line| line.bills_period() || line.prorates()) {
+    // Of a void invoice only the periods tell something: it gives no credit, and none is asked for.
+    let counts = |line: &&Line| line.bills_period() || (line.prorates() && !invoice.is_void);
+    for line in invoice.lines.iter().filter(counts) {
         let price = match book.line(line, &invoice.subscription_metadata) {
             Sold::Ours(price) => *price,
             Sold::Undecided(why) if is_own && line.prorates() => return Err(why),
@@ -225,6 +240,7 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
             until_ms: line.period_end_ms,
             is_proration: line.prorates(),
             brings: is_paid_for && line.costs(),
+            has_taken,
             invoice: invoice.id.clone(),
             is_own,
         });
@@ -288,6 +304,8 @@ struct Period {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct LevelChange {
     at_ms: TimeMs,
+    /// Whether its invoice has not taken anything yet. What has comes first.
+    is_open: bool,
     invoice: Option<String>,
     by: i64,
     /// Whether the invoice in question says so.
@@ -311,7 +329,7 @@ impl Period {
         let prorations = lines().filter(|line| line.is_proration);
         let change = |line: &Billed| {
             let (at_ms, invoice) = (line.from_ms?, line.invoice.clone());
-            Some(LevelChange { at_ms, invoice, by: line.change(), is_own: line.is_own })
+            Some(LevelChange { at_ms, is_open: !line.has_taken, invoice, by: line.change(), is_own: line.is_own })
         };
         let mut changes: Vec<_> = prorations.filter_map(change).collect();
         changes.sort_unstable();
@@ -334,8 +352,10 @@ impl Period {
             let at_ms = group[0].at_ms;
             paid += net(group);
             let lowest = paid.clamp(0, granted.max(0));
-            // Several invoices of one moment share what it takes, each up to what it credits.
+            // Several invoices of one moment share what it takes, each up to what it credits. One that has taken its own
+            // already was decided before the others were known.
             for of_invoice in group.chunk_by(|one, other| one.invoice == other.invoice) {
+                let lowest = if of_invoice[0].is_open { lowest } else { 0 };
                 let level = granted - (-net(of_invoice)).clamp(0, (granted - lowest).max(0));
                 if level < granted {
                     let taken = self.left(granted, at_ms) - self.left(level, at_ms);

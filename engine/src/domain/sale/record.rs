@@ -38,6 +38,15 @@ pub struct LaterGrant {
     pub at_ms: TimeMs,
 }
 
+/// Credits of a period that was left before it was paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The invoice that left it.
+    pub invoice: String,
+    /// The credits of the time that was left.
+    pub credits: Credits,
+}
+
 /// What an invoice sold, and which grants that brings beside the first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaleRecord {
@@ -46,6 +55,9 @@ pub struct SaleRecord {
     /// The credits that it takes back of periods that were left, out of those of the lines or beside them.
     #[serde(default)]
     pub taken: Credits,
+    /// Which of those are of its own periods, because others left these before it was paid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// The other grants.
     pub later: Vec<LaterGrant>,
 }
@@ -76,7 +88,7 @@ impl SaleRecord {
             credits: grant.credits,
             at_ms: grant.at_ms.unwrap_or(now_ms),
         });
-        Self { sold: sales.iter().map(line).collect(), taken, later: later.collect() }
+        Self { sold: sales.iter().map(line).collect(), taken, left_out: Vec::new(), later: later.collect() }
     }
 
     /// In how many parts, one a month, the credits of one of these lines are granted, whatever its price says by now. Where

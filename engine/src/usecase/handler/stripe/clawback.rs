@@ -26,7 +26,7 @@ use crate::domain::ledger::{Command, Entry, EntryKind, Op};
 use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::operation::payment_key;
 use crate::domain::sale::grant::{Brought, PartArgs, grant_keys, grants};
-use crate::domain::sale::level::{self, taken};
+use crate::domain::sale::level::{self, left_before_paid, taken};
 use crate::domain::sale::line::{Sales, sales};
 use crate::domain::sale::since::{left_since, since};
 use crate::domain::sale::{Before, PriceBook};
@@ -411,6 +411,8 @@ async fn bought_by(
     let is_certain = match (sales(&said, &book), taken(&left, &before, &book)) {
         (Sales::Known(sold), Ok(taken)) => {
             let counted = since(&sold, customer.credits_from_ms);
+            let left_out = left_before_paid(&said, &before, &book, customer.credits_from_ms);
+            let taken = taken + left_out.iter().map(|left| left.credits).sum();
             Brought::new(grants(id, &counted, now_ms), taken).now() > Credits::ZERO
         }
         _ => false,
