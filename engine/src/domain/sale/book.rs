@@ -81,9 +81,18 @@ impl PriceBook {
         best.and_then(|(item, _)| item.price.ids.first().cloned())
     }
 
-    /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue.
+    /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue. It is
+    /// ours only if it can sell that at all: an earlier release may have decided it without asking.
     fn decided(&self, price: &fields::Price) -> Option<Sold> {
-        let ours = |price: &Price| Some(Sold::Ours(Box::new(price.clone())));
+        let stored = self.known(price).map(KnownPrice::said);
+        let id = price.ids.first().map_or("(without id)", String::as_str);
+        let ours = |sold: &Price| {
+            let why = stored.as_ref().and_then(|said| differs(said, sold)).or_else(|| differs(price, sold));
+            Some(match why {
+                Some(why) => Sold::Undecided(format!("price {id} cannot sell {}: {why}", sold.key)),
+                None => Sold::Ours(Box::new(sold.clone())),
+            })
+        };
         let known = self.known(price).filter(|known| known.is_final());
         if let Some(terms) = known.and_then(|known| known.terms.as_ref()) {
             return ours(terms);
@@ -92,13 +101,7 @@ impl PriceBook {
             return Some(Sold::NotOurs);
         }
         if let Some(named) = price.ids.iter().find_map(|id| self.catalogue.price_of_stripe_id(id)) {
-            let said = self.known(price).map(KnownPrice::said);
-            return match differs(said.as_ref().unwrap_or(price), named).or_else(|| differs(price, named)) {
-                None => ours(named),
-                Some(why) => {
-                    Some(Sold::Undecided(format!("the catalogue names its price as {}, but {why}", named.key)))
-                }
-            };
+            return ours(named);
         }
         let (id, key) = known.and_then(|known| Some((&known.id, known.decision.price()?)))?;
         match self.catalogue.price(key) {
@@ -208,6 +211,22 @@ mod tests {
         let of_known = PriceBook::new(naming.clone(), [yearly]).line(&bare, &Metadata::new());
         for sold in [of_known, PriceBook::new(naming, []).line(&whole, &Metadata::new())] {
             assert!(matches!(&sold, Sold::Undecided(why) if why.contains("paid each year")), "{sold:?}");
+        }
+    }
+
+    #[test]
+    fn a_price_that_is_billed_more_often_than_what_it_was_decided_to_sell_waits_for_a_person() {
+        let every = |every: &str| KnownPrice {
+            every: Some(every.to_owned()),
+            ..known("price_x", Decision::Ours(PriceKey::trusted("pro_monthly")))
+        };
+        let sold =
+            |row: KnownPrice| PriceBook::new(catalogue(), [row]).line(&line("price_x", 59_900, 1), &Metadata::new());
+        assert!(key(&sold(every("month"))).is_some());
+        let by_hand = KnownPrice { decided_by: crate::domain::sale::DecidedBy::Operator, ..every("week") };
+        for row in [every("week"), by_hand, KnownPrice { terms: Some(pro_price()), ..every("week") }] {
+            let sold = sold(row);
+            assert!(matches!(&sold, Sold::Undecided(why) if why.contains("paid each week")), "{sold:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::known_price::{DecidedBy, Decision, KnownPrice};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
-use crate::domain::catalogue::{Catalogue, Interval, Price};
+use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::webhook::fields::{self, Metadata, has_our_tag, tagged_plan, tagged_price};
 
 /// What a price costs, as far as it is known.
@@ -41,7 +41,7 @@ pub fn differs(said: &fields::Price, price: &Price) -> Option<String> {
         return Some(format!("it bills what was used, and {key} is a fixed price"));
     }
     if let Some(every) = said.every.as_deref()
-        && Interval::parse(every).is_none_or(|interval| interval.length() != price.every.length())
+        && !price.every.is_as_long_as(every)
     {
         return Some(format!("it is paid each {every}, and {key} each {}", price.every));
     }
@@ -133,6 +133,7 @@ fn describe(said: &fields::Price) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::catalogue::Interval;
     use crate::key::PriceKey;
 
     fn said(id: &str, amount: i64) -> fields::Price {
