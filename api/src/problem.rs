@@ -405,13 +405,27 @@ fn documented(name: &'static str) -> ApiError {
     ApiError::with_code(name, code::find(name).map_or("", |code| code.detail))
 }
 
-/// Names the required fields if one is missing: the framework names only the types of the field and of its object.
-fn with_required_fields(detail: String, required_fields: fn(&str) -> Option<&'static [String]>) -> String {
+/// What is wrong with a body, in words. If a field is missing, the framework names only the types of the field and of its
+/// object; the object's required fields are named instead.
+fn why_body_is_refused(detail: &str, required_fields: fn(&str) -> Option<&'static [String]>) -> String {
     let object = detail.split("found null. (occurred while parsing \"").nth(1).and_then(|rest| rest.split('"').next());
     match object.and_then(required_fields) {
-        Some(names) => format!("{detail} Required fields: {}.", names.join(", ")),
-        None => detail,
+        Some(names) => format!("A required field is missing or null. Required fields: {}.", names.join(", ")),
+        None => format!("The body cannot be used: {}", without_types(detail)),
     }
+}
+
+/// A message of the framework without the names of types, which mean nothing outside of this program.
+fn without_types(detail: &str) -> String {
+    let mut text = detail.strip_prefix("parse request payload error: ").unwrap_or(detail).to_owned();
+    for (start, end) in [("failed to parse \"", "\": "), (" (occurred while parsing \"", "\")")] {
+        while let Some(at) = text.find(start)
+            && let Some(len) = text[at + start.len()..].find(end)
+        {
+            text.replace_range(at..at + start.len() + len + end.len(), "");
+        }
+    }
+    text
 }
 
 /// Converts an error of the framework, raised before a route was reached. `required_fields` gives those of an object of
@@ -424,7 +438,7 @@ pub fn from_framework(
     let status = error.status();
     let detail = error.to_string();
     let problem = if error.is::<ParseRequestPayloadError>() {
-        ApiError::bad_request("invalid_body", with_required_fields(detail, required_fields))
+        ApiError::bad_request("invalid_body", why_body_is_refused(&detail, required_fields))
     } else if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
         if parameter.name == "Idempotency-Key" && asked.has_idempotency_key {
             // The framework ignores a header that is not ASCII.
@@ -435,7 +449,7 @@ pub fn from_framework(
                 "This request needs the header Idempotency-Key, so that repeating it does nothing twice.",
             )
         } else {
-            ApiError::bad_request("invalid_parameter", detail)
+            ApiError::bad_request("invalid_parameter", without_types(&detail))
         }
     } else if error.is::<ContentTypeError>() {
         ApiError::new(415, "unsupported_media_type", "The body must be application/json.")
