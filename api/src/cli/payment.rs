@@ -84,6 +84,7 @@ const OPERATIONS: &[Column] = &[
     Column::number("amount_minor"),
     Column::fixed("currency"),
     Column::wrapped("reason"),
+    Column::fixed("asked_by"),
     Column::wrapped("idempotency_key"),
     Column::wrapped("stripe_id"),
     Column::fixed("customer_id"),
