@@ -241,8 +241,10 @@ async fn begin_catalogue(
     {
         tracing::warn!(
             version = shared.version(),
-            "{file} differs from the catalogue in force, which counts: see what it would change with `bursar catalogue \
-             plan {file}`, and put it into force with `bursar catalogue apply {file}`"
+            "{file} differs from version {0} of the catalogue, which is in force: the file does not count. To have the \
+             file say what is in force: `bursar catalogue export --version {0} > {file}`. If it is a change to come, \
+             `bursar catalogue plan {file}` shows it, and `bursar catalogue apply {file} --reason TEXT` puts it into force",
+            shared.version()
         );
     }
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Some commands run in this process (`serve`, `migrate`, `verify`, `openapi`, `config`); only their arguments are
 //! defined here. The others are client commands: they send requests with an admin token to a running server and never
-//! touch the database. [`run`] runs those.
+//! touch the database, except that `catalogue show` and `export` read it where no server answers. [`run`] runs those.
 //!
 //! | module | what is in it |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | [`payment`] | payments, invoices, operations and refunds |
 //! | [`stripe`], [`github`], [`send`] | sending test webhooks |
 //! | [`watch`] | follows a replay until it ends |
-//! | [`catalogue`] | plans and prices; needs a server only for its versions and for prices at Stripe |
+//! | [`catalogue`] | plans and prices: what is in force, files, versions, and prices at Stripe |
 //! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | output on the terminal |
 
 pub mod audit;

@@ -229,6 +229,10 @@ fn list_codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'st
     if method != "get" {
         names.push("body_too_large");
     }
+    // A query parameter that a route does not have is refused, except on webhooks, whose senders choose the address.
+    if operation["tags"][0] != "Webhooks" {
+        names.push("invalid_parameter");
+    }
     // Webhooks are read as bytes, so their bodies have no such errors.
     let content = operation["requestBody"]["content"].as_object();
     if content.is_some_and(|content| content.keys().any(|kind| kind.starts_with("application/json"))) {

@@ -20,6 +20,7 @@
 //! | [`connection`] | the limit on connections, and their timeouts |
 //! | `server` | the HTTP/1.1 server, with small buffers |
 //! | `webhook_bodies` | the memory limit of webhook bodies being read |
+//! | `query_names` | refuses query parameters that a route does not have |
 //! | `unsold` | prices of the catalogue that Stripe does not have |
 //! | `unread_answers` | the memory limit of answers that clients have not read |
 //! | `stripe_reads` | how many requests of a customer may ask Stripe at a time |
@@ -41,6 +42,7 @@ pub mod endpoint;
 pub mod middleware;
 pub mod migrate;
 pub mod problem;
+mod query_names;
 pub mod recorder;
 pub mod routes;
 mod sample;

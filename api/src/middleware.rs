@@ -127,6 +127,11 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
     }
 
     async fn ordinary(&self, mut request: Request) -> poem::Result<Response> {
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        if let Some(detail) = request.uri().query().and_then(|query| routes::query_problem(method, path, query)) {
+            let refused = ApiError::bad_request("invalid_parameter", detail);
+            return Err(poem::Error::from_response(problem::respond(refused)));
+        }
         let _in_flight = self.enter(&self.in_flight)?;
         if is_read(&request) {
             let response = self.inner.call(request).await?;

@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// The default `Retry-After`, in seconds.
 const RETRY_AFTER_S: u64 = 1;
+/// The code for what cannot be bought before an operator has corrected its price: no `Retry-After` goes with it.
+const PRICE_MISSING_CODE: &str = "payment_unavailable";
 /// `Retry-After` for a feature that an operator has switched off.
 const SWITCHED_OFF_RETRY_AFTER_S: u64 = 60;
 
@@ -163,7 +165,8 @@ macro_rules! api_error {
                     problem.code
                 );
                 let problem = Json(Box::new(problem));
-                let retry_after = matches!(status, 429 | 503).then_some(RETRY_AFTER_S);
+                let passes = matches!(status, 429 | 503) && problem.code != PRICE_MISSING_CODE;
+                let retry_after = passes.then_some(RETRY_AFTER_S);
                 match status {
                     $($status => Self::$name(problem, retry_after),)*
                     _ => Self::Internal(problem, None),
@@ -223,6 +226,14 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// Stripe has no usable price for what is asked.
+    pub fn price_missing() -> Self {
+        let problem = operation::Problem::price_missing();
+        Self::of(Problem { reason: Some(problem.code), ..Problem::new(503, PRICE_MISSING_CODE, problem.message) })
+    }
+}
+
 /// Why an operation did not succeed, as its caller sees it.
 impl From<&Operation> for ApiError {
     fn from(operation: &Operation) -> Self {
@@ -232,7 +243,7 @@ impl From<&Operation> for ApiError {
             (State::RequiresAction, _) => (402, "authentication_required"),
             (_, "payment_method_invalid") => (400, "payment_method_invalid"),
             (_, "stripe_refused" | "stripe_not_found") => (422, "refused_by_stripe"),
-            (_, "price_missing") => (503, "payment_unavailable"),
+            (_, "price_missing") => (503, PRICE_MISSING_CODE),
             (_, "stripe_unavailable") => (503, "stripe_unavailable"),
             (_, "subscription_paid_meanwhile") => (409, "subscription_paid_meanwhile"),
             (_, "payment_method_gone") => (402, "payment_method_missing"),
@@ -394,13 +405,27 @@ fn documented(name: &'static str) -> ApiError {
     ApiError::with_code(name, code::find(name).map_or("", |code| code.detail))
 }
 
-/// Names the required fields if one is missing: the framework names only the types of the field and of its object.
-fn with_required_fields(detail: String, required_fields: fn(&str) -> Option<&'static [String]>) -> String {
+/// What is wrong with a body, in words. If a field is missing, the framework names only the types of the field and of its
+/// object; the object's required fields are named instead.
+fn why_body_is_refused(detail: &str, required_fields: fn(&str) -> Option<&'static [String]>) -> String {
     let object = detail.split("found null. (occurred while parsing \"").nth(1).and_then(|rest| rest.split('"').next());
     match object.and_then(required_fields) {
-        Some(names) => format!("{detail} Required fields: {}.", names.join(", ")),
-        None => detail,
+        Some(names) => format!("A required field is missing or null. Required fields: {}.", names.join(", ")),
+        None => format!("The body cannot be used: {}", without_types(detail)),
     }
+}
+
+/// A message of the framework without the names of types, which mean nothing outside of this program.
+fn without_types(detail: &str) -> String {
+    let mut text = detail.strip_prefix("parse request payload error: ").unwrap_or(detail).to_owned();
+    for (start, end) in [("failed to parse \"", "\": "), (" (occurred while parsing \"", "\")")] {
+        while let Some(at) = text.find(start)
+            && let Some(len) = text[at + start.len()..].find(end)
+        {
+            text.replace_range(at..at + start.len() + len + end.len(), "");
+        }
+    }
+    text
 }
 
 /// Converts an error of the framework, raised before a route was reached. `required_fields` gives those of an object of
@@ -413,7 +438,7 @@ pub fn from_framework(
     let status = error.status();
     let detail = error.to_string();
     let problem = if error.is::<ParseRequestPayloadError>() {
-        ApiError::bad_request("invalid_body", with_required_fields(detail, required_fields))
+        ApiError::bad_request("invalid_body", why_body_is_refused(&detail, required_fields))
     } else if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
         if parameter.name == "Idempotency-Key" && asked.has_idempotency_key {
             // The framework ignores a header that is not ASCII.
@@ -424,7 +449,7 @@ pub fn from_framework(
                 "This request needs the header Idempotency-Key, so that repeating it does nothing twice.",
             )
         } else {
-            ApiError::bad_request("invalid_parameter", detail)
+            ApiError::bad_request("invalid_parameter", without_types(&detail))
         }
     } else if error.is::<ContentTypeError>() {
         ApiError::new(415, "unsupported_media_type", "The body must be application/json.")

@@ -23,6 +23,7 @@ mod usage;
 pub(crate) mod webhook;
 
 use crate::document::{self, OperationDoc};
+use crate::query_names::QueryNames;
 use poem_openapi::{OpenApiService, Tags};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -123,6 +124,13 @@ pub(crate) fn service() -> OpenApiService<impl poem_openapi::OpenApi, ()> {
 /// The OpenAPI document, pretty-printed, with a final line break.
 pub fn openapi_document() -> String {
     document::complete(service().spec(), &operation_docs())
+}
+
+/// What is wrong with the query of a request to a route of the API; `None` if nothing is.
+pub(crate) fn query_problem(method: &str, path: &str, query: &str) -> Option<String> {
+    static NAMES: LazyLock<QueryNames> =
+        LazyLock::new(|| QueryNames::of(&serde_json::from_str(&openapi_document()).unwrap_or_default()));
+    NAMES.problem(method, path, query)
 }
 
 /// The required fields of an object of the API, if it has any.

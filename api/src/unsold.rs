@@ -1,10 +1,11 @@
 //! Prices of the catalogue that Stripe did not have at the start: nobody can subscribe to them.
 
-use bursar_engine::config::Config;
+use bursar_engine::config::{Config, read_catalogue};
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions};
 use bursar_engine::key::PriceKey;
 use bursar_engine::usecase::version::missing_at_stripe;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long the start waits for Stripe's answer.
@@ -16,7 +17,7 @@ pub(crate) struct UnsoldPrices {
     /// The version of the catalogue that offers them.
     version: i64,
     keys: Vec<PriceKey>,
-    /// The catalogue's file, to apply.
+    /// The catalogue's file, to apply, if it is what is in force.
     file: Option<String>,
 }
 
@@ -43,7 +44,10 @@ impl UnsoldPrices {
 
     /// Tells the log of them.
     fn told(config: &Config, version: i64, keys: Vec<PriceKey>) -> Self {
-        let file = config.catalogue_path.as_deref().map(|path| path.display().to_string());
+        // A file with other prices would put these into force.
+        let in_force = config.catalogue.now();
+        let is_in_force = |path: &&Path| read_catalogue(path).is_ok_and(|(read, _)| read == *in_force);
+        let file = config.catalogue_path.as_deref().filter(is_in_force).map(|path| path.display().to_string());
         let found = Self { version, keys, file };
         if let Some(warning) = found.warning(version) {
             tracing::warn!("{warning}");
@@ -62,7 +66,7 @@ impl UnsoldPrices {
         let export = if self.file.is_some() { "" } else { " (`bursar catalogue export > FILE` writes it)" };
         Some(format!(
             "Stripe has no price for {keys} of the catalogue yet, so nobody can subscribe to it: `bursar catalogue plan \
-             {file}` shows what would be made, and `bursar catalogue apply {file}` makes it{export}"
+             {file}` shows what would be made, and `bursar catalogue apply {file} --reason TEXT` makes it{export}"
         ))
     }
 }
@@ -79,7 +83,7 @@ mod tests {
             file: Some("bursar.catalogue.toml".to_owned()),
         };
         let warning = found.warning(1).expect("a warning");
-        for part in ["pro_monthly, team_monthly", "`bursar catalogue apply bursar.catalogue.toml`"] {
+        for part in ["pro_monthly, team_monthly", "`bursar catalogue apply bursar.catalogue.toml --reason TEXT`"] {
             assert!(warning.contains(part), "{warning}");
         }
         assert_eq!(found.warning(2), None);

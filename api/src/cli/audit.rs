@@ -12,7 +12,7 @@ const LINES: &[Column] = &[
     Column::wrapped("actor"),
     Column::fixed("action"),
     Column::fixed("target"),
-    Column::wrapped("details").optional(),
+    Column::wrapped("details"),
 ];
 
 /// The audit log.

@@ -1,5 +1,6 @@
 //! `bursar catalogue`: plans and prices. Files need no server; versions and prices at Stripe do.
 
+mod present;
 mod version;
 
 use super::client::admin_path;
@@ -11,7 +12,6 @@ use bursar_engine::amount::MoneyMinor;
 use bursar_engine::config::{Config, read_catalogue};
 use bursar_engine::count::counted;
 use bursar_engine::domain::catalogue::currency::{Currency, money};
-use bursar_engine::domain::catalogue::write::write;
 use bursar_engine::domain::catalogue::{BUILT_IN, Catalogue, Pack, Plan, Price};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -24,11 +24,11 @@ const PLANS: &[Column] = &[
     Column::wrapped("name"),
     Column::fixed("entry"),
     Column::wrapped("unit_price"),
-    Column::number("unit_step").optional(),
-    Column::number("spend_cap_day").optional(),
-    Column::number("spend_cap_month").optional(),
-    Column::number("signup_credits").optional(),
-    Column::number("payment_method_credits").optional(),
+    Column::number("unit_step"),
+    Column::number("spend_cap_day"),
+    Column::number("spend_cap_month"),
+    Column::number("signup_credits"),
+    Column::number("payment_method_credits"),
     Column::fixed("followed_by"),
 ];
 const PRICES: &[Column] = &[
@@ -40,17 +40,17 @@ const PRICES: &[Column] = &[
     Column::fixed("per_seat"),
     Column::fixed("grant"),
     Column::fixed("rollover"),
-    Column::number("lifetime_days").optional(),
+    Column::number("lifetime_days"),
     Column::fixed("offered"),
-    Column::wrapped("lookup_key").optional(),
-    Column::wrapped("stripe").optional(),
+    Column::wrapped("lookup_key"),
+    Column::wrapped("stripe"),
 ];
 const PACKS: &[Column] = &[
     Column::fixed("key"),
     Column::wrapped("name"),
     Column::number("credits"),
     Column::number("amount"),
-    Column::number("lifetime_days").optional(),
+    Column::number("lifetime_days"),
     Column::fixed("offered"),
 ];
 const STRIPE_PRICES: &[Column] = &[
@@ -58,10 +58,10 @@ const STRIPE_PRICES: &[Column] = &[
     Column::fixed("decision"),
     Column::fixed("price"),
     Column::fixed("decided_by"),
-    Column::number("amount_minor").optional(),
-    Column::fixed("currency").optional(),
-    Column::fixed("every").optional(),
-    Column::wrapped("reason").optional(),
+    Column::number("amount_minor"),
+    Column::fixed("currency"),
+    Column::fixed("every"),
+    Column::wrapped("reason"),
 ];
 const STRIPE_PRICE_KEYS: &[&str] = &[
     "id",
@@ -87,17 +87,28 @@ pub enum CatalogueCommand {
         /// The file; - for the standard input.
         file: Option<PathBuf>,
     },
-    /// Show the plans and prices that `serve` would use.
-    Show,
-    /// Print the catalogue that `serve` would use as TOML.
+    /// Show the plans and prices in force: of the server, else of the configured database.
+    ///
+    /// Where there is neither, and no --url or BURSAR_URL, it shows those that a first start would use.
+    Show {
+        /// Which catalogue.
+        #[command(flatten)]
+        which: present::WhichArgs,
+    },
+    /// Print the catalogue in force as TOML: of the server, else of the configured database.
+    ///
+    /// Where there is neither, and no --url or BURSAR_URL, it prints the one that a first start would use.
     #[command(disable_version_flag = true)]
     Export {
         /// Print the built-in catalogue instead, with its comments.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "file")]
         built_in: bool,
         /// Print this version of the server's catalogue instead.
-        #[arg(long, value_name = "N", conflicts_with = "built_in")]
+        #[arg(long, value_name = "N", conflicts_with_all = ["built_in", "file"])]
         version: Option<i64>,
+        /// Which catalogue.
+        #[command(flatten)]
+        which: present::WhichArgs,
     },
     /// Show what putting a file into force on the server would change, here and at Stripe.
     Plan {
@@ -163,8 +174,8 @@ impl DecisionArgs {
     }
 }
 
-/// Runs a command. Those about versions and prices at Stripe ask the server, for which `session` is called; the others
-/// read files.
+/// Runs a command. Those about versions and prices at Stripe ask the server, for which `session` is called; `show` and
+/// `export` look for one; `check` reads files.
 ///
 /// # Errors
 /// `Config` with every problem of the catalogue, [`super::error::Error`], or the output cannot be written.
@@ -185,22 +196,29 @@ pub async fn run(
         CatalogueCommand::Decide(args) => decide(&session()?, args).await,
         CatalogueCommand::Check { file: Some(catalogue) } => report(cli.json, Checked::of_file(catalogue)),
         CatalogueCommand::Check { file: None } => report(cli.json, Checked::of_server(file)),
-        CatalogueCommand::Show => {
-            let catalogue = Config::load_for_catalogue(file)?.catalogue.now();
+        CatalogueCommand::Show { which } => {
+            let found = present::find(cli, which).await?;
             if cli.json {
-                return output::print_json(&to_json(&catalogue));
+                let mut shown = to_json(&found.catalogue);
+                shown["source"] = found.source();
+                return output::print_json(&shown);
             }
-            output::print(&render(&catalogue, output::width()))?;
+            let heading = output::sanitize(&found.heading());
+            output::print(&format!("{heading}\n\n{}", render(&found.catalogue, output::width())))?;
             Ok(ExitCode::SUCCESS)
         }
         CatalogueCommand::Export { .. } if cli.json => {
             Err(usage("the export is TOML: for JSON, use `catalogue show --json`"))
         }
         CatalogueCommand::Export { version: Some(number), .. } => version::export(&session()?, *number).await,
-        CatalogueCommand::Export { built_in, version: None } => {
-            let text =
-                if *built_in { BUILT_IN.to_owned() } else { write(&Config::load_for_catalogue(file)?.catalogue.now()) };
-            output::print(text.trim_end())?;
+        CatalogueCommand::Export { built_in: true, .. } => {
+            output::print(BUILT_IN.trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        CatalogueCommand::Export { which, .. } => {
+            let found = present::find(cli, which).await?;
+            output::print(found.text.trim_end())?;
+            output::note(&format!("note: {}", output::sanitize(&found.heading())));
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -256,18 +274,23 @@ fn report(is_json: bool, checked: Result<Checked, Error>) -> anyhow::Result<Exit
             Err(Error::Config(problems)) => (None, problems),
             Err(error) => return Err(error.into()),
         };
-        let counts = checked.as_ref().map(|checked| (checked.catalogue.plans.len(), checked.catalogue.prices.len()));
-        let (plans, prices) = counts.unzip();
+        let count = |of: fn(&Catalogue) -> usize| checked.as_ref().map(|checked| of(&checked.catalogue));
+        let (plans, prices) = (count(|all| all.plans.len()), count(|all| all.prices.len()));
+        let packs = count(|all| all.packs.len());
         let (is_valid, warnings) = (problems.is_empty(), checked.map(|checked| checked.warnings).unwrap_or_default());
         output::print_json(&json!({
             "valid": is_valid, "problems": problems, "warnings": warnings, "plans": plans, "prices": prices,
+            "packs": packs,
         }))?;
         return Ok(if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let Checked { name, catalogue, warnings } = checked?;
-    let (plans, prices) = (counted(catalogue.plans.len(), "plan"), counted(catalogue.prices.len(), "price"));
+    let mut counts = vec![counted(catalogue.plans.len(), "plan"), counted(catalogue.prices.len(), "price")];
+    if !catalogue.packs.is_empty() {
+        counts.push(counted(catalogue.packs.len(), "pack"));
+    }
     let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
-    let lines: Vec<String> = [format!("{name} is valid: {plans}, {prices}")].into_iter().chain(warnings).collect();
+    let lines: Vec<String> = [format!("{name} is valid: {}", counts.join(", "))].into_iter().chain(warnings).collect();
     output::print(&output::sanitize(&lines.join("\n")))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -298,6 +321,7 @@ fn render(catalogue: &Catalogue, width: Option<u16>) -> String {
 fn plan_cells(catalogue: &Catalogue, plan: &Plan) -> [String; 10] {
     let cap =
         |cap: Option<MoneyMinor>| cap.map_or_else(|| "-".to_owned(), |cap| money(cap, catalogue.currency.as_str()));
+    let cap_of_month = plan.spend_cap_month.unwrap_or_else(|| catalogue.currency.spend_cap_month_default());
     let unit_price = |(currency, price): (&Currency, &MoneyMinor)| money(*price, currency.as_str());
     let unit_prices: Vec<String> = plan.unit_prices.iter().map(unit_price).collect();
     [
@@ -307,7 +331,7 @@ fn plan_cells(catalogue: &Catalogue, plan: &Plan) -> [String; 10] {
         if unit_prices.is_empty() { "-".to_owned() } else { unit_prices.join(", ") },
         plan.unit_step.to_string(),
         cap(plan.spend_cap_day),
-        cap(plan.spend_cap_month),
+        cap(Some(cap_of_month)),
         plan.signup_credits.to_string(),
         plan.payment_method_credits.to_string(),
         plan.followed_by.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
@@ -395,9 +419,12 @@ mod tests {
     fn tables_show_amounts_of_money_with_their_currencies() {
         let text = render(&Catalogue::built_in(), None);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert!(lines.contains(&vec!["trial", "Trial", "yes", "$29.00", "1", "-", "-", "5", "5", "-"]), "{text}");
         assert!(
-            lines.contains(&vec!["pro", "Pro", "no", "$15.00", "1", "-", "-", "0", "0", "pay_as_you_go"]),
+            lines.contains(&vec!["trial", "Trial", "yes", "$29.00", "1", "-", "$1000.00", "5", "5", "-"]),
+            "{text}"
+        );
+        assert!(
+            lines.contains(&vec!["pro", "Pro", "no", "$15.00", "1", "-", "$1000.00", "0", "0", "pay_as_you_go"]),
             "{text}"
         );
         let price = "pro_monthly pro $599.00 month 60 no whole keep - yes pro_monthly -";

@@ -68,6 +68,11 @@ impl Connection {
         }
     }
 
+    /// Whether the caller names a server, instead of taking the configured address.
+    pub fn is_named(&self) -> bool {
+        self.url.as_deref().is_some_and(|url| !url.trim().is_empty())
+    }
+
     /// The admin token: the given one, the configured one, or the generated one in the data folder.
     ///
     /// # Errors

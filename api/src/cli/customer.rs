@@ -20,7 +20,7 @@ const CUSTOMERS: &[Column] = &[
     Column::fixed("id"),
     Column::wrapped("email"),
     Column::fixed("plan"),
-    Column::wrapped("name").optional(),
+    Column::wrapped("name"),
     Column::wrapped("created_at"),
 ];
 const TRANSACTIONS: &[Column] = &[
@@ -30,7 +30,7 @@ const TRANSACTIONS: &[Column] = &[
     Column::number("balance_after"),
     Column::wrapped("source"),
     Column::wrapped("reference"),
-    Column::fixed("id").optional(),
+    Column::fixed("id"),
 ];
 const TIMELINE: &[Column] = &[Column::wrapped("at"), Column::wrapped("what"), Column::wrapped("details")];
 const GRANTS: &[Column] = &[
@@ -44,16 +44,16 @@ const SUBSCRIPTIONS: &[Column] = &[
     Column::wrapped("id"),
     Column::fixed("status"),
     Column::fixed("plan"),
-    Column::fixed("price").optional(),
-    Column::number("quantity").optional(),
+    Column::fixed("price"),
+    Column::number("quantity"),
     Column::wrapped("current_period_end"),
     Column::wrapped("cancel_at_period_end"),
     Column::wrapped("past_due_since"),
-    Column::wrapped("past_due_reason").optional(),
-    Column::wrapped("unpaid_invoice").optional(),
-    Column::wrapped("paused_collection").optional(),
-    Column::wrapped("pending_change").optional(),
-    Column::wrapped("ended_at").optional(),
+    Column::wrapped("past_due_reason"),
+    Column::wrapped("unpaid_invoice"),
+    Column::wrapped("paused_collection"),
+    Column::wrapped("pending_change"),
+    Column::wrapped("ended_at"),
 ];
 const PAYMENTS: &[Column] = &[
     Column::wrapped("created_at"),
@@ -62,9 +62,9 @@ const PAYMENTS: &[Column] = &[
     Column::number("amount_minor"),
     Column::fixed("currency"),
     Column::number("credits"),
-    Column::wrapped("reason").optional(),
-    Column::wrapped("idempotency_key").optional(),
-    Column::fixed("id").optional(),
+    Column::wrapped("reason"),
+    Column::wrapped("idempotency_key"),
+    Column::fixed("id"),
 ];
 const KEYS: &[Column] = &[
     Column::fixed("id"),

@@ -16,9 +16,9 @@ const EVENTS: &[Column] = &[
     Column::fixed("state"),
     Column::number("attempts"),
     Column::wrapped("received_at"),
-    Column::fixed("source").optional(),
-    Column::wrapped("stream").optional(),
-    Column::wrapped("last_error").optional(),
+    Column::fixed("source"),
+    Column::wrapped("stream"),
+    Column::wrapped("last_error"),
 ];
 const EVENT_KEYS: &[&str] = &[
     "id",

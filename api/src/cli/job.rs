@@ -15,8 +15,8 @@ pub const JOBS: &[Column] = &[
     Column::fixed("state"),
     Column::number("attempt"),
     Column::wrapped("run_at"),
-    Column::wrapped("stream").optional(),
-    Column::wrapped("last_error").optional(),
+    Column::wrapped("stream"),
+    Column::wrapped("last_error"),
 ];
 const ATTEMPTS: &[Column] = &[
     Column::number("attempt"),
@@ -24,8 +24,8 @@ const ATTEMPTS: &[Column] = &[
     Column::wrapped("started_at"),
     Column::number("duration_ms"),
     Column::wrapped("reason"),
-    Column::wrapped("node").optional(),
-    Column::number("epoch").optional(),
+    Column::wrapped("node"),
+    Column::number("epoch"),
 ];
 /// Keys of a job, in the order shown.
 pub const JOB_KEYS: &[&str] = &[

@@ -18,9 +18,9 @@ const MAILS: &[Column] = &[
     Column::fixed("state"),
     Column::wrapped("due_at"),
     Column::wrapped("recipient"),
-    Column::wrapped("subject").optional(),
-    Column::wrapped("last_error").optional(),
-    Column::fixed("customer_id").optional(),
+    Column::wrapped("subject"),
+    Column::wrapped("last_error"),
+    Column::fixed("customer_id"),
 ];
 const MAIL_KEYS: &[&str] = &[
     "id",

@@ -14,7 +14,7 @@ const ACCOUNTS: &[Column] = &[
     Column::fixed("state"),
     Column::wrapped("effective_at"),
     Column::fixed("customer_id"),
-    Column::wrapped("next_billing_at").optional(),
+    Column::wrapped("next_billing_at"),
 ];
 const ACCOUNT_KEYS: &[&str] = &[
     "github_account_id",

@@ -24,13 +24,13 @@ const HOURS_MAX: i64 = 30 * 24;
 const RUNS: &[Column] = &[
     Column::fixed("id"),
     Column::fixed("state"),
-    Column::fixed("repair").optional(),
+    Column::fixed("repair"),
     Column::number("checked"),
     Column::number("drift"),
     Column::number("repaired"),
     Column::number("left"),
     Column::wrapped("created_at"),
-    Column::wrapped("requested_by").optional(),
+    Column::wrapped("requested_by"),
 ];
 const RUN_KEYS: &[&str] = &[
     "id",
@@ -62,7 +62,7 @@ const FINDINGS: &[Column] = &[
     Column::number("n"),
     Column::fixed("class"),
     Column::wrapped("object_id"),
-    Column::wrapped("customer_id").optional(),
+    Column::wrapped("customer_id"),
     Column::wrapped("ours"),
     Column::wrapped("theirs"),
     Column::fixed("repaired"),

@@ -25,8 +25,8 @@ const REPLAYS: &[Column] = &[
     Column::number("total"),
     Column::fixed("dry_run"),
     Column::wrapped("created_at"),
-    Column::wrapped("created_by").optional(),
-    Column::wrapped("reason").optional(),
+    Column::wrapped("created_by"),
+    Column::wrapped("reason"),
 ];
 
 /// The parser of `--rate`.

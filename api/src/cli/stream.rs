@@ -15,8 +15,8 @@ const STREAMS: &[Column] = &[
     Column::number("last_seq"),
     Column::wrapped("paused_at"),
     Column::wrapped("paused_reason"),
-    Column::wrapped("owner").optional(),
-    Column::wrapped("lease_until").optional(),
+    Column::wrapped("owner"),
+    Column::wrapped("lease_until"),
 ];
 const STREAM_KEYS: &[&str] =
     &["key", "unfinished", "last_seq", "paused_at", "paused_reason", "owner", "epoch", "lease_until"];

@@ -1,15 +1,18 @@
 //! Tables without borders that fit the terminal.
+//!
+//! One rule for all tables: every column is shown, and no identifier is broken. A table that cannot fit is shown as one
+//! block of names and values for each row.
 
 use super::view;
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Width, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Width, presets};
 use serde_json::Value;
 
 /// Spaces between two columns.
 const GAP: u16 = 2;
 /// The least width of a wrapped column.
 const WRAPPED_MIN: u16 = 10;
-/// Maximum number of lines of one row when the table has to fit.
-const ROW_LINES_MAX: usize = 3;
+/// Maximum number of lines of one row; with longer rows, blocks are easier to read.
+const ROW_LINES_MAX: usize = 5;
 /// Maximum number of characters of one cell.
 const CELL_LEN_MAX: usize = 4_000;
 
@@ -19,13 +22,12 @@ pub struct Column {
     key: &'static str,
     is_wrapped: bool,
     is_number: bool,
-    is_optional: bool,
 }
 
 impl Column {
     /// A column that is never wrapped: identifiers, states.
     pub const fn fixed(key: &'static str) -> Self {
-        Self { key, is_wrapped: false, is_number: false, is_optional: false }
+        Self { key, is_wrapped: false, is_number: false }
     }
 
     /// A column of numbers: never wrapped, aligned on the right.
@@ -33,23 +35,23 @@ impl Column {
         Self { is_number: true, ..Self::fixed(key) }
     }
 
-    /// A column that is wrapped if necessary, and truncated after three lines.
+    /// A column that is wrapped between words if necessary.
     pub const fn wrapped(key: &'static str) -> Self {
         Self { is_wrapped: true, ..Self::fixed(key) }
     }
 
-    /// Makes the column optional: it is left out if the table is too wide, the last such column first.
-    pub const fn optional(self) -> Self {
-        Self { is_optional: true, ..self }
+    /// Its name in a block.
+    fn name(&self) -> String {
+        self.key.replace('_', " ")
     }
 
     fn title(&self) -> String {
-        self.key.to_uppercase().replace('_', " ")
+        self.name().to_uppercase()
     }
 
-    /// The least width at which the title is not truncated.
+    /// The least width at which no word of the title is broken.
     fn title_min(&self) -> u16 {
-        self.key.split('_').map(width_of).max().unwrap_or(0)
+        widest_word(&self.name())
     }
 }
 
@@ -88,86 +90,96 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// Renders the table. Without a width every row is one line, however long.
+    /// Renders the table, or one block for each row if the table cannot fit. Without a width every row is one line,
+    /// however long.
     pub fn render(&self, width: Option<u16>) -> String {
         let natural = self.natural_widths();
-        let Some(width) = width else {
-            let all: Vec<(usize, u16)> = natural.iter().copied().enumerate().collect();
-            return self.draw(&all, None);
-        };
-        self.draw(&self.fit_columns(&natural, width), Some(ROW_LINES_MAX))
+        let Some(width) = width else { return self.draw(&natural) };
+        match self.fit_columns(&natural, width) {
+            Some(widths) => self.draw(&widths),
+            None => self.blocks(width),
+        }
     }
 
     /// The widths at which nothing is wrapped.
     fn natural_widths(&self) -> Vec<u16> {
-        let mut table = comfy_table::Table::new();
-        table.set_header(self.columns.iter().map(Column::title));
-        table.add_rows(self.rows.iter().map(|row| row.iter()));
-        table.column_max_content_widths()
+        let width = |(at, column): (usize, &Column)| self.cells_max(at, width_of).max(width_of(&column.title()));
+        self.columns.iter().enumerate().map(width).collect()
     }
 
-    /// Chooses the columns that fit, and their widths.
-    fn fit_columns(&self, natural: &[u16], width: u16) -> Vec<(usize, u16)> {
-        let width = usize::from(width);
-        let mut visible: Vec<usize> = (0..self.columns.len()).collect();
-        let room = |visible: &[usize]| width.saturating_sub(usize::from(GAP) * visible.len().saturating_sub(1));
-        let sum = |visible: &[usize], widths: &[u16]| visible.iter().map(|at| usize::from(widths[*at])).sum::<usize>();
-        if sum(&visible, natural) <= room(&visible) {
-            return visible.into_iter().map(|at| (at, natural[at])).collect();
+    /// The widths of the columns in a table that fits, if there can be one without a row of too many lines.
+    fn fit_columns(&self, natural: &[u16], width: u16) -> Option<Vec<u16>> {
+        let room = usize::from(width).checked_sub(usize::from(GAP) * self.columns.len().saturating_sub(1))?;
+        let sum = |widths: &[u16]| widths.iter().copied().map(usize::from).sum::<usize>();
+        if sum(natural) <= room {
+            return Some(natural.to_vec());
         }
         let mut widths = self.least_widths(natural);
-        while sum(&visible, &widths) > room(&visible) {
-            match visible.iter().rposition(|at| self.columns[*at].is_optional) {
-                Some(place) => drop(visible.remove(place)),
-                None => break,
-            }
-        }
-        for _ in sum(&visible, &widths)..room(&visible) {
-            let wrapped = visible.iter().copied().filter(|at| widths[*at] < natural[*at]);
-            match wrapped.min_by_key(|at| widths[*at]) {
+        for _ in 0..room.checked_sub(sum(&widths))? {
+            let narrowed = (0..widths.len()).filter(|at| self.columns[*at].is_wrapped && widths[*at] < natural[*at]);
+            match narrowed.min_by_key(|at| widths[*at]) {
                 Some(at) => widths[at] += 1,
                 None => break,
             }
         }
-        visible.into_iter().map(|at| (at, widths[at])).collect()
+        let lines = |row: &Vec<String>| row.iter().zip(&widths).map(|(cell, width)| wrap(cell, *width).len()).max();
+        (self.rows.iter().filter_map(lines).max() <= Some(ROW_LINES_MAX)).then_some(widths)
     }
 
-    /// The least widths: columns that are never wrapped need the width of their cells, but their titles may wrap.
+    /// The least widths: columns that are never wrapped need the width of their cells, the others that of their longest
+    /// word; titles may wrap.
     fn least_widths(&self, natural: &[u16]) -> Vec<u16> {
         let least = |(at, column): (usize, &Column)| {
-            let cells = || self.rows.iter().map(|row| width_of(&row[at])).max().unwrap_or(0);
-            let wanted = if column.is_wrapped { WRAPPED_MIN } else { cells() };
-            natural[at].min(wanted.max(column.title_min()))
+            let cells = if column.is_wrapped {
+                self.cells_max(at, widest_word).max(WRAPPED_MIN)
+            } else {
+                self.cells_max(at, width_of)
+            };
+            natural[at].min(cells.max(column.title_min()))
         };
         self.columns.iter().enumerate().map(least).collect()
     }
 
-    fn draw(&self, visible: &[(usize, u16)], lines_max: Option<usize>) -> String {
+    fn cells_max(&self, at: usize, measure: impl Fn(&str) -> u16) -> u16 {
+        self.rows.iter().map(|row| measure(&row[at])).max().unwrap_or(0)
+    }
+
+    fn draw(&self, widths: &[u16]) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(visible.iter().map(|(at, _)| self.columns[*at].title()));
+        let wrapped = |(text, width): (&str, &u16)| wrap(text, *width).join("\n");
+        let titles: Vec<String> = self.columns.iter().map(Column::title).collect();
+        table.set_header(titles.iter().map(String::as_str).zip(widths).map(wrapped));
         for row in &self.rows {
-            let mut cells = Row::from(visible.iter().map(|(at, _)| row[*at].as_str()));
-            if let Some(lines_max) = lines_max {
-                cells.max_height(lines_max);
-            }
-            table.add_row(cells);
+            table.add_row(row.iter().map(String::as_str).zip(widths).map(wrapped));
         }
-        for (place, (at, width)) in visible.iter().enumerate() {
-            let gap = if place + 1 == visible.len() { 0 } else { GAP };
-            if let Some(column) = table.column_mut(place) {
+        for (at, width) in widths.iter().enumerate() {
+            let gap = if at + 1 == widths.len() { 0 } else { GAP };
+            if let Some(column) = table.column_mut(at) {
                 column.set_padding((0, gap));
                 column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))));
-                if self.columns[*at].is_number {
+                if self.columns[at].is_number {
                     column.set_cell_alignment(CellAlignment::Right);
                 }
             }
         }
         table.trim_fmt()
     }
+
+    /// Renders each row as names and values, with an empty line between two rows.
+    fn blocks(&self, width: u16) -> String {
+        let block = |row: &Vec<String>| {
+            let mut listing = Listing::default();
+            for (column, cell) in self.columns.iter().zip(row) {
+                listing.line(&column.name(), cell.as_str());
+            }
+            listing.render(Some(width))
+        };
+        self.rows.iter().map(block).collect::<Vec<_>>().join("\n\n")
+    }
 }
 
-/// Names and values, one pair per line. Long values wrap within their column.
+/// Names and values, one pair per line. Long values wrap between words within their column.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     lines: Vec<(String, String)>,
@@ -194,24 +206,54 @@ impl Listing {
     /// Renders the listing.
     pub fn render(&self, width: Option<u16>) -> String {
         let names = self.lines.iter().map(|(name, _)| width_of(name)).max().unwrap_or(0).saturating_add(GAP);
-        let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.add_rows(self.lines.iter().map(|(name, value)| [name, value]));
-        if let Some(column) = table.column_mut(0) {
-            column.set_padding((0, GAP)).set_constraint(ColumnConstraint::Absolute(Width::Fixed(names)));
-        }
-        if let Some(column) = table.column_mut(1) {
-            column.set_padding((0, 0));
-            if let Some(width) = width {
-                let rest = width.saturating_sub(names).max(WRAPPED_MIN);
-                column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(rest)));
+        let rest = width.map_or(u16::MAX, |width| width.saturating_sub(names).max(WRAPPED_MIN));
+        let mut lines = Vec::new();
+        for (name, value) in &self.lines {
+            let pad = usize::from(names.saturating_sub(width_of(name)));
+            let mut start = format!("{name}{}", " ".repeat(pad));
+            for part in wrap(value, rest) {
+                lines.push(format!("{start}{part}").trim_end().to_owned());
+                start = " ".repeat(usize::from(names));
             }
         }
-        table.trim_fmt()
+        lines.join("\n")
     }
 }
 
+/// Splits a text into lines of at most this width, between words. A longer word has a line of its own: an identifier
+/// must stay whole to be searched for and copied.
+fn wrap(text: &str, width: u16) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let mut line = String::new();
+        let mut used = 0_u16;
+        for (at, word) in paragraph.split(' ').enumerate() {
+            let wide = width_of(word);
+            if at > 0 && used.saturating_add(1).saturating_add(wide) > width {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            } else if at > 0 {
+                line.push(' ');
+                used = used.saturating_add(1);
+            }
+            line.push_str(word);
+            used = used.saturating_add(wide);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+fn widest_word(text: &str) -> u16 {
+    width_of(&text.replace(' ', "\n"))
+}
+
+/// The width of the widest line of a text.
 fn width_of(text: &str) -> u16 {
+    if text.is_ascii() {
+        let widest = text.lines().map(str::len).max().unwrap_or(0);
+        return u16::try_from(widest).unwrap_or(u16::MAX);
+    }
     let mut table = comfy_table::Table::new();
     table.add_row([text]);
     table.column_max_content_widths().first().copied().unwrap_or(0)
@@ -235,7 +277,7 @@ mod tests {
         Column::fixed("id"),
         Column::wrapped("type"),
         Column::number("balance_after"),
-        Column::wrapped("last_error").optional(),
+        Column::wrapped("last_error"),
         Column::wrapped("received_at"),
     ];
 
@@ -263,17 +305,51 @@ mod tests {
 
     #[test]
     fn a_table_fits_its_width_and_never_wraps_identifiers() {
-        for width in [70, 80, 100, 120, 200] {
+        for width in [60, 70, 80, 100, 120, 200] {
             let text = table().render(Some(width));
             assert!(widest(&text) <= usize::from(width), "{width}:\n{text}");
-            assert!(text.contains("evt_06cvq3n8r5h7t2k4m6p8s0v1x3"), "{width}:\n{text}");
+            for word in ["evt_06cvq3n8r5h7t2k4m6p8s0v1x3", "customer.subscription.updated"] {
+                assert!(text.contains(word), "{width}:\n{text}");
+            }
         }
     }
 
     #[test]
-    fn optional_columns_are_left_out_of_narrow_tables() {
-        assert!(!table().render(Some(70)).contains("LAST"));
-        assert!(table().render(Some(100)).contains("LAST"));
+    fn a_table_that_cannot_fit_is_shown_as_blocks_with_every_column() {
+        let mut table = table();
+        table.row(["evt_2", "invoice.paid", "60", "-", "2026-03-02 10:20:30Z"]);
+        let first = "id             evt_06cvq3n8r5h7t2k4m6p8s0v1x3
+type           customer.subscription.updated
+balance after  -5
+last error     the gateway answered 500 and then it went on for a
+               long time
+received at    2026-03-01 10:20:30Z";
+        let second = "id             evt_2
+type           invoice.paid
+balance after  60
+last error     -
+received at    2026-03-02 10:20:30Z";
+        assert_eq!(table.render(Some(66)), format!("{first}\n\n{second}"));
+    }
+
+    #[test]
+    fn a_reason_is_wrapped_and_never_cut() {
+        let reason =
+            "the price price_1QxYzAbCdEfGhIjKlMnOpQrS is unknown and a person must decide what it sells ".repeat(4);
+        for width in [60, 80, 120] {
+            let mut table = Table::new(&[Column::fixed("state"), Column::wrapped("reason")]);
+            table.row(["dead", &reason]);
+            let text = table.render(Some(width));
+            let words: Vec<&str> = text.split_whitespace().filter(|word| reason.contains(*word)).collect();
+            assert!(words.join(" ").ends_with(reason.trim()), "{width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_identifier_wider_than_its_room_is_not_broken() {
+        let id = "cs_test_a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6q7r8s9t0u1v2w3x4y5z6";
+        let text = Listing::of(&json!({ "session": format!("see {id} now") }), &[]).render(Some(40));
+        assert_eq!(text, format!("session  see\n         {id}\n         now"));
     }
 
     #[test]

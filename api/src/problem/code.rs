@@ -34,7 +34,7 @@ pub const CODES: &[Code] = &[
     ),
     code(400, "invalid_amount", "amount_minor must be at least 1"),
     code(400, "invalid_auto_top_up", "target must be from threshold to 1000000 credits"),
-    code(400, "invalid_body", "parse request payload error: failed to parse \"UsageRequest\": unknown field `unit`."),
+    code(400, "invalid_body", "The body cannot be used: unknown field `unit`."),
     code(400, "invalid_catalogue", "line 12: plans.team.name is missing: it must be text in quotes"),
     code(400, "invalid_credit_limit", "credits must be from 0 to 1000000"),
     code(400, "invalid_cursor", "cursor must be the next_cursor of an earlier response."),
@@ -48,11 +48,7 @@ pub const CODES: &[Code] = &[
     code(400, "invalid_limit", "limit must be from 1 to 100."),
     code(400, "invalid_metadata", "metadata must be a JSON object of at most 4096 bytes."),
     code(400, "invalid_name", "the name must have 1 to 200 printable characters"),
-    code(
-        400,
-        "invalid_parameter",
-        "failed to parse parameter `limit`: failed to parse \"integer(uint64)\": invalid digit",
-    ),
+    code(400, "invalid_parameter", "failed to parse parameter `limit`: invalid digit"),
     code(400, "invalid_purchase", "Send either the key of a pack, or pay_debt: true."),
     code(400, "invalid_quantity", "quantity must be from 1 to 100000, and 1 for a price that is not sold by seat"),
     code(400, "invalid_rate", "rate_per_second must be from 1 to 1000"),
@@ -82,7 +78,11 @@ pub const CODES: &[Code] = &[
     code(401, "invalid_api_key", "The API key is unknown or revoked."),
     code(401, "invalid_token", "The admin token is not valid."),
     code(401, "missing_credentials", "This route needs an API key in the header x-api-key."),
-    code(402, "authentication_required", "The bank requires authentication: finish the payment on session."),
+    code(
+        402,
+        "authentication_required",
+        "The bank requires authentication: the customer must confirm the payment, with Stripe.js and client_secret.",
+    ),
     code(
         402,
         "card_paused",
@@ -260,6 +260,12 @@ pub const CODES: &[Code] = &[
     code(422, "stripe_customer_wrong_mode", "cus_NffrFeUfNV2Hib is of the other mode, live or test, than this server"),
     code(
         422,
+        "stripe_price_differs",
+        "price_1MoBy5LkdIwHu7ix cannot sell pro_yearly: it is paid each month, and pro_yearly each year. If it is \
+         yours, add a price with its terms to the catalogue, with the id under stripe, and apply that",
+    ),
+    code(
+        422,
         "stripe_price_unknown",
         "Stripe has no price price_1MoBy5LkdIwHu7ix in the account and the mode of this server's key: check the id",
     ),
@@ -269,7 +275,12 @@ pub const CODES: &[Code] = &[
     code(500, "internal", "Something went wrong on our side. It has been logged."),
     code(503, "onboarding_disabled", "Signing up is switched off. Existing customers are not affected."),
     code(503, "overloaded", "The server is busy. Try again shortly."),
-    code(503, "payment_unavailable", "Subscribing is not possible just now."),
+    code(
+        503,
+        "payment_unavailable",
+        "This price cannot be bought: Stripe has no usable price for it. Trying again does not help before that is \
+         corrected. Nothing was charged.",
+    ),
     code(503, "stripe_not_configured", "This server has no Stripe key: it charges nobody."),
     code(503, "stripe_unavailable", "Stripe cannot be reached just now. Try again shortly."),
     code(503, "timeout", "There was no answer in time. Try again with the same Idempotency-Key."),

@@ -59,3 +59,15 @@ fn codes_are_unique_and_sorted_by_status() {
     let names: std::collections::HashSet<_> = code::CODES.iter().map(|code| code.name).collect();
     assert_eq!(names.len(), code::CODES.len());
 }
+
+#[test]
+fn no_type_of_this_program_is_named_in_what_is_wrong_with_a_request() {
+    let none = |_: &str| None;
+    let unknown = "parse request payload error: failed to parse \"UsageRequest\": unknown field `unit`.";
+    assert_eq!(why_body_is_refused(unknown, none), "The body cannot be used: unknown field `unit`.");
+    let nested = "parse request payload error: failed to parse \"When\": unknown enum value: \"x\" (occurred while \
+                  parsing \"ChangeRequest\")";
+    assert_eq!(why_body_is_refused(nested, none), "The body cannot be used: unknown enum value: \"x\"");
+    let parameter = "failed to parse parameter `limit`: failed to parse \"integer(uint64)\": invalid digit";
+    assert_eq!(without_types(parameter), "failed to parse parameter `limit`: invalid digit");
+}

@@ -2,7 +2,8 @@
 
 use super::bodies::Transaction;
 use super::operation::{
-    AcceptedOperation, CREDITS_SPENT, Checked, RequestOutcome, accepted, check_purchase, request_operation,
+    AcceptedOperation, CREDITS_SPENT, Checked, RequestOutcome, accepted, check_purchase, refuse_uncharged,
+    request_operation,
 };
 use super::path_id::PathId;
 use super::text::Text;
@@ -343,7 +344,7 @@ async fn buy_missing(
     match check_purchase(app, customer, &request, key, hash).await? {
         Checked::MayCharge => {}
         Checked::Covered => return Ok(None),
-        Checked::NoPaymentMethod => return Err(refusal.into()),
+        Checked::NoPaymentMethod => return Err(refuse_uncharged(app, customer, refusal).await),
     }
     match request_operation(app, customer, request, key, hash).await? {
         RequestOutcome::Pending(operation) => {

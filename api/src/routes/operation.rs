@@ -8,7 +8,7 @@ use super::path_id::PathId;
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
-use crate::problem::ApiError;
+use crate::problem::{ApiError, advised};
 use crate::sample;
 use crate::write_limit::{OPERATION_COST, WriteCost, metadata_cost};
 use bursar_engine::Error;
@@ -55,6 +55,18 @@ pub(super) fn why_not_spent(bought: Option<&Entry>, floor: Credits) -> (&'static
         return ("credits_owed", pricing::credits_owed(available));
     }
     (CREDITS_SPENT.0, CREDITS_SPENT.1.to_owned())
+}
+
+/// The refusal of work for which a customer without a payment method lacks credits, with what would help it.
+pub(super) async fn refuse_uncharged(app: &App, customer_id: &CustomerId, refusal: Error) -> ApiError {
+    match customer::customer_find(app.db.read(), customer_id).await {
+        Ok(Some(found)) => {
+            let (config, catalogue) = (&app.config.credits, app.config.catalogue.now());
+            advised(refusal, &pricing::how_to_continue(&found.plan, config, &catalogue))
+        }
+        Ok(None) => refusal.into(),
+        Err(error) => error.into(),
+    }
 }
 
 /// What the available credits of a customer may go down to now.

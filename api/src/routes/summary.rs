@@ -107,8 +107,8 @@ impl Example for UsageSummary {
 /// A warning for the customer.
 #[derive(Debug, Object)]
 struct WarningBody {
-    /// Stable: `low_credits`, `no_credits`, `credits_owed`, `payment_past_due`, `payment_method_missing`,
-    /// `subscription_ends` or `credits_expiring`.
+    /// Stable: `customer_suspended`, `low_credits`, `no_credits`, `credits_owed`, `payment_past_due`,
+    /// `payment_method_missing`, `subscription_ends` or `credits_expiring`.
     code: String,
     /// A message for people.
     message: String,

@@ -175,7 +175,9 @@ impl TopUpApi {
 
     /// Set my automatic top-up
     ///
-    /// As soon as fewer credits than `threshold` are available, one charge closes the gap to `target`. It obeys the rules
+    /// When fewer credits than `threshold` are available, one charge closes the gap to `target`, usually within some seconds:
+    /// a sweep looks for such customers every 3 s. Units that are used meanwhile cost what units cost. A pack is bought for
+    /// what it costs then. It obeys the rules
     /// of all charges. A charge that fails turns it off, and so does a refund or a dispute that takes credits back, of
     /// whichever payment. A reached cap makes it wait until the cap starts anew, and a card that was declined for something
     /// else until it is tried again. Each of these is mailed once. This request turns it on again, and ends a wait. A

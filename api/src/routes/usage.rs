@@ -4,7 +4,8 @@ mod example;
 
 use super::bodies::{Transaction, TransactionPage};
 use super::operation::{
-    AcceptedOperation, Checked, RequestOutcome, accepted, check_purchase, floor, request_operation, why_not_spent,
+    AcceptedOperation, Checked, RequestOutcome, accepted, check_purchase, floor, refuse_uncharged, request_operation,
+    why_not_spent,
 };
 use super::page::PageQuery;
 use super::text::Text;
@@ -21,6 +22,7 @@ use bursar_engine::domain::idempotency::check_same_request;
 use bursar_engine::domain::ledger::{Account, Command, Op};
 use bursar_engine::domain::operation::{Request, UsageCharge, payment_key};
 use bursar_engine::domain::pricing::{self, Funds};
+use bursar_engine::domain::summary::SUSPENDED;
 use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, transaction_id};
 use bursar_engine::infra::store::{account, customer};
@@ -134,7 +136,7 @@ pub(crate) struct CreditsBody {
     pub(crate) balance: i64,
     /// The part that holds reserve.
     pub(crate) held: i64,
-    /// The part that can be spent.
+    /// The part that can be spent. A credit limit is not in it.
     pub(crate) available: i64,
     /// Grants with credits left, in the order in which they will be spent.
     pub(crate) grants: Vec<GrantBody>,
@@ -145,7 +147,14 @@ pub(crate) struct CreditsBody {
     pub(crate) next_price_minor: Option<i64>,
     /// Currency of the price.
     pub(crate) currency: String,
-    /// A message for people, if credits run low.
+    /// How many credits more than the available ones may be spent on credit, and are owed then; absent without a credit
+    /// limit.
+    #[oai(skip_serializing_if_is_none)]
+    pub(crate) credit_limit: Option<i64>,
+    /// True if support has suspended the customer, which can spend and buy nothing; absent otherwise.
+    #[oai(skip_serializing_if_is_none)]
+    pub(crate) suspended: Option<bool>,
+    /// A message for people, if credits run low or the customer is suspended.
     #[oai(skip_serializing_if_is_none)]
     pub(crate) warning: Option<String>,
 }
@@ -208,7 +217,12 @@ impl CreditsBody {
                 .collect(),
             next_price_minor: pricing::next_price_minor(customer, &catalogue).map(|price| price.0),
             currency: catalogue.currency.to_string(),
-            warning: pricing::warning(customer, Funds::of(account), config, &catalogue),
+            credit_limit: Some(-account.floor.0).filter(|limit| *limit > 0),
+            suspended: account.open.suspended.then_some(true),
+            warning: match account.open.suspended {
+                true => Some(SUSPENDED.to_owned()),
+                false => pricing::warning(customer, Funds::of(account), config, &catalogue),
+            },
         }
     }
 }
@@ -255,7 +269,7 @@ async fn charge_missing(
     match check_purchase(app, customer_id, &request, &key, &hash).await? {
         Checked::MayCharge => {}
         Checked::Covered => return Ok(None),
-        Checked::NoPaymentMethod => return Err(Error::Refused(refusal).into()),
+        Checked::NoPaymentMethod => return Err(refuse_uncharged(app, customer_id, Error::Refused(refusal)).await),
     }
     match request_operation(app, customer_id, request, &key, &hash).await? {
         RequestOutcome::Pending(operation) => {

@@ -20,9 +20,10 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads the given file, or else `bursar.toml` in the current folder or above it, if there is one.
+    /// Reads the given file, or else `bursar.toml` in the current folder, if there is one. A file above it is another
+    /// project's.
     pub(super) fn read(given: Option<&Path>) -> Result<Option<Self>, String> {
-        let Some(path) = given.map(Path::to_path_buf).or_else(find) else { return Ok(None) };
+        let Some(path) = given.map(Path::to_path_buf).or_else(|| find(Path::new(""))) else { return Ok(None) };
         let name = path.display().to_string();
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Some(Self { folder: folder_of(&path), name, text })),
@@ -87,13 +88,9 @@ impl ConfigFile {
     }
 }
 
-fn find() -> Option<PathBuf> {
-    let here = PathBuf::from(NAME_DEFAULT);
-    if here.is_file() {
-        return Some(here);
-    }
-    let folder = std::env::current_dir().ok()?;
-    folder.ancestors().map(|folder| folder.join(NAME_DEFAULT)).find(|path| path.is_file())
+fn find(folder: &Path) -> Option<PathBuf> {
+    let path = folder.join(NAME_DEFAULT);
+    path.is_file().then_some(path)
 }
 
 fn folder_of(path: &Path) -> PathBuf {
@@ -144,6 +141,16 @@ mod tests {
         assert!(problem("[stripe]\nsecret_key = sk_test_x\n").contains("stripe.secret_key cannot be read"));
         assert!(problem("admin_token = 'a'\nadmin_token = 'b'\n").ends_with("admin_token is given twice"));
         assert!(problem("[http\n").contains("expected a [section]"));
+    }
+
+    #[test]
+    fn a_file_is_found_in_its_folder_and_not_above() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let below = folder.path().join("below");
+        std::fs::create_dir(&below).expect("made");
+        std::fs::write(folder.path().join(NAME_DEFAULT), "").expect("written");
+        assert_eq!(find(folder.path()), Some(folder.path().join(NAME_DEFAULT)));
+        assert_eq!(find(&below), None);
     }
 
     #[test]

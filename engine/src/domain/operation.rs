@@ -220,6 +220,15 @@ impl Problem {
         Self { code: code.to_owned(), message: message.into(), ..Self::default() }
     }
 
+    /// Stripe has no usable price for what was requested. No time heals that.
+    pub fn price_missing() -> Self {
+        Self::new(
+            "price_missing",
+            "This price cannot be bought: Stripe has no usable price for it. Trying again does not help before that is \
+             corrected. Nothing was charged.",
+        )
+    }
+
     /// Whether Stripe refused the request or could not carry it out, which is for whoever runs this to see to
     /// and not for the customer.
     pub fn is_stripes(&self) -> bool {

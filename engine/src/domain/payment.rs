@@ -215,8 +215,21 @@ pub struct Payment {
     pub updated_at_ms: TimeMs,
 }
 
+/// Who asked for an operation, and under which key of its own: `customer`, `staff`, or `bursar` by itself.
+pub fn asked_by(idempotency_key: &str) -> (&'static str, Option<&str>) {
+    if let Some(own) = idempotency_key.strip_prefix(CALLERS_KEY) {
+        ("customer", Some(own))
+    } else if let Some(own) = idempotency_key.strip_prefix(STAFFS_KEY) {
+        ("staff", Some(own))
+    } else {
+        ("bursar", None)
+    }
+}
+
 /// The prefix of the keys that callers of the API chose, as stored.
 const CALLERS_KEY: &str = "api:";
+/// What the keys of staff begin with.
+const STAFFS_KEY: &str = "admin:api:";
 
 impl Payment {
     /// The payment of an operation; `None` if it charges nothing.
@@ -336,6 +349,13 @@ mod tests {
     fn state(operation: &Operation, refunded: i64) -> PaymentState {
         let gone = PaymentGone { refunded: MoneyMinor(refunded), ..PaymentGone::default() };
         Payment::of_operation(operation, gone).expect("a payment").state
+    }
+
+    #[test]
+    fn a_key_is_shown_as_its_owner_gave_it() {
+        assert_eq!(asked_by("api:m1"), ("customer", Some("m1")));
+        assert_eq!(asked_by("admin:api:m1"), ("staff", Some("m1")));
+        assert_eq!(asked_by("top_up:cst_1"), ("bursar", None));
     }
 
     #[test]

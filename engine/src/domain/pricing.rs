@@ -10,6 +10,9 @@ use crate::domain::ledger::Account;
 use crate::key::PlanKey;
 use serde::Serialize;
 
+/// The advice to a customer who would be charged for units if it had a payment method.
+const ADD_BILLING: &str = "Add billing to continue.";
+
 /// What a customer has to spend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Funds {
@@ -89,11 +92,13 @@ pub fn warning(customer: &Customer, funds: Funds, config: &CreditsConfig, catalo
     }
     let left = what_is_left(funds, config);
     let after = if funds.spendable() > Credits::ZERO { " after that" } else { "" };
-    Some(match UnitSale::of(&customer.plan, config, catalogue).filter(|_| customer.has_payment_method) {
-        Some(UnitSale { what, verb, amount, .. }) => format!("{left} The next {what}{after} {verb} {amount}."),
-        None if customer.has_payment_method => format!("{left} {}", no_unit_price(&customer.plan, config, catalogue)),
-        None if funds.on_credit() > Credits::ZERO => format!("{left} Add billing to continue{after}."),
-        None => format!("{left} Add billing to continue."),
+    Some(match UnitSale::of(&customer.plan, config, catalogue) {
+        None => format!("{left} {}", no_unit_price(&customer.plan, config, catalogue)),
+        Some(UnitSale { what, verb, amount, .. }) if customer.has_payment_method => {
+            format!("{left} The next {what}{after} {verb} {amount}.")
+        }
+        Some(_) if funds.on_credit() > Credits::ZERO => format!("{left} Add billing to continue{after}."),
+        Some(_) => format!("{left} {ADD_BILLING}"),
     })
 }
 
@@ -111,12 +116,22 @@ fn what_is_left(funds: Funds, config: &CreditsConfig) -> String {
     }
 }
 
-/// The message for a customer whose plan has no price for single units.
+/// What helps a customer without a payment method whose credits are gone. A card alone helps only if its plan has a
+/// price for single units.
+pub fn how_to_continue(plan: &PlanKey, config: &CreditsConfig, catalogue: &Catalogue) -> String {
+    match catalogue.unit_price(plan) {
+        Some(_) => ADD_BILLING.to_owned(),
+        None => no_unit_price(plan, config, catalogue),
+    }
+}
+
+/// The message for a customer whose plan has no price for single units: packs are sold on every plan.
 pub fn no_unit_price(plan: &PlanKey, config: &CreditsConfig, catalogue: &Catalogue) -> String {
+    let pack = if catalogue.packs.iter().any(|pack| pack.offered) { "buy a pack of credits, or " } else { "" };
     let is_bought = catalogue.plan(plan).is_some_and(|plan| plan.followed_by.is_some());
     let wait = if is_bought { ", or wait for the credits of the next period" } else { "" };
     let (name, units) = (catalogue.plan_name(plan), config.units());
-    format!("The plan {name} has no price for single {units}: choose another plan{wait}.")
+    format!("The plan {name} has no price for single {units}: {pack}choose another plan{wait}.")
 }
 
 /// The message for an account that owes credits. It names no cause: credits that were spent may have been taken back
@@ -131,8 +146,10 @@ pub fn credits_owed(available: Credits) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::catalogue::Pack;
     use crate::domain::catalogue::currency::Currency;
     use crate::ids::CustomerId;
+    use crate::key::PackKey;
 
     fn customer(plan: &str, has_payment_method: bool) -> Customer {
         Customer {
@@ -174,10 +191,11 @@ mod tests {
         for plan in &mut catalogue.plans {
             plan.unit_prices.clear();
         }
+        let config = CreditsConfig::default();
         let text = |plan: &str| {
             let customer = customer(plan, true);
             assert_eq!(next_price_minor(&customer, &catalogue), None);
-            warning(&customer, left(0), &CreditsConfig::default(), &catalogue).expect("a warning")
+            warning(&customer, left(0), &config, &catalogue).expect("a warning")
         };
         assert_eq!(
             text("trial"),
@@ -189,6 +207,33 @@ mod tests {
              the credits of the next period."
         );
         assert!(text("gone").contains("The plan gone has no price"), "the catalogue has it no longer");
+        let trial = customer("trial", false);
+        assert_eq!(warning(&trial, left(0), &config, &catalogue), Some(text("trial")), "a card would not help");
+        assert!(text("trial").ends_with(&how_to_continue(&trial.plan, &config, &catalogue)));
+        assert_eq!(how_to_continue(&trial.plan, &config, &Catalogue::built_in()), ADD_BILLING);
+    }
+
+    #[test]
+    fn a_customer_whose_plan_has_no_unit_price_is_told_of_packs_that_are_offered() {
+        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+        catalogue.plans[0].unit_prices.clear();
+        catalogue.packs.push(Pack {
+            key: PackKey::trusted("fifty"),
+            name: "50 fixes".to_owned(),
+            credits: Credits(50),
+            amount: MoneyMinor(95_000),
+            currency: catalogue.currency.clone(),
+            lifetime_days: None,
+            offered: true,
+        });
+        let text =
+            |catalogue: &Catalogue| how_to_continue(&PlanKey::trusted("trial"), &CreditsConfig::default(), catalogue);
+        assert_eq!(
+            text(&catalogue),
+            "The plan Trial has no price for single fixes: buy a pack of credits, or choose another plan."
+        );
+        catalogue.packs[0].offered = false;
+        assert!(!text(&catalogue).contains("pack"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod period;
 pub mod warnings;
 
 pub use period::{Period, PeriodKind};
-pub use warnings::{Warning, describe_subscription};
+pub use warnings::{SUSPENDED, Warning, describe_subscription};
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;

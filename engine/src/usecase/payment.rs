@@ -1,6 +1,6 @@
 //! Support finds a payment and reads what became of it.
 
-use crate::amount::Credits;
+use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::ledger::{Entry, EntryKind};
 use crate::domain::operation::{Operation, Request, State, payment_key};
@@ -174,6 +174,7 @@ pub async fn explain(deps: &Deps, payment: &Payment) -> Result<Vec<PaymentStep>>
     let grants: Vec<i64> = entries.iter().filter(|entry| entry.kind == EntryKind::Grant).map(|e| e.seq).collect();
     let taken = rows::entry_list_of_grants(db, &payment.customer_id, &grants).await?;
     steps.extend(entries.iter().chain(&taken).map(step_of_entry));
+    steps.extend(steps_of_disputes(deps, payment, &taken).await);
     for refund in operation::operation_refund_list(db, &payment.customer_id).await? {
         steps.extend(step_of_refund(payment, &refund));
     }
@@ -260,6 +261,32 @@ fn step_of_entry(entry: &Entry) -> PaymentStep {
         (EntryKind::Debit | EntryKind::Capture, _) => format!("{amount} credits were spent"),
     };
     step(entry.created_at_ms, format!("{what}; the balance was {balance} afterwards"))
+}
+
+/// The disputes of a payment, with the ids by which they are found at Stripe. Stripe is asked only where money or credits
+/// went, or came back.
+async fn steps_of_disputes(deps: &Deps, payment: &Payment, taken: &[Entry]) -> Vec<PaymentStep> {
+    let is_charge = |id: &&String| PREFIXES_OF_CHARGES.iter().any(|prefix| id.starts_with(prefix));
+    let charge = taken.iter().filter_map(|entry| entry.reference.as_ref()).find(is_charge);
+    let disputed = payment.disputed;
+    let unnamed = || step(payment.updated_at_ms, format!("disputes hold or took {disputed} (minor units)"));
+    let listed = match charge {
+        Some(charge) => deps.stripe.dispute_list(charge).await.ok(),
+        None => None,
+    };
+    match listed {
+        Some(list) => fields::rows(&list).iter().filter_map(step_of_dispute).collect(),
+        None if disputed > MoneyMinor::ZERO => vec![unnamed()],
+        None => Vec::new(),
+    }
+}
+
+fn step_of_dispute(dispute: &serde_json::Value) -> Option<PaymentStep> {
+    let id = fields::id(&dispute["id"])?;
+    let text = |name: &str| dispute[name].as_str().unwrap_or("unknown").replace('_', " ");
+    let amount = dispute["amount"].as_i64().map(|amount| format!(" of {amount} {}", text("currency")));
+    let what = format!("dispute {id}{} ({}): {}", amount.unwrap_or_default(), text("reason"), text("status"));
+    Some(step(dispute["created"].as_i64()?.saturating_mul(1_000), what))
 }
 
 fn step_of_refund(payment: &Payment, refund: &Operation) -> Option<PaymentStep> {

@@ -51,6 +51,16 @@ async fn a_lost_dispute_withdraws_the_money_and_a_won_one_reinstates_it() {
 }
 
 #[tokio::test]
+async fn a_bank_may_dispute_more_than_the_charge() {
+    let client = Client::start().await;
+    let (customer, charge) = charge(&client, "pm_card_visa").await;
+    let opened = client.command("POST", "disputes", &json!({ "charge": charge, "amount": 3_000 })).await;
+    assert_eq!((&opened.body["amount"], client.sandbox.money(&customer).disputed), (&json!(3_000), 3_000));
+    let refused = client.command("POST", "disputes", &json!({ "charge": charge, "amount": 0 })).await;
+    assert_eq!(refused.status, 400);
+}
+
+#[tokio::test]
 async fn losing_evidence_loses_the_dispute() {
     let client = Client::start().await;
     let (customer, _) = charge(&client, "pm_card_createDispute").await;

@@ -7,7 +7,7 @@ use crate::database::number;
 use crate::snapshot::assert_body;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
-use bursar_tests::{Backend, TestApp, TestCustomer, with_app};
+use bursar_tests::{Backend, TestApp, TestCustomer, catalogue_with, with_app};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -234,4 +234,23 @@ with_app! {
         let rest = app.call(&customer, "GET", &path, "", None).await.expect(200);
         assert_eq!(rest["data"].as_array().unwrap()[..], all[1..]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_no_unit_can_be_bought_nobody_is_sent_to_billing() {
+    let app = TestApp::start_with(Backend::Embedded, |config| {
+        config.catalogue = catalogue_with(|catalogue| catalogue.plans[0].unit_prices.clear());
+    })
+    .await;
+    let customer = app.onboard().await;
+    let advice = "The plan Trial has no price for single fixes: choose another plan.";
+    let refused = app.spend(&customer, 6, "big").await;
+    refused.expect_problem(402, "insufficient_credits");
+    assert_eq!(refused.body["detail"], format!("Credits needed: 6, available: 5. {advice}"));
+    let hold = json!({ "units": 6 });
+    let refused = app.call(&customer, "POST", "/api/v1/holds", "hold", Some(&hold)).await;
+    assert!(refused.body["detail"].as_str().is_some_and(|detail| detail.ends_with(advice)), "{refused:?}");
+    let last = app.spend(&customer, 5, "all").await.expect(200);
+    assert_eq!(last["warning"], format!("You have no fix credits left. {advice}"));
+    app.stop().await;
 }

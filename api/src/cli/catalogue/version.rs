@@ -45,7 +45,7 @@ pub struct ApplyArgs {
     /// Reason, for the audit log.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// Makes repeating this safe: the same key never applies a second time.
+    /// Makes repeating this safe: the same file and reason under the same key are never applied a second time.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
 }
@@ -67,16 +67,18 @@ pub async fn plan(session: &Session, file: &Path) -> anyhow::Result<ExitCode> {
 pub async fn apply(session: &Session, args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     let catalogue = text_of(&args.file)?;
     let plan = session.client.post(&path("plan")?, &json!({ "catalogue": catalogue })).await?;
+    let is_refused = !view::items(&plan, "refusals").is_empty();
     if !session.json {
         output::print(&render_plan(&plan))?;
+    } else if is_refused {
+        output::print_json(&plan)?;
     }
-    let refusals: Vec<String> =
-        view::items(&plan, "refusals").iter().map(|refusal| view::full(&refusal["reason"])).collect();
-    anyhow::ensure!(refusals.is_empty(), "nothing was applied: the catalogue is refused");
+    anyhow::ensure!(!is_refused, "nothing was applied: the catalogue is refused");
     let body = json!({ "catalogue": catalogue, "reason": args.reason, "expected_version": plan["version"] });
     let key = args.idempotency_key.clone().unwrap_or_else(new_idempotency_key);
     let answer = session.client.post_with_key(&path("apply")?, &body, Some(&key)).await?;
     let id = answer["job"]["id"].as_str().unwrap_or_default().to_owned();
+    let was_applied = answer["job"]["state"] == "succeeded";
     let job = tokio::select! {
         ended = follow(session, &id) => ended?,
         () = ctrl_c() => {
@@ -87,7 +89,13 @@ pub async fn apply(session: &Session, args: &ApplyArgs) -> anyhow::Result<ExitCo
     };
     if job["job"]["state"] != "succeeded" {
         let why = view::full(&job["job"]["last_error"]);
+        if session.json {
+            output::print_json(&json!({ "job": job["job"] }))?;
+        }
         anyhow::bail!("nothing was put into force: job {id} is {}: {why}", view::full(&job["job"]["state"]));
+    }
+    if was_applied {
+        output::note("This was applied before, under the same idempotency key: nothing was done again.");
     }
     let present = session.client.get(&admin_path(&["catalogue"])?, &[]).await?;
     let answer = json!({ "job": job["job"], "version": present["version"] });

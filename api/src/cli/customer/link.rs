@@ -39,7 +39,8 @@ pub struct LinkArgs {
     id: String,
     /// The Stripe customer.
     stripe_customer: String,
-    /// Payments for periods that begin before this day or time bring no credits; by default now.
+    /// Payments for periods that begin before this day or time bring no credits; by default now. The same link again
+    /// keeps its day unless another one is given.
     #[arg(long, value_name = "DAY")]
     credits_from: Option<String>,
     /// Reason, for the audit log.

@@ -10,10 +10,10 @@ const TOP_UP: &[Column] = &[
     Column::fixed("state"),
     Column::number("threshold"),
     Column::number("target"),
-    Column::fixed("pack").optional(),
-    Column::number("month_cap_minor").optional(),
+    Column::fixed("pack"),
+    Column::number("month_cap_minor"),
     Column::number("month_charged_minor"),
-    Column::wrapped("waits_until").optional(),
+    Column::wrapped("waits_until"),
 ];
 
 /// Shows the setting, and why it waits or was stopped.

@@ -21,6 +21,7 @@ use poem::web::Data;
 use poem_openapi::OpenApi;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::ToJSON;
 use std::sync::Arc;
 
 /// Routes of the catalogue.
@@ -120,11 +121,21 @@ impl AdminCatalogueApi {
             expected_version: body.expected_version,
             actor: auth.0.actor,
             request_key: format!("admin:{}", input::idempotency_key(&key.0)?),
-            request_hash: input::request_hash("admin_apply_catalogue", &body.0),
+            request_hash: hash_of(&body.0),
         };
         let now_ms = app.clock.now_ms();
         let (job, wakes) = version::request(&app.for_support(), new, now_ms).await?;
         app.runtime.dispatcher.announce(wakes);
         Ok(CatalogueApplied::Accepted(Json(CatalogueApplication { job: JobBody::new(&job, now_ms) })))
     }
+}
+
+/// Hashes a request to apply. Which version was expected does not count: whoever repeats a request that succeeded expects
+/// the version that it made.
+fn hash_of(body: &CatalogueApplyRequest) -> String {
+    let mut said = body.to_json().unwrap_or_default();
+    if let Some(fields) = said.as_object_mut() {
+        fields.remove("expected_version");
+    }
+    input::request_hash("admin_apply_catalogue", &said)
 }

@@ -38,6 +38,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "invalid_reason",
             "not_found",
             "price_in_use",
+            "stripe_price_differs",
             "stripe_price_unknown",
             "stripe_unavailable",
         ],

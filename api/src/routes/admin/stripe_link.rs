@@ -97,7 +97,8 @@ impl Example for CreateCustomerRequest {
 struct LinkStripeRequest {
     /// The Stripe customer.
     stripe_customer_id: Text,
-    /// A time, or a day in UTC. Payments for periods that begin earlier bring no credits. Now, if omitted.
+    /// A time, or a day in UTC. Payments for periods that begin earlier bring no credits. Now, if omitted; of a link that
+    /// exists already, its present day.
     #[oai(skip_serializing_if_is_none)]
     credits_from: Option<Text>,
     /// The reason, for the audit log.

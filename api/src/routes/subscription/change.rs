@@ -13,7 +13,7 @@ use crate::write_limit::OPERATION_COST;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Request, State};
-use bursar_engine::domain::subscription::change::check;
+use bursar_engine::domain::subscription::change::{check, quantity_kept};
 use bursar_engine::domain::subscription::{Change, ChangeRefusal, ChangeTime};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::customer;
@@ -98,7 +98,7 @@ struct ChangeRequest {
     /// The key of the price, as `GET /api/v1/plans` lists them. The present one, for another number of seats: it keeps its
     /// amount and terms.
     price: Text,
-    /// The number of seats, 1 to 100000, of a price that is sold by seat; 1 if not given.
+    /// The number of seats, 1 to 100000, of a price that is sold by seat; the present number if not given.
     quantity: Option<i64>,
     /// When the change takes effect.
     when: When,
@@ -111,14 +111,22 @@ impl Example for ChangeRequest {
 }
 
 impl ChangeRequest {
-    fn change(&self) -> Result<Change, ApiError> {
+    /// The change that is asked for. Seats that it does not name stay as they are.
+    async fn change(&self, app: &App, customer: &CustomerId) -> Result<Change, ApiError> {
         let price = PriceKey::parse(self.price.0.as_str());
         let price = price.ok_or_else(|| refused(&not_offered()))?;
         let when = match self.when {
             When::Now => ChangeTime::Now,
             When::PeriodEnd => ChangeTime::PeriodEnd,
         };
-        Ok(Change { price, quantity: self.quantity.unwrap_or(1), when })
+        let quantity = match self.quantity {
+            Some(quantity) => quantity,
+            None => {
+                let row = find_current(app, customer).await?;
+                quantity_kept(row.as_ref(), &app.config.catalogue.now(), &price)
+            }
+        };
+        Ok(Change { price, quantity, when })
     }
 }
 
@@ -206,9 +214,7 @@ impl From<PreviewError> for ApiError {
         match error {
             PreviewError::Refused(refusal) => refused(&refusal),
             PreviewError::NotCharged(problem) => Self::not_charged(&problem),
-            PreviewError::PriceMissing | PreviewError::Undecided => {
-                Self::with_code("payment_unavailable", "Changing is not possible just now.")
-            }
+            PreviewError::PriceMissing | PreviewError::Undecided => Self::price_missing(),
             PreviewError::Stripe(error) => error.into(),
             PreviewError::Engine(error) => error.into(),
         }
@@ -245,7 +251,7 @@ impl SubscriptionChangeApi {
         auth: CustomerAuth,
         body: Json<ChangeRequest>,
     ) -> Result<Json<PreviewBody>, ApiError> {
-        let change = body.0.change()?;
+        let change = body.0.change(&app, &auth.0).await?;
         let now_ms = app.clock.now_ms();
         // It asks Stripe several times.
         let _read = app.stripe_reads.begin(&auth.0)?;
@@ -284,7 +290,7 @@ impl SubscriptionChangeApi {
     ) -> Result<ChangeResponse, ApiError> {
         let key = input::idempotency_key(&idempotency_key.0)?;
         let hash = input::request_hash("subscription_change", &body.0);
-        let change = body.0.change()?;
+        let change = body.0.change(&app, &auth.0).await?;
         let request = match find_earlier(&app, &auth.0, &key, &hash).await? {
             Some(known) if known.state != State::Failed => known.request,
             _ => self.change_request(&app, &auth.0, change).await?,

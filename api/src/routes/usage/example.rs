@@ -24,6 +24,8 @@ impl Example for CreditsBody {
             }],
             next_price_minor: Some(2_900),
             currency: "usd".to_owned(),
+            credit_limit: None,
+            suspended: None,
             warning: None,
         }
     }

@@ -4,7 +4,7 @@ mod fields;
 
 use super::check::{Breach, check};
 use super::currency::Currency;
-use super::sellable::{over_caps, refused_by_stripe};
+use super::sellable::{never_charged, over_caps, refused_by_stripe};
 use super::{Catalogue, GrantSchedule, Interval, Pack, Plan, Price, Rollover, strict};
 use crate::amount::{Credits, MoneyMinor};
 use crate::key::{KEY_LEN_MAX, PackKey, PlanKey, PriceKey, is_key};
@@ -93,7 +93,8 @@ impl fmt::Display for Problem {
 pub struct Reading {
     /// The catalogue.
     pub catalogue: Catalogue,
-    /// What only customers with raised spend caps could buy, by line. It can be applied all the same.
+    /// What only customers with raised spend caps could buy, and prices that nobody pays, by line. It can be applied all
+    /// the same.
     pub warnings: Vec<Problem>,
 }
 
@@ -114,7 +115,8 @@ pub fn read_with_warnings(text: &str) -> Result<Reading, Vec<Problem>> {
     report(&mut reader, strict::breaches(&catalogue));
     report(&mut reader, refused_by_stripe(&catalogue));
     let place = |breach: Breach| reader.problem_at(first_path(&breach), breach.message.clone());
-    let warnings = by_line(over_caps(&catalogue).into_iter().map(place).collect());
+    let warnings = over_caps(&catalogue).into_iter().chain(never_charged(&catalogue));
+    let warnings = by_line(warnings.map(place).collect());
     let problems = reader.into_problems();
     if problems.is_empty() { Ok(Reading { catalogue, warnings }) } else { Err(problems) }
 }

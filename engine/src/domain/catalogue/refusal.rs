@@ -145,10 +145,13 @@ fn removed_plans(old: &Catalogue, new: &Catalogue, in_use: &InUse) -> Vec<Refusa
     let gone = old.plans.iter().map(|plan| &plan.key).filter(|key| new.plan(key).is_none());
     let refusal = |key: &PlanKey| {
         let why = in_use.holds_plan(key, old)?;
-        let message = format!(
-            "plan {key} cannot be removed: {why}. Keep [plans.{key}]; to sell it no longer, set offered = false in its \
-             prices"
-        );
+        let is_sold = old.prices.iter().chain(&new.prices).any(|price| price.plan == *key);
+        let advice = match (is_sold, old.entry == *key) {
+            (true, _) => "; to sell it no longer, set offered = false in its prices",
+            (false, true) => "; another entry plan is for new customers only",
+            (false, false) => "",
+        };
+        let message = format!("plan {key} cannot be removed: {why}. Keep [plans.{key}]{advice}");
         Some(Refusal { subject: Subject::Plan(key.clone()), message })
     };
     gone.filter_map(refusal).collect()
@@ -273,6 +276,17 @@ mod tests {
         );
         assert!(refused(&InUse::default(), both_gone).is_empty(), "nobody has them");
         assert!(refused(&used(), |new| new.prices[0].offered = false).is_empty());
+    }
+
+    #[test]
+    fn a_plan_without_prices_is_kept_without_advice_about_prices() {
+        let in_use = InUse { customers: BTreeMap::from([(PlanKey::trusted("trial"), 1)]), ..InUse::default() };
+        let renamed = |new: &mut Catalogue| {
+            new.entry = PlanKey::trusted("start");
+            new.plans[0].key = PlanKey::trusted("start");
+        };
+        let why = "plan trial cannot be removed: 1 customer has it. Keep [plans.trial]";
+        assert_eq!(refused(&in_use, renamed), [format!("{why}; another entry plan is for new customers only")]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What a catalogue offers although nobody can buy it: amounts that Stripe refuses, and what costs more than the spend
-//! caps let a customer be charged.
+//! What a catalogue offers although nobody can buy it: amounts that Stripe refuses, what costs more than the spend caps
+//! let a customer be charged, and unit prices in currencies in which no unit is charged.
 //!
-//! Neither is a rule of [`check`](super::check::check), because a version that was applied by an earlier release may
+//! None of these is a rule of [`check`](super::check::check), because a version that was applied by an earlier release may
 //! break it and must stay readable.
 
 use super::check::Breach;
@@ -11,7 +11,7 @@ use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor};
 
 /// Everything that nobody can buy.
 pub fn unsellable(catalogue: &Catalogue) -> Vec<Breach> {
-    [refused_by_stripe(catalogue), over_caps(catalogue)].concat()
+    [refused_by_stripe(catalogue), over_caps(catalogue), never_charged(catalogue)].concat()
 }
 
 /// Amounts that are no multiples of what Stripe charges in their currency. Units are charged in steps, so the cost of a
@@ -39,6 +39,25 @@ pub fn over_caps(catalogue: &Catalogue) -> Vec<Breach> {
     let units = catalogue.plans.iter().filter_map(|plan| units_over_cap(catalogue, plan));
     let offered = catalogue.packs.iter().filter(|pack| pack.offered);
     units.chain(offered.filter_map(|pack| pack_over_caps(catalogue, pack))).collect()
+}
+
+/// Unit prices in other currencies than the catalogue's. Whoever subscribes in such a currency is charged for units in
+/// the catalogue's all the same.
+pub fn never_charged(catalogue: &Catalogue) -> Vec<Breach> {
+    let top = &catalogue.currency;
+    let of_plan = |plan: &Plan| {
+        let others = plan.unit_prices.keys().filter(|currency| *currency != top);
+        let breach = |currency: &Currency| {
+            let path = format!("plans.{}.unit_price.{currency}", plan.key);
+            let message = format!(
+                "{path} is never charged: single units are charged in {top}, the currency at the top, also to customers \
+                 who subscribe in {currency}"
+            );
+            Breach { paths: vec![path], message }
+        };
+        others.map(breach).collect::<Vec<_>>()
+    };
+    catalogue.plans.iter().flat_map(of_plan).collect()
 }
 
 /// What a step of units costs is made of: the unit's price, and the step unless it is one unit.
@@ -143,6 +162,18 @@ mod tests {
 
     fn messages(breaches: Vec<Breach>) -> Vec<String> {
         breaches.into_iter().map(|breach| breach.message).collect()
+    }
+
+    #[test]
+    fn a_unit_price_in_another_currency_than_that_at_the_top_is_never_charged() {
+        let mut euros = catalogue(|catalogue| catalogue.currency = currency("eur"));
+        euros.plans.iter_mut().for_each(|plan| {
+            plan.unit_prices.insert(currency("eur"), MoneyMinor(1_500));
+        });
+        let said = messages(never_charged(&euros));
+        assert_eq!(said.len(), euros.plans.len());
+        let start = "plans.trial.unit_price.usd is never charged: single units are charged in eur";
+        assert!(said[0].starts_with(start), "{said:?}");
     }
 
     #[test]

@@ -18,6 +18,9 @@ const CHARGED: &str = "\
     scr sek sgd shp sle sos srd std svc szl thb tjs tnd top try ttd twd tzs uah ugx usd uyu uzs vnd vuv wst xaf \
     xcd xcg xof xpf yer zar zmw";
 
+/// How ids of products at Stripe begin.
+const PRODUCT_PREFIX: &str = "prod_";
+
 /// Everything that breaks these rules.
 pub fn breaches(catalogue: &Catalogue) -> Vec<Breach> {
     let mut breaches = Vec::new();
@@ -29,6 +32,14 @@ pub fn breaches(catalogue: &Catalogue) -> Vec<Breach> {
             let message = format!(
                 "{list} has \"{}\", which cannot be an id at Stripe: an id has letters, digits and \
                  underscores, such as price_1MoBy5LkdIwHu7ix",
+                id.escape_debug()
+            );
+            breaches.push(Breach { paths: vec![format!("{list}.{at}")], message });
+        }
+        for (at, id) in price.stripe.iter().enumerate().filter(|(_, id)| id.starts_with(PRODUCT_PREFIX)) {
+            let list = format!("prices.{}.stripe", price.key);
+            let message = format!(
+                "{list} has \"{}\", the id of a product: name a price of it, such as price_1MoBy5LkdIwHu7ix",
                 id.escape_debug()
             );
             breaches.push(Breach { paths: vec![format!("{list}.{at}")], message });
@@ -76,6 +87,9 @@ mod tests {
             let ids = ids.iter().map(|id| (*id).to_owned()).collect();
             messages(|catalogue| catalogue.prices[0].stripe = ids)
         };
+        let product = ids(&["price_1", "prod_2"]);
+        assert_eq!((product.len(), product[0].0.as_str()), (1, "prices.pro_monthly.stripe.1"));
+        assert!(product[0].1.contains("\"prod_2\", the id of a product"), "{product:?}");
         assert_eq!(ids(&["price_1MoBy5LkdIwHu7ix", "gold-plan.2019", "Gold plan: 2019+tax"]), []);
         for id in ["../balance", "x/../price_1", "price_1?a=b", "price_1#a", "price*1", "..", "%2e%2e", "prïce"] {
             let found = ids(&["price_1", id]);

@@ -1,8 +1,8 @@
 //! Whom a change touches, and how.
 
 use super::difference::{Difference, Subject};
-use super::refusal::InUse;
-use super::{Catalogue, Price};
+use super::refusal::{Buying, InUse};
+use super::{Catalogue, Pack, Price};
 use crate::count::counted;
 
 /// Whom a difference touches.
@@ -27,7 +27,7 @@ pub fn needs_other_stripe_price(old: &Price, new: &Price) -> bool {
 /// Whom a difference touches, and how.
 pub fn touch(difference: &Difference, old: &Catalogue, new: &Catalogue, in_use: &InUse) -> Touch {
     match &difference.subject {
-        Subject::Catalogue => of_catalogue(difference, new),
+        Subject::Catalogue => of_catalogue(difference, new, in_use),
         Subject::Plan(key) if difference.field.is_none() && difference.before.is_some() => {
             removed(in_use.of_plan(key), "customer", in_use.coming_to_plan(key, old).clauses())
         }
@@ -37,14 +37,41 @@ pub fn touch(difference: &Difference, old: &Catalogue, new: &Catalogue, in_use: 
             (Some(before), None) => removed(in_use.of_price(before), "subscriber", in_use.coming_to(key).clauses()),
             _ => later("New customers can buy it if it is offered."),
         },
-        Subject::Pack(key) => later(match (difference.field, &difference.after) {
-            (None, None) => {
-                let gone = "Nobody can buy it any longer. Whoever bought it keeps its credits.".to_owned();
-                sentences(gone, in_use.buying(key).clauses())
-            }
-            (None, Some(_)) => "Customers can buy it if it is offered.".to_owned(),
-            _ => "It counts for whoever buys it from then on.".to_owned(),
-        }),
+        Subject::Pack(key) => of_pack(difference, new.pack(key), in_use.buying(key)),
+    }
+}
+
+/// Automatic top-ups buy a pack without asking anybody again.
+fn of_pack(difference: &Difference, pack: Option<&Pack>, buying: Buying) -> Touch {
+    let top_ups = counted(buying.top_ups, "automatic top-up");
+    let some = |one: &str, many: &str| match buying.top_ups {
+        0 => None,
+        1 => Some(format!("{top_ups} {one}")),
+        _ => Some(format!("{top_ups} {many}")),
+    };
+    let said = |first: &str, more: Option<String>| {
+        let count = more.is_some().then_some(buying.top_ups);
+        Touch { count, effect: sentences(first.to_owned(), more.into_iter().collect()) }
+    };
+    match (difference.field, pack) {
+        (None, None) => {
+            let gone = "Nobody can buy it any longer. Whoever bought it keeps its credits.".to_owned();
+            later(sentences(gone, buying.clauses()))
+        }
+        (None, Some(_)) => later("Customers can buy it if it is offered."),
+        (Some("offered"), Some(pack)) if pack.offered => said(
+            "Customers can buy it.",
+            some("that chose it before buys it again", "that chose it before buy it again"),
+        ),
+        (Some("offered"), _) => said(
+            "Nobody can buy it any longer. Whoever bought it keeps its credits.",
+            some("that buys it stops", "that buy it stop"),
+        ),
+        (Some("name"), _) => said("It counts for whoever buys it from then on.", None),
+        _ => said(
+            "It counts for whoever buys it from then on.",
+            some("buys it so without being asked again", "buy it so without being asked again"),
+        ),
     }
 }
 
@@ -63,9 +90,14 @@ fn sentences(first: String, clauses: Vec<String>) -> String {
     clauses.into_iter().fold(first, |text, clause| format!("{text} {clause}."))
 }
 
-fn of_catalogue(difference: &Difference, new: &Catalogue) -> Touch {
+fn of_catalogue(difference: &Difference, new: &Catalogue, in_use: &InUse) -> Touch {
+    if difference.field == Some("currency") {
+        let count: u64 = in_use.customers.values().sum();
+        let (customers, pay) = (counted(count, "customer"), if count == 1 { "pays" } else { "pay" });
+        let effect = format!("{customers} {pay} for single units in {} from then on.", new.currency);
+        return Touch { count: Some(count), effect };
+    }
     later(match difference.field {
-        Some("currency") => format!("Single units are charged in {} from then on.", new.currency),
         Some("entry") => format!("New customers begin on {}.", new.entry),
         _ => "Of several plans that a customer has, the last in this order counts.".to_owned(),
     })
@@ -91,6 +123,11 @@ fn of_plan(difference: &Difference, count: u64) -> Touch {
         Some("payment_method_credits") => {
             later("It counts for customers who add their first payment method from then on.")
         }
+        Some("spend_cap_day" | "spend_cap_month") => on_it(if count == 1 {
+            "is charged up to the new cap from then on, unless support has set another one."
+        } else {
+            "are charged up to the new cap from then on, unless support has set another one."
+        }),
         Some("followed_by") => on_it("will be moved to the other plan when nothing gives this one any longer."),
         _ => on_it(if count == 1 { "sees the change." } else { "see the change." }),
     }
@@ -127,7 +164,7 @@ mod tests {
     use super::super::refusal::Coming;
     use super::*;
     use crate::amount::{Credits, MoneyMinor};
-    use crate::key::{PlanKey, PriceKey};
+    use crate::key::{PackKey, PlanKey, PriceKey};
     use std::collections::BTreeMap;
 
     fn said(change: impl FnOnce(&mut Catalogue)) -> Vec<String> {
@@ -193,11 +230,61 @@ mod tests {
         assert_eq!(
             effects,
             [
-                "Single units are charged in eur from then on.",
+                "1001 customers pay for single units in eur from then on.",
                 "New customers begin on pay_as_you_go.",
                 "Of several plans that a customer has, the last in this order counts.",
             ]
         );
+    }
+
+    #[test]
+    fn another_cap_says_what_it_lets_be_charged() {
+        let effects = said(|new| {
+            new.plans[0].spend_cap_month = Some(MoneyMinor(5_000));
+            new.plans[2].spend_cap_day = Some(MoneyMinor(5_000));
+        });
+        assert_eq!(
+            effects,
+            [
+                "1 customer is charged up to the new cap from then on, unless support has set another one.",
+                "1000 customers are charged up to the new cap from then on, unless support has set another one.",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_changed_pack_counts_the_top_ups_that_buy_it() {
+        let key = PackKey::trusted("fifty");
+        let mut old = Catalogue::clone(&Catalogue::built_in());
+        old.packs.push(Pack {
+            key: key.clone(),
+            name: "50 fixes".to_owned(),
+            credits: Credits(50),
+            amount: MoneyMinor(95_000),
+            currency: old.currency.clone(),
+            lifetime_days: None,
+            offered: true,
+        });
+        let touched = |top_ups: u64, change: &dyn Fn(&mut Pack)| {
+            let buying = BTreeMap::from([(key.clone(), Buying { top_ups, requests: 0 })]);
+            let mut new = old.clone();
+            change(&mut new.packs[0]);
+            let in_use = InUse { buying, ..InUse::default() };
+            let found = differences(&old, &new);
+            assert_eq!(found.len(), 1, "{found:?}");
+            let touch = touch(&found[0], &old, &new, &in_use);
+            (touch.count, touch.effect)
+        };
+        let gone = "Nobody can buy it any longer. Whoever bought it keeps its credits.";
+        assert_eq!(touched(0, &|pack| pack.offered = false), (None, gone.to_owned()));
+        assert_eq!(
+            touched(2, &|pack| pack.offered = false),
+            (Some(2), format!("{gone} 2 automatic top-ups that buy it stop."))
+        );
+        let dearer =
+            "It counts for whoever buys it from then on. 1 automatic top-up buys it so without being asked again.";
+        assert_eq!(touched(1, &|pack| pack.amount = MoneyMinor(99_000)), (Some(1), dearer.to_owned()));
+        assert_eq!(touched(1, &|pack| pack.name = "Fifty".to_owned()).0, None, "the name costs nothing");
     }
 
     #[test]

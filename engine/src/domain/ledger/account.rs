@@ -224,6 +224,7 @@ impl Account {
         if let Some(reinstated) = entry.detail.grant {
             self.set_clawed_back(reinstated, self.clawed_back(reinstated) - entry.amount);
         }
+        self.set_clawed_back(entry.seq, entry.detail.withheld);
         let paid = (-self.balance).max(Credits::ZERO).min(entry.amount);
         for burn in &entry.detail.forgiven {
             self.set_forgiven(burn.grant, self.forgiven(burn.grant) + burn.credits);

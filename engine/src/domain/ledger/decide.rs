@@ -1,7 +1,7 @@
 //! Decides one command on one account at one moment.
 
 use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX};
-use super::command::{Command, Op, Spend};
+use super::command::{Command, Op, PartGrant, Spend};
 use super::entry::{Burn, Detail, Entry, EntryKind, GrantKind};
 use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
@@ -27,6 +27,7 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::Grant { kind, amount, expires_at_ms } => {
             draft.grant(command, *kind, *amount, *expires_at_ms, None)?;
         }
+        Op::GrantPart(part) => draft.grant_part(command, part)?,
         Op::Debit { .. } | Op::Hold { .. } if draft.account.open.suspended => return Err(Refusal::Suspended),
         Op::Debit { amount } => {
             draft.debit(command, EntryKind::Debit, *amount, None)?;
@@ -50,12 +51,12 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::Purchase { amount, expires_at_ms, reserved, spend } => {
             draft.purchase(command, (*amount, *expires_at_ms), reserved.as_ref(), spend.as_deref())?;
         }
-        Op::ClawBack { grant, granted, total, unspent } => {
-            draft.claw_back(command, (*grant, *granted), (*total, *unspent))?;
+        Op::ClawBack { grant, granted, total, unspent, unspent_before } => {
+            draft.claw_back(command, (*grant, *granted), *total, (*unspent, *unspent_before))?;
         }
         Op::TakeBack { amount } => draft.take_back(command, *amount)?,
-        Op::Reinstate { grant, kind, total, expires_at_ms } => {
-            draft.reinstate(command, *grant, *kind, *total, *expires_at_ms)?;
+        Op::Reinstate { grant, kind, total, unspent, expires_at_ms } => {
+            draft.reinstate(command, (*grant, *kind), (*total, *unspent), *expires_at_ms)?;
         }
         Op::Settle if draft.entries.is_empty() => return Err(Refusal::NothingToDo),
         Op::Settle => {}
@@ -132,6 +133,13 @@ impl Draft {
         let detail = Detail { grant_kind: Some(kind), ..detail };
         self.push(command, EntryKind::Grant, (amount, Credits::ZERO), None, detail);
         Ok(())
+    }
+
+    /// Grants a part of which some is withheld.
+    fn grant_part(&mut self, command: &Command, part: &PartGrant) -> Result<(), Refusal> {
+        let PartGrant { amount, withheld, unspent, expires_at_ms } = *part;
+        let detail = Detail { expires_at_ms, withheld, unspent: Some(unspent), ..Detail::default() };
+        self.grant_with(command, GrantKind::Included, amount, detail)
     }
 
     /// Forgives the debt, and notes what of it came from which claw backs: those credits do not come back.
@@ -317,9 +325,8 @@ impl Draft {
     fn reinstate(
         &mut self,
         command: &Command,
-        grant: i64,
-        kind: GrantKind,
-        total: Credits,
+        (grant, kind): (i64, GrantKind),
+        (total, unspent): (Credits, Credits),
         expires_at_ms: Option<TimeMs>,
     ) -> Result<(), Refusal> {
         let amount = self.account.clawed_back(grant) - total.max(Credits::ZERO);
@@ -335,7 +342,8 @@ impl Draft {
             let forgiven = vec![Burn { grant, credits: forgiven }];
             // The key belongs to the grant.
             let keyless = Command { idempotency_key: None, ..command.clone() };
-            self.set_terms(&keyless, Detail { grant: Some(grant), forgiven, ..Detail::default() }, &reason);
+            let unspent = Some(unspent);
+            self.set_terms(&keyless, Detail { grant: Some(grant), unspent, forgiven, ..Detail::default() }, &reason);
         }
         let amount = amount - forgiven;
         if amount == Credits::ZERO {
@@ -345,6 +353,7 @@ impl Draft {
             grant_kind: Some(kind),
             expires_at_ms,
             grant: Some(grant),
+            unspent: Some(unspent),
             reason: Some("reinstated".to_owned()),
             ..Detail::default()
         };
@@ -363,16 +372,18 @@ impl Draft {
         &mut self,
         command: &Command,
         (grant, granted): (i64, Credits),
-        (total, unspent): (Credits, Credits),
+        total: Credits,
+        (unspent, unspent_before): (Credits, Credits),
     ) -> Result<(), Refusal> {
-        let amount = total.min(granted) - self.account.clawed_back(grant);
-        let certain = amount - unspent.max(Credits::ZERO);
-        let amount = amount.min(certain.max(self.account.available()));
+        let wanted = total.min(granted) - self.account.clawed_back(grant);
+        let certain = wanted - unspent.max(Credits::ZERO);
+        let amount = wanted.min(certain.max(self.account.available()));
         if amount <= Credits::ZERO {
             return Err(Refusal::NothingToDo);
         }
         let burned = self.account.plan_burn_starting_with(amount, |open| open.seq == grant);
-        let detail = Detail { burned, grant: Some(grant), ..Detail::default() };
+        let unspent = Some(unspent_before + (amount - certain.max(Credits::ZERO)).max(Credits::ZERO));
+        let detail = Detail { burned, grant: Some(grant), unspent, ..Detail::default() };
         self.push(command, EntryKind::ClawBack, (-amount, Credits::ZERO), None, detail);
         Ok(())
     }

@@ -31,7 +31,10 @@ pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
         }
         Outcome::Done => {
             let ours = facts.subscription.as_ref().map_or_else(|| "not known".to_owned(), describe_ours);
-            found(Class::SubscriptionDiffers, ours).map(|found| found.repaired_by_event(EVENT_KIND, facts.object))
+            let (here, there) = details(facts, &verdict.effects);
+            let (ours, theirs) = (with_details(ours, &here), with_details(theirs, &there));
+            let found = Difference::new(Class::SubscriptionDiffers, id, ours, theirs);
+            Some(found.repaired_by_event(EVENT_KIND, facts.object))
         }
         Outcome::Dead { reason } if reason.starts_with("price_unknown") => {
             found(Class::SubscriptionPriceUnknown, reason)
@@ -44,6 +47,54 @@ pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
         Some(customer) => difference.map(|difference| difference.for_customer(&customer.id)),
         None => difference,
     }
+}
+
+/// What differs beside status and period: what is stored here, and what follows from Stripe's state.
+fn details(facts: &Facts<'_>, effects: &[Effect]) -> (Vec<String>, Vec<String>) {
+    let mut differing: Vec<(String, String)> = Vec::new();
+    for effect in effects {
+        match effect {
+            Effect::SubscriptionPut(new) => {
+                let Some(old) = &facts.subscription else { continue };
+                let pairs = fields_of(old).into_iter().zip(fields_of(new));
+                differing.extend(pairs.filter(|(old, new)| old != new).map(|(old, new)| {
+                    let named = |(name, value): (&str, Option<String>)| {
+                        format!("{name} {}", value.unwrap_or_else(|| "none".to_owned()))
+                    };
+                    (named(old), named(new))
+                }));
+            }
+            Effect::PlanSet { plan, .. } => {
+                let present = facts.customer.as_ref().map(|customer| &customer.plan);
+                if let Some(present) = present.filter(|present| *present != plan) {
+                    differing.push((format!("customer on {present}"), format!("customer on {plan}")));
+                }
+            }
+            Effect::SubscriptionPriceSet { stripe_price, .. } => {
+                differing.push(("another price at Stripe, or none".to_owned(), format!("price {stripe_price}")));
+            }
+            _ => {}
+        }
+    }
+    differing.into_iter().unzip()
+}
+
+/// What a subscription has beside its status and period.
+fn fields_of(row: &Subscription) -> [(&'static str, Option<String>); 7] {
+    let change = row.pending_change.as_ref();
+    [
+        ("plan", row.plan.as_ref().map(ToString::to_string)),
+        ("price", row.price.as_ref().map(ToString::to_string)),
+        ("quantity", Some(row.quantity.to_string())),
+        ("past due since", row.past_due_since_ms.map(rfc3339)),
+        ("paused collection", row.paused_collection.as_ref().map(|paused| paused.behavior.clone())),
+        ("unpaid invoice", row.unpaid_change.as_ref().map(|change| change.invoice_id.clone())),
+        ("pending change", change.map(|to| format!("to {} × {} at {}", to.quantity, to.price, rfc3339(to.at_ms)))),
+    ]
+}
+
+fn with_details(state: String, details: &[String]) -> String {
+    if details.is_empty() { state } else { format!("{state}; {}", details.join(", ")) }
 }
 
 /// What Stripe says against a stored subscription of ours that keeps its plan meanwhile.
@@ -170,6 +221,18 @@ mod tests {
         let switched = found(&theirs("active", "price_other"), of_ada("pro"), Some(stored("active")));
         let switched = switched.expect("a difference");
         assert_eq!((switched.class, switched.repair.is_some()), (Class::SubscriptionDiffers, true));
+    }
+
+    #[test]
+    fn a_difference_names_what_differs_beside_status_and_period() {
+        let fewer = Subscription { quantity: 7, ..stored("active") };
+        let difference = found(&theirs("active", "price_pro"), of_ada("pro"), Some(fewer)).expect("a difference");
+        let said = (difference.ours.as_str(), difference.theirs.as_str());
+        assert!(said.0.ends_with("quantity 7") && said.1.ends_with("quantity 1"), "{said:?}");
+        let difference = found(&theirs("active", "price_pro"), of_ada("pay_as_you_go"), Some(stored("active")));
+        let difference = difference.expect("a difference");
+        assert!(difference.ours.contains("customer on pay_as_you_go"), "{}", difference.ours);
+        assert!(difference.theirs.contains("customer on pro"), "{}", difference.theirs);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which prices at Stripe a catalogue sells, and which have to be made.
 
-use super::judge::{Offer, judge};
+use super::judge::{Offer, differs, judge};
 use super::known_price::{DecidedBy, Decision, KnownPrice};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::currency::money;
@@ -74,6 +74,7 @@ pub fn at_stripe(catalogue: &Catalogue, seen: &StripePrices, known: &[KnownPrice
     let known: BTreeMap<&str, &KnownPrice> = known.iter().map(|price| (price.id.as_str(), price)).collect();
     let mut at = AtStripe::default();
     for price in &catalogue.prices {
+        at.refusals.extend(former_that_differ(price, seen));
         let found = seen.of(price);
         if let Some(product) = found.and_then(|found| found.said.product_id.as_ref()) {
             at.products.entry(price.plan.clone()).or_insert_with(|| product.clone());
@@ -126,6 +127,16 @@ fn by_id(
         }
     }
     Ok(Some(found.said.clone()))
+}
+
+/// Refusals of former prices that a price names and that can never have sold it.
+fn former_that_differ(price: &Price, seen: &StripePrices) -> Vec<Refusal> {
+    let refusal = |id: &String| {
+        let why = differs(&seen.by_id.get(id)?.as_ref()?.said, price)?;
+        let message = format!("stripe under [prices.{}] names {id}, but {why}. Leave the id out", price.key);
+        Some(Refusal { subject: Subject::Price(price.key.clone()), message })
+    };
+    price.stripe.iter().skip(1).filter_map(refusal).collect()
 }
 
 fn by_lookup_key(
@@ -280,6 +291,21 @@ mod tests {
         }
         let (catalogue, prices) = named(Some(seen("price_1", 59_900)));
         assert_eq!(present(&at_stripe(&catalogue, &prices, &[])), Some("price_1"));
+    }
+
+    #[test]
+    fn a_former_price_that_is_named_must_have_periods_of_the_same_length() {
+        let (mut catalogue, mut prices) = named(Some(seen("price_1", 59_900)));
+        catalogue.prices[0].stripe.push("price_0".to_owned());
+        let mut refused_with = |every: &str| {
+            let mut former = seen("price_0", 49_900);
+            former.said.every = Some(every.to_owned());
+            prices.by_id.insert("price_0".to_owned(), Some(former));
+            at_stripe(&catalogue, &prices, &[]).refusals
+        };
+        assert!(refused_with("month").is_empty());
+        let refused = refused_with("year");
+        assert!(refused[0].message.contains("names price_0, but it is paid each year"), "{refused:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The prices that are known, and what a line or an item sells by them.
 
-use super::judge::{Offer, judge, tagged};
+use super::judge::{Offer, differs, judge, tagged};
 use super::known_price::{Decision, KnownPrice};
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::webhook::fields::{self, Item, Line, Metadata, SubscriptionFields};
@@ -81,9 +81,18 @@ impl PriceBook {
         best.and_then(|(item, _)| item.price.ids.first().cloned())
     }
 
-    /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue.
+    /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue. It is
+    /// ours only if it can sell that at all: an earlier release may have decided it without asking.
     fn decided(&self, price: &fields::Price) -> Option<Sold> {
-        let ours = |price: &Price| Some(Sold::Ours(Box::new(price.clone())));
+        let stored = self.known(price).map(KnownPrice::said);
+        let id = price.ids.first().map_or("(without id)", String::as_str);
+        let ours = |sold: &Price| {
+            let why = stored.as_ref().and_then(|said| differs(said, sold)).or_else(|| differs(price, sold));
+            Some(match why {
+                Some(why) => Sold::Undecided(format!("price {id} cannot sell {}: {why}", sold.key)),
+                None => Sold::Ours(Box::new(sold.clone())),
+            })
+        };
         let known = self.known(price).filter(|known| known.is_final());
         if let Some(terms) = known.and_then(|known| known.terms.as_ref()) {
             return ours(terms);
@@ -91,8 +100,8 @@ impl PriceBook {
         if known.is_some_and(|known| known.decision == Decision::NotOurs) {
             return Some(Sold::NotOurs);
         }
-        if let Some(price) = price.ids.iter().find_map(|id| self.catalogue.price_of_stripe_id(id)) {
-            return ours(price);
+        if let Some(named) = price.ids.iter().find_map(|id| self.catalogue.price_of_stripe_id(id)) {
+            return ours(named);
         }
         let (id, key) = known.and_then(|known| Some((&known.id, known.decision.price()?)))?;
         match self.catalogue.price(key) {
@@ -187,6 +196,38 @@ mod tests {
         let row = KnownPrice { terms: Some(old.clone()), ..known("price_old", Decision::Ours(old.key.clone())) };
         let book = PriceBook::new(catalogue(), [row]);
         assert_eq!(book.line(&line("price_old", 1, 1), &Metadata::new()), Sold::Ours(Box::new(old)));
+    }
+
+    #[test]
+    fn an_id_that_the_catalogue_names_sells_nothing_with_periods_of_another_length() {
+        let mut naming = Catalogue::clone(&catalogue());
+        naming.prices[0].stripe = vec!["price_1".to_owned()];
+        let naming = Arc::new(naming);
+        let yearly = KnownPrice { every: Some("year".to_owned()), ..known("price_1", Decision::NotOurs) };
+        let bare = line("price_1", 59_900, 1);
+        assert!(key(&PriceBook::new(naming.clone(), []).line(&bare, &Metadata::new())).is_some());
+        let mut whole = bare.clone();
+        whole.price.every = Some("year".to_owned());
+        let of_known = PriceBook::new(naming.clone(), [yearly]).line(&bare, &Metadata::new());
+        for sold in [of_known, PriceBook::new(naming, []).line(&whole, &Metadata::new())] {
+            assert!(matches!(&sold, Sold::Undecided(why) if why.contains("paid each year")), "{sold:?}");
+        }
+    }
+
+    #[test]
+    fn a_price_that_is_billed_more_often_than_what_it_was_decided_to_sell_waits_for_a_person() {
+        let every = |every: &str| KnownPrice {
+            every: Some(every.to_owned()),
+            ..known("price_x", Decision::Ours(PriceKey::trusted("pro_monthly")))
+        };
+        let sold =
+            |row: KnownPrice| PriceBook::new(catalogue(), [row]).line(&line("price_x", 59_900, 1), &Metadata::new());
+        assert!(key(&sold(every("month"))).is_some());
+        let by_hand = KnownPrice { decided_by: crate::domain::sale::DecidedBy::Operator, ..every("week") };
+        for row in [every("week"), by_hand, KnownPrice { terms: Some(pro_price()), ..every("week") }] {
+            let sold = sold(row);
+            assert!(matches!(&sold, Sold::Undecided(why) if why.contains("paid each week")), "{sold:?}");
+        }
     }
 
     #[test]

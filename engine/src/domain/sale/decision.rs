@@ -1,6 +1,7 @@
 //! Whether support may decide what a price at Stripe sells: nobody may be charged for what brings nothing then.
 
 use super::at_stripe::SeenPrice;
+use super::judge::differs;
 use super::known_price::{DecidedBy, Decision, KnownPrice};
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::error::{Error, Result};
@@ -32,6 +33,37 @@ pub fn check_not_on_sale(
              Take it off the catalogue first: apply one with offered = false under [prices.{key}], or without it"
         ),
     ))
+}
+
+/// Checks that a price at Stripe can sell the catalogue's price that a decision names: what it costs is up to Stripe, how
+/// long a period is and the currency are not. Without `seen`, what is stored counts.
+///
+/// # Errors
+/// `stripe_price_differs`, with what to do.
+pub fn check_same_period(
+    id: &str,
+    decision: &Decision,
+    known: Option<&KnownPrice>,
+    seen: Option<&SeenPrice>,
+    catalogue: &Catalogue,
+) -> Result<()> {
+    let Some(price) = decision.price().and_then(|key| catalogue.price(key)) else { return Ok(()) };
+    let stored = known.map(KnownPrice::said);
+    let Some(said) = seen.map(|seen| &seen.said).or(stored.as_ref()) else { return Ok(()) };
+    let is_once = seen.is_some_and(|seen| seen.said.is_whole && seen.said.every.is_none());
+    let why = match is_once {
+        true => format!("it is paid once, and {} each {}", price.key, price.every),
+        false => match differs(said, price) {
+            Some(why) => why,
+            None => return Ok(()),
+        },
+    };
+    let message = format!(
+        "{id} cannot sell {}: {why}. If it is yours, add a price with its terms to the catalogue, with the id under \
+         stripe, and apply that",
+        price.key
+    );
+    Err(Error::NotAccepted { code: "stripe_price_differs", message })
 }
 
 /// The price that the catalogue sells by an id: it names the id, or the price has its lookup key.
@@ -97,6 +129,33 @@ mod tests {
     fn known(decision: Decision, decided_by: DecidedBy) -> KnownPrice {
         let said = fields::Price { ids: vec!["price_1".to_owned()], ..fields::Price::default() };
         KnownPrice { decision, decided_by, ..judge(&said, &Catalogue::built_in(), &[], 1) }
+    }
+
+    #[test]
+    fn a_price_with_another_period_or_currency_is_not_decided_as_ours() {
+        let built_in = Catalogue::built_in();
+        let said = |every: Option<&str>, currency: &str| fields::Price {
+            ids: vec!["price_1".to_owned()],
+            every: every.map(str::to_owned),
+            currency: Some(currency.to_owned()),
+            is_whole: true,
+            ..fields::Price::default()
+        };
+        let refused = |said: fields::Price, decision: &Decision| {
+            let stored = judge(&said, &built_in, &[], 1);
+            let seen = SeenPrice { said, is_active: true };
+            let by_stripe = check_same_period("price_1", decision, None, Some(&seen), &built_in).err();
+            let by_row = check_same_period("price_1", decision, Some(&stored), None, &built_in).err();
+            assert!(by_stripe.iter().chain(&by_row).all(|error| error.code() == Some("stripe_price_differs")));
+            (by_stripe.is_some(), by_row.is_some())
+        };
+        let ours = Decision::Ours(pro());
+        assert_eq!(refused(said(Some("month"), "usd"), &ours), (false, false));
+        assert_eq!(refused(said(Some("year"), "usd"), &ours), (true, true));
+        assert_eq!(refused(said(Some("month"), "eur"), &ours), (true, true));
+        assert_eq!(refused(said(None, "usd"), &ours), (true, false), "only Stripe knows that it is paid once");
+        assert_eq!(refused(said(Some("year"), "usd"), &Decision::NotOurs), (false, false));
+        assert!(check_same_period("price_1", &ours, None, None, &built_in).is_ok(), "nothing is known of it");
     }
 
     fn seen(lookup_key: Option<&str>, is_active: bool) -> SeenPrice {

@@ -31,6 +31,24 @@ impl<'a> Offer<'a> {
     }
 }
 
+/// Why a price at Stripe cannot sell a price of the catalogue, whatever it costs: its periods have another length, it is
+/// in another currency, or it bills use. What is not known differs in nothing.
+///
+/// A month sold as a year would bring the credits of a year each month.
+pub fn differs(said: &fields::Price, price: &Price) -> Option<String> {
+    let key = &price.key;
+    if said.is_metered {
+        return Some(format!("it bills what was used, and {key} is a fixed price"));
+    }
+    if let Some(every) = said.every.as_deref()
+        && !price.every.is_as_long_as(every)
+    {
+        return Some(format!("it is paid each {every}, and {key} each {}", price.every));
+    }
+    let currency = said.currency.as_deref().filter(|currency| *currency != price.currency.as_str())?;
+    Some(format!("it is in {currency}, and {key} in {}", price.currency.as_str()))
+}
+
 /// The catalogue's prices that metadata names: by their own key, or by their plan's. `None` if it names none.
 pub fn tagged<'a>(metadata: &Metadata, catalogue: &'a Catalogue) -> Option<Vec<&'a Price>> {
     let prices = || catalogue.prices.iter();
@@ -45,7 +63,8 @@ pub fn tagged<'a>(metadata: &Metadata, catalogue: &'a Catalogue) -> Option<Vec<&
 ///
 /// The questions, in this order: does the catalogue name its id; does it carry a lookup key of the catalogue; does it
 /// carry our tag; does its product belong to a price of ours. A tag or a product counts only together with the amount of
-/// the catalogue: with another amount it may be ours, and a person decides.
+/// the catalogue: with another amount it may be ours, and a person decides. So it is if an id or a lookup key of the
+/// catalogue belongs to a price that [`differs`].
 pub fn judge(said: &fields::Price, catalogue: &Catalogue, of_product: &[KnownPrice], now_ms: TimeMs) -> KnownPrice {
     let (decision, decided_by, reason) = decide(said, catalogue, of_product);
     KnownPrice {
@@ -72,11 +91,14 @@ fn decide(
 ) -> (Decision, DecidedBy, Option<String>) {
     let ours = |price: &Price, by| (Decision::Ours(price.key.clone()), by, None);
     let unclear = |by, reason| (Decision::Undecided, by, Some(reason));
-    if let Some(price) = said.ids.iter().find_map(|id| catalogue.price_of_stripe_id(id)) {
-        return ours(price, DecidedBy::Catalogue);
-    }
-    if let Some(price) = said.lookup_key.as_deref().and_then(|key| catalogue.price_of_lookup_key(key)) {
-        return ours(price, DecidedBy::LookupKey);
+    let by_id = said.ids.iter().find_map(|id| catalogue.price_of_stripe_id(id));
+    let by_key = || said.lookup_key.as_deref().and_then(|key| catalogue.price_of_lookup_key(key));
+    let named = by_id.map(|price| (price, DecidedBy::Catalogue));
+    if let Some((price, by)) = named.or_else(|| by_key().map(|price| (price, DecidedBy::LookupKey))) {
+        return match differs(said, price) {
+            None => ours(price, by),
+            Some(why) => unclear(by, format!("the catalogue names it as {}, but {why}", price.key)),
+        };
     }
     let offer = Offer::of(said);
     if let Some(tagged) = tagged(&said.metadata, catalogue) {
@@ -111,6 +133,7 @@ fn describe(said: &fields::Price) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::catalogue::Interval;
     use crate::key::PriceKey;
 
     fn said(id: &str, amount: i64) -> fields::Price {
@@ -158,6 +181,43 @@ mod tests {
             };
             assert_eq!(judged(&cheap, &[]), expected);
         }
+    }
+
+    #[test]
+    fn what_the_catalogue_names_is_not_ours_with_another_period_or_currency() {
+        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+        catalogue.prices[0].stripe = vec!["price_named".to_owned()];
+        let by_id = said("price_named", 1);
+        let by_key = fields::Price { lookup_key: Some("pro_monthly".to_owned()), ..said("price_9", 1) };
+        for (named, by) in [(by_id, DecidedBy::Catalogue), (by_key, DecidedBy::LookupKey)] {
+            for (every, currency, part) in [
+                ("year", "usd", "it is paid each year, and pro_monthly each month"),
+                ("2 months", "usd", "it is paid each 2 months"),
+                ("30 days", "usd", "it is paid each 30 days"),
+                ("month", "eur", "it is in eur, and pro_monthly in usd"),
+            ] {
+                let other = fields::Price {
+                    every: Some(every.to_owned()),
+                    currency: Some(currency.to_owned()),
+                    ..named.clone()
+                };
+                let known = judge(&other, &catalogue, &[], 1);
+                assert_eq!((&known.decision, known.decided_by), (&Decision::Undecided, by));
+                assert!(known.reason.as_deref().is_some_and(|reason| reason.contains(part)), "{known:?}");
+            }
+            let bare = fields::Price { every: None, currency: None, ..named };
+            assert_eq!(judge(&bare, &catalogue, &[], 1).decision, pro(), "what is not known differs in nothing");
+        }
+    }
+
+    #[test]
+    fn a_year_and_twelve_months_are_one_period() {
+        let mut yearly = Catalogue::built_in().prices[0].clone();
+        yearly.every = Interval::parse("year").expect("an interval");
+        let paid = |every: &str| fields::Price { every: Some(every.to_owned()), ..said("price_9", 1) };
+        assert_eq!(differs(&paid("12 months"), &yearly), None);
+        assert!(differs(&paid("11 months"), &yearly).is_some());
+        assert!(differs(&fields::Price { is_metered: true, ..paid("year") }, &yearly).is_some());
     }
 
     #[test]

@@ -114,6 +114,14 @@ pub fn check<'a>(
     Ok(price)
 }
 
+/// The number of seats of a change that names none: as many as there are, if the price is sold by seat. Whoever pays for
+/// 30 seats does not mean one.
+pub fn quantity_kept(row: Option<&Subscription>, catalogue: &Catalogue, price: &PriceKey) -> i64 {
+    let is_per_seat = catalogue.price(price).is_some_and(|price| price.per_seat);
+    let open = row.filter(|row| row.ended_at_ms.is_none() && row.is_ours() && is_per_seat);
+    open.map_or(1, |row| row.quantity.max(1))
+}
+
 fn check_state(row: &Subscription, when: ChangeTime) -> Result<(), ChangeRefusal> {
     if row.pending_change.is_some() || row.unpaid_change.is_some() {
         return refuse(
@@ -250,6 +258,17 @@ mod tests {
 
     fn code(row: Option<&Subscription>, change: &Change) -> &'static str {
         check(row, &catalogue(), change).map_or_else(|refusal| refusal.code, |_| "possible")
+    }
+
+    #[test]
+    fn a_change_that_names_no_number_keeps_the_seats_there_are() {
+        let seats = Subscription { price: Some(PriceKey::trusted("seats")), quantity: 30, ..row("active") };
+        let kept = |row: Option<&Subscription>, key: &str| quantity_kept(row, &catalogue(), &PriceKey::trusted(key));
+        assert_eq!(kept(Some(&seats), "seats"), 30);
+        assert_eq!(kept(Some(&seats), "pro_monthly"), 1, "it is not sold by seat");
+        assert_eq!(kept(Some(&row("active")), "seats"), 1);
+        let ended = Subscription { ended_at_ms: Some(1), ..seats };
+        assert_eq!((kept(Some(&ended), "seats"), kept(None, "seats")), (1, 1));
     }
 
     #[test]

@@ -15,6 +15,9 @@ const ENDS_SOON_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 /// The name of a subscription that gives no plan.
 const NAMELESS: &str = "The subscription";
 
+/// What a suspended customer is told.
+pub const SUSPENDED: &str = "The account is suspended: nothing can be spent or bought. Contact support.";
+
 /// A warning for the customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
@@ -59,7 +62,9 @@ pub fn warnings(
             subscription_name(row, catalogue)
         ),
     });
-    [credits, late, missing, ends, warn_of_expiry(account, config, now_ms)].into_iter().flatten().collect()
+    let suspended = account.open.suspended;
+    let suspended = suspended.then(|| Warning { code: "customer_suspended", message: SUSPENDED.to_owned() });
+    [suspended, credits, late, missing, ends, warn_of_expiry(account, config, now_ms)].into_iter().flatten().collect()
 }
 
 /// Warns of credits that will expire soon unless they are spent.
@@ -211,6 +216,14 @@ mod tests {
             warned(&customer("pro", true), &account, None).remove(0).0
         };
         assert_eq!([code(-50), code(-100), code(-101)], ["low_credits", "no_credits", "credits_owed"]);
+    }
+
+    #[test]
+    fn a_suspended_customer_is_told_so_first() {
+        let mut suspended = account(0);
+        suspended.open.suspended = true;
+        let codes = warned(&customer("trial", false), &suspended, None).into_iter().map(|(code, _)| code);
+        assert_eq!(codes.collect::<Vec<_>>(), ["customer_suspended", "no_credits"]);
     }
 
     #[test]

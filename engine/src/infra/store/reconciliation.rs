@@ -249,8 +249,13 @@ pub async fn customers_unseen(
     query_all(db, &sql, values).await?.iter().map(customer::read).collect()
 }
 
+/// Customers with several live subscriptions of ours.
+const SEVERAL_LIVE: &str = "SELECT d.customer_id FROM subscriptions d WHERE d.ended_at_ms IS NULL AND d.plan IS NOT NULL \
+                            AND d.status <> 'incomplete' GROUP BY d.customer_id HAVING COUNT(*) > 1";
+
 /// Unended subscriptions that a run did not list, ordered by id. Unless it is a full pass or of one customer, only those
-/// that changed within its window or whose period is over.
+/// that changed within its window, whose period is over, or beside which their customer has another live one of ours,
+/// which is wrong however long it has been so.
 pub async fn subscriptions_unseen(
     db: &impl ConnectionTrait,
     run: &Reconciliation,
@@ -260,7 +265,8 @@ pub async fn subscriptions_unseen(
     let sql = format!(
         "SELECT {} FROM subscriptions u WHERE u.id > $1 AND u.ended_at_ms IS NULL AND u.updated_at_ms <= $2 \
          AND NOT EXISTS (SELECT 1 FROM reconciliation_seen s WHERE s.reconciliation_id = $3 AND s.object_id = u.id) \
-         AND (u.updated_at_ms >= $6 OR u.current_period_end_ms <= $2) {} ORDER BY u.id LIMIT $4",
+         AND (u.updated_at_ms >= $6 OR u.current_period_end_ms <= $2 OR u.customer_id IN ({SEVERAL_LIVE})) {} \
+         ORDER BY u.id LIMIT $4",
         subscription::COLUMNS,
         only(run, "u.customer_id", 5)
     );

@@ -295,7 +295,9 @@ fn has_failed(intent: &PaymentIntentFields) -> bool {
 fn authentication(intent: &PaymentIntentFields) -> Problem {
     Problem {
         code: "authentication_required".to_owned(),
-        message: "The bank requires authentication: finish the payment on session with the client secret.".to_owned(),
+        message:
+            "The bank requires authentication: the customer must confirm the payment, with Stripe.js and client_secret."
+                .to_owned(),
         decline_code: intent.decline_code.clone(),
         advice_code: intent.advice_code.clone(),
         payment_intent_id: intent.id.clone(),

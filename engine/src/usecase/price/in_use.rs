@@ -1,9 +1,9 @@
-//! Refuses decisions by which somebody would be charged for what brings nothing.
+//! Refuses decisions by which somebody would be charged for what brings nothing, or get what nobody sells.
 
 use super::find;
 use crate::domain::sale::Decision;
 use crate::domain::sale::at_stripe::SeenPrice;
-use crate::domain::sale::decision::{check_not_on_sale, has_subscriptions, taken_from_subscribers};
+use crate::domain::sale::decision::{check_not_on_sale, check_same_period, has_subscriptions, taken_from_subscribers};
 use crate::domain::webhook::fields;
 use crate::error::Result;
 use crate::infra::store::subscription::{By, subscription_count_at_price, subscription_find_many};
@@ -18,16 +18,18 @@ use crate::usecase::version;
 const PAGES_MAX: usize = 10;
 
 /// Checks that nobody would be charged in vain after a decision: the catalogue does not sell by the price, and no open
-/// subscription of ours has it.
+/// subscription of ours has it. What it is to sell must be sold for as long and in the same currency.
 ///
 /// # Errors
-/// `price_in_use`; `stripe_unavailable`; the database cannot be reached.
+/// `price_in_use`; `stripe_price_differs`; `stripe_unavailable`; the database cannot be reached.
 pub async fn check_decision(deps: &Deps, id: &str, decision: &Decision) -> Result<()> {
     // The catalogue that counts may have come with a version that another node has applied just now.
     version::refresh(deps.db.read(), &deps.catalogue).await?;
     let known = find(deps.db.read(), id).await?;
     let seen = if *decision == Decision::Undecided { None } else { see(deps, id).await? };
-    check_not_on_sale(id, decision, known.as_ref(), seen.as_ref(), &deps.catalogue.now())?;
+    let catalogue = deps.catalogue.now();
+    check_not_on_sale(id, decision, known.as_ref(), seen.as_ref(), &catalogue)?;
+    check_same_period(id, decision, known.as_ref(), seen.as_ref(), &catalogue)?;
     match taken_from_subscribers(decision, known.as_ref()) {
         Some(key) => check_subscriptions(deps, id, key).await,
         None => Ok(()),

@@ -26,11 +26,17 @@ async fn the_catalogue_is_checked_shown_and_exported_without_a_server() {
     let changed = exported.out.replace("name = \"Pro\"", "name = \"Best\"");
     let checked = run_with(&changed, &[], &["catalogue", "check"]).await;
     assert_eq!(checked.out, "bursar.catalogue.toml is valid: 3 plans, 1 price\n", "{checked:?}");
-    assert!(run_with(&changed, &[], &["catalogue", "show"]).await.out.contains("Best"));
-    assert!(run_with(&changed, &[], &["catalogue", "export"]).await.out.contains("name = \"Best\""));
+    for file in [&[][..], &["--file"], &["--file", "bursar.catalogue.toml"]] {
+        let shown = run_with(&changed, &[], &[&["catalogue", "show"][..], file].concat()).await;
+        assert!(shown.out.starts_with("bursar.catalogue.toml, which need not be what is in force\n"), "{shown:?}");
+        assert!(shown.out.contains("Best"), "{shown:?}");
+        assert_eq!(shown.err.contains("no server was asked"), file.is_empty(), "{shown:?}");
+        let exported = run_with(&changed, &[], &[&["catalogue", "export"][..], file].concat()).await;
+        assert!(exported.out.contains("name = \"Best\"") && exported.err.contains("need not be"), "{exported:?}");
+    }
     let shown = run_with(&changed, &[], &["catalogue", "show", "--json"]).await;
     let shown: Value = serde_json::from_str(&shown.out).unwrap();
-    assert_eq!(shown["plans"][2]["name"], "Best");
+    assert_eq!((&shown["plans"][2]["name"], &shown["source"]["kind"]), (&"Best".into(), &"file".into()));
     // A server on Postgres needs secrets; these commands do not.
     let variables = [("DATABASE_URL", "postgres://db/bursar")];
     assert_eq!(run_with("", &variables, &["catalogue", "check"]).await.code, Some(0));
@@ -76,7 +82,7 @@ async fn a_pack_above_every_spend_cap_is_a_warning_of_a_valid_catalogue() {
     let with_pack = format!("{built_in}{pack}");
     let ran = run_with(&with_pack, &[], &["catalogue", "check"]).await;
     let (first, rest) = ran.out.split_once('\n').unwrap();
-    assert_eq!((ran.code, first), (Some(0), "bursar.catalogue.toml is valid: 3 plans, 1 price"), "{ran:?}");
+    assert_eq!((ran.code, first), (Some(0), "bursar.catalogue.toml is valid: 3 plans, 1 price, 1 pack"), "{ran:?}");
     assert!(rest.starts_with("warning: bursar.catalogue.toml, line ") && rest.contains("spend_cap_month"), "{ran:?}");
     let ran = run_with(&with_pack, &[], &["catalogue", "check", "bursar.catalogue.toml", "--json"]).await;
     let printed: Value = serde_json::from_str(&ran.out).unwrap();
@@ -113,11 +119,35 @@ async fn a_file_is_planned_and_applied_and_its_versions_are_kept() {
     for part in ["Changes of version 1", "$699.00", "0 subscribers keep the old amount", "no Stripe key"] {
         assert!(planned.contains(part), "{part}: {planned}");
     }
-    let applied = program.well(&["catalogue", "apply", "next.toml", "--reason", "ticket 4711"]).await;
-    assert!(applied.contains("Version 2 is in force."), "{applied}");
+    let words = ["catalogue", "apply", "next.toml", "--reason", "ticket 4711", "--idempotency-key", "ticket-4711"];
+    for is_repeated in [false, true] {
+        let ran = run(&program.launch, &words).await;
+        assert!(ran.code == Some(0) && ran.out.contains("Version 2 is in force."), "{ran:?}");
+        assert_eq!(ran.err.contains("was applied before"), is_repeated, "{ran:?}");
+    }
     assert_eq!(program.well(&["catalogue", "export", "--version", "2"]).await, next);
+    let shown = program.well(&["catalogue", "show"]).await;
+    assert!(shown.starts_with("Version 2, in force at ") && shown.contains("$699.00"), "{shown}");
+    assert_eq!(program.well(&["catalogue", "export"]).await, next);
+    let local = program.well(&["catalogue", "show", "--file"]).await;
+    assert!(local.starts_with("the built-in catalogue, ") && local.contains("$599.00"), "{local}");
+    // Without a server, the database says what is in force; a server that is named must answer.
+    let alone =
+        run(&program.with(&[("BURSAR_URL", ""), ("BURSAR_LISTEN", "127.0.0.1:1")]), &["catalogue", "show"]).await;
+    let heading = "Version 2, in force in the configured database\n";
+    assert!(alone.out.starts_with(heading) && alone.out.contains("$699.00"), "{alone:?}");
+    let named = run(&program.with(&[("BURSAR_URL", "http://127.0.0.1:1")]), &["catalogue", "show"]).await;
+    assert!(named.code == Some(1) && named.out.is_empty(), "{named:?}");
     let versions = program.json(&["catalogue", "versions"]).await;
     assert_eq!((&versions["data"][0]["version"], &versions["data"][0]["reason"]), (&2.into(), &"ticket 4711".into()));
+
+    let customer = app.onboard().await;
+    let gone = next.replace("trial", "start");
+    std::fs::write(&file, &gone).unwrap();
+    let ran = run(&program.launch, &["catalogue", "apply", "next.toml", "--reason", "none", "--json"]).await;
+    let refused: Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(ran.code == Some(1) && ran.err.contains("is refused"), "{}: {ran:?}", customer.id);
+    assert!(refused["refusals"][0]["reason"].as_str().is_some_and(|why| why.contains("trial")), "{ran:?}");
 
     std::fs::write(&file, "currency = \"usd\"\n").unwrap();
     let ran = run(&program.launch, &["catalogue", "apply", "next.toml", "--reason", "none"]).await;

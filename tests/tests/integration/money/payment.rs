@@ -227,7 +227,8 @@ with_shop! {
         assert_eq!(ids(invoices.expect(200)["data"].as_array().expect("rows")), [invoice["id"].as_str().expect("an id")]);
         let query = format!("/admin/v1/operations?customer={}&kind=usage_charge&state=failed", customer.id);
         let operations = shop.app.admin("GET", &query, None).await.expect(200);
-        assert_eq!(operations["data"][0]["idempotency_key"], "api:deploy-1");
+        let shown = &operations["data"][0];
+        assert_eq!([&shown["asked_by"], &shown["idempotency_key"]], ["customer", "deploy-1"], "as in the list of payments");
 
         let charges = shop.stripe.list("charge");
         let charge_of = |amount: i64| charges.iter().find(|row| row["amount"] == amount && row["paid"] == true);

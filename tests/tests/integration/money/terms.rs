@@ -130,6 +130,9 @@ with_shop! {
         shop.hold_one(&customer, "after").await.expect_problem(403, "customer_suspended");
         shop.subscribe(&customer, "pro").await.expect_problem(403, "customer_suspended");
         assert_eq!(shop.net_paid(&customer).await, 0);
+        let told = shop.app.call(&customer, "GET", "/api/v1/credits", "", None).await.expect(200);
+        assert_eq!(told["suspended"], true);
+        assert!(told["warning"].as_str().is_some_and(|warning| warning.contains("is suspended")), "{told:#}");
         // It can read, what it did before is answered as before, and what was reserved before is captured.
         assert_eq!(shop.app.balance(&customer).await, 2);
         shop.app.call(&customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
@@ -144,6 +147,8 @@ with_shop! {
         assert_eq!(shown["suspended"], true);
         assert_eq!(shop.act(&customer, "resume", &reason).await.expect(200)["suspended"], false);
         shop.app.spend(&customer, 1, "spend-1").await.expect(200);
+        let told = shop.app.call(&customer, "GET", "/api/v1/credits", "", None).await.expect(200);
+        assert_eq!(told.get("suspended"), None);
     }
 
     async fn commands_write_off_limit_suspend_and_resume(shop: &Shop) {
@@ -151,6 +156,8 @@ with_shop! {
         let (program, id) = (Program::of(&shop.app.config, &shop.app.base), customer.id.as_str());
         let limit = ["customers", "credit-limit", id, "--credits", "5", "--reason", "x"];
         assert_eq!(program.json(&limit).await["credit_limit"], 5);
+        let told = shop.app.call(&customer, "GET", "/api/v1/credits", "", None).await.expect(200);
+        assert_eq!((&told["credit_limit"], &told["available"]), (&5.into(), &SIGNUP.into()));
         shop.app.spend(&customer, SIGNUP + 5, "all").await.expect(200);
         let off = program.json(&["customers", "write-off", id, "--reason", "x"]).await;
         assert_eq!(off["credit_balance"], 0);

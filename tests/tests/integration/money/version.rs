@@ -207,6 +207,10 @@ with_backend! {
         job_in_state(&shop.app, &job_id(&first), JobState::Succeeded).await;
         let again = shop.app.request("POST", path, &headers, Some(&body)).await.expect(202);
         assert_eq!((&again["job"]["id"], &again["job"]["state"]), (&first["job"]["id"], &json!("succeeded")));
+        // Whoever plans again expects the version that is in force by now.
+        let replanned = json!({ "catalogue": changed(raise), "reason": "a test", "expected_version": 2 });
+        let again = shop.app.request("POST", path, &headers, Some(&replanned)).await.expect(202);
+        assert_eq!(again["job"]["id"], first["job"]["id"]);
         let other = json!({ "catalogue": changed(raise), "reason": "another", "expected_version": 1 });
         shop.app.request("POST", path, &headers, Some(&other)).await.expect_problem(422, "idempotency_key_reused");
         assert_eq!(version(&shop.app).await, 2);

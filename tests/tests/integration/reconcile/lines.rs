@@ -66,7 +66,10 @@ with_shop! {
         second["id"] = json!("sub_second");
         shop.stripe.put(&second);
         shop.deliver_event("customer.subscription.updated", &second).await;
-        shop.reconcile_finds(&[("subscription_duplicate", 2, 0)]).await;
+        assert_eq!(shop.reconcile_finds(&[("subscription_duplicate", 2, 0)]).await["full"], true);
+        // However long it has been so, a run of what changed finds it.
+        shop.age().await;
+        assert_eq!(shop.reconcile_finds(&[("subscription_duplicate", 2, 0)]).await["full"], false);
         let ended = json!({ "status": "canceled", "ended_at": 1_900_000_000 });
         shop.stripe.set("sub_second", &ended);
         shop.deliver_event("customer.subscription.deleted", &shop.stripe.object("sub_second")).await;

@@ -4,7 +4,7 @@ use crate::routes::page::page;
 use crate::sample;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Operation, Request};
-use bursar_engine::domain::payment::{Invoice, InvoiceCredits, Payment};
+use bursar_engine::domain::payment::{Invoice, InvoiceCredits, Payment, asked_by};
 use bursar_engine::usecase::payment::PaymentStep;
 use poem_openapi::Object;
 use poem_openapi::types::Example;
@@ -263,8 +263,10 @@ pub(super) struct OperationRow {
     reason: Option<String>,
     /// The same in words.
     detail: Option<String>,
-    /// The key under which it was asked for: `api:` and the customer's own, or `admin:` and staff's.
-    idempotency_key: String,
+    /// Who asked for it: `customer`, `staff`, or `bursar` by itself.
+    asked_by: String,
+    /// The Idempotency-Key of that request, as it was sent.
+    idempotency_key: Option<String>,
     /// When it was asked for.
     created_at: String,
     /// When it last changed.
@@ -278,6 +280,7 @@ impl From<&Operation> for OperationRow {
             other => other.charge().map(|charge| (charge.amount_minor.0, charge.currency.clone())),
         };
         let problem = operation.problem.as_ref();
+        let (asked_by, own_key) = asked_by(&operation.idempotency_key);
         Self {
             id: operation.id.to_string(),
             customer_id: operation.customer_id.to_string(),
@@ -289,7 +292,8 @@ impl From<&Operation> for OperationRow {
             stripe_id: operation.stripe_id.clone(),
             reason: problem.map(|problem| problem.code.clone()),
             detail: problem.map(|problem| problem.message.clone()),
-            idempotency_key: operation.idempotency_key.clone(),
+            asked_by: asked_by.to_owned(),
+            idempotency_key: own_key.map(str::to_owned),
             created_at: rfc3339(operation.created_at_ms),
             updated_at: rfc3339(operation.updated_at_ms),
         }
@@ -309,7 +313,8 @@ impl Example for OperationRow {
             stripe_id: None,
             reason: sample::text("card_declined"),
             detail: sample::text("Your card was declined."),
-            idempotency_key: "api:deploy-4711".to_owned(),
+            asked_by: "customer".to_owned(),
+            idempotency_key: sample::text("deploy-4711"),
             created_at: sample::AT.to_owned(),
             updated_at: sample::AT.to_owned(),
         }

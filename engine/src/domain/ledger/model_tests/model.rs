@@ -119,6 +119,7 @@ impl Model {
         next.settle(now_ms);
         match op {
             Op::Grant { kind, amount, expires_at_ms } => next.grant(*kind, amount.0, *expires_at_ms)?,
+            Op::GrantPart(part) => next.grant(GrantKind::Included, part.amount.0, part.expires_at_ms)?,
             Op::Debit { amount } => next.debit(amount.0, now_ms)?,
             Op::Hold { id, amount, expires_at_ms } => {
                 amount_is_valid(amount.0)?;
@@ -154,7 +155,7 @@ impl Model {
             }
             Op::ClawBack { grant, total, unspent, .. } => next.claw_back(*grant, total.0, unspent.0)?,
             Op::TakeBack { amount } => next.take_back(amount.0)?,
-            Op::Reinstate { grant, kind, total, expires_at_ms } => {
+            Op::Reinstate { grant, kind, total, expires_at_ms, .. } => {
                 let at = next.given.iter().position(|given| given.seq == *grant).unwrap();
                 let back = next.given[at].clawed - total.0.max(0);
                 if back <= 0 {

@@ -90,6 +90,17 @@ fn without_a_unit_price_no_mail_promises_single_units() {
 }
 
 #[test]
+fn a_customer_without_credits_is_told_what_it_owes_and_not_what_is_left() {
+    let catalogue = Catalogue::built_in();
+    for part in parts(Template::AutoTopUpStopped, &Params { balance: Credits(-80), ..sample() }, &catalogue) {
+        assert!(part.contains("Credits owed: 80.") && !part.contains("left"), "{part}");
+    }
+    for part in parts(Template::AutoTopUpStopped, &sample(), &catalogue) {
+        assert!(part.contains("Credits left: 1."), "{part}");
+    }
+}
+
+#[test]
 fn the_end_of_a_subscription_is_told_with_the_price_after_it() {
     let mut catalogue = Catalogue::clone(&Catalogue::built_in());
     catalogue.plans[1].unit_prices.insert(catalogue.currency.clone(), MoneyMinor(3_300));

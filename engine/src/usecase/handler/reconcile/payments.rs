@@ -140,7 +140,7 @@ impl Walk<'_> {
             let said = ChargeFields::read(charge);
             if let Some(Standing::Granted { grants }) = standing(self.deps, &customer, &said, self.now_ms).await? {
                 let clawed_back = grants.iter().map(|grant| grant.clawed_back).sum();
-                let target = grants.iter().map(|grant| grant.target).sum();
+                let target = grants.iter().map(|grant| grant.target.total).sum();
                 differences.extend(refunds::compare(charge, &id, &customer.id, clawed_back, target));
             }
         }

@@ -46,6 +46,8 @@ with_shop! {
         let shown = shop.payment(&id).await;
         let disputed = (&shown["payment"]["state"], &shown["payment"]["disputed_minor"]);
         assert_eq!(disputed, (&json!("disputed"), &json!(MONTH)));
+        let history = shown["history"].to_string();
+        assert!(history.contains(&format!("dispute {}", stripe::id(&dispute))), "{history}");
         assert_eq!(shop.in_states(["paid", "disputed"]).await, [0, 1]);
         let closed = shop.stripe.close_dispute(stripe::id(&dispute), true).expect("it is open");
         shop.deliver_event("charge.dispute.closed", &closed).await;

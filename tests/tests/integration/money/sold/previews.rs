@@ -38,6 +38,20 @@ impl Shop {
     }
 }
 
+with_shop! {
+    async fn the_preview_of_a_price_that_stripe_lacks_says_why_and_not_to_try_again(shop: &Shop) {
+        let customer = shop.pro().await;
+        shop.change_catalogue(|catalogue| {
+            let pro = catalogue.plans[2].clone();
+            catalogue.plans.push(Plan { key: PlanKey::trusted("team"), ..pro });
+            catalogue.prices.push(team_monthly());
+        });
+        let refused = shop.preview_team(&customer).await;
+        refused.expect_problem(503, "payment_unavailable");
+        assert_eq!((&refused.body["reason"], refused.retry_after), (&json!("price_missing"), None));
+    }
+}
+
 with_backend! {
     async fn a_customer_has_a_few_previews_under_way_and_another_customer_is_answered(backend: Backend) {
         const CALL: &str = "/v1/invoices/create_preview";

@@ -11,7 +11,9 @@ with_backend! {
         let shown = shared.now();
         // Stripe's price has the lookup key, and costs something else.
         shared.replace(catalogue_with(|catalogue| catalogue.prices[0].amount = MoneyMinor(MONTH - 1)).now());
-        shop.subscribe(&customer, "pro").await.expect_problem(503, "payment_unavailable");
+        let refused = shop.subscribe(&customer, "pro").await;
+        refused.expect_problem(503, "payment_unavailable");
+        assert_eq!((&refused.body["reason"], refused.retry_after), (&json!("price_missing"), None));
         assert_eq!((shop.net_paid(&customer).await, shop.stripe.list("subscription").len()), (0, 0));
         shared.replace(shown);
         shop.subscribe_until_done(&customer, "pro").await;
