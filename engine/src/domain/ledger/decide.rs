@@ -138,7 +138,9 @@ impl Draft {
     /// Grants a part of which some is withheld.
     fn grant_part(&mut self, command: &Command, part: &PartGrant) -> Result<(), Refusal> {
         let PartGrant { amount, withheld, unspent, expires_at_ms } = *part;
-        let detail = Detail { expires_at_ms, withheld, unspent: Some(unspent), ..Detail::default() };
+        let reason = format!("{} withheld: money of the period was returned", counted(withheld.0, "credit"));
+        let (reason, unspent) = (Some(reason), Some(unspent));
+        let detail = Detail { expires_at_ms, withheld, unspent, reason, ..Detail::default() };
         self.grant_with(command, GrantKind::Included, amount, detail)
     }
 
