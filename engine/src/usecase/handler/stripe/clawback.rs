@@ -423,7 +423,7 @@ async fn bought_by(
         (Sales::Known(sold), Ok(taken)) => {
             let counted = since(&sold, customer.credits_from_ms);
             let left_out = left_before_paid(&said, &before, &book, customer.credits_from_ms);
-            let taken = taken + left_out.iter().map(|left| left.credits).sum();
+            let taken = taken + left_out.iter().map(|left| left.credits).sum::<Credits>();
             Brought::new(grants(id, &counted, now_ms), taken).now() > Credits::ZERO
         }
         _ => false,
