@@ -21,7 +21,7 @@ use crate::domain::operation::{Payer, Problem};
 use crate::domain::sale::grant::PartArgs;
 use crate::domain::sale::line::Sale;
 use crate::domain::sale::{PriceBook, Sold};
-use crate::domain::subscription::change::{Need, check, check_payer, check_size, is_dearer};
+use crate::domain::subscription::change::{Need, check, check_payer, check_size, is_dearer, lasting_discount};
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, PresentItem, Subscription};
 use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
 use crate::domain::webhook::{self, EventKind, Facts};
