@@ -112,6 +112,11 @@ pub enum Effect {
         /// How much disputes hold or have taken, in all.
         disputed: MoneyMinor,
     },
+    /// Makes a job due now that was looked at and waits for another look.
+    JobHasten {
+        /// Its unique key.
+        key: String,
+    },
     /// Stores an event unless it is known: the full form of a thin one.
     EventTake(Box<Delivery>),
     /// Creates a job.

@@ -59,7 +59,7 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
         true => Vec::new(),
         false => left_before_paid(&invoice, facts.before, facts.book, customer.credits_from_ms),
     };
-    let taken = taken + left_out.iter().map(|left| left.credits).sum();
+    let taken = taken + left_out.iter().map(|left| left.credits).sum::<Credits>();
     let brought = Brought::new(grants(&invoice_id, &counted, facts.now_ms), taken);
     let record = SaleRecord::new(&counted, taken, &brought.grants, &grant_key(&invoice_id), facts.now_ms);
     let record = SaleRecord { left_out, ..record };

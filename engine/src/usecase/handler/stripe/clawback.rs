@@ -25,11 +25,11 @@ use crate::domain::job::Outcome;
 use crate::domain::ledger::{Command, Entry, EntryKind, Op};
 use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::operation::payment_key;
-use crate::domain::sale::grant::{Brought, PartArgs, grant_keys, grants};
+use crate::domain::sale::grant::{Brought, PartArgs, grant_key, grant_keys, grants, part_job_key};
 use crate::domain::sale::level::{self, left_before_paid, taken};
 use crate::domain::sale::line::{Sales, sales};
 use crate::domain::sale::since::{left_since, since};
-use crate::domain::sale::{Before, PriceBook};
+use crate::domain::sale::{Before, PriceBook, SaleRecord};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{
     self, CUSTOMER_METADATA_KEY, ChargeFields, InvoiceFields, Metadata, OPERATION_METADATA_KEY,
@@ -42,6 +42,7 @@ use crate::usecase::handler::invoice::{before, before_of, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
 use money::{Money, Payment, money_of, reviewed};
 use serde_json::Value;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// The state of the credits that a payment bought.
@@ -235,8 +236,10 @@ async fn review_bought(
     let mut verdict = verdict_on(about.deps, standing, paid, customer, about.now_ms).await?;
     let no_metadata = Metadata::new();
     let refunded = refunded(bought, charge.map_or(&no_metadata, |charge| &charge.metadata), &money);
-    if has_grown(about.deps, refunded.as_ref()).await? {
-        halt_top_ups(about.deps, &mut verdict, about.now_ms).await?;
+    match change_of_gone(about.deps, refunded.as_ref()).await? {
+        Ordering::Greater => halt_top_ups(about.deps, &mut verdict, about.now_ms).await?,
+        Ordering::Less => verdict.effects.extend(waiting_parts(about.deps, customer, bought).await?),
+        Ordering::Equal => {}
     }
     // While the credits are still to come, nothing follows yet from the money that is gone.
     let waits = matches!(verdict.outcome, Outcome::Retry { .. });
@@ -244,16 +247,24 @@ async fn review_bought(
     Ok(verdict)
 }
 
-/// Whether more of a payment's money is gone than was stored of it. Else its credits are only computed anew, as when a
-/// part of them has come.
-async fn has_grown(deps: &Deps, refunded: Option<&Effect>) -> crate::error::Result<bool> {
-    let Some(Effect::PaymentRefunded { payment, refunded, disputed }) = refunded else { return Ok(true) };
+/// Whether more of a payment's money is gone than was stored of it, or less. If it is as much, its credits are only computed
+/// anew, as when a part of them has come.
+async fn change_of_gone(deps: &Deps, refunded: Option<&Effect>) -> crate::error::Result<Ordering> {
+    let Some(Effect::PaymentRefunded { payment, refunded, disputed }) = refunded else { return Ok(Ordering::Greater) };
     let db = deps.db.read();
     let stored = match payments::invoice_find(db, payment).await? {
         Some(invoice) => Some(invoice.refunded + invoice.disputed),
         None => payments::charge_find(db, payment).await?.map(|charge| charge.refunded + charge.disputed),
     };
-    Ok(stored.is_none_or(|stored| stored < *refunded + *disputed))
+    Ok(stored.map_or(Ordering::Greater, |stored| (*refunded + *disputed).cmp(&stored)))
+}
+
+/// Has the parts of an invoice's credits looked at that wait because its money was gone.
+async fn waiting_parts(deps: &Deps, customer: &Customer, bought: &Bought) -> crate::error::Result<Vec<Effect>> {
+    let Some(id) = &bought.payment.invoice_id else { return Ok(Vec::new()) };
+    let first = account::entry_find_by_key(deps.db.read(), &customer.id, &grant_key(id)).await?;
+    let record = first.and_then(|entry| SaleRecord::read(entry.metadata.as_deref())).unwrap_or_default();
+    Ok(record.later.iter().map(|part| Effect::JobHasten { key: part_job_key(&part.key) }).collect())
 }
 
 /// The verdict that brings the ledger to where it should stand. `paid` is the charge or the invoice.
@@ -412,7 +423,7 @@ async fn bought_by(
         (Sales::Known(sold), Ok(taken)) => {
             let counted = since(&sold, customer.credits_from_ms);
             let left_out = left_before_paid(&said, &before, &book, customer.credits_from_ms);
-            let taken = taken + left_out.iter().map(|left| left.credits).sum();
+            let taken = taken + left_out.iter().map(|left| left.credits).sum::<Credits>();
             Brought::new(grants(id, &counted, now_ms), taken).now() > Credits::ZERO
         }
         _ => false,

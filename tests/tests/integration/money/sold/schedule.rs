@@ -246,20 +246,23 @@ with_backend! {
 }
 
 with_backend! {
-    async fn a_part_waits_while_all_of_its_money_is_disputed_and_comes_once_it_is_won(backend: Backend) {
+    async fn a_part_waits_while_all_of_its_money_is_disputed_and_comes_when_it_is_won(backend: Backend) {
         let (shop, customer) = Shop::with_year(backend).await;
         let charge = stripe::id(&shop.stripe.list("charge")[0]).to_owned();
         let dispute = shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
+        shop.deliver_event("charge.dispute.funds_withdrawn", &dispute).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
         let sql = "SELECT id FROM jobs WHERE kind = 'credits.grant' AND state = 'available' ORDER BY run_at_ms LIMIT 1";
         let part = texts(&shop.app, sql).await.remove(0);
         let due = format!("SELECT id FROM jobs WHERE id = '{part}' AND run_at_ms > {}", now_ms() + DAY_MS / 2);
         resume_job(&shop.app, &part).await;
         wait::until("the part waits for a day", || async { texts(&shop.app, &due).await.pop() }).await;
-        assert_eq!(shop.app.balance(&customer).await, PART);
-        shop.stripe.close_dispute(stripe::id(&dispute), true).expect("it is open");
-        resume_job(&shop.app, &part).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        let won = shop.stripe.close_dispute(stripe::id(&dispute), true).expect("it is open");
+        shop.deliver_event("charge.dispute.closed", &won).await;
         job_in_state(&shop.app, &JobId::parse(&part).expect("an id"), JobState::Succeeded).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PART);
+        assert_eq!(shop.parts().await.len(), 10, "the others keep their time");
         shop.close().await;
     }
 
