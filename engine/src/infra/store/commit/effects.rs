@@ -251,7 +251,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::CatalogueApply(applied) => catalogue::catalogue_version_apply(tx, applied).await?,
         Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
         Effect::BonusPut(given) => bonus::bonus_put(tx, given, now_ms).await?,
-        Effect::TopUpHalt(halt) => top_up::top_up_halt(tx, halt, now_ms).await?,
+        Effect::TopUpHalt(halt) => top_up::top_up_halt(tx, halt).await?,
         // Written in sets, above.
         Effect::OperationPut(_)
         | Effect::ChargePut(_)
