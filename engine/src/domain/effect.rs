@@ -170,6 +170,16 @@ pub struct Verdict {
     pub effects: Vec<Effect>,
 }
 
+impl Verdict {
+    /// The operations that it stores.
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::OperationPut(operation) => Some(&**operation),
+            _ => None,
+        })
+    }
+}
+
 impl From<Outcome> for Verdict {
     fn from(outcome: Outcome) -> Self {
         Self { outcome, ledger: None, effects: Vec::new() }

@@ -190,6 +190,21 @@ impl Request {
         }
     }
 
+    /// The same purchase before its charge is decided. Other requests stay as they are.
+    #[must_use]
+    pub fn without_charge(&self) -> Self {
+        match self {
+            Self::UsageCharge(usage) => Self::UsageCharge(UsageCharge { charge: None, ..usage.clone() }),
+            Self::HoldCharge(hold) => Self::HoldCharge(HoldCharge { charge: None, ..hold.clone() }),
+            Self::PackPurchase(PackPurchase { pack, .. }) => {
+                Self::PackPurchase(PackPurchase { pack: pack.clone(), charge: None })
+            }
+            Self::DebtPayment(_) => Self::DebtPayment(DebtPayment { charge: None }),
+            Self::AutoTopUp(top_up) => Self::AutoTopUp(AutoTopUp { charge: None, ..top_up.clone() }),
+            other => other.clone(),
+        }
+    }
+
     /// The units that a purchase is for; `None` if it buys credits for the balance.
     pub fn wanted_units(&self) -> Option<Credits> {
         match self {
@@ -272,6 +287,7 @@ mod tests {
         for request in [undecided.clone(), undecided.with_charge(decided)] {
             let text = serde_json::to_string(&request).expect("plain data");
             assert_eq!(serde_json::from_str::<Request>(&text).expect("it reads back"), request, "{text}");
+            assert_eq!(request.without_charge(), undecided, "{text}");
         }
     }
 

@@ -6,7 +6,7 @@ use crate::clock::TimeMs;
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::charge::cap::Span;
 use crate::domain::charge::top_up::{TopUpHalt, TopUpSetting};
-use crate::domain::operation::TopUpTerms;
+use crate::domain::operation::{PURCHASE_KINDS, TopUpTerms};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::key::PackKey;
@@ -99,7 +99,8 @@ pub async fn top_up_is_called_for(db: &impl ConnectionTrait, customer: &Customer
 }
 
 /// The settings of the customers from `first` to `last`, both included, under which credits have to be bought now and no
-/// top-up is under way. The balance may count credits that have just expired.
+/// top-up is under way, nor a purchase that waits for its customer: that one keeps credits. The balance may count credits that
+/// have just expired.
 pub async fn top_up_due(
     db: &impl ConnectionTrait,
     first: Option<&CustomerId>,
@@ -111,8 +112,8 @@ pub async fn top_up_due(
          WHERE t.is_on AND t.customer_id >= $1 AND ($2 = '' OR t.customer_id <= $2) \
          AND (t.waits_until_ms IS NULL OR t.waits_until_ms <= $3) AND a.balance - a.held < t.threshold \
          AND a.open NOT LIKE '%\"suspended\":true%' \
-         AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.customer_id = t.customer_id AND o.state = 'processing' \
-         AND o.kind = 'auto_top_up') AND {IS_CALLED_FOR} ORDER BY t.customer_id"
+         AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.customer_id = t.customer_id AND (o.state = 'processing' \
+         AND o.kind = 'auto_top_up' OR o.state = 'requires_action' AND o.kind IN {PURCHASE_KINDS})) AND {IS_CALLED_FOR} ORDER BY t.customer_id"
     );
     let values = [id_or_empty(first).into(), id_or_empty(last).into(), now_ms.into()];
     query_all(db, &sql, values).await?.iter().map(read).collect()
