@@ -78,8 +78,8 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
 pub(super) struct OperationBody {
     /// Its identifier.
     pub(super) id: String,
-    /// `usage_charge`, `hold_charge`, `pack_purchase`, `debt_payment`, `auto_top_up`, `payment_method_attach`,
-    /// `subscription_create`, `payment_refund` (by support) …
+    /// `usage_charge`, `hold_charge`, `pack_purchase`, `debt_payment`, `auto_top_up`, `duplicate_payment` (a second payment
+    /// of an operation, to be given back), `payment_method_attach`, `subscription_create`, `payment_refund` (by support) …
     kind: String,
     /// `processing`, `requires_action`, `succeeded` or `failed`.
     state: String,
@@ -253,10 +253,11 @@ pub(super) async fn request_operation(
     app.runtime.dispatcher.announce(wakes);
     let was_done = operation.state == State::Succeeded;
     let waited_for = operation.state;
-    let mut operation = wait_for_end(app, operation, waited_for).await?;
+    let end = Instant::now() + Duration::from_millis(app.config.stripe.wait_ms);
+    let mut operation = wait_until(app, operation, waited_for, end).await?;
     if waited_for == State::RequiresAction {
         // With another payment method it has begun anew.
-        operation = wait_for_end(app, operation, State::Processing).await?;
+        operation = wait_until(app, operation, State::Processing, end).await?;
     }
     match operation.state {
         State::Succeeded => {
@@ -371,8 +372,12 @@ pub(super) async fn find_earlier(
 
 /// Waits until an operation leaves this state, at most `stripe.wait_ms`. A shutdown ends the wait early, because it
 /// would close the connection before the answer.
-pub(super) async fn wait_for_end(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
+pub(super) async fn wait_for_end(app: &App, operation: Operation, from: State) -> Result<Operation, ApiError> {
     let end = Instant::now() + Duration::from_millis(app.config.stripe.wait_ms);
+    wait_until(app, operation, from, end).await
+}
+
+async fn wait_until(app: &App, mut operation: Operation, from: State, end: Instant) -> Result<Operation, ApiError> {
     let mut pause = POLL_FIRST;
     // An operation that requires an action changes soon only if the customer has just acted.
     let end = if from == State::RequiresAction { end.min(Instant::now() + POLL_MAX * 5) } else { end };
@@ -422,7 +427,7 @@ impl OperationApi {
         /// The operation.
         id: Path<PathId<OperationId>>,
     ) -> Result<Json<OperationBody>, ApiError> {
-        let operation = find_own(&app, &auth.0, &id.0).await?;
+        let operation = find_own(&app, &auth.0, &id.0.parsed()?).await?;
         let mut bodies = bodies(&app, &auth.0, vec![operation]).await?;
         Ok(Json(bodies.remove(0)))
     }
@@ -447,7 +452,7 @@ impl OperationApi {
         /// The operation.
         id: Path<PathId<OperationId>>,
     ) -> Result<Json<OperationBody>, ApiError> {
-        let operation = find_own(&app, &auth.0, &id.0).await?;
+        let operation = find_own(&app, &auth.0, &id.0.parsed()?).await?;
         app.runtime.dispatcher.announce(request::cancel(&app.db, &operation, app.clock.now_ms()).await?);
         let operation = wait_for_end(&app, operation, State::RequiresAction).await?;
         let mut bodies = bodies(&app, &auth.0, vec![operation]).await?;
@@ -456,7 +461,7 @@ impl OperationApi {
 }
 
 /// Finds an operation of this customer.
-async fn find_own(app: &App, customer_id: &CustomerId, id: &PathId<OperationId>) -> Result<Operation, ApiError> {
-    let found = operation::operation_find(app.db.read(), &id.parsed()?).await?;
+async fn find_own(app: &App, customer_id: &CustomerId, id: &OperationId) -> Result<Operation, ApiError> {
+    let found = operation::operation_find(app.db.read(), id).await?;
     Ok(found.filter(|row| row.customer_id == *customer_id).ok_or(Error::NotFound("operation"))?)
 }

@@ -105,13 +105,17 @@ pub enum Effect {
     },
     /// Stores how much of a payment was given back, and how much disputes hold or have taken.
     PaymentRefunded {
-        /// The operation that charged, or the invoice at Stripe.
+        /// The PaymentIntent of a charge, or the invoice at Stripe.
         payment: String,
+        /// The operation that a charge names. It counts where it is not known yet which payment paid it.
+        operation: Option<String>,
         /// How much was given back, in all.
         refunded: MoneyMinor,
         /// How much disputes hold or have taken, in all.
         disputed: MoneyMinor,
     },
+    /// Stores an operation unless there is one under its key: a second payment of another one.
+    OperationInsert(Box<Operation>),
     /// Stores an event unless it is known: the full form of a thin one.
     EventTake(Box<Delivery>),
     /// Creates a job.

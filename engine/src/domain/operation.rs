@@ -13,8 +13,8 @@ mod purchase;
 
 pub use payer::Payer;
 pub use purchase::{
-    AutoTopUp, Charge, DebtPayment, HoldCharge, PURCHASE_KINDS, PackPurchase, RESERVED_FOR_MS, Reservation, TopUpTerms,
-    UsageCharge,
+    AutoTopUp, Charge, DebtPayment, DuplicatePayment, HoldCharge, PURCHASE_KINDS, PackPurchase, RESERVED_FOR_MS,
+    Reservation, TopUpTerms, UsageCharge,
 };
 
 use crate::amount::MoneyMinor;
@@ -143,6 +143,7 @@ impl Request {
             Self::PackPurchase(_) => "pack_purchase",
             Self::DebtPayment(_) => "debt_payment",
             Self::AutoTopUp(_) => "auto_top_up",
+            Self::DuplicatePayment(_) => "duplicate_payment",
             Self::PaymentMethodAttach { .. } => "payment_method_attach",
             Self::PaymentMethodDetach { .. } => "payment_method_detach",
             Self::PaymentMethodDefault { .. } => "payment_method_default",

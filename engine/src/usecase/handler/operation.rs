@@ -143,7 +143,8 @@ async fn carry_out(
         | Request::HoldCharge(_)
         | Request::PackPurchase(_)
         | Request::DebtPayment(_)
-        | Request::AutoTopUp(_) => run.purchase().await,
+        | Request::AutoTopUp(_)
+        | Request::DuplicatePayment(_) => run.purchase().await,
         Request::PaymentMethodAttach { payment_method_id, consent_at_ms, make_default } => {
             run.attach(payment_method_id, *consent_at_ms, *make_default).await
         }

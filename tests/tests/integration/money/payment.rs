@@ -1,6 +1,7 @@
 //! Payments as support sees them, and refunds by support.
 
 mod crash;
+mod duplicate;
 mod facts;
 
 use super::*;

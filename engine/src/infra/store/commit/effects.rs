@@ -236,8 +236,11 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::SubscriptionPriceSet { id, stripe_price } => {
             subscription::subscription_set_stripe_price(tx, id, stripe_price).await?;
         }
-        Effect::PaymentRefunded { payment: id, refunded, disputed } => {
-            payment::payment_set_gone(tx, id, *refunded, *disputed).await?;
+        Effect::PaymentRefunded { payment: id, operation, refunded, disputed } => {
+            payment::payment_set_gone(tx, id, operation.as_deref(), (*refunded, *disputed)).await?;
+        }
+        Effect::OperationInsert(operation) => {
+            operation::operation_insert(tx, operation).await?;
         }
         Effect::MarketplacePut(account) => marketplace::marketplace_put(tx, account).await?,
         Effect::JobRequeue { job_id } => {

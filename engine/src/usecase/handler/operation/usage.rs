@@ -447,6 +447,10 @@ pub(in crate::usecase::handler) async fn settle_payment(
         return Ok(Some(Outcome::Retry { reason }.into()));
     };
     let mut verdict = settled(&operation, charge, &intent, &id, now_ms);
+    if let Some(duplicate) = operation.duplicate(&id, now_ms).filter(|_| verdict.ledger.is_some()) {
+        verdict.effects = vec![Effect::OperationInsert(Box::new(duplicate))];
+        return Ok(Some(verdict));
+    }
     purchase::complete(&operation, Task::CarryOut, &mut verdict);
     if operation.state != State::Succeeded {
         count_verdict(&operation, &verdict);

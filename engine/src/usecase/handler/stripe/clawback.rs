@@ -87,11 +87,16 @@ pub(in crate::usecase::handler) async fn standing(
 }
 
 /// The effect that stores how much of a payment was given back, and how much is disputed.
-fn refunded(bought: &Bought, metadata: &Metadata, money: &Money) -> Option<Effect> {
-    let operation = || metadata.get(OPERATION_METADATA_KEY).cloned();
-    let payment = bought.payment.invoice_id.clone().or_else(operation)?;
+fn refunded(bought: &Bought, charge: Option<&ChargeFields>, money: &Money) -> Option<Effect> {
     let disputed = money.gone.all - money.refunded;
-    Some(Effect::PaymentRefunded { payment, refunded: money.refunded, disputed })
+    let effect =
+        |payment, operation| Effect::PaymentRefunded { payment, operation, refunded: money.refunded, disputed };
+    if let Some(invoice) = &bought.payment.invoice_id {
+        return Some(effect(invoice.clone(), None));
+    }
+    let charge = charge?;
+    let operation = charge.metadata.get(OPERATION_METADATA_KEY)?;
+    Some(effect(charge.payment_intent_id.clone()?, Some(operation.clone())))
 }
 
 /// Compares what a payment bought with the ledger.
@@ -222,8 +227,7 @@ async fn review_bought(
     let standing = compare(about.deps, customer, bought, &money, about.now_ms).await?;
     let mut verdict = verdict_on(about.deps, standing, paid, customer, about.now_ms).await?;
     halt_top_ups(about.deps, &mut verdict, about.now_ms).await?;
-    let no_metadata = Metadata::new();
-    verdict.effects.extend(refunded(bought, charge.map_or(&no_metadata, |charge| &charge.metadata), &money));
+    verdict.effects.extend(refunded(bought, charge, &money));
     Ok(verdict)
 }
 
