@@ -49,6 +49,21 @@ impl Shop {
         .await;
     }
 
+    /// Compares one customer with Stripe, and waits for the run's end.
+    async fn compare_customer(&self, customer: &TestCustomer) {
+        let path = "/admin/v1/stripe/reconciliations";
+        let body = json!({ "repair": true, "customer_id": customer.id });
+        let begun = self.app.admin("POST", path, Some(&body)).await.expect(202);
+        let id = begun["reconciliation"]["id"].as_str().expect("an id");
+        let run = wait::until("the run has ended", || async {
+            let found = self.app.admin("GET", &format!("{path}/{id}"), None).await.expect(200);
+            let run = found["reconciliation"].clone();
+            (run["state"] != "running").then_some(run)
+        })
+        .await;
+        assert_eq!(crate::reconcile::found(&run), [("refund_not_applied", 1, 1)]);
+    }
+
     /// Tells of a charge and its refunds as Stripe does, twice; nothing changes after that.
     async fn tell_of_refunds(&self, charge: &str) {
         for _ in 0..2 {
@@ -170,6 +185,26 @@ with_shop! {
         shop.deliver_event("refund.failed", &failed).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         assert_eq!(shop.payment_of(&customer).await["state"], "paid");
+    }
+
+    async fn money_that_came_back_without_a_webhook_is_found_by_a_comparison_of_the_customer(shop: &Shop) {
+        let customer = shop.pro().await;
+        let payment = shop.payment_of(&customer).await;
+        let invoice = payment["invoice"].as_str().expect("an invoice");
+        let made = shop.refund(invoice, &json!({ "reason": "all of it" })).await.expect(200);
+        shop.balance_becomes(&customer, 0).await;
+        shop.stripe.fail_refund(made["refund"].as_str().expect("a refund")).expect("it fails");
+        shop.compare_customer(&customer).await;
+        shop.balance_becomes(&customer, PERIOD).await;
+
+        let (path, half) = ("/v1/credit_notes", (MONTH / 2).to_string());
+        let note = [("invoice", invoice), ("amount", half.as_str()), ("credit_amount", half.as_str())];
+        let note = shop.ask_stripe("POST", path, &note).await;
+        shop.deliver_event("credit_note.created", &note).await;
+        shop.balance_becomes(&customer, PERIOD / 2).await;
+        shop.ask_stripe("POST", &format!("{path}/{}/void", stripe::id(&note)), &[]).await;
+        shop.compare_customer(&customer).await;
+        shop.balance_becomes(&customer, PERIOD).await;
     }
 
     async fn what_cannot_be_refunded_is_refused_and_changes_nothing(shop: &Shop) {

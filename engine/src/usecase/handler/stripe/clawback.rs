@@ -9,7 +9,7 @@ mod credit_note;
 mod money;
 mod refund;
 
-pub(in crate::usecase::handler) use credit_note::review as review_event;
+pub(in crate::usecase::handler) use credit_note::{paid_by, review as review_event};
 pub(in crate::usecase::handler) use money::money_of_invoice;
 pub(in crate::usecase) use refund::{charges_of_payment, credits_after_refund, money_before_refund};
 
@@ -83,6 +83,23 @@ pub(in crate::usecase::handler) async fn standing(
 ) -> Result<Option<Standing>, Failure> {
     let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(None) };
     let money = money_of(deps, &bought.payment, Some(charge)).await?;
+    Ok(Some(compare(deps, customer, &bought, &money, now_ms).await?))
+}
+
+/// The same of an object that reviews a payment: a charge, or an invoice that no charge paid.
+pub(in crate::usecase::handler) async fn standing_of(
+    deps: &Deps,
+    customer: &Customer,
+    object: &Value,
+    now_ms: TimeMs,
+) -> Result<Option<Standing>, Failure> {
+    if object["object"] != "invoice" {
+        return standing(deps, customer, &ChargeFields::read(object), now_ms).await;
+    }
+    let Some(id) = fields::id(&object["id"]) else { return Ok(None) };
+    let Some(invoice) = whole_invoice(deps, &id).await? else { return Ok(None) };
+    let bought = bought_by(deps, customer, &id, &invoice, now_ms).await?;
+    let money = money_of(deps, &bought.payment, None).await?;
     Ok(Some(compare(deps, customer, &bought, &money, now_ms).await?))
 }
 
