@@ -187,26 +187,6 @@ with_shop! {
         assert_eq!(shop.payment_of(&customer).await["state"], "paid");
     }
 
-    async fn money_that_came_back_without_a_webhook_is_found_by_a_comparison_of_the_customer(shop: &Shop) {
-        let customer = shop.pro().await;
-        let payment = shop.payment_of(&customer).await;
-        let invoice = payment["invoice"].as_str().expect("an invoice");
-        let made = shop.refund(invoice, &json!({ "reason": "all of it" })).await.expect(200);
-        shop.balance_becomes(&customer, 0).await;
-        shop.stripe.fail_refund(made["refund"].as_str().expect("a refund")).expect("it fails");
-        shop.compare_customer(&customer).await;
-        shop.balance_becomes(&customer, PERIOD).await;
-
-        let (path, half) = ("/v1/credit_notes", (MONTH / 2).to_string());
-        let note = [("invoice", invoice), ("amount", half.as_str()), ("credit_amount", half.as_str())];
-        let note = shop.ask_stripe("POST", path, &note).await;
-        shop.deliver_event("credit_note.created", &note).await;
-        shop.balance_becomes(&customer, PERIOD / 2).await;
-        shop.ask_stripe("POST", &format!("{path}/{}/void", stripe::id(&note)), &[]).await;
-        shop.compare_customer(&customer).await;
-        shop.balance_becomes(&customer, PERIOD).await;
-    }
-
     async fn what_cannot_be_refunded_is_refused_and_changes_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let declined = shop.without_credits("pm_card_chargeCustomerFail").await;
@@ -338,6 +318,28 @@ with_shop! {
 }
 
 with_backend! {
+    async fn money_that_came_back_without_a_webhook_is_found_by_a_comparison_of_the_customer(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 0).await;
+        let customer = shop.pro().await;
+        let payment = shop.payment_of(&customer).await;
+        let invoice = payment["invoice"].as_str().expect("an invoice");
+        let made = shop.refund(invoice, &json!({ "reason": "all of it" })).await.expect(200);
+        shop.balance_becomes(&customer, 0).await;
+        shop.stripe.fail_refund(made["refund"].as_str().expect("a refund")).expect("it fails");
+        shop.compare_customer(&customer).await;
+        shop.balance_becomes(&customer, PERIOD).await;
+
+        let (path, half) = ("/v1/credit_notes", (MONTH / 2).to_string());
+        let note = [("invoice", invoice), ("amount", half.as_str()), ("credit_amount", half.as_str())];
+        let note = shop.ask_stripe("POST", path, &note).await;
+        shop.deliver_event("credit_note.created", &note).await;
+        shop.balance_becomes(&customer, PERIOD / 2).await;
+        shop.ask_stripe("POST", &format!("{path}/{}/void", stripe::id(&note)), &[]).await;
+        shop.compare_customer(&customer).await;
+        shop.balance_becomes(&customer, PERIOD).await;
+        shop.close().await;
+    }
+
     async fn a_refund_while_stripe_tells_of_everything_by_itself_takes_the_credits_once(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         let customer = shop.app.onboard().await;
