@@ -248,6 +248,12 @@ pub const CODES: &[Code] = &[
     code(422, "payment_not_refundable", "all of it was given back before"),
     code(
         422,
+        "price_interval_differs",
+        "price_1MoBy5LkdIwHu7ixZhnattbh cannot sell pro_yearly: it is billed each month, and pro_yearly is sold for each \
+         year. Give it a price of its own in the catalogue",
+    ),
+    code(
+        422,
         "refund_credited",
         "39900 of this money were credited at Stripe when the subscription was changed or ended, so 20000 are left to be \
          given back: whoever wants to give more says so with beyond_credited and the amount",

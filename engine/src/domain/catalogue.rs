@@ -256,6 +256,11 @@ impl Interval {
             }
     }
 
+    /// Whether it is as long as one that is written so. Days and what is no interval are not.
+    pub fn is_as_long_as(self, text: &str) -> bool {
+        Self::parse(text).is_some_and(|other| other.length() == self.length())
+    }
+
     /// Parses `month`, `2 weeks` or `1 year`.
     pub fn parse(text: &str) -> Option<Self> {
         let (count, unit) = text.split_once(' ').unwrap_or(("1", text));

@@ -1,8 +1,10 @@
 //! Clawbacks: how many credits go when their money is refunded or disputed, and how they come back when it returns.
 
 mod away;
+mod lot;
 
 pub use away::{Away, away};
+pub use lot::{Lot, LotTarget, targets, withheld};
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
@@ -21,9 +23,8 @@ pub fn credits_gone(granted: Credits, gone: MoneyMinor, paid: MoneyMinor) -> Cre
     i64::try_from(share).map_or(granted, Credits)
 }
 
-/// Distributes credits that are gone over the grants of one purchase, the latest first: of a year that is granted
-/// monthly, the months that came last go first.
-pub fn distribute(gone: Credits, granted: &[Credits]) -> Vec<Credits> {
+/// Distributes credits over the grants of one purchase, the latest first.
+fn distribute(gone: Credits, granted: &[Credits]) -> Vec<Credits> {
     let mut left = gone.0.max(0);
     let mut targets: Vec<Credits> = granted
         .iter()
@@ -47,30 +48,31 @@ pub struct Step {
     pub is_last: bool,
 }
 
-/// The next step towards `target` clawed back credits of the grant; `None` if that many are. Credits that come back with
-/// different ends take one step for each end. Of the target, `unspent` goes only as far as it is unspent at the commit.
-/// `away` is needed where credits come back, see [`away()`].
+/// The next step from the credits of the grant that are clawed back to their target; `None` if that many are. Credits
+/// that come back with different ends take one step for each end. `away` is needed where credits come back, see [`away()`].
 ///
 /// The command needs no idempotency key, because it names a total, and the charge's stream runs one such command at a
 /// time.
 pub fn step_towards(
     grant: &Entry,
-    (clawed_back, target): (Credits, Credits),
-    unspent: Credits,
+    clawed_back: Credits,
+    target: &LotTarget,
     away: &[Away],
     charge_id: &str,
     now_ms: TimeMs,
 ) -> Option<Step> {
+    let LotTarget { total: target, unspent, unspent_before } = *target;
     let (op, source, total) = match target.cmp(&clawed_back) {
         Ordering::Greater => {
-            let op = Op::ClawBack { grant: grant.seq, granted: grant.amount, total: target, unspent };
-            (op, "stripe", target)
+            let (grant, granted) = (grant.seq, grant.granted());
+            (Op::ClawBack { grant, granted, total: target, unspent, unspent_before }, "stripe", target)
         }
         Ordering::Less => {
             let kind = grant.detail.grant_kind.unwrap_or(GrantKind::Purchased);
             let (credits, expires_at_ms) = next_back(grant, away, clawed_back - target, now_ms);
             let total = clawed_back - credits;
-            (Op::Reinstate { grant: grant.seq, kind, total, expires_at_ms }, "reinstatement", total)
+            let op = Op::Reinstate { grant: grant.seq, kind, total, unspent: unspent_before, expires_at_ms };
+            (op, "reinstatement", total)
         }
         Ordering::Equal => return None,
     };

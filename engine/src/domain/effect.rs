@@ -116,6 +116,11 @@ pub enum Effect {
     },
     /// Stores an operation unless there is one under its key: a second payment of another one.
     OperationInsert(Box<Operation>),
+    /// Makes a job due now that was looked at and waits for another look.
+    JobHasten {
+        /// Its unique key.
+        key: String,
+    },
     /// Stores an event unless it is known: the full form of a thin one.
     EventTake(Box<Delivery>),
     /// Creates a job.

@@ -3,8 +3,7 @@
 //! The choice is written into the refund's metadata at Stripe. So the credits follow from what Stripe says, whichever
 //! event comes first, twice or late, and a comparison with Stripe decides the same.
 
-use crate::amount::{Credits, MoneyMinor};
-use crate::domain::clawback::credits_gone;
+use crate::amount::MoneyMinor;
 use crate::domain::webhook::fields::{self, metadata_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -63,6 +62,12 @@ impl Gone {
         self.all - self.keeps.clamp(MoneyMinor::ZERO, self.all.max(MoneyMinor::ZERO))
     }
 
+    /// The part whose credits go even if they are spent.
+    pub fn certain(&self) -> MoneyMinor {
+        let counts = self.counting();
+        counts - self.unspent.clamp(MoneyMinor::ZERO, counts.max(MoneyMinor::ZERO))
+    }
+
     /// Adds money that is gone.
     pub fn add(&mut self, amount: MoneyMinor, choice: CreditsChoice) {
         self.all += amount;
@@ -84,24 +89,6 @@ impl Gone {
             CreditsChoice::Unspent => self.unspent += amount,
         }
     }
-}
-
-/// How many of the granted credits should be clawed back in all. `clawed_back` are so far, and `left` is what is unspent
-/// of the grant now.
-///
-/// It never falls below what is clawed back only because the customer has spent more since: a repeated event returns
-/// nothing.
-pub fn credits_to_go(granted: Credits, gone: &Gone, paid: MoneyMinor, clawed_back: Credits, left: Credits) -> Credits {
-    let certain = credits_certain_to_go(granted, gone, paid);
-    let at_most = credits_gone(granted, gone.counting(), paid);
-    certain.max(at_most.min(clawed_back + left.max(Credits::ZERO)))
-}
-
-/// How many of them go even if they are spent.
-pub fn credits_certain_to_go(granted: Credits, gone: &Gone, paid: MoneyMinor) -> Credits {
-    let counts = gone.counting();
-    let soft = gone.unspent.clamp(MoneyMinor::ZERO, counts.max(MoneyMinor::ZERO));
-    credits_gone(granted, counts - soft, paid)
 }
 
 /// What is known of a payment's money before more of it is given back.
@@ -135,14 +122,9 @@ pub fn is_of_operation(refund: &Value, operation_id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use serde_json::json;
 
     const PAID: MoneyMinor = MoneyMinor(59_900);
-
-    fn to_go(gone: Gone, clawed_back: i64, left: i64) -> i64 {
-        credits_to_go(Credits(60), &gone, PAID, Credits(clawed_back), Credits(left)).0
-    }
 
     fn gone(amount: i64, choice: CreditsChoice) -> Gone {
         let mut gone = Gone::default();
@@ -167,30 +149,15 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_the_credits_goes_all_of_it_what_is_unspent_or_none() {
-        assert_eq!(to_go(gone(29_950, CreditsChoice::All), 0, 0), 30);
-        assert_eq!(to_go(gone(29_950, CreditsChoice::Unspent), 0, 60), 30);
-        assert_eq!(to_go(gone(29_950, CreditsChoice::Unspent), 0, 7), 7);
-        assert_eq!(to_go(gone(59_900, CreditsChoice::Unspent), 0, 0), 0);
-        assert_eq!(to_go(gone(59_900, CreditsChoice::None), 0, 60), 0);
-    }
-
-    #[test]
-    fn several_refunds_count_each_by_its_own_choice() {
-        let mut all = gone(29_950, CreditsChoice::None);
-        all.add(MoneyMinor(29_950), CreditsChoice::All);
-        assert_eq!(to_go(all, 0, 0), 30);
-        let mut all = gone(29_950, CreditsChoice::Unspent);
-        all.add(MoneyMinor(5_990), CreditsChoice::All);
-        assert_eq!((to_go(all, 0, 10), to_go(all, 10, 0)), (10, 10));
-    }
-
-    #[test]
-    fn a_repeated_event_takes_no_more_and_returns_nothing_after_the_rest_was_spent() {
-        let half = gone(29_950, CreditsChoice::Unspent);
-        let first = to_go(half, 0, 40);
-        assert_eq!((first, to_go(half, first, 10), to_go(half, first, 0)), (30, 30, 30));
-        assert_eq!(to_go(Gone::default(), 30, 0), 0, "a refund that failed returns them");
+    fn each_refund_counts_by_its_own_choice() {
+        let parts = |gone: Gone| (gone.counting().0, gone.certain().0);
+        assert_eq!(parts(gone(100, CreditsChoice::All)), (100, 100));
+        assert_eq!(parts(gone(100, CreditsChoice::Unspent)), (100, 0));
+        assert_eq!(parts(gone(100, CreditsChoice::None)), (0, 0));
+        let mut all = gone(100, CreditsChoice::None);
+        all.add(MoneyMinor(20), CreditsChoice::All);
+        all.add(MoneyMinor(3), CreditsChoice::Unspent);
+        assert_eq!(parts(all), (23, 20));
     }
 
     #[test]
@@ -200,17 +167,5 @@ mod tests {
         all.mark_refunds(&[refund("succeeded", "none"), refund("failed", "none"), refund("pending", "unspent")]);
         all.mark_refunds(&[json!({ "status": "succeeded", "amount": 100 })]);
         assert_eq!(all, Gone { all: MoneyMinor(300), keeps: MoneyMinor(100), unspent: MoneyMinor(100) });
-    }
-
-    proptest! {
-        #[test]
-        fn never_more_goes_than_was_granted_and_unspent_refunds_alone_make_no_debt(
-            granted in 0_i64..100_000, all in 0_i64..100_000, keeps in 0_i64..100_000, clawed in 0_i64..1_000, left in 0_i64..1_000,
-        ) {
-            let gone = Gone { all: MoneyMinor(all), keeps: MoneyMinor(keeps), unspent: MoneyMinor(all) };
-            let target = credits_to_go(Credits(granted), &gone, PAID, Credits(clawed), Credits(left));
-            prop_assert!((0..=granted).contains(&target.0));
-            prop_assert!(target.0 <= clawed + left);
-        }
     }
 }

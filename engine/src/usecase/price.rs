@@ -7,7 +7,7 @@ pub use in_use::check_decision;
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::sale::judge::judge;
+use crate::domain::sale::judge::{judge, other_interval};
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, SubscribedPrice};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields;
@@ -16,6 +16,7 @@ use crate::infra::store::audit;
 use crate::infra::store::price::{price_decide, price_find_many, price_put_many};
 use crate::infra::store::subscription::subscription_stripe_price;
 use crate::infra::stripe::StripeError;
+use crate::key::PriceKey;
 use crate::usecase::handler::Deps;
 use crate::usecase::stripe_link::unreachable;
 use crate::usecase::version;
@@ -39,8 +40,8 @@ pub struct PriceDecision<'a> {
 /// replay.
 ///
 /// # Errors
-/// `catalogue_price_unknown` if the catalogue in force lacks the price; `stripe_price_unknown` if Stripe lacks it;
-/// `stripe_unavailable`; not found if there is no decision to take back.
+/// `catalogue_price_unknown` if the catalogue in force lacks the price; `price_interval_differs` if the two are not billed
+/// as often; `stripe_price_unknown` if Stripe lacks it; `stripe_unavailable`; not found if there is no decision to take back.
 pub async fn decide(deps: &Deps, decided: &PriceDecision<'_>, now_ms: TimeMs) -> Result<KnownPrice> {
     let PriceDecision { id, decision, reason, actor } = decided;
     let db = &deps.db;
@@ -51,8 +52,11 @@ pub async fn decide(deps: &Deps, decided: &PriceDecision<'_>, now_ms: TimeMs) ->
         let message = format!("the catalogue has no price {key}");
         return Err(Error::NotAccepted { code: "catalogue_price_unknown", message });
     }
-    let is_known = find(db.read(), id).await?.is_some();
-    let seen = if is_known { None } else { Some(see(deps, decided, &catalogue, now_ms).await?) };
+    let known = find(db.read(), id).await?;
+    let seen = if known.is_some() { None } else { Some(see(deps, decided, &catalogue, now_ms).await?) };
+    if let Some((said, key)) = known.as_ref().or(seen.as_ref()).zip(decision.price()) {
+        check_interval(said, key, &catalogue)?;
+    }
     let tx = db.begin().await?;
     let before = find(&tx, id).await?;
     if !price_decide(&tx, id, decision, reason, now_ms).await? {
@@ -67,6 +71,19 @@ pub async fn decide(deps: &Deps, decided: &PriceDecision<'_>, now_ms: TimeMs) ->
     audit::audit_append(&tx, &Audit::new(*actor, "price.decide", id, &details), now_ms).await?;
     tx.commit().await?;
     Ok(after)
+}
+
+/// Checks that a price at Stripe is billed as often as the catalogue's price that it is to sell: each payment brings the
+/// credits of a whole period.
+fn check_interval(said: &KnownPrice, key: &PriceKey, catalogue: &Catalogue) -> Result<()> {
+    let differs = catalogue.price(key).and_then(|price| other_interval(said.every.as_deref(), price));
+    match differs {
+        Some(why) => {
+            let message = format!("{} cannot sell {key}: {why}. Give it a price of its own in the catalogue", said.id);
+            Err(Error::NotAccepted { code: "price_interval_differs", message })
+        }
+        None => Ok(()),
+    }
 }
 
 /// What a customer's subscription costs and brings, if that is known.

@@ -1,6 +1,7 @@
 //! Holds: credits are reserved, then captured, released or expired; each hold ends once.
 
 use crate::snapshot::assert_body;
+use bursar_engine::clock::rfc3339;
 use bursar_tests::answer::Answer;
 use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, wait, with_app};
@@ -43,6 +44,25 @@ fn assert_replay_of(first: &Value, again: &Value) {
 }
 
 with_app! {
+    async fn a_hold_is_paid_with_the_credits_that_it_reserved_although_they_end_meanwhile(app: &TestApp) {
+        let customer = app.onboard().await;
+        let [own, ..] = credits(app, &customer).await;
+        let ends = rfc3339(app.app.clock.now_ms() + 4_000);
+        let body = json!({ "amount": 45, "reason": "a period", "expires_at": ends });
+        app.admin("POST", &format!("/admin/v1/customers/{}/adjustments", customer.id), Some(&body)).await.expect(200);
+        let id = hold(app, &customer, 40).await;
+        app.adjust(&customer, 60).await.expect(200);
+        let ended = wait::until("the others have ended", || async {
+            transactions(app, &customer).await.into_iter().find(|line| line["kind"] == "expire")
+        })
+        .await;
+        assert_eq!(ended["amount"], -5);
+        assert_eq!(credits(app, &customer).await, [own + 100, 40, own + 60]);
+        capture(app, &customer, &id, "capture", &json!({})).await.expect(200);
+        assert_eq!(credits(app, &customer).await, [own + 60, 0, own + 60]);
+        app.verify().await;
+    }
+
     async fn a_hold_reserves_credits_and_a_capture_of_it_spends_them(app: &TestApp) {
         let customer = app.onboard().await;
         let body = json!({ "units": 3, "expires_in_s": 600, "reference": "job-17", "metadata": { "n": 1 } });

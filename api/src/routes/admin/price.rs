@@ -38,6 +38,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "invalid_reason",
             "not_found",
             "price_in_use",
+            "price_interval_differs",
             "stripe_price_unknown",
             "stripe_unavailable",
         ],

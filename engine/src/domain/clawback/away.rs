@@ -43,12 +43,14 @@ impl Away {
 ///
 /// A claw back takes what is left of the grant, then credits of others, then it makes a debt. Credits of others return
 /// with their own end. Those that became a debt had been spent before, and return with the end of the grant, unless the
-/// debt was written off: then they do not return.
+/// debt was written off: then they do not return. Credits that were withheld from the grant were never there, and come
+/// first.
 ///
 /// `moved` are the entries that took credits of the grant back or returned them, in their order. `burned` are the
 /// entries of the other grants that the claw backs burned; one that is missing counts as the grant itself.
 pub fn away(grant: &Entry, moved: &[Entry], burned: &[Entry]) -> Vec<Away> {
-    let mut away = Vec::new();
+    let withheld = Away::new(grant.detail.withheld, grant.created_at_ms, grant);
+    let mut away: Vec<Away> = Some(withheld).filter(|part| part.credits > Credits::ZERO).into_iter().collect();
     for entry in moved.iter().filter(|entry| entry.detail.grant == Some(grant.seq)) {
         match entry.kind {
             EntryKind::ClawBack => away.extend(taken(grant, entry, burned)),
@@ -96,8 +98,8 @@ pub(super) fn next_back(grant: &Entry, away: &[Away], at_most: Credits, now_ms: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::clawback::step_towards;
-    use crate::domain::ledger::{Account, Command, GrantKind, Op, decide};
+    use crate::domain::clawback::{LotTarget, step_towards};
+    use crate::domain::ledger::{Account, Command, GrantKind, Op, PartGrant, decide};
     use proptest::prelude::*;
 
     const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -132,8 +134,9 @@ mod tests {
             let mut returned = Vec::new();
             loop {
                 let away = away(grant, &self.entries, &self.entries);
-                let totals = (self.account.clawed_back(grant.seq), Credits(total));
-                let Some(step) = step_towards(grant, totals, Credits::ZERO, &away, "ch_1", day * DAY_MS) else {
+                let clawed_back = self.account.clawed_back(grant.seq);
+                let target = LotTarget { total: Credits(total), ..LotTarget::default() };
+                let Some(step) = step_towards(grant, clawed_back, &target, &away, "ch_1", day * DAY_MS) else {
                     return returned;
                 };
                 let entry = self.act(&step.command, day);
@@ -215,6 +218,23 @@ mod tests {
         assert_eq!(ledger.bring(&week, 0, 30), [(2, Some(36)), (6, Some(34))]);
         ledger.bring(&week, 10, 31);
         assert_eq!(ledger.bring(&week, 0, 32).iter().map(|(credits, _)| credits).sum::<i64>(), 10);
+    }
+
+    #[test]
+    fn credits_that_were_withheld_come_with_the_end_of_their_grant() {
+        for (day, last_day) in [(20, 30), (50, 80)] {
+            let mut ledger = Ledger::default();
+            let part = PartGrant {
+                amount: Credits(6),
+                withheld: Credits(4),
+                unspent: Credits::ZERO,
+                expires_at_ms: Some(30 * DAY_MS),
+            };
+            let month = ledger.act(&Command { op: Op::GrantPart(part), ..Command::settle() }, 0);
+            assert_eq!((ledger.account.balance, ledger.account.clawed_back(month.seq)), (Credits(6), Credits(4)));
+            assert_eq!(ledger.bring(&month, 0, day), [(4, Some(last_day))]);
+            assert_eq!(ledger.account.clawed_back(month.seq), Credits::ZERO);
+        }
     }
 
     #[test]

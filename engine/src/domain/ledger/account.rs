@@ -46,6 +46,19 @@ pub struct OpenHold {
     pub amount: Credits,
     /// When it expires.
     pub expires_at_ms: TimeMs,
+    /// Sequence number of its entry; 0 for one of a release that did not keep it.
+    #[serde(default)]
+    pub seq: i64,
+    /// When it was opened.
+    #[serde(default)]
+    pub opened_at_ms: TimeMs,
+}
+
+impl OpenHold {
+    /// Whether it may rest on credits of a grant: they were there when it was opened, and had not expired.
+    pub fn may_rest_on(&self, grant: &OpenGrant) -> bool {
+        grant.seq < self.seq && grant.expires_at_ms.is_none_or(|at_ms| at_ms > self.opened_at_ms)
+    }
 }
 
 /// The open grants and holds of an account. Stored as JSON beside the numbers.
@@ -182,6 +195,8 @@ impl Account {
                 id: entry.hold_id.clone().unwrap_or_else(|| HoldId::trusted(String::new())),
                 amount: entry.held_delta,
                 expires_at_ms: entry.detail.expires_at_ms.unwrap_or(TimeMs::MAX),
+                seq: entry.seq,
+                opened_at_ms: entry.created_at_ms,
             }),
             EntryKind::Capture | EntryKind::Release => {
                 self.open.holds.retain(|hold| Some(&hold.id) != entry.hold_id.as_ref());
@@ -224,6 +239,7 @@ impl Account {
         if let Some(reinstated) = entry.detail.grant {
             self.set_clawed_back(reinstated, self.clawed_back(reinstated) - entry.amount);
         }
+        self.set_clawed_back(entry.seq, entry.detail.withheld);
         let paid = (-self.balance).max(Credits::ZERO).min(entry.amount);
         for burn in &entry.detail.forgiven {
             self.set_forgiven(burn.grant, self.forgiven(burn.grant) + burn.credits);

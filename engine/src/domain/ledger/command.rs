@@ -19,6 +19,8 @@ pub enum Op {
         /// When the remaining ones expire.
         expires_at_ms: Option<TimeMs>,
     },
+    /// Adds a part of the credits of a paid period of which some money is gone.
+    GrantPart(PartGrant),
     /// Spends credits at once.
     Debit {
         /// Their number.
@@ -92,8 +94,11 @@ pub enum Op {
         granted: Credits,
         /// Credits to take back in all, including earlier times. Refunds are cumulative.
         total: Credits,
-        /// How many of those go only as far as credits are available at the commit, so that they make no debt.
+        /// How many of those still to be taken go only as far as credits are available at the commit, so that they make no
+        /// debt.
         unspent: Credits,
+        /// How many of those that are taken already went only because they were unspent.
+        unspent_before: Credits,
     },
     /// Takes back credits of time that was paid for, left and credited, those of paid periods first. May lead into debt.
     TakeBack {
@@ -108,6 +113,8 @@ pub enum Op {
         kind: GrantKind,
         /// Credits that stay clawed back.
         total: Credits,
+        /// How many of those went only because they were unspent.
+        unspent: Credits,
         /// When those that come back expire.
         expires_at_ms: Option<TimeMs>,
     },
@@ -132,6 +139,19 @@ pub enum Op {
     },
     /// Settles expired holds and grants, and nothing else.
     Settle,
+}
+
+/// A part of the credits of a paid period of which some money is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartGrant {
+    /// Credits to add.
+    pub amount: Credits,
+    /// Credits of the part that are withheld. They count as clawed back, and come if the money returns.
+    pub withheld: Credits,
+    /// How many of those are withheld only because they are unspent.
+    pub unspent: Credits,
+    /// When the remaining ones expire.
+    pub expires_at_ms: Option<TimeMs>,
 }
 
 /// The debit or hold that follows a purchase, with the fields of its entry.

@@ -1,7 +1,7 @@
 //! Decides one command on one account at one moment.
 
-use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX};
-use super::command::{Command, Op, Spend};
+use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX, OpenHold};
+use super::command::{Command, Op, PartGrant, Spend};
 use super::entry::{Burn, Detail, Entry, EntryKind, GrantKind};
 use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
@@ -27,6 +27,7 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::Grant { kind, amount, expires_at_ms } => {
             draft.grant(command, *kind, *amount, *expires_at_ms, None)?;
         }
+        Op::GrantPart(part) => draft.grant_part(command, part)?,
         Op::Debit { .. } | Op::Hold { .. } if draft.account.open.suspended => return Err(Refusal::Suspended),
         Op::Debit { amount } => {
             draft.debit(command, EntryKind::Debit, *amount, None)?;
@@ -50,12 +51,12 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::Purchase { amount, expires_at_ms, reserved, spend } => {
             draft.purchase(command, (*amount, *expires_at_ms), reserved.as_ref(), spend.as_deref())?;
         }
-        Op::ClawBack { grant, granted, total, unspent } => {
-            draft.claw_back(command, (*grant, *granted), (*total, *unspent))?;
+        Op::ClawBack { grant, granted, total, unspent, unspent_before } => {
+            draft.claw_back(command, (*grant, *granted), *total, (*unspent, *unspent_before))?;
         }
         Op::TakeBack { amount } => draft.take_back(command, *amount)?,
-        Op::Reinstate { grant, kind, total, expires_at_ms } => {
-            draft.reinstate(command, *grant, *kind, *total, *expires_at_ms)?;
+        Op::Reinstate { grant, kind, total, unspent, expires_at_ms } => {
+            draft.reinstate(command, (*grant, *kind), (*total, *unspent), *expires_at_ms)?;
         }
         Op::Settle if draft.entries.is_empty() => return Err(Refusal::NothingToDo),
         Op::Settle => {}
@@ -134,6 +135,15 @@ impl Draft {
         Ok(())
     }
 
+    /// Grants a part of which some is withheld.
+    fn grant_part(&mut self, command: &Command, part: &PartGrant) -> Result<(), Refusal> {
+        let PartGrant { amount, withheld, unspent, expires_at_ms } = *part;
+        let reason = format!("{} withheld: money of the period was returned", counted(withheld.0, "credit"));
+        let (reason, unspent) = (Some(reason), Some(unspent));
+        let detail = Detail { expires_at_ms, withheld, unspent, reason, ..Detail::default() };
+        self.grant_with(command, GrantKind::Included, amount, detail)
+    }
+
     /// Forgives the debt, and notes what of it came from which claw backs: those credits do not come back.
     fn write_off(&mut self, command: &Command, reason: &str) -> Result<(), Refusal> {
         let debt = Credits(self.account.balance.0.saturating_neg());
@@ -185,26 +195,33 @@ impl Draft {
         Ok(())
     }
 
-    fn open_hold(&self, id: &HoldId) -> Result<Credits, Refusal> {
+    fn open_hold(&self, id: &HoldId) -> Result<OpenHold, Refusal> {
         let open = self.account.open.holds.iter().find(|hold| hold.id == *id);
-        open.map(|hold| hold.amount).ok_or_else(|| Refusal::HoldNotFound(id.clone()))
+        open.cloned().ok_or_else(|| Refusal::HoldNotFound(id.clone()))
+    }
+
+    /// What a hold burns: in the usual order, and expired credits only if it may rest on them. Those of another hold come
+    /// last.
+    fn plan_burn_of_hold(&self, amount: Credits, hold: &OpenHold) -> Vec<Burn> {
+        self.account.plan_burn_starting_with(amount, |grant| !grant.has_expired(self.now_ms) || hold.may_rest_on(grant))
     }
 
     fn capture(&mut self, command: &Command, id: &HoldId, amount: Option<Credits>) -> Result<(), Refusal> {
-        let held = self.open_hold(id)?;
+        let hold = self.open_hold(id)?;
+        let held = hold.amount;
         let amount = amount.unwrap_or(held);
         check_amount(amount)?;
         if amount > held {
             return Err(Refusal::CaptureExceedsHold { requested: amount, held });
         }
-        let burned = self.account.plan_burn_starting_with(amount, |_| true);
+        let burned = self.plan_burn_of_hold(amount, &hold);
         let detail = Detail { burned, ..Detail::default() };
         self.push(command, EntryKind::Capture, (-amount, -held), Some(id), detail);
         Ok(())
     }
 
     fn release(&mut self, command: &Command, id: &HoldId) -> Result<(), Refusal> {
-        let held = self.open_hold(id)?;
+        let held = self.open_hold(id)?.amount;
         self.push(command, EntryKind::Release, (Credits::ZERO, -held), Some(id), Detail::default());
         Ok(())
     }
@@ -234,7 +251,8 @@ impl Draft {
         reserved: Option<&HoldId>,
         spend: Option<&Spend>,
     ) -> Result<(), Refusal> {
-        let released = self.end_reservation(command, reserved);
+        let reservation = self.end_reservation(command, reserved);
+        let released = reservation.as_ref().map_or(Credits::ZERO, |hold| hold.amount);
         self.grant(command, GrantKind::Purchased, amount, expires_at_ms, None)?;
         let paid_by = Some(self.account.version);
         let Some(spend) = spend else { return Ok(()) };
@@ -257,28 +275,26 @@ impl Draft {
             let detail = Detail { expires_at_ms: Some(*ends_at_ms), ..detail };
             self.push(&entry, EntryKind::Hold, (Credits::ZERO, spend.amount), Some(id), detail);
         } else {
-            let burned = self.plan_burn_of_purchase(spend.amount, released);
+            let burned = self.plan_burn_of_purchase(spend.amount, reservation.as_ref());
             self.push(&entry, EntryKind::Debit, (-spend.amount, Credits::ZERO), None, Detail { burned, ..detail });
         }
         Ok(())
     }
 
-    /// Releases the reservation of a purchase if it is still open. Returns its credits.
-    fn end_reservation(&mut self, command: &Command, reserved: Option<&HoldId>) -> Credits {
-        let Some((id, held)) = reserved.and_then(|id| Some((id, self.open_hold(id).ok()?))) else {
-            return Credits::ZERO;
-        };
+    /// Releases the reservation of a purchase if it is still open. Returns it.
+    fn end_reservation(&mut self, command: &Command, reserved: Option<&HoldId>) -> Option<OpenHold> {
+        let hold = self.open_hold(reserved?).ok()?;
         // The key belongs to the grant.
         let keyless = Command { idempotency_key: None, ..command.clone() };
-        self.push(&keyless, EntryKind::Release, (Credits::ZERO, -held), Some(id), Detail::default());
-        held
+        self.push(&keyless, EntryKind::Release, (Credits::ZERO, -hold.amount), Some(&hold.id), Detail::default());
+        Some(hold)
     }
 
-    /// Like a capture, the reserved part burns grants in their order, even those that expired meanwhile; the rest burns
-    /// valid ones first, like a debit.
-    fn plan_burn_of_purchase(&self, amount: Credits, released: Credits) -> Vec<Burn> {
-        let of_reserved = released.min(amount);
-        let mut burned = self.account.plan_burn_starting_with(of_reserved, |_| true);
+    /// The reserved part burns grants like a capture, even those that expired meanwhile; the rest burns valid ones first,
+    /// like a debit.
+    fn plan_burn_of_purchase(&self, amount: Credits, reservation: Option<&OpenHold>) -> Vec<Burn> {
+        let of_reserved = reservation.map_or(Credits::ZERO, |hold| hold.amount).min(amount);
+        let mut burned = reservation.map_or_else(Vec::new, |hold| self.plan_burn_of_hold(of_reserved, hold));
         let mut rest = self.account.clone();
         rest.burn(&burned);
         for burn in rest.plan_burn_starting_with(amount - of_reserved, |grant| !grant.has_expired(self.now_ms)) {
@@ -317,9 +333,8 @@ impl Draft {
     fn reinstate(
         &mut self,
         command: &Command,
-        grant: i64,
-        kind: GrantKind,
-        total: Credits,
+        (grant, kind): (i64, GrantKind),
+        (total, unspent): (Credits, Credits),
         expires_at_ms: Option<TimeMs>,
     ) -> Result<(), Refusal> {
         let amount = self.account.clawed_back(grant) - total.max(Credits::ZERO);
@@ -335,7 +350,8 @@ impl Draft {
             let forgiven = vec![Burn { grant, credits: forgiven }];
             // The key belongs to the grant.
             let keyless = Command { idempotency_key: None, ..command.clone() };
-            self.set_terms(&keyless, Detail { grant: Some(grant), forgiven, ..Detail::default() }, &reason);
+            let unspent = Some(unspent);
+            self.set_terms(&keyless, Detail { grant: Some(grant), unspent, forgiven, ..Detail::default() }, &reason);
         }
         let amount = amount - forgiven;
         if amount == Credits::ZERO {
@@ -345,6 +361,7 @@ impl Draft {
             grant_kind: Some(kind),
             expires_at_ms,
             grant: Some(grant),
+            unspent: Some(unspent),
             reason: Some("reinstated".to_owned()),
             ..Detail::default()
         };
@@ -363,16 +380,18 @@ impl Draft {
         &mut self,
         command: &Command,
         (grant, granted): (i64, Credits),
-        (total, unspent): (Credits, Credits),
+        total: Credits,
+        (unspent, unspent_before): (Credits, Credits),
     ) -> Result<(), Refusal> {
-        let amount = total.min(granted) - self.account.clawed_back(grant);
-        let certain = amount - unspent.max(Credits::ZERO);
-        let amount = amount.min(certain.max(self.account.available()));
+        let wanted = total.min(granted) - self.account.clawed_back(grant);
+        let certain = wanted - unspent.max(Credits::ZERO);
+        let amount = wanted.min(certain.max(self.account.available()));
         if amount <= Credits::ZERO {
             return Err(Refusal::NothingToDo);
         }
         let burned = self.account.plan_burn_starting_with(amount, |open| open.seq == grant);
-        let detail = Detail { burned, grant: Some(grant), ..Detail::default() };
+        let unspent = Some(unspent_before + (amount - certain.max(Credits::ZERO)).max(Credits::ZERO));
+        let detail = Detail { burned, grant: Some(grant), unspent, ..Detail::default() };
         self.push(command, EntryKind::ClawBack, (-amount, Credits::ZERO), None, detail);
         Ok(())
     }

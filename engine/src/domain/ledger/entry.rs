@@ -115,6 +115,13 @@ pub struct Detail {
     /// credits are returned. Of terms: the one whose credits do not come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<i64>,
+    /// Of a grant: the credits that were withheld from it, because their money was gone. They count as clawed back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub withheld: Credits,
+    /// Of a claw back, a grant with withheld credits, or one that returns credits: how many of those that are clawed back
+    /// of their grant since then went only because they were unspent. `None` if that was not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unspent: Option<Credits>,
     /// Of a write-off: the grants whose claw backs made the debt that it forgives, with the credits. Of terms: the credits
     /// that do not come back, because they were forgiven.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -131,6 +138,10 @@ pub struct Detail {
     /// The reason of a person or a rule, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+fn is_zero(credits: &Credits) -> bool {
+    *credits == Credits::ZERO
 }
 
 /// One immutable line of a customer's ledger.
@@ -167,6 +178,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The credits of a grant, with those that were withheld from it.
+    pub fn granted(&self) -> Credits {
+        self.amount + self.detail.withheld
+    }
+
     /// The metadata that the caller gave. What Stripe paid for has none: its metadata is the engine's own.
     pub fn caller_metadata(&self) -> Option<&str> {
         self.metadata.as_deref().filter(|_| self.source != "stripe")

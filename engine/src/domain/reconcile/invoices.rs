@@ -227,6 +227,7 @@ mod tests {
                 credits: Credits(60),
                 from_ms: None,
                 until_ms: None,
+                months: Some(1),
             };
             SaleRecord { sold: vec![line; lines], ..SaleRecord::default() }
         };

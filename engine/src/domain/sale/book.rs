@@ -1,6 +1,6 @@
 //! The prices that are known, and what a line or an item sells by them.
 
-use super::judge::{Offer, judge, tagged};
+use super::judge::{Offer, judge, other_interval, tagged};
 use super::known_price::{Decision, KnownPrice};
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::webhook::fields::{self, Item, Line, Metadata, SubscriptionFields};
@@ -81,9 +81,17 @@ impl PriceBook {
         best.and_then(|(item, _)| item.price.ids.first().cloned())
     }
 
-    /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue.
+    /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue. It is
+    /// ours only if it is billed as often as what it sells: that may have been decided before this was asked.
     fn decided(&self, price: &fields::Price) -> Option<Sold> {
-        let ours = |price: &Price| Some(Sold::Ours(Box::new(price.clone())));
+        let every = self.known(price).and_then(|known| known.every.as_deref()).or(price.every.as_deref());
+        let id = price.ids.first().map_or("(without id)", String::as_str);
+        let ours = |price: &Price| {
+            Some(match other_interval(every, price) {
+                Some(why) => Sold::Undecided(format!("price {id}: {why}")),
+                None => Sold::Ours(Box::new(price.clone())),
+            })
+        };
         let known = self.known(price).filter(|known| known.is_final());
         if let Some(terms) = known.and_then(|known| known.terms.as_ref()) {
             return ours(terms);
@@ -187,6 +195,22 @@ mod tests {
         let row = KnownPrice { terms: Some(old.clone()), ..known("price_old", Decision::Ours(old.key.clone())) };
         let book = PriceBook::new(catalogue(), [row]);
         assert_eq!(book.line(&line("price_old", 1, 1), &Metadata::new()), Sold::Ours(Box::new(old)));
+    }
+
+    #[test]
+    fn a_price_that_is_billed_more_often_than_what_it_was_decided_to_sell_waits_for_a_person() {
+        let every = |every: &str| KnownPrice {
+            every: Some(every.to_owned()),
+            ..known("price_x", Decision::Ours(PriceKey::trusted("pro_monthly")))
+        };
+        let sold =
+            |row: KnownPrice| PriceBook::new(catalogue(), [row]).line(&line("price_x", 59_900, 1), &Metadata::new());
+        assert!(key(&sold(every("month"))).is_some());
+        let by_hand = KnownPrice { decided_by: crate::domain::sale::DecidedBy::Operator, ..every("week") };
+        for row in [every("week"), by_hand, KnownPrice { terms: Some(pro_price()), ..every("week") }] {
+            let sold = sold(row);
+            assert!(matches!(&sold, Sold::Undecided(why) if why.contains("billed each week")), "{sold:?}");
+        }
     }
 
     #[test]

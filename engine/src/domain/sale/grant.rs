@@ -5,7 +5,7 @@ use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{GrantSchedule, Price, Rollover};
 use crate::domain::job::{JobKind, NewJob};
-use crate::domain::ledger::{Command, GrantKind, Op};
+use crate::domain::ledger::{Command, GrantKind, Op, PartGrant};
 use crate::ids::CustomerId;
 use chrono::{DateTime, Months, Utc};
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,11 @@ pub fn invoice_of(key: &str) -> Option<&str> {
     Some(rest.split_once(':').map_or(rest, |(invoice, _)| invoice))
 }
 
+/// The month whose part is in the ledger under this key, 1 for the second of a period; `None` if it is not a month's.
+pub fn month_of(key: &str) -> Option<u32> {
+    key.strip_prefix("stripe:invoice:")?.split_once(":month:")?.1.parse().ok()
+}
+
 /// The arguments of the job that grants a part of an invoice's credits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartArgs {
@@ -108,12 +113,19 @@ pub struct PartArgs {
 impl PartArgs {
     /// The month of the period that it is the part of, 1 for the second; `None` if it is not a month's.
     pub fn month(&self) -> Option<u32> {
-        self.key.strip_prefix(&grant_key(&self.invoice))?.strip_prefix(":month:")?.parse().ok()
+        month_of(&self.key)
     }
 
-    /// The grant.
-    pub fn grant(&self) -> Grant {
-        Grant { key: self.key.clone(), credits: self.credits, expires_at_ms: self.expires_at_ms, at_ms: None }
+    /// The command for the ledger. Of its credits some are withheld, because their money is gone, and of those some only
+    /// because they are unspent. A part of which nothing would be left is granted whole.
+    pub fn command(&self, (withheld, unspent): (Credits, Credits)) -> Command {
+        let (amount, expires_at_ms) = (self.credits - withheld, self.expires_at_ms);
+        if withheld == Credits::ZERO || amount <= Credits::ZERO {
+            let grant = Grant { key: self.key.clone(), credits: self.credits, expires_at_ms, at_ms: None };
+            return grant.command(&self.invoice);
+        }
+        let op = Op::GrantPart(PartGrant { amount, withheld, unspent, expires_at_ms });
+        Command::internal(op, "stripe", self.key.clone()).with_reference(self.invoice.clone())
     }
 }
 
@@ -308,6 +320,29 @@ mod tests {
         assert_eq!(parts[3].at_ms, Some(add_months(NOW_MS, 3)));
         let keys: Vec<String> = grant_keys("in_1").collect();
         assert!(parts.iter().all(|part| keys.contains(&part.key)));
+    }
+
+    #[test]
+    fn a_part_whose_money_is_gone_in_part_comes_at_its_reduced_size_or_whole_to_be_reviewed() {
+        let part = PartArgs {
+            customer: "cus".to_owned(),
+            invoice: "in_1".to_owned(),
+            key: "stripe:invoice:in_1:month:2".to_owned(),
+            credits: Credits(60),
+            expires_at_ms: Some(9),
+        };
+        let reduced = Op::GrantPart(PartGrant {
+            amount: Credits(40),
+            withheld: Credits(20),
+            unspent: Credits(5),
+            expires_at_ms: Some(9),
+        });
+        let command = part.command((Credits(20), Credits(5)));
+        assert_eq!((command.op, command.idempotency_key.as_ref()), (reduced, Some(&part.key)));
+        let whole = Op::Grant { kind: GrantKind::Included, amount: Credits(60), expires_at_ms: Some(9) };
+        for withheld in [Credits::ZERO, Credits(60)] {
+            assert_eq!(part.command((withheld, Credits::ZERO)).op, whole);
+        }
     }
 
     #[test]

@@ -44,8 +44,9 @@ pub fn tagged<'a>(metadata: &Metadata, catalogue: &'a Catalogue) -> Option<Vec<&
 /// Decides what a price sells. `of_product` are known prices of the same product that are ours.
 ///
 /// The questions, in this order: does the catalogue name its id; does it carry a lookup key of the catalogue; does it
-/// carry our tag; does its product belong to a price of ours. A tag or a product counts only together with the amount of
-/// the catalogue: with another amount it may be ours, and a person decides.
+/// carry our tag; does its product belong to a price of ours. All count only if it is billed as often as the catalogue
+/// says: whoever pays each month must not get a year each time. A tag or a product counts only together with the amount
+/// of the catalogue, too. Else it may be ours, and a person decides.
 pub fn judge(said: &fields::Price, catalogue: &Catalogue, of_product: &[KnownPrice], now_ms: TimeMs) -> KnownPrice {
     let (decision, decided_by, reason) = decide(said, catalogue, of_product);
     KnownPrice {
@@ -72,11 +73,15 @@ fn decide(
 ) -> (Decision, DecidedBy, Option<String>) {
     let ours = |price: &Price, by| (Decision::Ours(price.key.clone()), by, None);
     let unclear = |by, reason| (Decision::Undecided, by, Some(reason));
+    let if_as_often = |price: &Price, by| match other_interval(said.every.as_deref(), price) {
+        Some(reason) => unclear(by, reason),
+        None => ours(price, by),
+    };
     if let Some(price) = said.ids.iter().find_map(|id| catalogue.price_of_stripe_id(id)) {
-        return ours(price, DecidedBy::Catalogue);
+        return if_as_often(price, DecidedBy::Catalogue);
     }
     if let Some(price) = said.lookup_key.as_deref().and_then(|key| catalogue.price_of_lookup_key(key)) {
-        return ours(price, DecidedBy::LookupKey);
+        return if_as_often(price, DecidedBy::LookupKey);
     }
     let offer = Offer::of(said);
     if let Some(tagged) = tagged(&said.metadata, catalogue) {
@@ -101,6 +106,13 @@ fn decide(
     }
 }
 
+/// Why a price at Stripe does not sell one of the catalogue, whatever names it: it is billed more or less often. `None` if
+/// it is billed as often, or nothing is known of that.
+pub fn other_interval(every: Option<&str>, price: &Price) -> Option<String> {
+    let every = every.filter(|every| !price.every.is_as_long_as(every))?;
+    Some(format!("it is billed each {every}, and {} is sold for each {}", price.key, price.every))
+}
+
 fn describe(said: &fields::Price) -> String {
     let amount = said.amount.map_or_else(|| "an unknown amount".to_owned(), |amount| amount.to_string());
     let currency = said.currency.as_deref().unwrap_or("of an unknown currency");
@@ -111,6 +123,7 @@ fn describe(said: &fields::Price) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::catalogue::{Interval, IntervalUnit};
     use crate::key::PriceKey;
 
     fn said(id: &str, amount: i64) -> fields::Price {
@@ -158,6 +171,29 @@ mod tests {
             };
             assert_eq!(judged(&cheap, &[]), expected);
         }
+    }
+
+    #[test]
+    fn a_price_that_is_billed_more_or_less_often_than_ours_is_ours_by_nothing() {
+        let mut catalogue = Catalogue::clone(&Catalogue::built_in());
+        catalogue.prices[0].stripe = vec!["price_1".to_owned()];
+        let keyed = fields::Price { lookup_key: Some("pro_monthly".to_owned()), ..said("price_9", 59_900) };
+        for (price, by) in [(said("price_1", 59_900), DecidedBy::Catalogue), (keyed, DecidedBy::LookupKey)] {
+            let every = |every: Option<&str>| fields::Price { every: every.map(str::to_owned), ..price.clone() };
+            for (every, is_ours) in [
+                (every(Some("year")), false),
+                (every(Some("30 days")), false),
+                (every(Some("month")), true),
+                (every(None), true),
+            ] {
+                let known = judge(&every, &catalogue, &[], 1);
+                let expected = if is_ours { pro() } else { Decision::Undecided };
+                assert_eq!((&known.decision, known.decided_by), (&expected, by), "{every:?}");
+            }
+        }
+        let year = Price { every: Interval { count: 12, unit: IntervalUnit::Month }, ..catalogue.prices[0].clone() };
+        assert_eq!(other_interval(Some("year"), &year), None, "that is as long");
+        assert!(other_interval(Some("month"), &year).is_some_and(|why| why.contains("each month")));
     }
 
     #[test]

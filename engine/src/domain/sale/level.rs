@@ -6,11 +6,19 @@
 //! the level that was granted, the credits of the time that is left are taken back. Charged prorations bring nothing,
 //! so the granted level never rises within a period, and what was never granted is never taken.
 //!
-//! A period has the level that the ledger says it got. Where the ledger says nothing yet, the present catalogue does.
+//! A period has the level that the ledger says it got, in the parts in which it gets it. Where the ledger says nothing
+//! yet, the present catalogue does.
+//!
+//! A period brings its credits when its invoice is paid. One that is left before that loses nothing then; if it is paid
+//! later, it brings only what is left of it ([`late`]).
 //!
 //! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
 //! and forth therefore never has more than the credits of the time that it used and of the period that it is in.
+
+mod late;
+
+pub use late::left_before_paid;
 
 use super::before::{Before, BroughtBefore, ends};
 use super::book::{PriceBook, Sold};
@@ -63,7 +71,8 @@ fn taken_by_period(
     }
     let of_period = |end_ms: TimeMs| {
         let steps = Period::of(end_ms, &all).steps();
-        steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum::<i128>()
+        let taken: i128 = steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum();
+        (taken - i128::from(late::left_out(end_ms, invoice, before).0) * MICRO).max(0)
     };
     let dated = ends.into_iter().map(|end_ms| (Some(end_ms), of_period(end_ms)));
     Ok(dated.chain([(None, (-undated).max(0))]).collect())
@@ -122,7 +131,7 @@ fn part_taken(
 pub fn part_left(part: Credits, month: u32, invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Credits {
     let own = billed(invoice, before, book, true).unwrap_or_default();
     let all = with_others(own, invoice, before, book);
-    let spread = |line: &&Billed| line.is_own && !line.is_proration && months_of(&line.price) > month;
+    let spread = |line: &&Billed| line.is_own && !line.is_proration && line.months > month;
     let Some((from_ms, end_ms)) = all.iter().find(spread).and_then(Billed::span) else { return part };
     let period = Period::of(end_ms, &all);
     let begins_ms = add_months(from_ms, month);
@@ -144,6 +153,8 @@ struct Billed {
     quantity: i64,
     /// Credits of a whole period: those that it got, else those of the present catalogue.
     level: i64,
+    /// In how many parts the period gets them.
+    months: u32,
     /// By how many the credits of one are multiplied.
     seats: i64,
     /// Whether the level is what the period got.
@@ -152,8 +163,10 @@ struct Billed {
     from_ms: Option<TimeMs>,
     until_ms: Option<TimeMs>,
     is_proration: bool,
-    /// Of a whole period: whether it brings its credits.
+    /// Of a whole period: whether it has brought its credits, or brings them.
     brings: bool,
+    /// Whether its invoice has taken credits of periods that it leaves.
+    has_taken: bool,
     /// The invoice's id.
     invoice: Option<String>,
     /// Whether it is of the invoice in question.
@@ -195,10 +208,15 @@ impl Billed {
 fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bool) -> Result<Vec<Billed>, String> {
     let brought = before.brought_by(invoice);
     let has_credit = invoice.lines.iter().any(Line::credits_time);
-    let is_paid_for = has_credit || invoice.total.is_none_or(|total| total > MoneyMinor::ZERO);
+    // What is not paid has brought nothing yet.
+    let is_paid = invoice.is_paid != Some(false) || brought.is_some();
+    let is_paid_for = is_paid && (has_credit || invoice.total.is_none_or(|total| total > MoneyMinor::ZERO));
+    let has_taken = brought.is_some_and(|brought| brought.record.taken > Credits::ZERO);
     let is_only = invoice.lines.iter().filter(|line| line.bills_period()).count() == 1;
     let mut billed = Vec::new();
-    for line in invoice.lines.iter().filter(|line| line.bills_period() || line.prorates()) {
+    // Of a void invoice only the periods tell something: it gives no credit, and none is asked for.
+    let counts = |line: &&Line| line.bills_period() || (line.prorates() && !invoice.is_void);
+    for line in invoice.lines.iter().filter(counts) {
         let price = match book.line(line, &invoice.subscription_metadata) {
             Sold::Ours(price) => *price,
             Sold::Undecided(why) if is_own && line.prorates() => return Err(why),
@@ -210,7 +228,8 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
         let granted =
             brought.filter(|_| line.bills_period()).and_then(|brought| granted(brought, line, &price, is_only));
         billed.push(Billed {
-            level: granted.unwrap_or_else(of_now),
+            level: granted.map_or_else(of_now, |(level, _)| level),
+            months: granted.map_or_else(|| months_of(&price), |(_, months)| months),
             seats,
             is_recorded: granted.is_some(),
             ids: line.price.ids.clone(),
@@ -221,6 +240,7 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
             until_ms: line.period_end_ms,
             is_proration: line.prorates(),
             brings: is_paid_for && line.costs(),
+            has_taken,
             invoice: invoice.id.clone(),
             is_own,
         });
@@ -228,13 +248,14 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
     Ok(billed)
 }
 
-/// What the period of a line got; `None` if nothing tells. `is_only` says that its invoice bills no other period.
-fn granted(brought: &BroughtBefore, line: &Line, price: &Price, is_only: bool) -> Option<i64> {
+/// What the period of a line got, and in how many parts; `None` if nothing tells. `is_only` says that its invoice bills
+/// no other period.
+fn granted(brought: &BroughtBefore, line: &Line, price: &Price, is_only: bool) -> Option<(i64, u32)> {
     let sold = &brought.record.sold;
     if sold.is_empty() {
         // Granted before there were records.
         let is_whole = is_only && months_of(price) == 1 && brought.granted > Credits::ZERO;
-        return is_whole.then_some(brought.granted.0);
+        return is_whole.then_some((brought.granted.0, 1));
     }
     let quantity = line.quantity.unwrap_or(1).max(0);
     let is_named = |sold: &&SoldLine| sold.price == price.key && sold.quantity == quantity;
@@ -243,7 +264,8 @@ fn granted(brought: &BroughtBefore, line: &Line, price: &Price, is_only: bool) -
         sold.quantity == quantity && (sold.from_ms, sold.until_ms) == (line.period_start_ms, line.period_end_ms)
     };
     let found = sold.iter().find(is_named).or_else(|| sold.iter().find(is_alike));
-    Some(found.map_or(0, |sold| sold.credits.0))
+    let months = |sold: &SoldLine| brought.record.months_of(sold, price);
+    Some(found.map_or((0, months_of(price)), |sold| (sold.credits.0, months(sold))))
 }
 
 fn with_others(mut own: Vec<Billed>, invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Vec<Billed> {
@@ -268,8 +290,8 @@ fn on_granted_terms(all: &mut [Billed]) {
 /// The changes of a subscription within the period that ends at a time.
 struct Period {
     end_ms: TimeMs,
-    /// What the time is divided by.
-    price: Option<Price>,
+    /// What the time is divided by: how long the period is, and in how many parts its credits come.
+    time: Option<(Interval, u32)>,
     /// The level that the subscription paid for at the beginning.
     paid: i64,
     /// The level whose credits it got.
@@ -282,6 +304,8 @@ struct Period {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct LevelChange {
     at_ms: TimeMs,
+    /// Whether its invoice has not taken anything yet. What has comes first.
+    is_open: bool,
     invoice: Option<String>,
     by: i64,
     /// Whether the invoice in question says so.
@@ -305,7 +329,7 @@ impl Period {
         let prorations = lines().filter(|line| line.is_proration);
         let change = |line: &Billed| {
             let (at_ms, invoice) = (line.from_ms?, line.invoice.clone());
-            Some(LevelChange { at_ms, invoice, by: line.change(), is_own: line.is_own })
+            Some(LevelChange { at_ms, is_open: !line.has_taken, invoice, by: line.change(), is_own: line.is_own })
         };
         let mut changes: Vec<_> = prorations.filter_map(change).collect();
         changes.sort_unstable();
@@ -318,8 +342,8 @@ impl Period {
             true => (whole().map(|line| line.level).sum(), whole().filter(|line| line.brings).map(|l| l.level).sum()),
             false => (assumed(), assumed()),
         };
-        let price = whole().next().or_else(|| lines().find(|line| line.is_credit())).map(|line| line.price.clone());
-        Self { end_ms, price, paid, granted, changes }
+        let first = whole().next().or_else(|| lines().find(|line| line.is_credit()));
+        Self { end_ms, time: first.map(|line| (line.price.every, line.months)), paid, granted, changes }
     }
 
     fn steps(&self) -> Vec<Step> {
@@ -328,8 +352,10 @@ impl Period {
             let at_ms = group[0].at_ms;
             paid += net(group);
             let lowest = paid.clamp(0, granted.max(0));
-            // Several invoices of one moment share what it takes, each up to what it credits.
+            // Several invoices of one moment share what it takes, each up to what it credits. One that has taken its own
+            // already was decided before the others were known.
             for of_invoice in group.chunk_by(|one, other| one.invoice == other.invoice) {
+                let lowest = if of_invoice[0].is_open { lowest } else { 0 };
                 let level = granted - (-net(of_invoice)).clamp(0, (granted - lowest).max(0));
                 if level < granted {
                     let taken = self.left(granted, at_ms) - self.left(level, at_ms);
@@ -344,8 +370,8 @@ impl Period {
     /// What is left at a time of the credits of a level, in millionths: of the whole period, or, of a period that is
     /// granted monthly, of the month.
     fn left(&self, level: i64, at_ms: TimeMs) -> i128 {
-        let Some(price) = &self.price else { return 0 };
-        let (start_ms, months) = (latest_start(price.every, self.end_ms), months_of(price));
+        let Some((every, months)) = self.time else { return 0 };
+        let start_ms = latest_start(every, self.end_ms);
         let begins = |month: u32| if month == months { self.end_ms } else { add_months(start_ms, month) };
         let month = match months {
             1 => 0,

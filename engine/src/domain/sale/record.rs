@@ -1,10 +1,11 @@
 //! What an invoice sold, as it is kept with the first grant of its credits: so it can be proved later that exactly this
 //! was granted, whatever the catalogue has become.
 
-use super::grant::Grant;
+use super::grant::{Grant, MONTHS_MAX, month_of, months_of};
 use super::line::Sale;
 use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
+use crate::domain::catalogue::Price;
 use crate::key::PriceKey;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub struct SoldLine {
     pub from_ms: Option<TimeMs>,
     /// When it ends.
     pub until_ms: Option<TimeMs>,
+    /// In how many parts, one a month, its credits are granted; 1 if all at once. `None` in records of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub months: Option<u32>,
 }
 
 /// A grant of the same invoice that is made apart from the first.
@@ -34,6 +38,15 @@ pub struct LaterGrant {
     pub at_ms: TimeMs,
 }
 
+/// Credits of a period that was left before it was paid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The invoice that left it.
+    pub invoice: String,
+    /// The credits of the time that was left.
+    pub credits: Credits,
+}
+
 /// What an invoice sold, and which grants that brings beside the first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaleRecord {
@@ -42,6 +55,9 @@ pub struct SaleRecord {
     /// The credits that it takes back of periods that were left, out of those of the lines or beside them.
     #[serde(default)]
     pub taken: Credits,
+    /// Which of those are of its own periods, because others left these before it was paid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// The other grants.
     pub later: Vec<LaterGrant>,
 }
@@ -65,13 +81,27 @@ impl SaleRecord {
             credits: sale.credits(),
             from_ms: sale.from_ms,
             until_ms: sale.until_ms,
+            months: Some(months_of(&sale.price)),
         };
         let later = grants.iter().filter(|grant| grant.key != first).map(|grant| LaterGrant {
             key: grant.key.clone(),
             credits: grant.credits,
             at_ms: grant.at_ms.unwrap_or(now_ms),
         });
-        Self { sold: sales.iter().map(line).collect(), taken, later: later.collect() }
+        Self { sold: sales.iter().map(line).collect(), taken, left_out: Vec::new(), later: later.collect() }
+    }
+
+    /// In how many parts, one a month, the credits of one of these lines are granted, whatever its price says by now. Where
+    /// an earlier release did not keep it, the later grants tell.
+    pub fn months_of(&self, line: &SoldLine, price: &Price) -> u32 {
+        let is_monthly = || self.later.iter().any(|grant| month_of(&grant.key).is_some());
+        match (line.months, &self.sold[..]) {
+            (Some(months), _) => months,
+            _ if !is_monthly() => 1,
+            (None, [_]) => price.every.months().clamp(1, MONTHS_MAX),
+            // Which of several lines the parts are of is not known.
+            (None, _) => months_of(price),
+        }
     }
 
     /// As the metadata of the first grant.
@@ -138,6 +168,20 @@ mod tests {
         }
         assert_eq!(SaleRecord::read(None), None);
         assert_eq!(SaleRecord::read(Some("{\"ticket\":4711}")), None, "metadata of a caller is no record");
+    }
+
+    #[test]
+    fn in_how_many_parts_a_line_is_granted_is_kept_and_else_told_by_the_grants() {
+        let whole = Price { grant: GrantSchedule::Whole, ..year() };
+        for (sold, now, months) in [(year(), &whole, 12), (whole.clone(), &year(), 1), (pro_price(), &pro_price(), 1)] {
+            let sales = [sale(sold)];
+            let grants = grants("in_1", &sales, NOW_MS);
+            let mut record = SaleRecord::new(&sales, Credits::ZERO, &grants, &grants[0].key, NOW_MS);
+            assert_eq!(record.months_of(&record.sold[0], now), months);
+            record.sold[0].months = None;
+            let record = SaleRecord::read(Some(&record.to_metadata())).expect("a record");
+            assert_eq!(record.months_of(&record.sold[0], now), months, "of an earlier release");
+        }
     }
 
     #[test]

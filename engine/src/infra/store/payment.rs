@@ -282,6 +282,24 @@ pub async fn operation_list_all(
     query_all(db, &sql, values).await?.iter().map(operation::read).collect()
 }
 
+/// How many credits of these grants expired.
+pub async fn entry_sum_expired(db: &impl ConnectionTrait, customer: &CustomerId, grants: &[i64]) -> Result<Credits> {
+    let mut sum = Credits::ZERO;
+    for grant in grants {
+        let sql = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) AS sum FROM ledger_entries WHERE customer_id = $1 AND seq > $2 \
+                   AND kind = 'expire' AND (detail LIKE $3 OR detail LIKE $4)";
+        let [inside, last] = naming(*grant);
+        let found = query_one(db, sql, [customer.as_str().into(), (*grant).into(), inside.into(), last.into()]).await?;
+        sum -= Credits(found.map_or(Ok(0), |row| get(&row, "sum"))?);
+    }
+    Ok(sum)
+}
+
+/// What the details of an entry that names a grant are like: a field of JSON is followed by a comma or the end.
+fn naming(grant: i64) -> [String; 2] {
+    [format!("%\"grant\":{grant},%"), format!("%\"grant\":{grant}}}%")]
+}
+
 /// The lines of a customer's ledger that took credits of these grants back or returned them, in their order.
 pub async fn entry_list_of_grants(
     db: &impl ConnectionTrait,
@@ -290,16 +308,11 @@ pub async fn entry_list_of_grants(
 ) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
     for grant in grants {
-        // A field of JSON is followed by a comma or the end.
+        let [inside, last] = naming(*grant);
         let sql = "SELECT seq FROM ledger_entries WHERE customer_id = $1 AND seq > $2 AND kind IN ('claw_back', 'grant', 'terms') \
                    AND (detail LIKE $3 OR detail LIKE $4) ORDER BY seq LIMIT $5";
-        let values: [Value; 5] = [
-            customer.as_str().into(),
-            (*grant).into(),
-            format!("%\"grant\":{grant},%").into(),
-            format!("%\"grant\":{grant}}}%").into(),
-            ENTRIES_MAX.into(),
-        ];
+        let values: [Value; 5] =
+            [customer.as_str().into(), (*grant).into(), inside.into(), last.into(), ENTRIES_MAX.into()];
         for row in query_all(db, sql, values).await? {
             let seq: i64 = get(&row, "seq")?;
             let entry = account::entry_list(db, customer, Some(seq + 1), 1).await?.pop();

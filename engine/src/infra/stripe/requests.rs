@@ -271,6 +271,12 @@ impl Gateway {
         self.read("subscription_retrieve", &request).await
     }
 
+    /// Retrieves a subscription with its discounts and their coupons.
+    pub async fn subscription_retrieve_discounts(&self, id: &str) -> Call {
+        let expanded = ["discounts", "discounts.source.coupon"];
+        self.read("subscription_retrieve", &RetrieveSubscription::new(id).expand(owned(&expanded))).await
+    }
+
     /// Lists subscriptions of any status created since a time, in seconds, latest first.
     pub async fn subscription_list_page(&self, since_s: Option<i64>, after: Option<&str>) -> Call {
         let mut request = ListSubscription::new().status(ListSubscriptionStatus::All).limit(PAGE_LEN);

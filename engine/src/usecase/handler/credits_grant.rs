@@ -2,7 +2,7 @@
 //! the invoice's others.
 
 use super::invoice::{Listed, brought_before, invoices_of_subscription, whole_invoice};
-use super::stripe::clawback::{money_of_invoice, review_event};
+use super::stripe::clawback::{money_of_invoice, review_event, withheld_of_part};
 use super::{Claimed, Deps, Failure, args, price};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 /// Wait between checks whether a dispute about all of the money is decided, or whether a change is paid.
 const DECISION_WAIT_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// Grants the part that the job names, unless all of the invoice's money is gone by now. If some of it is, the part is
-/// granted whole and an event is made, after which its share goes. Of a month that the subscription no longer pays for,
+/// Grants the part that the job names, unless all of the invoice's money is gone by now. If some of it is, its share is
+/// withheld from the part. An event is made as well, after which that share goes of a part from which nothing can be
+/// withheld, or whose money went at the same moment. Of a month that the subscription no longer pays for,
 /// because it was changed or ended and the time was credited, nothing or the rest is granted.
 pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let part: PartArgs = args(claimed)?;
@@ -51,7 +52,11 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     if part.credits == Credits::ZERO {
         return Ok(Outcome::Cancel { reason: format!("the time that {} paid for was credited", part.invoice) }.into());
     }
-    let ledger = Some((CustomerId::trusted(part.customer.clone()), part.grant().command(&part.invoice)));
+    let withheld = match money.as_ref().filter(|money| money.gone.all > MoneyMinor::ZERO) {
+        Some(money) => withheld_of_part(deps, &part, money).await?,
+        None => Default::default(),
+    };
+    let ledger = Some((CustomerId::trusted(part.customer.clone()), part.command(withheld)));
     let reviewed = money.and_then(|money| money.reviewed);
     let review = reviewed.map(|object| {
         // Of the charge's or the invoice's stream.

@@ -47,8 +47,9 @@ pub(super) async fn whole_invoice(deps: &Deps, id: &str) -> std::result::Result<
     Ok(Some(invoice))
 }
 
-/// What has to be known of the other invoices of a paid invoice that credits time that was left: by them it is decided
-/// which of that time had brought credits, and how many. Nothing for any other object. With the book, which knows the
+/// What has to be known of the other invoices of a paid invoice that credits time that was left, or that was paid late:
+/// by them it is decided which of that time had brought credits, and how many, or whether its own was left meanwhile.
+/// Nothing for any other object. With the book, which knows the
 /// prices of all of them.
 pub(super) async fn before(
     deps: &Deps,
@@ -58,7 +59,8 @@ pub(super) async fn before(
     now_ms: TimeMs,
 ) -> std::result::Result<(Before, PriceBook), Failure> {
     let said = InvoiceFields::read(object);
-    let is_asked = said.is_paid == Some(true) && said.lines.iter().any(Line::credits_time);
+    let credits_time = said.is_paid == Some(true) && said.lines.iter().any(Line::credits_time);
+    let is_asked = credits_time || said.is_paid_late();
     match customer.filter(|_| is_asked) {
         Some(customer) => before_of(deps, customer, &said, book, now_ms).await,
         None => Ok((Before::default(), book.clone())),
@@ -146,7 +148,7 @@ async fn clawed_back(deps: &Deps, customer_id: &CustomerId) -> Result<BTreeSet<S
 /// The latest invoices of a subscription.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
-    /// Those that are paid or may be, with all their lines.
+    /// Those that are paid, may be, or were to be, with all their lines.
     pub objects: Vec<Value>,
     /// Whether there are older ones, which were not listed.
     pub is_cut: bool,
@@ -168,11 +170,11 @@ pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::resu
     Ok(listed)
 }
 
-/// The invoices of a page that are paid or may be, with all their lines.
+/// The invoices of a page that are paid, may be, or were to be, with all their lines.
 async fn whole_invoices(deps: &Deps, page: &Value) -> std::result::Result<Vec<Value>, Failure> {
-    let may_be_paid = |row: &&Value| matches!(row["status"].as_str(), Some("open" | "paid" | "uncollectible"));
+    let is_final = |row: &&Value| matches!(row["status"].as_str(), Some("open" | "paid" | "uncollectible" | "void"));
     let mut invoices = Vec::new();
-    for object in fields::rows(page).iter().filter(may_be_paid) {
+    for object in fields::rows(page).iter().filter(is_final) {
         let cut = fields::id(&object["id"]).filter(|_| object["lines"]["has_more"] == true);
         let whole = match cut {
             Some(id) => whole_invoice(deps, &id).await?,

@@ -90,7 +90,13 @@ fn histories() -> impl Strategy<Value = Vec<(i64, Op)>> {
             reason: "r".to_owned(),
             expires_at_ms: None
         }),
-        Just(Op::ClawBack { grant: 1, granted: Credits(6), total: Credits(6), unspent: Credits::ZERO }),
+        Just(Op::ClawBack {
+            grant: 1,
+            granted: Credits(6),
+            total: Credits(6),
+            unspent: Credits::ZERO,
+            unspent_before: Credits::ZERO
+        }),
     ];
     proptest::collection::vec((-3..12_i64, op), 0..40)
 }

@@ -118,6 +118,12 @@ impl Folding {
         let (stored, mut folded) = (&self.stored.account, self.folded.clone());
         // Releases before write-offs were noted did not store which claw backs made a debt.
         folded.open.owed.clone_from(&stored.open.owed);
+        // Earlier releases did not store when a hold was opened.
+        for (folded, stored) in
+            folded.open.holds.iter_mut().zip(&stored.open.holds).filter(|(_, stored)| stored.seq == 0)
+        {
+            (folded.seq, folded.opened_at_ms) = (stored.seq, stored.opened_at_ms);
+        }
         let folded = &folded;
         if stored == folded {
             return None;

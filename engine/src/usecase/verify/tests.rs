@@ -182,7 +182,13 @@ async fn healthy_ledgers(db: &Db) {
     act(db, ada, &Command::settle(), 6_000).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_3"), 300).await;
     act(db, bob, &usage(Op::Debit { amount: Credits(12) }), 400).await;
-    let claw_back = Op::ClawBack { grant: 2, granted: Credits(10), total: Credits(10), unspent: Credits::ZERO };
+    let claw_back = Op::ClawBack {
+        grant: 2,
+        granted: Credits(10),
+        total: Credits(10),
+        unspent: Credits::ZERO,
+        unspent_before: Credits::ZERO,
+    };
     act(db, bob, &Command::internal(claw_back, "stripe", "stripe:refund:re_1".to_owned()), 500).await;
     act(db, bob, &paid(GrantKind::Purchased, 10, "in_4"), 600).await;
     let limit = Op::SetLimit { limit: Credits(1), reason: "pays later".to_owned() };

@@ -4,7 +4,7 @@
 
 use crate::amount::Credits;
 use crate::domain::ledger::model_tests::example::TestAccount;
-use crate::domain::ledger::{GrantKind, Op};
+use crate::domain::ledger::{Burn, GrantKind, Op};
 use crate::error::Refusal;
 
 #[test]
@@ -53,16 +53,55 @@ fn held_credits_that_ended_go_when_the_hold_is_released() {
     assert_eq!(test.numbers(), (0, 0));
 }
 
-/// A hold reserves a number of credits, not particular ones: it rests on those that expire last.
 #[test]
-fn a_hold_does_not_keep_credits_from_ending_while_others_can_carry_it() {
+fn a_hold_is_paid_with_the_credits_that_it_reserved_and_not_with_those_of_the_next_period() {
     let mut test = TestAccount::default();
-    test.grant(GrantKind::Included, 5, Some(1_000));
-    test.grant(GrantKind::Purchased, 5, None);
-    test.hold("a", 5, 5_000).unwrap();
+    let old = test.grant(GrantKind::Included, 45, Some(1_000));
+    let id = test.hold("a", 40, 5_000).unwrap();
+    test.now_ms = 900;
+    test.grant(GrantKind::Included, 60, Some(9_000));
     test.now_ms = 2_000;
     test.act(Op::Settle).unwrap();
-    assert_eq!(test.numbers(), (5, 5));
+    assert_eq!((test.numbers(), test.account.next_settle_at_ms()), ((100, 40), Some(5_000)));
+    // The others can be spent, and no more.
+    assert!(matches!(test.debit(61), Err(Refusal::InsufficientCredits { .. })));
+    let entry = test.act(Op::Capture { id, amount: None }).unwrap();
+    assert_eq!(entry.detail.burned, [Burn { grant: old, credits: Credits(40) }]);
+    assert_eq!(test.numbers(), (60, 0));
+}
+
+#[test]
+fn what_a_hold_frees_of_expired_credits_goes_at_once() {
+    for amount in [None, Some(10)] {
+        let mut test = TestAccount::default();
+        test.grant(GrantKind::Included, 40, Some(1_000));
+        let id = test.hold("a", 40, 5_000).unwrap();
+        test.grant(GrantKind::Included, 60, Some(9_000));
+        test.now_ms = 2_000;
+        match amount {
+            None => test.act(Op::Release { id }).unwrap(),
+            amount => test.act(Op::Capture { id, amount: amount.map(Credits) }).unwrap(),
+        };
+        assert_eq!(test.account.next_settle_at_ms(), Some(1_000), "it is due");
+        test.debit(60).unwrap();
+        assert_eq!(test.numbers(), (0, 0), "{amount:?}");
+    }
+}
+
+#[test]
+fn a_hold_rests_on_nothing_that_expired_before_it_was_opened() {
+    let mut test = TestAccount::default();
+    test.grant(GrantKind::Included, 10, Some(1_000));
+    let first = test.hold("a", 10, 5_000).unwrap();
+    let new = test.grant(GrantKind::Purchased, 10, None);
+    test.now_ms = 2_000;
+    let second = test.hold("b", 10, 5_000).unwrap();
+    // It keeps none of them alive, and does not spend those of the first.
+    let entry = test.act(Op::Capture { id: second, amount: Some(Credits(4)) }).unwrap();
+    assert_eq!(entry.detail.burned, [Burn { grant: new, credits: Credits(4) }]);
+    test.act(Op::Release { id: first }).unwrap();
+    test.act(Op::Settle).unwrap();
+    assert_eq!(test.numbers(), (6, 0));
 }
 
 #[test]

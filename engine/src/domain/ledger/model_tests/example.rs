@@ -84,7 +84,14 @@ fn a_claw_back_beyond_the_balance_is_debt_and_the_next_grant_pays_it_first() {
     let mut test = TestAccount::default();
     let grant = test.grant(GrantKind::Purchased, 10, None);
     test.debit(8).unwrap();
-    test.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10), unspent: Credits::ZERO }).unwrap();
+    test.act(Op::ClawBack {
+        grant,
+        granted: Credits(10),
+        total: Credits(10),
+        unspent: Credits::ZERO,
+        unspent_before: Credits::ZERO,
+    })
+    .unwrap();
     assert_eq!(test.numbers(), (-8, 0));
     assert_eq!(test.debit(1), Err(Refusal::InsufficientCredits { requested: Credits(1), available: Credits(0) }));
     test.grant(GrantKind::Purchased, 10, None);
@@ -96,7 +103,13 @@ fn refunds_are_cumulative_and_claw_back_only_what_is_new() {
     let mut test = TestAccount::default();
     let grant = test.grant(GrantKind::Purchased, 10, None);
     let mut claw_back = |total| {
-        let op = Op::ClawBack { grant, granted: Credits(10), total: Credits(total), unspent: Credits::ZERO };
+        let op = Op::ClawBack {
+            grant,
+            granted: Credits(10),
+            total: Credits(total),
+            unspent: Credits::ZERO,
+            unspent_before: Credits::ZERO,
+        };
         test.act(op).map(|entry| entry.amount.0)
     };
     assert_eq!(claw_back(4), Ok(-4));
@@ -113,7 +126,13 @@ fn what_goes_only_if_unspent_makes_no_debt_and_the_rest_does() {
         let mut test = TestAccount::default();
         let grant = test.grant(GrantKind::Purchased, 10, None);
         test.debit(8).unwrap();
-        let op = Op::ClawBack { grant, granted: Credits(10), total: Credits(10), unspent: Credits(unspent) };
+        let op = Op::ClawBack {
+            grant,
+            granted: Credits(10),
+            total: Credits(10),
+            unspent: Credits(unspent),
+            unspent_before: Credits::ZERO,
+        };
         (test.act(op).map(|entry| entry.amount.0), test.numbers().0)
     };
     assert_eq!(claw_back(0), (Ok(-10), -8));
@@ -126,7 +145,14 @@ fn a_hold_can_be_captured_after_a_claw_back_took_its_credits() {
     let mut test = TestAccount::default();
     let grant = test.grant(GrantKind::Purchased, 10, None);
     let id = test.hold("a", 6, 1_000).unwrap();
-    test.act(Op::ClawBack { grant, granted: Credits(10), total: Credits(10), unspent: Credits::ZERO }).unwrap();
+    test.act(Op::ClawBack {
+        grant,
+        granted: Credits(10),
+        total: Credits(10),
+        unspent: Credits::ZERO,
+        unspent_before: Credits::ZERO,
+    })
+    .unwrap();
     assert_eq!(test.numbers(), (0, 6));
     test.act(Op::Capture { id, amount: None }).unwrap();
     assert_eq!(test.numbers(), (-6, 0));
@@ -168,14 +194,27 @@ fn a_debt_is_written_off_to_zero_and_nothing_else_is() {
     assert_eq!(test.act(write_off()), Err(Refusal::NothingToDo));
     let grant = test.grant(GrantKind::Purchased, 3, None);
     test.debit(3).unwrap();
-    test.act(Op::ClawBack { grant, granted: Credits(3), total: Credits(3), unspent: Credits::ZERO }).unwrap();
+    test.act(Op::ClawBack {
+        grant,
+        granted: Credits(3),
+        total: Credits(3),
+        unspent: Credits::ZERO,
+        unspent_before: Credits::ZERO,
+    })
+    .unwrap();
     let entry = test.act(write_off()).unwrap();
     assert_eq!((entry.amount, entry.balance_after), (Credits(3), Credits::ZERO));
     assert_eq!((entry.detail.reason.as_deref(), test.account.open.grants.len()), (Some("because"), 0));
     assert_eq!(test.act(write_off()), Err(Refusal::NothingToDo));
     // The payment turns out to be good: its credits were used, and nothing is owed for them.
     let note = test
-        .act(Op::Reinstate { grant, kind: GrantKind::Purchased, total: Credits::ZERO, expires_at_ms: None })
+        .act(Op::Reinstate {
+            grant,
+            kind: GrantKind::Purchased,
+            total: Credits::ZERO,
+            unspent: Credits::ZERO,
+            expires_at_ms: None,
+        })
         .unwrap();
     assert_eq!((note.kind, note.amount, test.account.balance), (EntryKind::Terms, Credits::ZERO, Credits::ZERO));
     assert!(note.detail.reason.is_some_and(|reason| reason.starts_with("3 credits do not come back: ")));
@@ -187,11 +226,24 @@ fn a_debt_that_is_paid_is_not_forgiven_and_its_credits_come_back() {
     let mut test = TestAccount::default();
     let grant = test.grant(GrantKind::Purchased, 5, None);
     test.debit(5).unwrap();
-    test.act(Op::ClawBack { grant, granted: Credits(5), total: Credits(5), unspent: Credits::ZERO }).unwrap();
+    test.act(Op::ClawBack {
+        grant,
+        granted: Credits(5),
+        total: Credits(5),
+        unspent: Credits::ZERO,
+        unspent_before: Credits::ZERO,
+    })
+    .unwrap();
     test.grant(GrantKind::Purchased, 2, None);
     let entry = test.act(Op::WriteOff { reason: "because".to_owned() }).unwrap();
     assert_eq!(entry.detail.forgiven, [Burn { grant, credits: Credits(3) }]);
-    let back = Op::Reinstate { grant, kind: GrantKind::Purchased, total: Credits::ZERO, expires_at_ms: None };
+    let back = Op::Reinstate {
+        grant,
+        kind: GrantKind::Purchased,
+        total: Credits::ZERO,
+        unspent: Credits::ZERO,
+        expires_at_ms: None,
+    };
     let entry = test.act(back).unwrap();
     assert_eq!((entry.kind, entry.amount, entry.balance_after), (EntryKind::Grant, Credits(2), Credits(2)));
 }

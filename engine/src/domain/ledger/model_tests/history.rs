@@ -133,12 +133,13 @@ impl Made {
             Move::Adjust { amount } => Op::Adjust { amount, reason: "because".to_owned(), expires_at_ms: None },
             Move::ClawBack { pick, total, unspent } => {
                 let Grant { seq, amount, .. } = grant(pick)?;
-                Op::ClawBack { grant: seq, granted: amount, total, unspent }
+                Op::ClawBack { grant: seq, granted: amount, total, unspent, unspent_before: Credits::ZERO }
             }
             Move::TakeBack { amount } => Op::TakeBack { amount },
             Move::Reinstate { pick, total, ends_in_ms } => {
                 let Grant { seq, kind, .. } = grant(pick)?;
-                Op::Reinstate { grant: seq, kind, total, expires_at_ms: ends_in_ms.map(|ms| now_ms + ms) }
+                let expires_at_ms = ends_in_ms.map(|ms| now_ms + ms);
+                Op::Reinstate { grant: seq, kind, total, unspent: Credits::ZERO, expires_at_ms }
             }
             Move::Reserve { amount } => {
                 Op::Reserve { id: HoldId::trusted(format!("hld_{at}")), amount, expires_at_ms: now_ms + 1_000_000 }

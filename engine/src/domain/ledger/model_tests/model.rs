@@ -44,6 +44,16 @@ struct Held {
     id: HoldId,
     amount: i64,
     ends_at_ms: TimeMs,
+    /// When it was opened, and how many grants there had been. A view does not tell.
+    opened: (TimeMs, usize),
+}
+
+impl Held {
+    /// Whether this credit was there when it was opened, and had not expired.
+    fn saw(&self, credit: &Credit) -> bool {
+        let (opened_ms, given) = self.opened;
+        credit.grant < given && credit.ends_at_ms.is_none_or(|at| at > opened_ms)
+    }
 }
 
 /// What is left of a grant.
@@ -93,7 +103,8 @@ impl Model {
             }
         }
         let balance = self.credits.len() as i64 - self.debt.len() as i64;
-        View { balance, held: self.held(), grants, holds: self.holds.clone() }
+        let holds = self.holds.iter().map(|held| Held { opened: (0, 0), ..held.clone() }).collect();
+        View { balance, held: self.held(), grants, holds }
     }
 
     pub(super) fn view_of(account: &Account) -> View {
@@ -101,7 +112,8 @@ impl Model {
         let grants =
             grants.map(|g| Left { seq: g.seq, kind: g.kind, ends_at_ms: g.expires_at_ms, credits: g.remaining.0 });
         let holds = account.open.holds.iter();
-        let holds = holds.map(|h| Held { id: h.id.clone(), amount: h.amount.0, ends_at_ms: h.expires_at_ms });
+        let holds =
+            holds.map(|h| Held { id: h.id.clone(), amount: h.amount.0, ends_at_ms: h.expires_at_ms, opened: (0, 0) });
         View { balance: account.balance.0, held: account.held.0, grants: grants.collect(), holds: holds.collect() }
     }
 
@@ -119,6 +131,7 @@ impl Model {
         next.settle(now_ms);
         match op {
             Op::Grant { kind, amount, expires_at_ms } => next.grant(*kind, amount.0, *expires_at_ms)?,
+            Op::GrantPart(part) => next.grant(GrantKind::Included, part.amount.0, part.expires_at_ms)?,
             Op::Debit { amount } => next.debit(amount.0, now_ms)?,
             Op::Hold { id, amount, expires_at_ms } => {
                 amount_is_valid(amount.0)?;
@@ -126,9 +139,9 @@ impl Model {
                     return Err(Refusal::HoldAlreadyOver);
                 }
                 next.spendable(amount.0)?;
-                next.holds.push(Held { id: id.clone(), amount: amount.0, ends_at_ms: *expires_at_ms });
+                next.open_hold(id, amount.0, *expires_at_ms, now_ms);
             }
-            Op::Capture { id, amount } => next.capture(id, amount.map(|amount| amount.0))?,
+            Op::Capture { id, amount } => next.capture(id, amount.map(|amount| amount.0), now_ms)?,
             Op::Release { id } => {
                 next.end_hold(id)?;
             }
@@ -140,21 +153,21 @@ impl Model {
             Op::Reserve { id, amount, expires_at_ms } => {
                 amount_is_valid(amount.0)?;
                 next.spendable(amount.0)?;
-                next.holds.push(Held { id: id.clone(), amount: amount.0, ends_at_ms: *expires_at_ms });
+                next.open_hold(id, amount.0, *expires_at_ms, now_ms);
             }
             Op::Unreserve { id } => {
                 next.end_hold(id).map_err(|_| Refusal::NothingToDo)?;
             }
             Op::Purchase { amount, expires_at_ms, reserved, spend } => {
-                let released = reserved.as_ref().and_then(|id| next.end_hold(id).ok()).unwrap_or(0);
+                let reservation = reserved.as_ref().and_then(|id| next.end_hold(id).ok());
                 next.grant(GrantKind::Purchased, amount.0, *expires_at_ms)?;
                 if let Some(spend) = spend {
-                    next.spend(spend, (amount.0, released), now_ms)?;
+                    next.spend(spend, amount.0, reservation.as_ref(), now_ms)?;
                 }
             }
             Op::ClawBack { grant, total, unspent, .. } => next.claw_back(*grant, total.0, unspent.0)?,
             Op::TakeBack { amount } => next.take_back(amount.0)?,
-            Op::Reinstate { grant, kind, total, expires_at_ms } => {
+            Op::Reinstate { grant, kind, total, expires_at_ms, .. } => {
                 let at = next.given.iter().position(|given| given.seq == *grant).unwrap();
                 let back = next.given[at].clawed - total.0.max(0);
                 if back <= 0 {
@@ -194,15 +207,37 @@ impl Model {
         self.credits.len() as i64 - self.debt.len() as i64 - self.held()
     }
 
-    /// Removes expired holds. Held credits rest on the last ones in the order of burning; the ones before them are
-    /// removed, one by one, if they have expired.
+    /// Removes expired holds, and then expired credits, one by one, as long as more are left than holds need. Each held
+    /// credit rests on the first in the order of burning that its hold saw and that no older hold rests on; those stay.
     fn settle(&mut self, now_ms: TimeMs) {
         self.holds.retain(|hold| hold.ends_at_ms > now_ms);
         while self.available() > 0
-            && self.credits.first().is_some_and(|credit| credit.ends_at_ms.is_some_and(|at| at <= now_ms))
+            && let Some(at) = self.first_expired(now_ms)
         {
-            self.credits.remove(0);
+            self.credits.remove(at);
         }
+    }
+
+    /// The first expired credit on which no hold rests.
+    fn first_expired(&self, now_ms: TimeMs) -> Option<usize> {
+        let rested_on = self.rested_on();
+        let has_expired = |credit: &Credit| credit.ends_at_ms.is_some_and(|at| at <= now_ms);
+        (0..self.credits.len()).find(|at| !rested_on[*at] && has_expired(&self.credits[*at]))
+    }
+
+    /// Whether a hold rests on each credit.
+    fn rested_on(&self) -> Vec<bool> {
+        let mut left: Vec<i64> = self.holds.iter().map(|hold| hold.amount).collect();
+        let mut rests = |credit: &Credit| {
+            let found = (0..left.len()).find(|n| left[*n] > 0 && self.holds[*n].saw(credit));
+            found.inspect(|n| left[*n] -= 1).is_some()
+        };
+        self.credits.iter().map(&mut rests).collect()
+    }
+
+    fn open_hold(&mut self, id: &HoldId, amount: i64, ends_at_ms: TimeMs, now_ms: TimeMs) {
+        let opened = (now_ms, self.given.len());
+        self.holds.push(Held { id: id.clone(), amount, ends_at_ms, opened });
     }
 
     fn grant(&mut self, kind: GrantKind, amount: i64, ends_at_ms: Option<TimeMs>) -> Result<(), Refusal> {
@@ -277,34 +312,47 @@ impl Model {
     }
 
     /// Spends what was bought and reserved for it in any case, and otherwise only what there is.
-    fn spend(&mut self, spend: &Spend, (bought, released): (i64, i64), now_ms: TimeMs) -> Result<(), Refusal> {
+    fn spend(&mut self, spend: &Spend, bought: i64, reservation: Option<&Held>, now_ms: TimeMs) -> Result<(), Refusal> {
+        let released = reservation.map_or(0, |held| held.amount);
         let wanted = spend.amount.0;
         amount_is_valid(wanted)?;
         if bought + released < wanted && self.spendable(wanted).is_err() {
             return Ok(());
         }
         if let Some((id, ends_at_ms)) = &spend.hold {
-            self.holds.push(Held { id: id.clone(), amount: wanted, ends_at_ms: *ends_at_ms });
+            self.open_hold(id, wanted, *ends_at_ms, now_ms);
             return Ok(());
         }
-        (0..released.min(wanted)).for_each(|_| self.burn_one());
+        if let Some(held) = reservation {
+            (0..released.min(wanted)).for_each(|_| self.burn_held(held, now_ms));
+        }
         (released..wanted).for_each(|_| self.burn_valid(now_ms));
         Ok(())
     }
 
-    fn end_hold(&mut self, id: &HoldId) -> Result<i64, Refusal> {
+    fn end_hold(&mut self, id: &HoldId) -> Result<Held, Refusal> {
         let at = self.holds.iter().position(|hold| hold.id == *id);
-        Ok(self.holds.remove(at.ok_or_else(|| Refusal::HoldNotFound(id.clone()))?).amount)
+        Ok(self.holds.remove(at.ok_or_else(|| Refusal::HoldNotFound(id.clone()))?))
     }
 
-    fn capture(&mut self, id: &HoldId, amount: Option<i64>) -> Result<(), Refusal> {
-        let held = self.end_hold(id)?;
+    /// Spends a credit for a hold: none that expired before it was opened, as long as there are others.
+    fn burn_held(&mut self, held: &Held, now_ms: TimeMs) {
+        let is_good = |credit: &Credit| held.saw(credit) || credit.ends_at_ms.is_none_or(|at| at > now_ms);
+        match self.credits.iter().position(is_good) {
+            Some(at) => drop(self.credits.remove(at)),
+            None => self.burn_one(),
+        }
+    }
+
+    fn capture(&mut self, id: &HoldId, amount: Option<i64>, now_ms: TimeMs) -> Result<(), Refusal> {
+        let hold = self.end_hold(id)?;
+        let held = hold.amount;
         let requested = amount.unwrap_or(held);
         amount_is_valid(requested)?;
         if requested > held {
             return Err(Refusal::CaptureExceedsHold { requested: Credits(requested), held: Credits(held) });
         }
-        (0..requested).for_each(|_| self.burn_one());
+        (0..requested).for_each(|_| self.burn_held(&hold, now_ms));
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 use super::*;
 use crate::domain::catalogue::{Catalogue, GrantSchedule};
-use crate::domain::sale::SaleRecord;
 use crate::domain::sale::example::{catalogue, pro_price};
+use crate::domain::sale::grant::grants;
+use crate::domain::sale::record::LeftOut;
+use crate::domain::sale::{Sale, SaleRecord};
 use crate::domain::webhook::fields;
 use crate::key::PriceKey;
 use proptest::prelude::*;
@@ -115,6 +117,82 @@ fn charged_prorations_bring_nothing_and_take_nothing_when_they_are_credited() {
     assert_eq!(taken_by(&[end, down, up, first]), [30, 0, 0, 0], "in any order");
 }
 
+/// What the ledger says of an invoice that took this many credits.
+fn brought(taken: i64) -> BroughtBefore {
+    let record = SaleRecord { taken: Credits(taken), ..SaleRecord::default() };
+    BroughtBefore { record, ..BroughtBefore::default() }
+}
+
+#[test]
+fn of_changes_of_one_moment_each_is_decided_once_whenever_the_others_become_known() {
+    let seats = |id, at_ms: TimeMs, from: i64, to: i64| {
+        invoice(id, vec![proration("seats", from, -100, at_ms), proration("seats", to, 90, at_ms)])
+    };
+    let (moment_ms, later_ms) = (START_MS + 10 * DAY_MS, START_MS + 15 * DAY_MS);
+    let first = invoice("in_1", vec![whole("seats", 5, 25_000)]);
+    // The ids do not tell the order.
+    for (down, up) in [("in_2", "in_3"), ("in_3", "in_2")] {
+        let all =
+            [first.clone(), seats(down, moment_ms, 5, 2), seats(up, moment_ms, 2, 5), seats("in_4", later_ms, 5, 2)];
+        assert_eq!(taken_by(&all), [0, 0, 0, 30], "all are known: half of 60");
+        let alone = Before::of(vec![first.clone(), all[1].clone()]);
+        assert_eq!(taken(&all[1], &alone, &book()), Ok(Credits(40)), "two thirds of 60");
+        let mut before = Before::of(all.to_vec());
+        before.brought.insert(down.to_owned(), brought(40));
+        for (own, takes) in [(&all[2], 0), (&all[3], 0)] {
+            assert_eq!(taken(own, &before, &book()), Ok(Credits(takes)), "{own:?}");
+        }
+    }
+}
+
+/// A period of Pro that is left after half of it: the invoice that billed it, and the one that leaves it.
+fn left_in_the_middle(is_paid: bool) -> [InvoiceFields; 2] {
+    let first = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
+    let left = invoice("in_2", vec![proration("pro_monthly", 1, -29_950, START_MS + 15 * DAY_MS)]);
+    let first = InvoiceFields { is_paid: Some(is_paid), attempt_count: Some(2), ..first };
+    [first, InvoiceFields { is_paid: Some(true), ..left }]
+}
+
+#[test]
+fn a_period_that_is_not_paid_has_brought_nothing_to_take() {
+    let all = left_in_the_middle(false);
+    assert_eq!(taken_by(&all), [0, 0]);
+    let void = InvoiceFields { is_void: true, ..all[0].clone() };
+    assert_eq!(taken_by(&[void, all[1].clone()]), [0, 0]);
+    // What a void invoice credits, nobody got.
+    let [first, left] = left_in_the_middle(true);
+    let void = InvoiceFields { is_void: true, is_paid: Some(false), ..left.clone() };
+    let again = InvoiceFields { id: Some("in_3".to_owned()), ..left };
+    assert_eq!(taken_by(&[first, void, again])[2], 30);
+}
+
+#[test]
+fn a_period_that_is_paid_after_it_was_left_brings_what_was_used_whichever_invoice_is_decided_first() {
+    let [first, left] = left_in_the_middle(true);
+    assert!(first.is_paid_late());
+    let known = Before::of(vec![first.clone(), left.clone()]);
+    let left_out = |before: &Before| left_before_paid(&first, before, &book(), None);
+    let half = [LeftOut { invoice: "in_2".to_owned(), credits: Credits(30) }];
+    // The one that left it was decided while it was not paid, and took nothing.
+    assert_eq!(left_out(&known), half);
+    // It is decided after this one.
+    let mut decided = known.clone();
+    let record = SaleRecord { taken: Credits(30), left_out: half.to_vec(), ..SaleRecord::default() };
+    decided
+        .brought
+        .insert("in_1".to_owned(), BroughtBefore { record, granted: Credits(30), ..BroughtBefore::default() });
+    assert_eq!(taken(&left, &decided, &book()), Ok(Credits::ZERO));
+    assert_eq!(taken_of(&first, &decided, &book(), None), Credits::ZERO, "it brought the rest only");
+    // It was decided before, when this one was paid.
+    assert_eq!(taken(&left, &known, &book()), Ok(Credits(30)));
+    let mut taken_before = known;
+    taken_before.brought.insert("in_2".to_owned(), brought(30));
+    assert!(left_out(&taken_before).is_empty());
+    assert_eq!(left_out(&Before::of(vec![left.clone()])), half, "whether it is listed itself or not");
+    let unpaid = InvoiceFields { is_paid: Some(false), ..left };
+    assert!(left_out(&Before::of(vec![unpaid])).is_empty());
+}
+
 #[test]
 fn a_level_that_was_left_once_is_taken_once() {
     let change = |id, day: i64, from: (&str, i64), to: (&str, i64)| {
@@ -170,8 +248,6 @@ fn of_an_invoice_that_leaves_two_periods_each_counts_what_was_taken_of_it() {
     let mut before = Before::of(all.to_vec());
     assert_eq!(taken(&all[2], &before, &book()), Ok(Credits(239)), "30 and 208.3");
     assert_eq!(by(&before), [30, 209, 0]);
-    let record = |taken| SaleRecord { taken: Credits(taken), ..SaleRecord::default() };
-    let brought = |taken| BroughtBefore { record: record(taken), ..BroughtBefore::default() };
     before.brought.insert("in_3".to_owned(), brought(116));
     assert_eq!(by(&before), [14, 102, 0], "what the ledger says is divided as the rules would");
 }
@@ -181,8 +257,7 @@ fn what_was_taken_of_periods_that_nothing_tells_of_is_divided_alike_and_wholly()
     let all = leaving_two_periods();
     let nothing_sold = PriceBook::new(Arc::new(Catalogue { prices: Vec::new(), ..Catalogue::clone(&catalogue()) }), []);
     let mut before = Before::of(all.to_vec());
-    let record = SaleRecord { taken: Credits(101), ..SaleRecord::default() };
-    before.brought.insert("in_3".to_owned(), BroughtBefore { record, ..BroughtBefore::default() });
+    before.brought.insert("in_3".to_owned(), brought(101));
     let of = |n: usize| taken_of(&all[n], &before, &nothing_sold, None).0;
     assert_eq!([of(0), of(1)], [50, 51]);
 }
@@ -206,6 +281,40 @@ fn of_a_year_granted_monthly_the_months_rest_is_taken_and_later_months_do_not_co
     let month = |month| part_left(Credits(60), month, &first, &Before::of(all.to_vec()), &book()).0;
     assert_eq!((month(1), month(3), month(4), month(11)), (60, 60, 0, 0));
     assert_eq!(part_left(Credits(60), 4, &first, Before::NONE, &book()), Credits(60));
+}
+
+/// Selling these prices, and the invoice of a year that was sold on the terms of `sold`, with what it brought.
+fn year_sold(sold: &Price, now: Price) -> (PriceBook, InvoiceFields, BroughtBefore) {
+    let until_ms = add_months(START_MS, 12);
+    let first = invoice("in_1", vec![line("pro_yearly", 1, 599_000, START_MS, until_ms)]);
+    let sales = [Sale { price: sold.clone(), quantity: 1, from_ms: Some(START_MS), until_ms: Some(until_ms) }];
+    let brought = grants("in_1", &sales, START_MS);
+    let record = SaleRecord::new(&sales, Credits::ZERO, &brought, &brought[0].key, START_MS);
+    let catalogue = Catalogue { prices: vec![now], ..Catalogue::clone(&catalogue()) };
+    let granted = brought[0].credits;
+    (PriceBook::new(Arc::new(catalogue), []), first, BroughtBefore { record, granted, is_clawed_back: false })
+}
+
+#[test]
+fn a_year_is_left_in_the_parts_in_which_it_was_sold_whatever_the_catalogue_says_since() {
+    let whole = Price { grant: GrantSchedule::Whole, ..year() };
+    // In the middle of the fourth month, and after a quarter of the year.
+    let (fourth_ms, year_ms) = (add_months(START_MS, 3) + 15 * DAY_MS, add_months(START_MS, 12) - START_MS);
+    let of_whole = 720 * (year_ms - (fourth_ms - START_MS)) / year_ms + 1;
+    for (sold, now, goes, comes) in [(year(), whole.clone(), 30, 0), (whole, year(), of_whole, 60)] {
+        let (book, first, brought) = year_sold(&sold, now);
+        let left = Line { is_proration: true, ..line("pro_yearly", 1, -430_000, fourth_ms, add_months(START_MS, 12)) };
+        let left = invoice("in_2", vec![left]);
+        let mut before = Before::of(vec![first.clone(), left.clone()]);
+        before.brought.insert("in_1".to_owned(), brought.clone());
+        assert_eq!(taken(&left, &before, &book), Ok(Credits(goes)));
+        assert_eq!(part_left(Credits(60), 5, &first, &before, &book), Credits(comes));
+        // A record of an earlier release does not keep the parts.
+        let mut older = brought;
+        older.record.sold[0].months = None;
+        before.brought.insert("in_1".to_owned(), older);
+        assert_eq!(taken(&left, &before, &book), Ok(Credits(goes)));
+    }
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct InvoiceFields {
     pub currency: Option<String>,
     /// Whether it is paid: by its `status`, else by `paid`, which 2025-03-31.basil removed.
     pub is_paid: Option<bool>,
+    /// Whether it was voided: nothing of it is paid or credited any more.
+    pub is_void: bool,
     /// The PaymentIntents that paid or try to pay it.
     pub payment_intent_ids: Vec<String>,
     /// The charges that paid it.
@@ -110,6 +112,7 @@ impl InvoiceFields {
             total: total(object),
             amount_paid: money(&object["amount_paid"]),
             currency: short_text(&object["currency"]),
+            is_void: status.as_deref() == Some("void"),
             is_paid: status.map(|status| status == "paid").or_else(|| object["paid"].as_bool()),
             payment_intent_ids,
             charge_ids,
@@ -126,6 +129,12 @@ impl InvoiceFields {
     /// Whether all its lines are there.
     pub fn has_all_lines(&self) -> bool {
         !self.lines.is_empty() && !self.has_more_lines
+    }
+
+    /// Whether it was not paid by its first attempt, so that its periods may have been left before.
+    pub fn is_paid_late(&self) -> bool {
+        let is_paid = self.is_paid == Some(true) && self.total.is_some_and(|total| total > MoneyMinor::ZERO);
+        is_paid && self.attempt_count.is_some_and(|count| count != 1) && self.lines.iter().any(Line::bills_period)
     }
 
     /// The prices that its lines name, for a person to read.

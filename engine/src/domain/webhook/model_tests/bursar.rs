@@ -7,12 +7,13 @@ use super::stripe::Stripe;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::clawback::{away, credits_gone, distribute, step_towards};
+use crate::domain::clawback::{Lot, LotTarget, away, step_towards, targets, withheld};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::ledger::{Account, Command, Entry, EntryKind, decide};
 use crate::domain::reconcile::{Class, Difference, Repair, invoices, refunds, subscriptions};
+use crate::domain::refund::Gone;
 use crate::domain::sale::at_stripe::{SeenPrice, StripePrices, sold, unstored};
 use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, grants, invoice_of};
 use crate::domain::sale::level;
@@ -312,7 +313,9 @@ impl Bursar {
             }
             return;
         }
-        self.command(&part.args.grant().command(&part.args.invoice));
+        let before = self.granted(&part.args.invoice).iter().map(Entry::granted).sum();
+        let withheld = withheld(before, part.args.credits, &all_gone(gone), total);
+        self.command(&part.args.command(withheld));
         if gone > MoneyMinor::ZERO {
             let object = Value::Null;
             self.review(invoice, &Event { kind: EventKind::ChargeRefunded, object }, stripe);
@@ -337,14 +340,13 @@ impl Bursar {
             }
             return;
         }
-        let amounts: Vec<Credits> = granted.iter().map(|entry| entry.amount).collect();
-        let targets = distribute(self.target(invoice, &granted, (gone, total), stripe), &amounts);
+        let targets = self.targets(invoice, &granted, (gone, total), stripe);
         for (grant, target) in granted.iter().zip(targets) {
             loop {
-                let totals = (self.account.clawed_back(grant.seq), target);
+                let clawed_back = self.account.clawed_back(grant.seq);
                 let away = away(grant, &self.entries, &self.entries);
                 let charge_id = format!("ch_{invoice}");
-                let Some(step) = step_towards(grant, totals, Credits::ZERO, &away, &charge_id, self.now_ms) else {
+                let Some(step) = step_towards(grant, clawed_back, &target, &away, &charge_id, self.now_ms) else {
                     break;
                 };
                 self.command(&step.command);
@@ -352,18 +354,24 @@ impl Bursar {
         }
     }
 
-    /// The credits of an invoice that go with its money, without those that went because its period was left.
-    fn target(
+    /// The credits of an invoice's grants that go with its money, without those that went because its period was left.
+    /// Those that expire go as well: what each invoice leaves in the end does not count that.
+    fn targets(
         &mut self,
         invoice: usize,
         granted: &[Entry],
         (gone, total): (MoneyMinor, MoneyMinor),
         stripe: &Stripe,
-    ) -> Credits {
+    ) -> Vec<LotTarget> {
         let said = InvoiceFields::read(&shape::invoice(stripe, invoice, Version::Basil));
         let (before, book) = self.before_of(&said, stripe);
-        let all: Credits = granted.iter().map(|entry| entry.amount).sum();
-        credits_gone(all, gone, total).min((all - level::taken_of(&said, &before, &book, None)).max(Credits::ZERO))
+        let lot = |grant: &Entry| {
+            let clawed_back = self.account.clawed_back(grant.seq);
+            Lot { clawed_back, unspent_gone: Some(Credits::ZERO), ..Lot::untouched(grant) }
+        };
+        let lots: Vec<Lot> = granted.iter().map(lot).collect();
+        let taken = level::taken_of(&said, &before, &book, None);
+        targets(&lots, &all_gone(gone), total, taken, Credits::ZERO)
     }
 
     fn granted(&self, invoice: &str) -> Vec<Entry> {
@@ -405,7 +413,7 @@ impl Bursar {
             let granted = self.granted(&format!("in_{n}"));
             let (gone, _, total) = money(stripe, n);
             let clawed_back = granted.iter().map(|entry| self.account.clawed_back(entry.seq)).sum();
-            let target = self.target(n, &granted, (gone, total), stripe);
+            let target = self.targets(n, &granted, (gone, total), stripe).iter().map(|target| target.total).sum();
             let charge = shape::charge(stripe, n, Version::Basil);
             let difference = refunds::compare(&charge, &format!("ch_{n}"), &self.customer.id, clawed_back, target);
             self.repair(difference, stripe, &mut found);
@@ -470,6 +478,11 @@ impl Bursar {
         let dead = self.dead.iter().filter(|(id, reason)| !is_unknown(id) && !names_unknown(reason));
         dead.map(|(id, reason)| format!("{id}: {reason}")).collect()
     }
+}
+
+/// Money whose credits go in any case.
+fn all_gone(gone: MoneyMinor) -> Gone {
+    Gone { all: gone, ..Gone::default() }
 }
 
 /// The prices at Stripe by their lookup keys.

@@ -9,7 +9,7 @@ use crate::domain::job::Outcome;
 use crate::domain::ledger::Command;
 use crate::domain::sale::SaleRecord;
 use crate::domain::sale::grant::{Brought, grant_key, grants, part_job};
-use crate::domain::sale::level::taken;
+use crate::domain::sale::level::{left_before_paid, taken};
 use crate::domain::sale::line::{Sale, Sales, sales, tagged_at_another_price};
 use crate::domain::sale::since::{left_since, since};
 use crate::domain::subscription::Subscription;
@@ -55,8 +55,14 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     let plan = row.as_ref().and_then(|row| plan_after_payment(facts, row, best_plan(facts, &sold), customer));
     let mut verdict = owner.verdict(facts, row, plan);
     let counted = since(&sold, customer.credits_from_ms);
+    let left_out = match counted.is_empty() {
+        true => Vec::new(),
+        false => left_before_paid(&invoice, facts.before, facts.book, customer.credits_from_ms),
+    };
+    let taken = taken + left_out.iter().map(|left| left.credits).sum::<Credits>();
     let brought = Brought::new(grants(&invoice_id, &counted, facts.now_ms), taken);
     let record = SaleRecord::new(&counted, taken, &brought.grants, &grant_key(&invoice_id), facts.now_ms);
+    let record = SaleRecord { left_out, ..record };
     bring(&mut verdict, brought, &record, &invoice_id, customer, facts.now_ms);
     Ok(verdict)
 }

@@ -242,6 +242,9 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::OperationInsert(operation) => {
             operation::operation_insert(tx, operation).await?;
         }
+        Effect::JobHasten { key } => {
+            return Ok(job::job_hasten_waiting(tx, key, now_ms).await?.into_iter().collect());
+        }
         Effect::MarketplacePut(account) => marketplace::marketplace_put(tx, account).await?,
         Effect::JobRequeue { job_id } => {
             return Ok(job::job_requeue(tx, job_id, now_ms).await?.into_iter().collect());

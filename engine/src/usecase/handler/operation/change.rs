@@ -400,6 +400,10 @@ pub async fn preview_change(
     let said = InvoiceFields::read(&invoice);
     let sale = Sale { price: price.clone(), quantity: change.quantity, from_ms: None, until_ms: None };
     let total = said.total.unwrap_or_default();
+    let lines = said.lines.iter().zip(fields::rows(&invoice["lines"]));
+    let billed = || lines.clone().find(|(line, _)| line.bills_period() && line.price.ids.contains(price_id));
+    // A period that discounts leave nothing of brings nothing.
+    let brings = |costs: bool| if costs { sale.credits() } else { Credits::ZERO };
     let next = ChangePreview {
         price: price.clone(),
         quantity: change.quantity,
@@ -410,18 +414,25 @@ pub async fn preview_change(
         credits_later: Credits::ZERO,
         next_at_ms: row.current_period_end_ms,
         next_amount: total,
-        next_credits: sale.credits(),
+        next_credits: brings(billed().is_none_or(|(line, _)| line.costs())),
     };
     if !begins_period {
         return Ok(next);
     }
-    let book = PriceBook::new(catalogue.clone(), sold);
+    let (book, row_id) = (PriceBook::new(catalogue.clone(), sold), row.id.clone());
     let (credits, credits_later) = credits_of(deps, customer, (row, rows), &book, &invoice, now_ms).await?;
     let due = due_of(&invoice);
     let whole = said.lines.iter().filter(|line| line.bills_period()).filter_map(|line| line.period_end_ms).max();
-    let next_amount = MoneyMinor(price.amount.0.saturating_mul(change.quantity));
+    let lasting = match billed().filter(|(line, _)| line.discount > MoneyMinor::ZERO) {
+        Some((_, line)) => lasting_discount(line, &deps.stripe.subscription_retrieve_discounts(&row_id).await?),
+        None => MoneyMinor::ZERO,
+    };
+    let full = MoneyMinor(price.amount.0.saturating_mul(change.quantity));
+    let next_amount = (full - lasting).max(MoneyMinor::ZERO);
+    let next_credits = brings(full == MoneyMinor::ZERO || next_amount > MoneyMinor::ZERO);
     let credited = MoneyMinor(total.0.saturating_neg().max(0));
-    Ok(ChangePreview { due, credited, credits, credits_later, next_at_ms: whole, next_amount, ..next })
+    let next = ChangePreview { next_at_ms: whole, next_amount, next_credits, ..next };
+    Ok(ChangePreview { due, credited, credits, credits_later, ..next })
 }
 
 /// The credits that an invoice would bring, or take, if it were paid: at once, and later.

@@ -165,7 +165,7 @@ impl Walk<'_> {
             return Ok(None);
         };
         let clawed_back = grants.iter().map(|grant| grant.clawed_back).sum();
-        let target = grants.iter().map(|grant| grant.target).sum();
+        let target = grants.iter().map(|grant| grant.target.total).sum();
         Ok(refunds::compare(object, &id, &customer.id, clawed_back, target))
     }
 

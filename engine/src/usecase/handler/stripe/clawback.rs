@@ -6,6 +6,7 @@
 //! matter which events come, how often and in what order: the result agrees with Stripe's own books.
 
 mod credit_note;
+mod lots;
 mod money;
 mod refund;
 
@@ -17,30 +18,31 @@ use super::EventContext;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::charge::top_up::halt_after_return;
-use crate::domain::clawback::{Away, Step, away, distribute, step_towards};
+use crate::domain::clawback::{Away, Lot, LotTarget, Step, away, credits_gone, step_towards, targets, withheld};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
-use crate::domain::ledger::{Command, Entry, EntryKind, Op, OpenGrant};
+use crate::domain::ledger::{Command, Entry, EntryKind, Op};
 use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::operation::payment_key;
-use crate::domain::refund::{credits_certain_to_go, credits_to_go};
-use crate::domain::sale::grant::{Brought, grant_keys, grants};
-use crate::domain::sale::level::{self, taken};
+use crate::domain::sale::grant::{Brought, PartArgs, grant_key, grant_keys, grants, part_job_key};
+use crate::domain::sale::level::{self, left_before_paid, taken};
 use crate::domain::sale::line::{Sales, sales};
 use crate::domain::sale::since::{left_since, since};
-use crate::domain::sale::{Before, PriceBook};
+use crate::domain::sale::{Before, PriceBook, SaleRecord};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{
     self, CUSTOMER_METADATA_KEY, ChargeFields, InvoiceFields, Metadata, OPERATION_METADATA_KEY,
 };
 use crate::domain::webhook::rules::history_too_long;
+use crate::ids::CustomerId;
 use crate::infra::store::{account, payment as payments, top_up};
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{before, before_of, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
 use money::{Money, Payment, money_of, reviewed};
 use serde_json::Value;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// The state of the credits that a payment bought.
@@ -68,10 +70,8 @@ pub(in crate::usecase::handler) struct GrantStanding {
     pub grant: Entry,
     /// Credits that are clawed back.
     pub clawed_back: Credits,
-    /// Credits that should be.
-    pub target: Credits,
-    /// How many of those go only as far as they are unspent.
-    pub unspent: Credits,
+    /// What should be.
+    pub target: LotTarget,
 }
 
 /// Compares a charge as Stripe has it now with the ledger; `None` if it buys no credits.
@@ -136,27 +136,40 @@ async fn compare(
     }
     entries.sort_unstable_by_key(|entry| entry.seq);
     let account = account::account_find(db, &customer.id).await?.unwrap_or_default();
-    let granted: Vec<Credits> = entries.iter().map(|entry| entry.amount).collect();
-    let clawed_back = entries.iter().map(|entry| account.clawed_back(entry.seq)).sum();
-    let is_of_these = |open: &&OpenGrant| entries.iter().any(|entry| entry.seq == open.seq);
-    let remaining: Credits = account.open.grants.iter().filter(is_of_these).map(|open| open.remaining).sum();
-    // What a hold reserves is as good as spent.
-    let left = remaining.min(account.available());
-    let all: Credits = granted.iter().copied().sum();
-    let gone = credits_to_go(all, &money.gone, money.total, clawed_back, left);
+    let all: Credits = entries.iter().map(Entry::granted).sum();
     // What was taken because the period was left cannot go once more.
+    let gone = credits_gone(all, money.gone.counting(), money.total);
     let taken = match taken_of(deps, customer, bought, gone, now_ms).await? {
         Ok(taken) => taken,
         Err(reason) => return Ok(Standing::Unclear { reason }),
     };
-    let gone = gone.min((all - taken).max(Credits::ZERO));
-    let certain = credits_certain_to_go(all, &money.gone, money.total).min(gone);
-    let targets = distribute(gone, &granted).into_iter().zip(distribute(certain, &granted));
-    let grants = entries.into_iter().zip(targets).map(|(grant, (target, certain))| {
-        let clawed_back = account.clawed_back(grant.seq);
-        GrantStanding { grant, clawed_back, target, unspent: target - certain }
-    });
+    let is_untouched =
+        money.gone.all == MoneyMinor::ZERO && entries.iter().all(|e| account.clawed_back(e.seq) == Credits::ZERO);
+    let lots = match is_untouched {
+        true => entries.iter().map(Lot::untouched).collect(),
+        false => lots::lots(deps, customer, &account, &entries, now_ms).await?,
+    };
+    // What a hold reserves is as good as spent.
+    let available = account.settled(now_ms).available();
+    let targets = targets(&lots, &money.gone, money.total, taken, available);
+    let grants = entries.into_iter().zip(lots).zip(targets);
+    let grants = grants.map(|((grant, lot), target)| GrantStanding { grant, clawed_back: lot.clawed_back, target });
     Ok(Standing::Granted { grants: grants.collect() })
+}
+
+/// What is withheld of a part of an invoice's credits that is granted now, because its money is gone: all of it, and how
+/// much of that only because it is unspent.
+pub(in crate::usecase::handler) async fn withheld_of_part(
+    deps: &Deps,
+    part: &PartArgs,
+    money: &Money,
+) -> crate::error::Result<(Credits, Credits)> {
+    let customer_id = CustomerId::trusted(part.customer.clone());
+    let keys: Vec<String> = grant_keys(&part.invoice).collect();
+    let pairs: Vec<_> = keys.iter().map(|key| (&customer_id, key.as_str())).collect();
+    let entries = account::entry_find_by_keys(deps.db.read(), &pairs).await?.into_iter().map(|(_, entry)| entry);
+    let before = entries.filter(|entry| entry.kind == EntryKind::Grant).map(|entry| entry.granted()).sum();
+    Ok(withheld(before, part.credits, &money.gone, money.total))
 }
 
 /// The credits of a payment that are taken back already, because the period that it paid for was left. Nothing is asked
@@ -243,9 +256,38 @@ async fn review_bought(
     let money = money_of(about.deps, &bought.payment, charge).await?;
     let standing = compare(about.deps, customer, bought, &money, about.now_ms).await?;
     let mut verdict = verdict_on(about.deps, standing, paid, customer, about.now_ms).await?;
-    halt_top_ups(about.deps, &mut verdict, about.now_ms).await?;
-    verdict.effects.extend(refunded(bought, charge, &money));
+    let refunded = refunded(bought, charge, &money);
+    match change_of_gone(about.deps, refunded.as_ref()).await? {
+        Ordering::Greater => halt_top_ups(about.deps, &mut verdict, about.now_ms).await?,
+        Ordering::Less => verdict.effects.extend(waiting_parts(about.deps, customer, bought).await?),
+        Ordering::Equal => {}
+    }
+    // While the credits are still to come, nothing follows yet from the money that is gone.
+    let waits = matches!(verdict.outcome, Outcome::Retry { .. });
+    verdict.effects.extend(refunded.filter(|_| !waits));
     Ok(verdict)
+}
+
+/// Whether more of a payment's money is gone than was stored of it, or less. If it is as much, its credits are only computed
+/// anew, as when a part of them has come.
+async fn change_of_gone(deps: &Deps, refunded: Option<&Effect>) -> crate::error::Result<Ordering> {
+    let Some(Effect::PaymentRefunded { payment, refunded, disputed, .. }) = refunded else {
+        return Ok(Ordering::Greater);
+    };
+    let db = deps.db.read();
+    let stored = match payments::invoice_find(db, payment).await? {
+        Some(invoice) => Some(invoice.refunded + invoice.disputed),
+        None => payments::charge_find(db, payment).await?.map(|charge| charge.refunded + charge.disputed),
+    };
+    Ok(stored.map_or(Ordering::Greater, |stored| (*refunded + *disputed).cmp(&stored)))
+}
+
+/// Has the parts of an invoice's credits looked at that wait because its money was gone.
+async fn waiting_parts(deps: &Deps, customer: &Customer, bought: &Bought) -> crate::error::Result<Vec<Effect>> {
+    let Some(id) = &bought.payment.invoice_id else { return Ok(Vec::new()) };
+    let first = account::entry_find_by_key(deps.db.read(), &customer.id, &grant_key(id)).await?;
+    let record = first.and_then(|entry| SaleRecord::read(entry.metadata.as_deref())).unwrap_or_default();
+    Ok(record.later.iter().map(|part| Effect::JobHasten { key: part_job_key(&part.key) }).collect())
 }
 
 /// The verdict that brings the ledger to where it should stand. `paid` is the charge or the invoice.
@@ -266,12 +308,12 @@ async fn verdict_on(
         Standing::Granted { grants } => grants,
         Standing::Unclear { reason } => return Ok(Outcome::Dead { reason }.into()),
     };
-    let mut due = grants.iter().filter(|grant| grant.clawed_back != grant.target);
-    let Some(GrantStanding { grant, clawed_back, target, unspent }) = due.next() else {
+    let mut due = grants.iter().filter(|grant| grant.clawed_back != grant.target.total);
+    let Some(GrantStanding { grant, clawed_back, target }) = due.next() else {
         return Ok(Outcome::Done.into());
     };
-    let away = if target < clawed_back { read_away(deps, customer, grant).await? } else { Vec::new() };
-    let step = step_towards(grant, (*clawed_back, *target), *unspent, &away, paid, now_ms);
+    let away = if target.total < *clawed_back { read_away(deps, customer, grant).await? } else { Vec::new() };
+    let step = step_towards(grant, *clawed_back, target, &away, paid, now_ms);
     let Some(Step { command, is_last }) = step else { return Ok(Outcome::Done.into()) };
     // One command at a time: the next run of this job finds the others.
     let is_done = is_last && due.next().is_none();
@@ -290,8 +332,8 @@ async fn read_away(deps: &Deps, customer: &Customer, grant: &Entry) -> Result<Ve
     Ok(away(grant, &moved, &burned))
 }
 
-/// Turns automatic top-ups off in the commit that claws credits back, and mails it once for each setting. Without a claw
-/// back, as when the customer keeps the credits, they stay as they are.
+/// Turns automatic top-ups off in the commit that claws credits back because money was returned, and mails it once for
+/// each setting. Without a claw back, as when the customer keeps the credits, they stay as they are.
 async fn halt_top_ups(deps: &Deps, verdict: &mut Verdict, now_ms: TimeMs) -> Result<(), Failure> {
     let Some((customer_id, Command { op: Op::ClawBack { .. }, .. })) = &verdict.ledger else { return Ok(()) };
     let setting = top_up::top_up_find(deps.db.read(), customer_id).await?;
@@ -403,6 +445,8 @@ async fn bought_by(
     let is_certain = match (sales(&said, &book), taken(&left, &before, &book)) {
         (Sales::Known(sold), Ok(taken)) => {
             let counted = since(&sold, customer.credits_from_ms);
+            let left_out = left_before_paid(&said, &before, &book, customer.credits_from_ms);
+            let taken = taken + left_out.iter().map(|left| left.credits).sum::<Credits>();
             Brought::new(grants(id, &counted, now_ms), taken).now() > Credits::ZERO
         }
         _ => false,

@@ -131,3 +131,29 @@ with_shop! {
         assert_eq!((shop.plan(&customer).await.as_str(), shop.app.balance(&customer).await), ("pro", PERIOD));
     }
 }
+
+with_backend! {
+    async fn a_price_that_is_billed_each_month_is_never_sold_as_a_year(backend: Backend) {
+        let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly)]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        // Somebody moved the lookup key of the year to a price that is billed each month.
+        let form = [
+            ("unit_amount", "59900"),
+            ("currency", "usd"),
+            ("recurring[interval]", "month"),
+            ("product_data[name]", "pro"),
+            ("lookup_key", "pro_yearly"),
+            ("transfer_lookup_key", "true"),
+        ];
+        let price = stripe::id(&shop.ask_stripe("POST", "/v1/prices", &form).await).to_owned();
+        shop.subscribe_at_stripe(&stripe_customer, &price, &[]).await;
+        let (_, reason) = shop.dead_event("invoice.paid", &shop.stripe.list("invoice")[0]).await;
+        assert!(reason.starts_with("price_unknown: ") && reason.contains("billed each month"), "{reason}");
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        let body = json!({ "decision": "ours", "price": "pro_yearly", "reason": "ticket 4711" });
+        let refused = shop.app.admin("POST", &format!("/admin/v1/prices/{price}/decision"), Some(&body)).await;
+        refused.expect_problem(422, "price_interval_differs");
+        shop.close().await;
+    }
+}

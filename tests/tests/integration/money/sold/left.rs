@@ -91,6 +91,58 @@ with_backend! {
         }
     }
 
+    async fn a_year_is_left_in_the_parts_in_which_it_was_sold(backend: Backend) {
+        for (sold, since, brings) in
+            [(GrantSchedule::Monthly, GrantSchedule::Whole, 60), (GrantSchedule::Whole, GrantSchedule::Monthly, 720)]
+        {
+            let shop = Shop::selling(backend, &[pro_yearly(sold)]).await;
+            let customer = shop.without_credits("pm_card_visa").await;
+            let stripe_customer = shop.stripe_customer(&customer).await;
+            let found = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_yearly", &[]).await;
+            shop.subscribe_at_stripe(&stripe_customer, stripe::id(&found["data"][0]), &[]).await;
+            shop.tell_invoices(&stripe_customer).await;
+            assert_eq!(shop.app.balance(&customer).await, brings);
+            shop.change_catalogue(|catalogue| {
+                let year = catalogue.prices.iter_mut().find(|price| price.key.as_str() == "pro_yearly");
+                year.expect("the price").grant = since;
+            });
+            // The whole time is left, so all goes that came.
+            shop.leave_at_stripe(&stripe_customer).await;
+            let left = shop.app.balance(&customer).await;
+            assert!((0..=brings / 60).contains(&left), "sold {sold:?}: {left}");
+            shop.app.verify().await;
+            shop.close().await;
+        }
+    }
+
+    async fn a_period_that_is_left_before_it_is_paid_takes_nothing_and_brings_what_was_used(backend: Backend) {
+        for is_void in [false, true] {
+            let shop = Shop::selling(backend, &[]).await;
+            let (customer, stripe_customer) = shop.subscriber().await;
+            shop.attach(&customer, "pm_card_chargeCustomerFail", "bad").await.expect(201);
+            shop.stripe.advance(Duration::from_secs(31 * 24 * 60 * 60 + 2 * 60 * 60)).expect("time passes");
+            let renewal = shop.stripe.list("invoice").into_iter().find(|invoice| invoice["status"] == "open");
+            let path = format!("/v1/invoices/{}", stripe::id(&renewal.expect("an open invoice")));
+            if is_void {
+                shop.ask_stripe("POST", &format!("{path}/void"), &[]).await;
+            }
+            shop.leave_at_stripe(&stripe_customer).await;
+            assert_eq!(shop.app.balance(&customer).await, PERIOD, "of the period before");
+            if !is_void {
+                shop.attach(&customer, "pm_card_visa", "good").await.expect(201);
+                let paid = shop.ask_stripe("POST", &format!("{path}/pay"), &[]).await;
+                assert_eq!(paid["status"], "paid", "{paid}");
+                for _ in 0..2 {
+                    shop.tell_invoices(&stripe_customer).await;
+                    let balance = shop.app.balance(&customer).await;
+                    assert!((PERIOD..PERIOD + 10).contains(&balance), "the days that were used: {balance}");
+                }
+            }
+            shop.app.verify().await;
+            shop.close().await;
+        }
+    }
+
     async fn what_went_with_the_money_does_not_go_once_more_when_the_period_is_left(backend: Backend) {
         let shop = Shop::selling(backend, &[]).await;
         let (customer, stripe_customer) = shop.subscriber().await;

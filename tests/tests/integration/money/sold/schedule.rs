@@ -3,11 +3,14 @@
 use super::*;
 use crate::database::{rows, texts};
 use crate::reconcile::{found, reconcile};
-use crate::scene::{job_in_state, now_ms, resume_job, sql};
+use crate::scene::{customer_id, job_in_state, now_ms, resume_job, sql};
 use bursar_engine::clock::parse_rfc3339;
 use bursar_engine::domain::job::JobState;
+use bursar_engine::domain::ledger::{Command, GrantKind, Op};
+use bursar_engine::domain::sale::grant::grant_key;
 use bursar_engine::ids::JobId;
 
+const TOP_UP: &str = "/api/v1/credits/auto-top-up";
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// A twelfth of a year's credits.
 const PART: i64 = 60;
@@ -39,11 +42,16 @@ impl Shop {
         job_in_state(&self.app, &JobId::parse(&job).expect("an id"), state).await;
     }
 
+    /// The latest lines of the customer's ledger, the latest first.
+    async fn entries(&self, customer: &TestCustomer) -> Vec<Value> {
+        let page = self.app.call(customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
+        page["data"].as_array().expect("transactions").clone()
+    }
+
     /// The times at which the credits of the customer's invoices expire, the latest invoice first.
     async fn expiries(&self, customer: &TestCustomer) -> Vec<Option<i64>> {
-        let page = self.app.call(customer, "GET", "/api/v1/credits/transactions", "", None).await.expect(200);
-        let entries = page["data"].as_array().expect("transactions").iter();
-        let of_invoices = entries.filter(|entry| entry["source"] == "stripe");
+        let entries = self.entries(customer).await;
+        let of_invoices = entries.iter().filter(|entry| entry["source"] == "stripe");
         of_invoices.map(|entry| entry["expires_at"].as_str().and_then(parse_rfc3339)).collect()
     }
 }
@@ -89,6 +97,81 @@ with_backend! {
                 (is_quiet && shop.app.balance(&customer).await == months * PART / 2).then_some(())
             })
             .await;
+        }
+        shop.close().await;
+    }
+
+    async fn a_part_that_comes_reduced_after_a_refund_stops_no_top_up(backend: Backend) {
+        let (shop, customer) = Shop::with_year(backend).await;
+        let charge = stripe::id(&shop.stripe.list("charge")[0]).to_owned();
+        shop.stripe.refund(&charge, Some(YEAR / 2)).expect("a refund");
+        shop.announce_refund(&charge).await;
+        let set = json!({ "enabled": true, "threshold": 2, "target": 5 });
+        shop.app.call(&customer, "PUT", TOP_UP, "", Some(&set)).await.expect(200);
+        let before = shop.entries(&customer).await.len();
+        shop.next_part(JobState::Succeeded).await;
+        shop.processes_all_events().await;
+        let entries = shop.entries(&customer).await;
+        assert_eq!((entries.len(), &entries[0]["amount"]), (before + 1, &json!(PART / 2)), "one entry: {entries:#?}");
+        let top_up = shop.app.call(&customer, "GET", TOP_UP, "", None).await.expect(200);
+        assert_eq!(top_up["state"], "on", "{top_up}");
+        // Money that is returned later takes its share, and stops them.
+        shop.stripe.refund(&charge, Some(YEAR / 4)).expect("a refund");
+        shop.announce_refund(&charge).await;
+        assert_eq!(shop.app.balance(&customer).await, 2 * PART / 4);
+        let top_up = shop.app.call(&customer, "GET", TOP_UP, "", None).await.expect(200);
+        assert_eq!(top_up["problem"]["code"], "payment_returned", "{top_up}");
+        shop.app.verify().await;
+        shop.close().await;
+    }
+
+    async fn a_refund_of_what_is_unspent_counts_for_each_month_by_itself(backend: Backend) {
+        let (shop, customer) = Shop::with_year(backend).await;
+        shop.app.spend(&customer, PART, "all").await.expect(200);
+        let (invoice, charge) = (shop.stripe.list("invoice").remove(0), shop.stripe.list("charge").remove(0));
+        let path = format!("/admin/v1/payments/{}/refund", stripe::id(&invoice));
+        let body = json!({ "reason": "ticket 4711", "amount_minor": YEAR / 2 });
+        shop.app.admin("POST", &path, Some(&body)).await.expect(200);
+        shop.announce_refund(stripe::id(&charge)).await;
+        assert_eq!(shop.app.balance(&customer).await, 0, "the first month was spent");
+        for months in 1..=2 {
+            shop.next_part(JobState::Succeeded).await;
+            shop.processes_all_events().await;
+            assert_eq!(shop.app.balance(&customer).await, months * PART / 2);
+        }
+        // A refund at Stripe takes its share, besides.
+        shop.stripe.refund(stripe::id(&charge), Some(YEAR / 5)).expect("a refund");
+        shop.announce_refund(stripe::id(&charge)).await;
+        assert_eq!(shop.app.balance(&customer).await, 2 * PART / 2 - 3 * PART / 5);
+        shop.app.verify().await;
+        shop.close().await;
+    }
+
+    async fn credits_that_expired_do_not_go_once_more_with_their_money(backend: Backend) {
+        let shop = Shop::selling(backend, &[]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let price = stripe::id(&shop.pro_price().await).to_owned();
+        shop.subscribe_at_stripe(&stripe_customer, &price, &[]).await;
+        let invoice = shop.stripe.list("invoice").remove(0);
+        // They came with an end, which is near.
+        let ends_ms = shop.app.app.clock.now_ms() + 4_000;
+        let op = Op::Grant { kind: GrantKind::Included, amount: Credits(PERIOD), expires_at_ms: Some(ends_ms) };
+        let command = Command::internal(op, "stripe", grant_key(stripe::id(&invoice)));
+        let command = command.with_reference(stripe::id(&invoice));
+        shop.app.app.runtime.customers.apply(&customer_id(&customer), command).await.expect("a grant");
+        shop.app.spend(&customer, 20, "some").await.expect(200);
+        shop.deliver_event("invoice.paid", &invoice).await;
+        wait::until("the others have ended", || async {
+            (shop.entries(&customer).await[0]["kind"] == "expire").then_some(())
+        })
+        .await;
+        shop.app.adjust(&customer, 30).await.expect(200);
+        let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        for (amount, left) in [(MONTH / 2, 30), (MONTH - MONTH / 2, 10)] {
+            shop.stripe.refund(&charge, Some(amount)).expect("a refund");
+            shop.announce_refund(&charge).await;
+            assert_eq!(shop.app.balance(&customer).await, left, "40 expired, and 20 were spent");
         }
         shop.close().await;
     }
@@ -163,20 +246,23 @@ with_backend! {
 }
 
 with_backend! {
-    async fn a_part_waits_while_all_of_its_money_is_disputed_and_comes_once_it_is_won(backend: Backend) {
+    async fn a_part_waits_while_all_of_its_money_is_disputed_and_comes_when_it_is_won(backend: Backend) {
         let (shop, customer) = Shop::with_year(backend).await;
         let charge = stripe::id(&shop.stripe.list("charge")[0]).to_owned();
         let dispute = shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
+        shop.deliver_event("charge.dispute.funds_withdrawn", &dispute).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
         let sql = "SELECT id FROM jobs WHERE kind = 'credits.grant' AND state = 'available' ORDER BY run_at_ms LIMIT 1";
         let part = texts(&shop.app, sql).await.remove(0);
         let due = format!("SELECT id FROM jobs WHERE id = '{part}' AND run_at_ms > {}", now_ms() + DAY_MS / 2);
         resume_job(&shop.app, &part).await;
         wait::until("the part waits for a day", || async { texts(&shop.app, &due).await.pop() }).await;
-        assert_eq!(shop.app.balance(&customer).await, PART);
-        shop.stripe.close_dispute(stripe::id(&dispute), true).expect("it is open");
-        resume_job(&shop.app, &part).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        let won = shop.stripe.close_dispute(stripe::id(&dispute), true).expect("it is open");
+        shop.deliver_event("charge.dispute.closed", &won).await;
         job_in_state(&shop.app, &JobId::parse(&part).expect("an id"), JobState::Succeeded).await;
         assert_eq!(shop.app.balance(&customer).await, 2 * PART);
+        assert_eq!(shop.parts().await.len(), 10, "the others keep their time");
         shop.close().await;
     }
 

@@ -19,6 +19,7 @@ fn grant() -> Command {
         credits: Credits(60),
         from_ms: Some(1_749_000_000_000),
         until_ms: Some(1_751_592_000_000),
+        months: Some(1),
     };
     let record = SaleRecord { sold: vec![line], ..SaleRecord::default() };
     let command = Command::internal(op, "stripe", "stripe:invoice:in_1".to_owned()).with_reference("in_1");

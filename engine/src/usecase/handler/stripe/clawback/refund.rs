@@ -101,7 +101,7 @@ pub(in crate::usecase) async fn credits_after_refund(
     money.gone.add(amount, choice);
     match compare(deps, customer, &bought, &money, now_ms).await? {
         Standing::Granted { grants } => {
-            after.going = grants.iter().map(|grant| grant.target - grant.clawed_back).sum();
+            after.going = grants.iter().map(|grant| grant.target.total - grant.clawed_back).sum();
         }
         Standing::NotGranted { .. } => {}
         Standing::Unclear { .. } => return Ok(None),

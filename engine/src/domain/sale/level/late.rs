@@ -1,0 +1,59 @@
+//! Periods that were left before their invoice was paid.
+//!
+//! Whoever leaves a period that is not paid has none of its credits, so the invoice that leaves it takes none. If the
+//! period is paid after all, its own invoice brings only the credits of the time that was used, and keeps how many it
+//! left out for which other one. So the invoice that leaves it takes them no more, if it is decided later.
+
+use super::super::before::{Before, ends};
+use super::super::book::PriceBook;
+use super::super::record::LeftOut;
+use super::super::since::left_since;
+use super::{part_taken, taken_by_period, whole_credits};
+use crate::amount::Credits;
+use crate::clock::TimeMs;
+use crate::domain::webhook::fields::{InvoiceFields, Line};
+use std::borrow::Cow;
+
+/// The credits that a paid invoice leaves out, because its periods were left before it was paid: those that the other
+/// invoices would have taken and have not. `before` are the other invoices of its subscription.
+pub fn left_before_paid(
+    invoice: &InvoiceFields,
+    before: &Before,
+    book: &PriceBook,
+    credits_from_ms: Option<TimeMs>,
+) -> Vec<LeftOut> {
+    let periods = ends(invoice, Line::bills_period);
+    let all = with(invoice, before);
+    let left_out = |other: &InvoiceFields| {
+        let brought = before.brought_by(other);
+        // What sold something itself settles both when it is decided.
+        if brought.is_none() && other.lines.iter().any(Line::bills_period) {
+            return None;
+        }
+        let counted = left_since(other, &all.invoices, credits_from_ms);
+        let by_period = taken_by_period(&counted, &all, book).ok()?;
+        let own = by_period.iter().filter(|(end_ms, _)| end_ms.is_some_and(|end_ms| periods.contains(&end_ms)));
+        let due = whole_credits(own.map(|(_, micro)| micro).sum());
+        let taken = brought.map_or(Credits::ZERO, |b| part_taken(b.record.taken, by_period.clone(), other, &periods));
+        let credits = due - taken;
+        (credits > Credits::ZERO).then(|| LeftOut { invoice: other.id.clone().unwrap_or_default(), credits })
+    };
+    before.leaving(invoice).filter_map(left_out).collect()
+}
+
+/// What the invoices that billed a period that ends then left out for another one that leaves it.
+pub(super) fn left_out(end_ms: TimeMs, leaving: &InvoiceFields, before: &Before) -> Credits {
+    let billed = before.invoices.iter().filter(|other| ends(other, Line::bills_period).contains(&end_ms));
+    let records = billed.filter_map(|other| before.brought_by(other)).flat_map(|brought| &brought.record.left_out);
+    records.filter(|left| Some(&left.invoice) == leaving.id.as_ref()).map(|left| left.credits).sum()
+}
+
+/// What is known, with the invoice itself as it is now.
+fn with<'a>(invoice: &InvoiceFields, before: &'a Before) -> Cow<'a, Before> {
+    if before.invoices.contains(invoice) || before.leaving(invoice).next().is_none() {
+        return Cow::Borrowed(before);
+    }
+    let others = before.invoices.iter().filter(|other| other.id != invoice.id);
+    let invoices = others.chain([invoice]).cloned().collect();
+    Cow::Owned(Before { invoices, ..before.clone() })
+}

@@ -1,0 +1,47 @@
+//! The grants that a payment bought, with what has become of their credits.
+
+use crate::amount::Credits;
+use crate::clock::TimeMs;
+use crate::domain::clawback::Lot;
+use crate::domain::customer::Customer;
+use crate::domain::ledger::{Account, Entry, EntryKind, OpenGrant};
+use crate::error::Result;
+use crate::infra::store::payment as payments;
+use crate::usecase::handler::Deps;
+
+/// What has become of these grants, in their order.
+pub(super) async fn lots(
+    deps: &Deps,
+    customer: &Customer,
+    account: &Account,
+    grants: &[Entry],
+    now_ms: TimeMs,
+) -> Result<Vec<Lot>> {
+    let db = deps.db.read();
+    let seqs: Vec<i64> = grants.iter().map(|grant| grant.seq).collect();
+    let moved = payments::entry_list_of_grants(db, &customer.id, &seqs).await?;
+    let settled = account.settled(now_ms);
+    let mut lots = Vec::new();
+    for grant in grants {
+        let of_it = || moved.iter().filter(|entry| entry.detail.grant == Some(grant.seq));
+        // Credits that came back are in grants of their own.
+        let returned = of_it().filter(|entry| entry.kind == EntryKind::Grant).map(|entry| entry.seq);
+        let own: Vec<i64> = std::iter::once(grant.seq).chain(returned).collect();
+        let (stored, remaining) = (left_of(account, &own), left_of(&settled, &own));
+        let kept = std::iter::once(grant).chain(of_it()).filter_map(|entry| entry.detail.unspent);
+        lots.push(Lot {
+            granted: grant.granted(),
+            clawed_back: account.clawed_back(grant.seq),
+            unspent_gone: kept.last(),
+            // Some may have ended that no entry takes away yet.
+            expired: payments::entry_sum_expired(db, &customer.id, &own).await? + stored - remaining,
+            remaining,
+        });
+    }
+    Ok(lots)
+}
+
+fn left_of(account: &Account, grants: &[i64]) -> Credits {
+    let is_of_these = |open: &&OpenGrant| grants.contains(&open.seq);
+    account.open.grants.iter().filter(is_of_these).map(|open| open.remaining).sum()
+}
