@@ -116,10 +116,12 @@ pub enum Effect {
     },
     /// Stores an operation unless there is one under its key: a second payment of another one.
     OperationInsert(Box<Operation>),
-    /// Makes a job due now that was looked at and waits for another look.
+    /// Makes a job due now that was looked at and waits for another look, or that cancelled itself for this reason.
     JobHasten {
         /// Its unique key.
         key: String,
+        /// The reason.
+        cancelled_for: String,
     },
     /// Stores an event unless it is known: the full form of a thin one.
     EventTake(Box<Delivery>),

@@ -125,6 +125,38 @@ with_shop! {
         shop.app.spend(&customer, 1, "more").await.expect(200);
     }
 
+    async fn credits_that_came_back_go_with_the_next_refund(shop: &Shop) {
+        let customer = shop.pro().await;
+        let payment = shop.payment_of(&customer).await;
+        let id = payment["id"].as_str().expect("an id");
+        let made = shop.refund(id, &json!({ "reason": "all of it" })).await.expect(200);
+        shop.balance_becomes(&customer, 0).await;
+        let failed = shop.stripe.fail_refund(made["refund"].as_str().expect("a refund")).expect("it fails");
+        shop.deliver_event("refund.failed", &failed).await;
+        shop.balance_becomes(&customer, PERIOD).await;
+        let again = shop.refund_under("again", id, &json!({ "reason": "all of it" })).await.expect(200);
+        assert_eq!(again["credits_to_go"], PERIOD, "{again}");
+        shop.balance_becomes(&customer, 0).await;
+        assert_eq!(shop.net_paid(&customer).await, 0);
+    }
+
+    async fn a_refund_names_the_holds_that_keep_credits_from_it(shop: &Shop) {
+        let customer = shop.pro().await;
+        let held = shop.app.call(&customer, "POST", "/api/v1/holds", "job", Some(&json!({ "units": 10 }))).await;
+        let held = held.expect(201)["hold"]["id"].clone();
+        let payment = shop.payment_of(&customer).await;
+        let id = payment["id"].as_str().expect("an id");
+        let dry_run = |credits: &str| json!({ "credits": credits, "reason": "ticket 1", "dry_run": true });
+        let planned = shop.refund(id, &dry_run("unspent")).await.expect(200);
+        let numbers = ["credits_to_go", "credits_reserved"].map(|key| planned[key].as_i64());
+        assert_eq!((numbers, &planned["reserved_by"]), ([Some(PERIOD - 10), Some(10)], &json!([held])), "{planned}");
+        let planned = shop.refund(id, &dry_run("all")).await.expect(200);
+        let numbers = ["credits_to_go", "credits_reserved"].map(|key| planned[key].as_i64());
+        assert_eq!((numbers, &planned["reserved_by"]), ([Some(PERIOD), Some(0)], &json!([])), "{planned}");
+        let made = shop.refund(id, &json!({ "reason": "ticket 1" })).await.expect(200);
+        assert_eq!((&made["credits_reserved"], &made["reserved_by"]), (&json!(10), &json!([held])), "{made}");
+    }
+
     async fn credits_that_a_hold_reserves_are_no_unspent_ones(shop: &Shop) {
         let customer = shop.pro().await;
         let body = json!({ "units": PERIOD - 10 });

@@ -242,8 +242,8 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::OperationInsert(operation) => {
             operation::operation_insert(tx, operation).await?;
         }
-        Effect::JobHasten { key } => {
-            return Ok(job::job_hasten_waiting(tx, key, now_ms).await?.into_iter().collect());
+        Effect::JobHasten { key, cancelled_for } => {
+            return Ok(job::job_hasten_waiting(tx, key, cancelled_for, now_ms).await?.into_iter().collect());
         }
         Effect::MarketplacePut(account) => marketplace::marketplace_put(tx, account).await?,
         Effect::JobRequeue { job_id } => {

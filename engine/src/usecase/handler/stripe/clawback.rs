@@ -22,12 +22,13 @@ use crate::domain::clawback::{Away, Lot, LotTarget, Step, away, credits_gone, st
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
-use crate::domain::ledger::{Command, Entry, EntryKind, Op};
+use crate::domain::ledger::{Account, Command, Entry, EntryKind, Op};
 use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::operation::payment_key;
-use crate::domain::sale::grant::{Brought, PartArgs, grant_key, grant_keys, grants, part_job_key};
+use crate::domain::sale::grant::{Brought, PartArgs, grant_key, grant_keys, grants, money_given_back, part_job_key};
 use crate::domain::sale::level::{self, left_before_paid, taken};
 use crate::domain::sale::line::{Sales, sales};
+use crate::domain::sale::record::LaterGrant;
 use crate::domain::sale::since::{left_since, since};
 use crate::domain::sale::{Before, PriceBook, SaleRecord};
 use crate::domain::webhook::EventKind;
@@ -116,12 +117,24 @@ fn refunded(bought: &Bought, charge: Option<&ChargeFields>, money: &Money) -> Op
     Some(effect(charge.payment_intent_id.clone()?, Some(operation.clone())))
 }
 
-/// Compares what a payment bought with the ledger.
+/// Compares what a payment bought with the ledger. What a hold reserves is as good as spent.
 async fn compare(
     deps: &Deps,
     customer: &Customer,
     bought: &Bought,
     money: &Money,
+    now_ms: TimeMs,
+) -> Result<Standing, Failure> {
+    compare_by(deps, customer, bought, money, Account::available, now_ms).await
+}
+
+/// The same, where this many credits of the account can be taken as unspent.
+async fn compare_by(
+    deps: &Deps,
+    customer: &Customer,
+    bought: &Bought,
+    money: &Money,
+    available: fn(&Account) -> Credits,
     now_ms: TimeMs,
 ) -> Result<Standing, Failure> {
     let db = deps.db.read();
@@ -149,8 +162,7 @@ async fn compare(
         true => entries.iter().map(Lot::untouched).collect(),
         false => lots::lots(deps, customer, &account, &entries, now_ms).await?,
     };
-    // What a hold reserves is as good as spent.
-    let available = account.settled(now_ms).available();
+    let available = available(&account.settled(now_ms));
     let targets = targets(&lots, &money.gone, money.total, taken, available);
     let grants = entries.into_iter().zip(lots).zip(targets);
     let grants = grants.map(|((grant, lot), target)| GrantStanding { grant, clawed_back: lot.clawed_back, target });
@@ -287,7 +299,9 @@ async fn waiting_parts(deps: &Deps, customer: &Customer, bought: &Bought) -> cra
     let Some(id) = &bought.payment.invoice_id else { return Ok(Vec::new()) };
     let first = account::entry_find_by_key(deps.db.read(), &customer.id, &grant_key(id)).await?;
     let record = first.and_then(|entry| SaleRecord::read(entry.metadata.as_deref())).unwrap_or_default();
-    Ok(record.later.iter().map(|part| Effect::JobHasten { key: part_job_key(&part.key) }).collect())
+    let hasten =
+        |part: &LaterGrant| Effect::JobHasten { key: part_job_key(&part.key), cancelled_for: money_given_back(id) };
+    Ok(record.later.iter().map(hasten).collect())
 }
 
 /// The verdict that brings the ledger to where it should stand. `paid` is the charge or the invoice.
