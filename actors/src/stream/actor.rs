@@ -8,10 +8,18 @@ use crate::waker::StreamRouterMsg;
 use bursar_engine::infra::broker::Delivered;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Wait before a stream whose row was locked is claimed again; each further time it is longer by as much.
+const LOCKED_WAIT: Duration = Duration::from_millis(25);
+/// A stream is claimed so often while its row is locked. The sweeper finds one whose row is locked for longer.
+const LOCKED_TRIES_MAX: u32 = 20;
 
 pub(crate) enum StreamMsg {
     /// A job may be due. With the broker's message, if one announced it.
     Wake(Option<Delivered>),
+    /// The stream's row was locked, and may be free now.
+    Again,
     /// The round has ended.
     RoundOver(Round),
 }
@@ -35,6 +43,8 @@ pub(crate) struct StreamState {
     is_woken: bool,
     /// Whether the last round ran a job: there may be another.
     has_run: bool,
+    /// How often in a row the stream's row was locked.
+    locked: u32,
     /// Messages that the router has forwarded to this actor.
     received: u64,
 }
@@ -61,6 +71,7 @@ impl Actor for StreamActor {
             is_busy: false,
             is_woken: false,
             has_run: false,
+            locked: 0,
             received: 0,
         })
     }
@@ -77,9 +88,15 @@ impl Actor for StreamActor {
                 state.is_woken = true;
                 state.messages.extend(message);
             }
+            StreamMsg::Again => state.is_woken = true,
             StreamMsg::RoundOver(round) => state.on_round_over(round),
         }
         if state.is_busy {
+            return Ok(());
+        }
+        // A wake claims at once. Without one, the stream waits for the row.
+        if state.waits_for_row() && !state.is_woken {
+            myself.send_after(LOCKED_WAIT * state.locked, || StreamMsg::Again);
             return Ok(());
         }
         if state.is_woken || state.has_run {
@@ -105,9 +122,19 @@ impl StreamState {
         });
     }
 
+    /// Whether the last round found the stream's row locked, and another is to follow.
+    fn waits_for_row(&self) -> bool {
+        (1..=LOCKED_TRIES_MAX).contains(&self.locked)
+    }
+
     fn on_round_over(&mut self, round: Round) {
         self.is_busy = false;
         self.has_run = round == Round::Ran;
+        self.locked = if round == Round::Locked { self.locked + 1 } else { 0 };
+        if self.waits_for_row() {
+            self.messages.append(&mut self.under_way);
+            return;
+        }
         let messages = std::mem::take(&mut self.under_way);
         if round == Round::Stopping {
             messages.into_iter().for_each(Delivered::leave_unacknowledged);

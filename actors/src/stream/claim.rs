@@ -9,7 +9,7 @@ use bursar_engine::infra::store::Db;
 use bursar_engine::infra::store::stream::stream_due_many;
 use bursar_engine::usecase::handler::{Claimed, Deps};
 use bursar_engine::usecase::{version, work};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Maximum number of streams claimed at once.
 const BATCH_MAX: usize = 128;
@@ -24,6 +24,18 @@ pub(crate) struct ClaimRequest {
     pub(crate) stream: String,
     /// False if the stream was woken; true after a job has ended, when there may be no other.
     pub(crate) may_be_empty: bool,
+}
+
+/// The answer to a claim.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// The stream's head job.
+    Head(Box<Claimed>),
+    /// No job is due, or another node holds the lease.
+    Nothing,
+    /// A job is due, but another transaction holds the stream's row. That one may announce nothing: it may be another node
+    /// that leases the stream, or a request that adds a job, but also one that adds none in the end.
+    Locked,
 }
 
 pub(crate) struct ClaimWork {
@@ -49,7 +61,7 @@ impl ClaimWork {
 
 impl Work for ClaimWork {
     type Item = ClaimRequest;
-    type Answer = Option<Claimed>;
+    type Answer = Claim;
     const NAME: &'static str = "claim";
 
     fn key(request: &ClaimRequest) -> &str {
@@ -67,17 +79,28 @@ impl Work for ClaimWork {
             keys.extend(stream_due_many(db.ledger(), &unsure, now_ms).await?);
         }
         if keys.is_empty() {
-            return Ok(requests.iter().map(|_| None).collect());
+            return Ok(requests.iter().map(|_| Claim::Nothing).collect());
         }
         let claimed = work::claim(&db, &keys, &self.node, now_ms, self.lease_ms).await?;
         self.refresh_catalogue(&claimed).await;
         let mut by_stream: HashMap<String, Claimed> =
             claimed.into_iter().map(|claimed| (claimed.job.stream_key.clone(), claimed)).collect();
-        Ok(requests.iter().map(|request| by_stream.remove(&request.stream)).collect())
+        let missed: Vec<&str> = keys.iter().map(String::as_str).filter(|key| !by_stream.contains_key(*key)).collect();
+        // This look waits for no lock. What is free and due for it was skipped because it is locked.
+        let locked: HashSet<String> = match missed.is_empty() {
+            true => HashSet::new(),
+            false => stream_due_many(db.ledger(), &missed, now_ms).await?.into_iter().collect(),
+        };
+        let answer = |request: &ClaimRequest| match by_stream.remove(&request.stream) {
+            Some(claimed) => Claim::Head(Box::new(claimed)),
+            None if locked.contains(&request.stream) => Claim::Locked,
+            None => Claim::Nothing,
+        };
+        Ok(requests.iter().map(answer).collect())
     }
 }
 
-/// Batches claims. The answer is a stream's head job, or `None` if no job is due or another node holds the lease.
+/// Batches claims.
 pub(crate) type Claims = Batcher<ClaimWork>;
 
 pub(crate) fn claims(handlers: &Deps, clock: &Clock, lease_ms: i64, waiting_max: usize) -> Claims {

@@ -1,7 +1,7 @@
 //! One round of a stream: claims the head job, runs its handler, commits the end of the attempt.
 
 use super::StreamDeps;
-use super::claim::ClaimRequest;
+use super::claim::{Claim, ClaimRequest};
 use crate::customer::Request;
 use crate::deadline::{ANSWER_MAX, COMMIT_MAX, within};
 use bursar_engine::domain::effect::Verdict;
@@ -29,6 +29,8 @@ pub(crate) enum Round {
     Ran,
     /// No job is due, or another node works on it.
     Nothing,
+    /// A job is due, and another transaction holds the stream's row. The stream asks again soon.
+    Locked,
     /// The round failed. Its messages are acknowledged nevertheless, or they would use up the prefetch. The sweeper
     /// announces the job again.
     Failed,
@@ -116,8 +118,9 @@ async fn claim_head(deps: &StreamDeps, request: &ClaimRequest) -> Result<Claimed
         return Err(Round::Stopping);
     }
     match deps.claims.submit(request.clone()).await {
-        Ok(Some(claimed)) => Ok(claimed),
-        Ok(None) => Err(Round::Nothing),
+        Ok(Claim::Head(claimed)) => Ok(*claimed),
+        Ok(Claim::Nothing) => Err(Round::Nothing),
+        Ok(Claim::Locked) => Err(Round::Locked),
         Err(error) => {
             tracing::debug!(stream = request.stream, error = %error.chain(), "a claim failed");
             Err(Round::Failed)

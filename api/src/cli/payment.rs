@@ -56,6 +56,7 @@ const REFUND_KEYS: &[&str] = &[
     "credited_minor",
     "credits",
     "credits_to_go",
+    "credits_reserved",
     "credit_balance",
     "credit_balance_after",
     "charge",

@@ -155,6 +155,11 @@ pub const CODES: &[Code] = &[
     code(409, "nothing_to_do", "there is nothing left to do"),
     code(
         409,
+        "operation_not_waiting",
+        "Only a purchase that waits for its customer to authenticate it can be cancelled.",
+    ),
+    code(
+        409,
         "operation_under_way",
         "an operation of the customer is under way at Stripe; try again when it has ended",
     ),

@@ -78,8 +78,11 @@ pub(super) async fn floor(app: &App, customer_id: &CustomerId) -> Result<Credits
 /// Lists a customer's operations and shows one of them.
 pub struct OperationApi;
 
-pub(super) const OPERATION_DOCS: &[OperationDoc] =
-    &[OperationDoc::new("list_operations", &[]), OperationDoc::new("get_operation", &["not_found"])];
+pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("list_operations", &[]),
+    OperationDoc::new("get_operation", &["not_found"]),
+    OperationDoc::new("cancel_operation", &["not_found", "operation_not_waiting"]),
+];
 
 /// A request of a customer that only Stripe can carry out.
 #[derive(Debug, Object)]
@@ -87,8 +90,8 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] =
 pub(super) struct OperationBody {
     /// Its identifier.
     pub(super) id: String,
-    /// `usage_charge`, `hold_charge`, `pack_purchase`, `debt_payment`, `auto_top_up`, `payment_method_attach`,
-    /// `subscription_create`, `payment_refund` (by support) …
+    /// `usage_charge`, `hold_charge`, `pack_purchase`, `debt_payment`, `auto_top_up`, `duplicate_payment` (a second payment
+    /// of an operation, to be given back), `payment_method_attach`, `subscription_create`, `payment_refund` (by support) …
     kind: String,
     /// `processing`, `requires_action`, `succeeded` or `failed`.
     state: String,
@@ -262,7 +265,12 @@ pub(super) async fn request_operation(
     app.runtime.dispatcher.announce(wakes);
     let was_done = operation.state == State::Succeeded;
     let waited_for = operation.state;
-    let operation = wait_for_end(app, operation, waited_for).await?;
+    let end = Instant::now() + Duration::from_millis(app.config.stripe.wait_ms);
+    let mut operation = wait_until(app, operation, waited_for, end).await?;
+    if waited_for == State::RequiresAction {
+        // With another payment method it has begun anew.
+        operation = wait_until(app, operation, State::Processing, end).await?;
+    }
     match operation.state {
         State::Succeeded => {
             if operation.request.is_purchase() {
@@ -346,6 +354,10 @@ async fn check_purchase_now(
     match decide(request, &standing, config, &catalogue, now_ms) {
         Ok(Decided::Covered) => Ok(Checked::Covered),
         Ok(Decided::Charge(..)) => Ok(Checked::MayCharge),
+        // Another purchase that waits for the customer gives way first. It keeps credits, and counts against the caps.
+        Err(_) if !operation::operation_list_awaiting(app.db.read(), customer_id).await?.is_empty() => {
+            Ok(Checked::MayCharge)
+        }
         Err(NotCharged::NoPaymentMethod) => Ok(Checked::NoPaymentMethod),
         Err(refused) => Err(ApiError::not_charged(&refused.problem(&standing.customer, config, &catalogue))),
     }
@@ -387,8 +399,12 @@ pub(super) async fn find_earlier(
 
 /// Waits until an operation leaves this state, at most `stripe.wait_ms`. A shutdown ends the wait early, because it
 /// would close the connection before the answer.
-pub(super) async fn wait_for_end(app: &App, mut operation: Operation, from: State) -> Result<Operation, ApiError> {
+pub(super) async fn wait_for_end(app: &App, operation: Operation, from: State) -> Result<Operation, ApiError> {
     let end = Instant::now() + Duration::from_millis(app.config.stripe.wait_ms);
+    wait_until(app, operation, from, end).await
+}
+
+async fn wait_until(app: &App, mut operation: Operation, from: State, end: Instant) -> Result<Operation, ApiError> {
     let mut pause = POLL_FIRST;
     // An operation that requires an action changes soon only if the customer has just acted.
     let end = if from == State::RequiresAction { end.min(Instant::now() + POLL_MAX * 5) } else { end };
@@ -438,10 +454,41 @@ impl OperationApi {
         /// The operation.
         id: Path<PathId<OperationId>>,
     ) -> Result<Json<OperationBody>, ApiError> {
-        let id = id.0.parsed()?;
-        let found = operation::operation_find(app.db.read(), &id).await?;
-        let operation = found.filter(|row| row.customer_id == auth.0).ok_or(Error::NotFound("operation"))?;
+        let operation = find_own(&app, &auth.0, &id.0.parsed()?).await?;
         let mut bodies = bodies(&app, &auth.0, vec![operation]).await?;
         Ok(Json(bodies.remove(0)))
     }
+
+    /// Cancel a purchase
+    ///
+    /// Cancels the payment of a purchase that requires authentication (`requires_action`), and returns the credits that are
+    /// reserved for it. It then is `failed` with the problem `payment_canceled`, and the same request may be sent again. If the
+    /// payment has succeeded meanwhile, the purchase is `succeeded`; while the bank or Stripe takes its time, it stays
+    /// `requires_action`: poll it. One that has failed is returned as it is, and any other is refused with 409
+    /// `operation_not_waiting`. Another purchase cancels one that waits by itself.
+    #[oai(
+        path = "/api/v1/operations/:id/cancel",
+        method = "post",
+        operation_id = "cancel_operation",
+        tag = "Tag::Billing"
+    )]
+    async fn cancel(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: CustomerAuth,
+        /// The operation.
+        id: Path<PathId<OperationId>>,
+    ) -> Result<Json<OperationBody>, ApiError> {
+        let operation = find_own(&app, &auth.0, &id.0.parsed()?).await?;
+        app.runtime.dispatcher.announce(request::cancel(&app.db, &operation, app.clock.now_ms()).await?);
+        let operation = wait_for_end(&app, operation, State::RequiresAction).await?;
+        let mut bodies = bodies(&app, &auth.0, vec![operation]).await?;
+        Ok(Json(bodies.remove(0)))
+    }
+}
+
+/// Finds an operation of this customer.
+async fn find_own(app: &App, customer_id: &CustomerId, id: &OperationId) -> Result<Operation, ApiError> {
+    let found = operation::operation_find(app.db.read(), id).await?;
+    Ok(found.filter(|row| row.customer_id == *customer_id).ok_or(Error::NotFound("operation"))?)
 }

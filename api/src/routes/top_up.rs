@@ -87,8 +87,8 @@ impl TopUpRequest {
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(in crate::routes) struct TopUpBody {
-    /// `off`, `on`, `waiting` for a cap that is reached or a card that was declined before, or `stopped` by itself because
-    /// a charge failed or a payment was given back.
+    /// `off`, `on`, `waiting` for a cap that is reached, a card that was declined before or credits that are spent, or
+    /// `stopped` by itself because a charge failed or a payment was given back.
     state: String,
     /// Below this number of available credits, some are bought; null if nothing was ever set.
     threshold: Option<i64>,
@@ -114,7 +114,7 @@ pub(in crate::routes) struct TopUpBody {
 #[derive(Debug, Object)]
 struct TopUpProblem {
     /// `card_declined`, `spend_cap_reached`, `payment_returned` (a payment was refunded or disputed, and its credits were
-    /// taken back) …
+    /// taken back), `credits_taken` (few are left because some expired or were taken, and not because they were spent) …
     code: String,
     /// A description for people.
     detail: String,
@@ -125,7 +125,7 @@ impl TopUpBody {
         let setting = view.standing.setting.as_ref();
         let problem = setting.and_then(|setting| setting.stopped.as_ref());
         let state = match setting {
-            Some(setting) if setting.is_on && setting.waits_until_ms.is_some() => "waiting",
+            Some(setting) if setting.is_on && (setting.waits_until_ms.is_some() || problem.is_some()) => "waiting",
             Some(setting) if setting.is_on => "on",
             Some(_) if problem.is_some() => "stopped",
             _ => "off",
@@ -175,9 +175,11 @@ impl TopUpApi {
 
     /// Set my automatic top-up
     ///
-    /// When fewer credits than `threshold` are available, one charge closes the gap to `target`, usually within some seconds:
-    /// a sweep looks for such customers every 3 s. Units that are used meanwhile cost what units cost. A pack is bought for
-    /// what it costs then. It obeys the rules
+    /// Within seconds after the customer has spent or reserved credits so that fewer than `threshold` are available, one
+    /// charge closes the gap to `target`: a sweep looks for such customers every 3 s. Units that are used meanwhile cost
+    /// what units cost; a pack is bought for what it costs then. Credits that expire, that a change of plan, a refund or
+    /// support takes are not bought back: the next top-up follows credits that are spent, within the credit limit, and a
+    /// debt is not paid. This request itself buys at once if few are available, and pays a debt. A top-up obeys the rules
     /// of all charges. A charge that fails turns it off, and so does a refund or a dispute that takes credits back, of
     /// whichever payment. A reached cap makes it wait until the cap starts anew, and a card that was declined for something
     /// else until it is tried again. Each of these is mailed once. This request turns it on again, and ends a wait. A

@@ -310,7 +310,8 @@ impl UsageApi {
     /// If the bank declines: 402 `payment_declined` with the reason; the same request may be sent again after adding
     /// another card, and with the same card from the time that 402 `card_paused` names. A charge beyond a spend cap:
     /// 402 `spend_cap_reached`. If the bank requires authentication: 402 `authentication_required` with the data that
-    /// Stripe.js needs; send the same request again afterwards. If there is no result in time: 202 with an operation to
+    /// Stripe.js needs; send the same request again afterwards. With another default payment method, that one is charged; a
+    /// new purchase cancels a payment that waits. If there is no result in time: 202 with an operation to
     /// poll; the usage is settled later, once.
     #[oai(path = "/api/v1/usage", method = "post", operation_id = "create_usage", tag = "Tag::Credits")]
     async fn create(

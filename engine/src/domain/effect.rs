@@ -105,17 +105,23 @@ pub enum Effect {
     },
     /// Stores how much of a payment was given back, and how much disputes hold or have taken.
     PaymentRefunded {
-        /// The operation that charged, or the invoice at Stripe.
+        /// The PaymentIntent of a charge, or the invoice at Stripe.
         payment: String,
+        /// The operation that a charge names. It counts where it is not known yet which payment paid it.
+        operation: Option<String>,
         /// How much was given back, in all.
         refunded: MoneyMinor,
         /// How much disputes hold or have taken, in all.
         disputed: MoneyMinor,
     },
-    /// Makes a job due now that was looked at and waits for another look.
+    /// Stores an operation unless there is one under its key: a second payment of another one.
+    OperationInsert(Box<Operation>),
+    /// Makes a job due now that was looked at and waits for another look, or that cancelled itself for this reason.
     JobHasten {
         /// Its unique key.
         key: String,
+        /// The reason.
+        cancelled_for: String,
     },
     /// Stores an event unless it is known: the full form of a thin one.
     EventTake(Box<Delivery>),
@@ -173,6 +179,16 @@ pub struct Verdict {
     pub ledger: Option<(CustomerId, Command)>,
     /// Other changes.
     pub effects: Vec<Effect>,
+}
+
+impl Verdict {
+    /// The operations that it stores.
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::OperationPut(operation) => Some(&**operation),
+            _ => None,
+        })
+    }
 }
 
 impl From<Outcome> for Verdict {

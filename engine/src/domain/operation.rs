@@ -13,8 +13,8 @@ mod purchase;
 
 pub use payer::Payer;
 pub use purchase::{
-    AutoTopUp, Charge, DebtPayment, HoldCharge, PURCHASE_KINDS, PackPurchase, RESERVED_FOR_MS, Reservation, TopUpTerms,
-    UsageCharge,
+    AutoTopUp, Charge, DebtPayment, DuplicatePayment, HoldCharge, PURCHASE_KINDS, PackPurchase, RESERVED_FOR_MS,
+    Reservation, TopUpTerms, UsageCharge,
 };
 
 use crate::amount::MoneyMinor;
@@ -143,6 +143,7 @@ impl Request {
             Self::PackPurchase(_) => "pack_purchase",
             Self::DebtPayment(_) => "debt_payment",
             Self::AutoTopUp(_) => "auto_top_up",
+            Self::DuplicatePayment(_) => "duplicate_payment",
             Self::PaymentMethodAttach { .. } => "payment_method_attach",
             Self::PaymentMethodDetach { .. } => "payment_method_detach",
             Self::PaymentMethodDefault { .. } => "payment_method_default",
@@ -249,6 +250,19 @@ pub enum Task {
     CarryOut,
     /// It checks whether something has changed at Stripe.
     Check,
+    /// It cancels a payment that waits for its customer, because the customer wants that.
+    Cancel,
+    /// It cancels such a payment, because the customer asked for another purchase.
+    GiveWay,
+    /// It cancels such a payment, because the customer asked again and has another payment method, and begins anew.
+    Replace,
+}
+
+impl Task {
+    /// Whether a payment that waits for its customer is cancelled.
+    pub fn ends_wait(self) -> bool {
+        matches!(self, Self::Cancel | Self::GiveWay | Self::Replace)
+    }
 }
 
 /// An operation as stored.
@@ -314,10 +328,22 @@ impl Operation {
         format!("{}:look", self.job_key())
     }
 
+    /// The unique key of the job that cancels its round's payment because the customer wants that.
+    pub fn cancel_key(&self) -> String {
+        format!("{}:cancel", self.job_key())
+    }
+
+    /// The unique key of the job that begins anew with this payment method, if the customer has one.
+    pub fn replace_key(&self, payment_method_id: Option<&str>) -> String {
+        format!("{}:replace:{}", self.job_key(), payment_method_id.unwrap_or_default())
+    }
+
     /// What a job with this unique key is to do for it; `None` if it is not one of its round's.
     pub fn task_of(&self, unique_key: &str) -> Option<Task> {
         match unique_key.strip_prefix(&self.job_key())? {
             ":look" => Some(Task::Check),
+            ":cancel" => Some(Task::Cancel),
+            rest if rest.starts_with(":replace:") => Some(Task::Replace),
             rest if rest.is_empty() || rest.starts_with(':') => Some(Task::CarryOut),
             _ => None,
         }
@@ -425,6 +451,10 @@ mod tests {
         assert_eq!(operation.task_of(&operation.job_key()), Some(Task::CarryOut));
         assert_eq!(operation.task_of(&operation.check_key()), Some(Task::Check));
         assert_eq!(operation.task_of(&format!("{}:settle:7", operation.job_key())), Some(Task::CarryOut));
+        assert_eq!(operation.task_of(&operation.cancel_key()), Some(Task::Cancel));
+        for method in [None, Some("pm_2")] {
+            assert_eq!(operation.task_of(&operation.replace_key(method)), Some(Task::Replace));
+        }
         assert_eq!(operation.task_of(&format!("{}1", operation.job_key())), None, "of round 11");
         assert_eq!(operation.next_round(operation.request.clone(), 2).task_of(&operation.job_key()), None);
     }

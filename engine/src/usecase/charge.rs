@@ -65,6 +65,7 @@ pub async fn read_standing(
         Request::AutoTopUp(_) => Some(TopUpStanding {
             setting: top_up::top_up_find(db, customer_id).await?,
             charged: top_up::top_up_charged(db, customer_id, currency, now_ms).await?,
+            is_called_for: top_up::top_up_is_called_for(db, customer_id).await?,
         }),
         _ => None,
     };

@@ -15,7 +15,7 @@ mod stripe_adopt;
 mod stripe_customer;
 mod subscription;
 
-pub use operation::{ChangePreview, PreviewError, operation_job, preview_change};
+pub use operation::{ChangePreview, PreviewError, cancel_job, operation_job, preview_change, replace_job};
 pub use stripe::{StripeEvent, gather};
 pub(in crate::usecase) use stripe::{charges_of_payment, credits_after_refund, money_before_refund};
 pub use stripe_adopt::stripe_adopt_job;

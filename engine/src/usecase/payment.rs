@@ -45,10 +45,17 @@ pub async fn find(deps: &Deps, id: &str) -> Result<Option<Payment>> {
         return Ok(None);
     }
     let Some(paid) = ask_what_it_paid(deps, id).await? else { return Ok(None) };
-    if let Some(operation) = paid.operation_id
-        && let Some(charge) = rows::charge_find(db, &operation).await?
+    if let Some(intent) = &paid.payment_intent_id
+        && let Some(charge) = rows::charge_find(db, intent).await?
     {
         return Ok(Some(charge));
+    }
+    if let Some(operation) = &paid.operation_id
+        && let Some(charge) = rows::charge_find(db, operation).await?
+    {
+        // A second payment that is not recorded yet must not be taken for the first one.
+        let is_another = paid.is_paid && charge.is_paid() && charge.payment_intent_id != paid.payment_intent_id;
+        return Ok(Some(charge).filter(|_| !is_another));
     }
     if let Some(invoice) = paid.invoice_id {
         return Ok(rows::invoice_find(db, &invoice).await?.map(Payment::of_invoice));
@@ -64,6 +71,7 @@ struct PaidFor {
     operation_id: Option<String>,
     invoice_id: Option<String>,
     payment_intent_id: Option<String>,
+    is_paid: bool,
 }
 
 async fn ask_what_it_paid(deps: &Deps, id: &str) -> Result<Option<PaidFor>> {
@@ -74,6 +82,7 @@ async fn ask_what_it_paid(deps: &Deps, id: &str) -> Result<Option<PaidFor>> {
             operation_id: said.metadata.get(OPERATION_METADATA_KEY).cloned(),
             invoice_id: said.invoice_id,
             payment_intent_id: said.payment_intent_id,
+            is_paid: said.is_paid,
         }));
     }
     if !id.starts_with("pi_") {
@@ -81,10 +90,12 @@ async fn ask_what_it_paid(deps: &Deps, id: &str) -> Result<Option<PaidFor>> {
     }
     // A PaymentIntent that failed is not stored with its operation, and names it.
     let Some(intent) = ask(deps.stripe.payment_retrieve(id).await)? else { return Ok(None) };
+    let said = PaymentIntentFields::read(&intent);
     Ok(Some(PaidFor {
-        operation_id: PaymentIntentFields::read(&intent).metadata.get(OPERATION_METADATA_KEY).cloned(),
+        operation_id: said.metadata.get(OPERATION_METADATA_KEY).cloned(),
         invoice_id: None,
         payment_intent_id: Some(id.to_owned()),
+        is_paid: said.status.as_deref() == Some("succeeded"),
     }))
 }
 
@@ -197,6 +208,9 @@ fn steps_of_charge(payment: &Payment, operation: &Operation) -> Vec<PaymentStep>
     let under = payment.idempotency_key.as_deref().map(|key| format!(", Idempotency-Key {key}")).unwrap_or_default();
     let what = asked_for(&operation.request);
     let asked = match operation.request.charge() {
+        Some(charge) if matches!(operation.request, Request::DuplicatePayment(_)) => {
+            format!("{what}, which brings {} credits once more, for {}", charge.credits, money(payment))
+        }
         Some(charge) => format!("{what}, which takes {} more credits, for {}{under}", charge.credits, money(payment)),
         None => format!("{what}{under}"),
     };
@@ -229,6 +243,7 @@ fn asked_for(request: &Request) -> String {
         Request::PackPurchase(purchase) => format!("the customer asked for the pack {}", purchase.pack.name),
         Request::DebtPayment(_) => "the customer asked to pay its debt".to_owned(),
         Request::AutoTopUp(_) => "few credits were left, so a top-up began by itself".to_owned(),
+        Request::DuplicatePayment(duplicate) => format!("operation {} was paid a second time", duplicate.of),
         _ => {
             let units = request.wanted_units().unwrap_or_default();
             format!("the customer asked for work of {units} credits")

@@ -12,12 +12,16 @@ use crate::domain::operation::{Operation, Request, State};
 use crate::domain::payment::Payment;
 use crate::domain::refund::{CreditsChoice, MoneyBefore};
 use crate::error::{Error, Result};
-use crate::infra::store::{audit, customer, job, operation};
+use crate::ids::HoldId;
+use crate::infra::store::{account, audit, customer, job, operation};
 use crate::usecase::handler::{
     Deps, Failure, charges_of_payment, credits_after_refund, money_before_refund, operation_job,
 };
 use crate::usecase::stripe_link::unreachable;
 use serde_json::json;
+
+/// Maximum number of holds that a plan names.
+const HOLDS_NAMED_MAX: usize = 20;
 
 /// A refund that support asks for.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +65,10 @@ pub struct RefundPlan {
     pub credited: Option<MoneyMinor>,
     /// Credits that go.
     pub credits: Credits,
+    /// Credits of this money that stay only because open holds reserve them.
+    pub reserved: Credits,
+    /// The open holds, if they reserve some of them.
+    pub reserved_by: Vec<HoldId>,
     /// The balance before.
     pub balance: Credits,
     /// The balance afterwards.
@@ -112,6 +120,10 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
                        go: give the money back with the credits none, and adjust the credits by hand";
         return Err(refuse("refund_unclear", message.to_owned()));
     };
+    let reserved_by = match after.reserved > Credits::ZERO {
+        true => holds_of(deps, &customer, now_ms).await?,
+        false => Vec::new(),
+    };
     Ok(RefundPlan {
         charge_id: charge.id,
         amount,
@@ -119,9 +131,17 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
         refundable: money.refundable(),
         credited: money.credited,
         credits: after.going,
+        reserved: after.reserved,
+        reserved_by,
         balance: after.balance,
         balance_after: after.balance - after.going,
     })
+}
+
+/// The open holds of a customer, those of its purchases included.
+async fn holds_of(deps: &Deps, customer: &Customer, now_ms: TimeMs) -> Result<Vec<HoldId>> {
+    let account = account::account_find(deps.db.read(), &customer.id).await?.unwrap_or_default().settled(now_ms);
+    Ok(account.open.holds.into_iter().map(|hold| hold.id).take(HOLDS_NAMED_MAX).collect())
 }
 
 /// How much is given back, if nothing is given twice, or if whoever asks wants just that.
@@ -205,6 +225,7 @@ pub async fn ask(
         "currency": plan.currency,
         "credits": asked.credits.as_str(),
         "credits_expected": plan.credits,
+        "credits_reserved": plan.reserved,
         "beyond_credited": asked.beyond_credited,
         "operation": new.id.as_str(),
         "reason": deed.reason,

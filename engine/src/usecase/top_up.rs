@@ -13,7 +13,7 @@ use crate::domain::job::Wake;
 use crate::domain::operation::{AutoTopUp, Operation, Problem, Request, TopUpTerms};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
-use crate::infra::store::{Db, customer, job, operation, top_up};
+use crate::infra::store::{Db, account, customer, job, operation, top_up};
 use crate::usecase::charge::read_standing;
 use crate::usecase::handler::operation_job;
 
@@ -36,7 +36,11 @@ pub async fn read(db: &Db, customer_id: &CustomerId, catalogue: &Catalogue, now_
     let pack = setting.as_ref().and_then(|setting| setting.terms.pack.as_ref());
     let currency = catalogue.currency_of(pack).clone();
     let charged = top_up::top_up_charged(db.read(), customer_id, &currency, now_ms).await?;
-    Ok(TopUpView { standing: TopUpStanding { setting, charged }, currency })
+    let is_called_for = top_up::top_up_is_called_for(db.read(), customer_id).await?;
+    let account = account::account_find(db.read(), customer_id).await?.ok_or(Error::NotFound("account"))?;
+    let available = account.settled(now_ms).available();
+    let setting = setting.map(|setting| setting.with_credits_taken(available, is_called_for));
+    Ok(TopUpView { standing: TopUpStanding { setting, charged, is_called_for }, currency })
 }
 
 /// What became of a new setting.

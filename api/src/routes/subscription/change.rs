@@ -144,7 +144,7 @@ struct PreviewBody {
     #[oai(skip_serializing_if_is_none)]
     takes_effect_at: Option<String>,
     /// What is charged at once, in minor units: the new period, less what is left of the present one and what Stripe
-    /// owes the customer.
+    /// owes the customer. Automatic top-up adds nothing to it: credits that the change takes are not bought back.
     due_now_minor: i64,
     /// What is left of the present period beyond the price of the new one, in minor units. It pays later invoices.
     credited_minor: i64,

@@ -12,6 +12,9 @@ use crate::ids::CustomerId;
 /// The code of the problem that a payment was given back.
 pub const PAYMENT_RETURNED: &str = "payment_returned";
 
+/// The code of the problem that credits were taken and not spent.
+pub const CREDITS_TAKEN: &str = "credits_taken";
+
 /// The code of the problem that a declined card is left alone.
 pub const CARD_PAUSED: &str = "card_paused";
 
@@ -44,6 +47,18 @@ impl TopUpSetting {
         }
         self
     }
+
+    /// The setting with the problem that few credits are available and nothing is bought, because the customer itself did
+    /// not leave so few.
+    #[must_use]
+    pub fn with_credits_taken(self, available: Credits, is_called_for: bool) -> Self {
+        if !self.is_on || self.stopped.is_some() || is_called_for || available >= self.terms.threshold {
+            return self;
+        }
+        let message = "Credits expired or were taken back, and such credits are not bought again by themselves. The next \
+                       top-up follows credits that are spent. Setting automatic top-up again buys at once.";
+        Self { stopped: Some(Problem::new(CREDITS_TAKEN, message)), ..self }
+    }
 }
 
 /// What decides about a top-up besides the customer's standing.
@@ -53,6 +68,9 @@ pub struct TopUpStanding {
     pub setting: Option<TopUpSetting>,
     /// What top-ups of the present month have cost, and may still cost.
     pub charged: MoneyMinor,
+    /// Whether the customer itself left few credits: see [`is_wanted`]. The rule stands in SQL, because the sweeper asks it
+    /// of many customers at once.
+    pub is_called_for: bool,
 }
 
 /// That further top-ups are not begun: one was not paid, or a payment was given back.
@@ -111,11 +129,14 @@ pub(super) fn exceeded_cap(
     (amount > left).then_some(OverCap { span: Span::Month, cap, left, is_own: true, until_ms })
 }
 
-/// Whether a top-up is still wanted: its setting stands, and few credits are available.
+/// Whether a top-up is still wanted: its setting stands, few credits are available, and the customer itself left so few. It
+/// did if it spent or reserved credits last, within its credit limit, or turned top-ups on after credits were taken. What a
+/// change of plan, an expiry, a refund or support took is not bought back: nobody asked for that charge.
 pub(super) fn is_wanted(request: &AutoTopUp, standing: &PaymentStanding) -> bool {
-    let setting = standing.top_up.as_ref().and_then(|top_up| top_up.setting.as_ref());
-    let stands = setting.is_some_and(|setting| setting.is_on && setting.version == request.version);
-    stands && standing.available < request.terms.threshold
+    let Some(top_up) = &standing.top_up else { return false };
+    let stands = |setting: &TopUpSetting| setting.is_on && setting.version == request.version;
+    let is_set = top_up.setting.as_ref().is_some_and(stands);
+    is_set && top_up.is_called_for && standing.available < request.terms.threshold
 }
 
 /// What follows for the setting from the end of a top-up without a payment. A reached cap makes it wait, and so does a card
@@ -171,7 +192,8 @@ mod tests {
             stopped: None,
             waits_until_ms: None,
         };
-        standing.top_up = Some(TopUpStanding { setting: Some(setting), charged: MoneyMinor::ZERO });
+        standing.top_up =
+            Some(TopUpStanding { setting: Some(setting), charged: MoneyMinor::ZERO, is_called_for: true });
         (Request::AutoTopUp(AutoTopUp { version: 3, terms: terms.clone(), charge: None }), standing)
     }
 
@@ -238,6 +260,16 @@ mod tests {
     }
 
     #[test]
+    fn credits_that_the_customer_did_not_spend_are_not_bought_back() {
+        let catalogue = Catalogue::built_in();
+        for available in [1, 0, -38] {
+            let (request, mut standing) = set(available, &terms(10, 20));
+            standing.top_up.as_mut().expect("a setting").is_called_for = false;
+            assert_eq!(bought(&request, &standing, &catalogue), (0, 0), "{available}");
+        }
+    }
+
+    #[test]
     fn the_monthly_cap_of_top_ups_may_be_reached_and_not_exceeded() {
         let catalogue = Catalogue::built_in();
         let capped = TopUpTerms { cap_month: Some(MoneyMinor(40_000)), ..terms(10, 20) };
@@ -298,6 +330,18 @@ mod tests {
             assert_eq!((halt.version, halt.until_ms, halt.problem.code.as_str()), (3, None, "payment_returned"));
         }
         assert_eq!(halt_after_return(&TopUpSetting { is_on: false, ..setting() }), None);
+    }
+
+    #[test]
+    fn a_top_up_that_nobody_called_for_says_why_it_waits() {
+        let shown = |available: i64, is_called_for: bool| {
+            let shown = setting().with_credits_taken(Credits(available), is_called_for);
+            shown.stopped.map(|problem| problem.code)
+        };
+        assert_eq!(shown(9, false).as_deref(), Some("credits_taken"));
+        assert_eq!([shown(10, false), shown(9, true)], [None, None]);
+        let off = TopUpSetting { is_on: false, ..setting() };
+        assert_eq!(off.clone().with_credits_taken(Credits(0), false), off);
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! A purchase is stored without its charge. When its turn among the customer's purchases comes, the charge is decided
 //! (`domain/charge.rs`) and stored together with the reservation of the credits that the customer has.
 
-use super::{Operation, Request};
+use super::{Operation, Request, State};
 use crate::amount::{Credits, MoneyMinor, SPEND_CAP_MAX, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::catalogue::{Catalogue, Pack};
 use crate::domain::ledger::Spend;
 use crate::error::{Error, Result};
-use crate::ids::HoldId;
+use crate::ids::{HoldId, OperationId};
 use crate::key::PackKey;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 pub const RESERVED_FOR_MS: i64 = 90 * DAY_MS;
 
 /// The stored names of all purchases, for SQL.
-pub const PURCHASE_KINDS: &str = "('usage_charge', 'hold_charge', 'pack_purchase', 'debt_payment', 'auto_top_up')";
+pub const PURCHASE_KINDS: &str =
+    "('usage_charge', 'hold_charge', 'pack_purchase', 'debt_payment', 'auto_top_up', 'duplicate_payment')";
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -67,6 +68,16 @@ pub struct PackPurchase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebtPayment {
     /// The charge, once it is decided.
+    #[serde(flatten)]
+    pub charge: Option<Charge>,
+}
+
+/// A second payment of an operation that was paid before. It brought credits of its own, and is there to be given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DuplicatePayment {
+    /// The operation that was paid before.
+    pub of: OperationId,
+    /// What was charged.
     #[serde(flatten)]
     pub charge: Option<Charge>,
 }
@@ -160,6 +171,7 @@ impl Request {
                 | Self::PackPurchase(_)
                 | Self::DebtPayment(_)
                 | Self::AutoTopUp(_)
+                | Self::DuplicatePayment(_)
         )
     }
 
@@ -171,6 +183,7 @@ impl Request {
             Self::PackPurchase(purchase) => purchase.charge.as_ref(),
             Self::DebtPayment(payment) => payment.charge.as_ref(),
             Self::AutoTopUp(top_up) => top_up.charge.as_ref(),
+            Self::DuplicatePayment(duplicate) => duplicate.charge.as_ref(),
             _ => None,
         }
     }
@@ -186,6 +199,21 @@ impl Request {
             }
             Self::DebtPayment(_) => Self::DebtPayment(DebtPayment { charge: Some(charge) }),
             Self::AutoTopUp(top_up) => Self::AutoTopUp(AutoTopUp { charge: Some(charge), ..top_up.clone() }),
+            other => other.clone(),
+        }
+    }
+
+    /// The same purchase before its charge is decided. Other requests stay as they are.
+    #[must_use]
+    pub fn without_charge(&self) -> Self {
+        match self {
+            Self::UsageCharge(usage) => Self::UsageCharge(UsageCharge { charge: None, ..usage.clone() }),
+            Self::HoldCharge(hold) => Self::HoldCharge(HoldCharge { charge: None, ..hold.clone() }),
+            Self::PackPurchase(PackPurchase { pack, .. }) => {
+                Self::PackPurchase(PackPurchase { pack: pack.clone(), charge: None })
+            }
+            Self::DebtPayment(_) => Self::DebtPayment(DebtPayment { charge: None }),
+            Self::AutoTopUp(top_up) => Self::AutoTopUp(AutoTopUp { charge: None, ..top_up.clone() }),
             other => other.clone(),
         }
     }
@@ -238,6 +266,17 @@ impl Operation {
         })
     }
 
+    /// The record of this payment, if the operation was paid by another one before. Its key makes it one for each payment.
+    pub fn duplicate(&self, payment_intent_id: &str, now_ms: TimeMs) -> Option<Self> {
+        let is_paid = self.state == State::Succeeded;
+        self.stripe_id.as_deref().filter(|paid_by| is_paid && *paid_by != payment_intent_id)?;
+        let charge = self.request.charge().map(|charge| Charge { reserved: None, ..charge.clone() });
+        let request = Request::DuplicatePayment(DuplicatePayment { of: self.id.clone(), charge });
+        let key = format!("duplicate:{payment_intent_id}");
+        let new = Self::new(&self.customer_id, request, key.clone(), key, now_ms);
+        Some(new.succeeded(Some(payment_intent_id.to_owned()), now_ms))
+    }
+
     /// The reservation of its charge, if it has one.
     pub fn reservation(&self) -> Option<&Reservation> {
         self.request.charge()?.reserved.as_ref()
@@ -253,6 +292,7 @@ impl Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::CustomerId;
 
     #[test]
     fn a_charge_of_an_earlier_release_and_an_undecided_one_read_back() {
@@ -272,7 +312,27 @@ mod tests {
         for request in [undecided.clone(), undecided.with_charge(decided)] {
             let text = serde_json::to_string(&request).expect("plain data");
             assert_eq!(serde_json::from_str::<Request>(&text).expect("it reads back"), request, "{text}");
+            assert_eq!(request.without_charge(), undecided, "{text}");
         }
+    }
+
+    #[test]
+    fn only_another_payment_of_a_paid_operation_is_a_duplicate() {
+        let charge = r#"{"kind":"usage_charge","units":2,"credits":1,"amount_minor":2900,"currency":"usd",
+            "payment_method_id":"pm_1","description":"1 fix credit","reference":null,"metadata":null}"#;
+        let request: Request = serde_json::from_str(charge).expect("it reads");
+        let open = Operation::new(&CustomerId::new(), request, "api:k".to_owned(), "h".to_owned(), 1);
+        let paid = open.succeeded(Some("pi_1".to_owned()), 2);
+        assert!(open.duplicate("pi_2", 3).is_none() && open.succeeded(None, 2).duplicate("pi_2", 3).is_none());
+        assert_eq!(paid.duplicate("pi_1", 3), None);
+        let second = paid.duplicate("pi_2", 3).expect("a second payment");
+        assert_eq!((second.state, second.stripe_id.as_deref()), (State::Succeeded, Some("pi_2")));
+        assert_eq!(second.request.charge().expect("a charge").amount_minor, MoneyMinor(2_900));
+        assert_ne!((&second.id, &second.idempotency_key), (&paid.id, &paid.idempotency_key));
+        assert!(second.request.wanted_units().is_none(), "its credits stay in the balance");
+        let text = serde_json::to_string(&second.request).expect("plain data");
+        assert_eq!(serde_json::from_str::<Request>(&text).expect("it reads back"), second.request);
+        assert!(PURCHASE_KINDS.contains(second.request.kind()));
     }
 
     #[test]

@@ -33,13 +33,15 @@ pub fn compare(charge: &ChargeFields, operation: Option<&Operation>, is_granted:
         return None;
     }
     let found = |class, ours: String| found(class, ours).for_customer(&operation.customer_id);
-    if is_granted && operation.state == State::Succeeded {
-        return None;
-    }
+    let is_given_back = charge.amount.is_some_and(|amount| charge.amount_refunded >= amount);
     if let Some(other) = operation.stripe_id.as_deref().filter(|other| *other != intent)
         && operation.state == State::Succeeded
     {
-        return Some(found(Class::PaymentDuplicate, format!("paid by {other} already")));
+        let ours = format!("paid by {other} already{}", if is_granted { ", credits granted twice" } else { "" });
+        return (!is_given_back).then(|| found(Class::PaymentDuplicate, ours));
+    }
+    if is_granted && operation.state == State::Succeeded {
+        return None;
     }
     let Some(asked) = operation.request.charge() else {
         return Some(found(Class::PaymentMismatch, "asked for no payment".to_owned()));
@@ -139,8 +141,14 @@ mod tests {
     #[test]
     fn a_second_payment_for_one_operation_is_left_to_a_person() {
         let settled = operation(State::Succeeded, Some("pi_0"));
-        let found = compare(&charge(&settled), Some(&settled), false);
-        assert_eq!(class(found.as_ref()), Some((Class::PaymentDuplicate, false)));
+        for is_granted in [false, true] {
+            let found = compare(&charge(&settled), Some(&settled), is_granted);
+            assert_eq!(class(found.as_ref()), Some((Class::PaymentDuplicate, false)), "{is_granted}");
+            let partly = ChargeFields { amount_refunded: MoneyMinor(2_899), ..charge(&settled) };
+            assert!(compare(&partly, Some(&settled), is_granted).is_some());
+            let given_back = ChargeFields { amount_refunded: MoneyMinor(2_900), ..charge(&settled) };
+            assert_eq!(compare(&given_back, Some(&settled), is_granted), None);
+        }
     }
 
     #[test]

@@ -150,6 +150,12 @@ pub fn part_job_key(key: &str) -> String {
     format!("grant:{key}")
 }
 
+/// Why a part is not granted whose money was given back. Its job ends as cancelled with these words, and runs again if the
+/// money comes back.
+pub fn money_given_back(invoice_id: &str) -> String {
+    format!("the money of {invoice_id} was given back")
+}
+
 /// All keys under which the credits of an invoice may be in the ledger.
 pub fn grant_keys(invoice_id: &str) -> impl Iterator<Item = String> {
     let first = grant_key(invoice_id);

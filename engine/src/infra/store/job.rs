@@ -343,8 +343,18 @@ pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) ->
     row.map(|row| read_wake(&row, now_ms)).transpose()
 }
 
-/// Makes the job with this unique key due now, if it ran before and waits. One whose time has not come stays as it is.
-pub async fn job_hasten_waiting(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) -> Result<Option<Wake>> {
+/// Makes the job with this unique key due now, if it ran before and waits, or cancelled itself for this reason. One whose time
+/// has not come stays as it is.
+pub async fn job_hasten_waiting(
+    db: &impl ConnectionTrait,
+    key: &str,
+    cancelled_for: &str,
+    now_ms: TimeMs,
+) -> Result<Option<Wake>> {
+    let sql = "SELECT id FROM jobs WHERE unique_key = $1 AND state = 'cancelled' AND last_error = $2";
+    if let Some(row) = query_one(db, sql, [key.into(), cancelled_for.into()]).await? {
+        return job_requeue(db, &JobId::trusted(get(&row, "id")?), now_ms).await;
+    }
     let sql = "UPDATE jobs SET run_at_ms = $2 WHERE unique_key = $1 AND state = 'available' AND run_at_ms > $2 \
                AND EXISTS (SELECT 1 FROM attempts a WHERE a.job_id = jobs.id) RETURNING id, stream_key, attempt";
     let row = query_one(db, sql, [key.into(), now_ms.into()]).await?;

@@ -99,6 +99,15 @@ pub async fn operation_list_open(db: &impl ConnectionTrait, customer: &CustomerI
     query_all(db, &sql, [customer.as_str().into(), OPEN_MAX.into()]).await?.iter().map(read).collect()
 }
 
+/// A customer's purchases whose payment waits for the customer, the earliest first, at most `OPEN_MAX`.
+pub async fn operation_list_awaiting(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operations WHERE customer_id = $1 AND state = 'requires_action' \
+         AND kind IN {PURCHASE_KINDS} ORDER BY id LIMIT $2"
+    );
+    query_all(db, &sql, [customer.as_str().into(), OPEN_MAX.into()]).await?.iter().map(read).collect()
+}
+
 /// The number of a customer's purchases that wait for their turn or are under way.
 pub async fn operation_count_purchasing(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<i64> {
     let sql = format!(

@@ -140,19 +140,21 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
     Ok(())
 }
 
-/// Stores how much of a payment was given back, and how much disputes hold or have taken: of an operation's charge, or
-/// of an invoice.
+/// Stores how much of a payment was given back, and how much disputes hold or have taken: of an invoice, or of the charge
+/// that this PaymentIntent made. An operation that was paid by another one is left alone, although the charge may name it.
 pub async fn payment_set_gone(
     db: &impl ConnectionTrait,
     payment: &str,
-    refunded: MoneyMinor,
-    disputed: MoneyMinor,
+    operation: Option<&str>,
+    (refunded, disputed): (MoneyMinor, MoneyMinor),
 ) -> Result<()> {
-    for table in ["operations", "invoices"] {
-        let sql = format!(
-            "UPDATE {table} SET refunded = $2, disputed = $3 WHERE id = $1 AND (refunded <> $2 OR disputed <> $3)"
-        );
-        execute(db, &sql, [payment.into(), refunded.0.into(), disputed.0.into()]).await?;
+    let set = "SET refunded = $2, disputed = $3 WHERE (refunded <> $2 OR disputed <> $3)";
+    let values: [Value; 3] = [payment.into(), refunded.0.into(), disputed.0.into()];
+    execute(db, &format!("UPDATE invoices {set} AND id = $1"), values.clone()).await?;
+    execute(db, &format!("UPDATE operations {set} AND stripe_id = $1"), values).await?;
+    if let Some(operation) = operation {
+        let values: [Value; 3] = [operation.into(), refunded.0.into(), disputed.0.into()];
+        execute(db, &format!("UPDATE operations {set} AND id = $1 AND stripe_id IS NULL"), values).await?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::clock::TimeMs;
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::charge::cap::Span;
 use crate::domain::charge::top_up::{TopUpHalt, TopUpSetting};
-use crate::domain::operation::TopUpTerms;
+use crate::domain::operation::{PURCHASE_KINDS, TopUpTerms};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::key::PackKey;
@@ -15,6 +15,14 @@ use sea_orm::{ConnectionTrait, QueryResult};
 const COLUMNS: &str = "t.customer_id AS customer_id, t.version AS version, t.is_on AS is_on, t.threshold AS threshold, \
                        t.target AS target, t.pack AS pack, t.cap_month AS cap_month, t.begun AS begun, \
                        t.stopped AS stopped, t.waits_until_ms AS waits_until_ms";
+
+/// Whether the customer of the setting `t` and the account `a` itself left so few credits. What made them fewer last decides:
+/// the customer spent or reserved some and is within its credit limit, or it set its top-ups later. `updated_at_ms` is the
+/// time of that.
+const IS_CALLED_FOR: &str = "COALESCE((SELECT l.created_at_ms <= t.updated_at_ms OR (l.kind IN ('debit', 'hold') \
+                             AND a.balance - a.held >= a.floor) FROM ledger_entries l WHERE l.customer_id = t.customer_id \
+                             AND l.kind IN ('debit', 'hold', 'adjust', 'claw_back', 'expire') \
+                             ORDER BY l.seq DESC LIMIT 1), true)";
 
 fn read(row: &QueryResult) -> Result<TopUpSetting> {
     let pack: Option<String> = get(row, "pack")?;
@@ -81,8 +89,18 @@ pub async fn top_up_page_end(
     query_one(db, sql, values).await?.map(|row| Ok(CustomerId::trusted(get(&row, "customer_id")?))).transpose()
 }
 
+/// Whether a customer itself left so few credits as it has.
+pub async fn top_up_is_called_for(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<bool> {
+    let sql = format!(
+        "SELECT t.customer_id FROM auto_top_ups t JOIN accounts a ON a.customer_id = t.customer_id \
+         WHERE t.customer_id = $1 AND {IS_CALLED_FOR}"
+    );
+    Ok(query_one(db, &sql, [customer.as_str().into()]).await?.is_some())
+}
+
 /// The settings of the customers from `first` to `last`, both included, under which credits have to be bought now and no
-/// top-up is under way. The balance may count credits that have just expired.
+/// top-up is under way, nor a purchase that waits for its customer: that one keeps credits. The balance may count credits that
+/// have just expired.
 pub async fn top_up_due(
     db: &impl ConnectionTrait,
     first: Option<&CustomerId>,
@@ -94,8 +112,8 @@ pub async fn top_up_due(
          WHERE t.is_on AND t.customer_id >= $1 AND ($2 = '' OR t.customer_id <= $2) \
          AND (t.waits_until_ms IS NULL OR t.waits_until_ms <= $3) AND a.balance - a.held < t.threshold \
          AND a.open NOT LIKE '%\"suspended\":true%' \
-         AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.customer_id = t.customer_id AND o.state = 'processing' \
-         AND o.kind = 'auto_top_up') ORDER BY t.customer_id"
+         AND NOT EXISTS (SELECT 1 FROM operations o WHERE o.customer_id = t.customer_id AND (o.state = 'processing' \
+         AND o.kind = 'auto_top_up' OR o.state = 'requires_action' AND o.kind IN {PURCHASE_KINDS})) AND {IS_CALLED_FOR} ORDER BY t.customer_id"
     );
     let values = [id_or_empty(first).into(), id_or_empty(last).into(), now_ms.into()];
     query_all(db, &sql, values).await?.iter().map(read).collect()
@@ -114,8 +132,8 @@ pub async fn top_up_begin(db: &impl ConnectionTrait, setting: &TopUpSetting) -> 
 }
 
 /// Turns top-ups off, or makes them wait, unless their setting was changed.
-pub async fn top_up_halt(db: &impl ConnectionTrait, halt: &TopUpHalt, now_ms: TimeMs) -> Result<()> {
-    let sql = "UPDATE auto_top_ups SET is_on = $3, stopped = $4, waits_until_ms = $5, updated_at_ms = $6 \
+pub async fn top_up_halt(db: &impl ConnectionTrait, halt: &TopUpHalt) -> Result<()> {
+    let sql = "UPDATE auto_top_ups SET is_on = $3, stopped = $4, waits_until_ms = $5 \
                WHERE customer_id = $1 AND version = $2 AND is_on";
     let values = [
         halt.customer_id.as_str().into(),
@@ -123,7 +141,6 @@ pub async fn top_up_halt(db: &impl ConnectionTrait, halt: &TopUpHalt, now_ms: Ti
         halt.until_ms.is_some().into(),
         to_json(&halt.problem)?.into(),
         halt.until_ms.into(),
-        now_ms.into(),
     ];
     execute(db, sql, values).await?;
     Ok(())

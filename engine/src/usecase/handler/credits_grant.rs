@@ -8,7 +8,7 @@ use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
-use crate::domain::sale::grant::PartArgs;
+use crate::domain::sale::grant::{PartArgs, money_given_back};
 use crate::domain::sale::level::part_left;
 use crate::domain::sale::{Before, PriceBook};
 use crate::domain::webhook::EventKind;
@@ -36,7 +36,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         money.as_ref().filter(|money| money.gone.counting() >= money.total && money.total > MoneyMinor::ZERO)
     {
         return Ok(match money.refunded >= money.total {
-            true => Outcome::Cancel { reason: format!("the money of {} was given back", part.invoice) },
+            true => Outcome::Cancel { reason: money_given_back(&part.invoice) },
             // A dispute may still be won.
             false => Outcome::Snooze { until_ms: now_ms + DECISION_WAIT_MS },
         }

@@ -70,6 +70,17 @@ fn check_job(operation: &Operation, at_ms: TimeMs) -> NewJob {
     NewJob { stream_key: None, ..job(operation, operation.check_key(), at_ms) }
 }
 
+/// The job that cancels a payment which waits for its customer, because the customer wants that. Like a check, it waits for
+/// no other purchase.
+pub fn cancel_job(operation: &Operation, at_ms: TimeMs) -> NewJob {
+    NewJob { stream_key: None, ..job(operation, operation.cancel_key(), at_ms) }
+}
+
+/// The job that cancels such a payment and begins anew with the payment method that the customer has now.
+pub fn replace_job(operation: &Operation, payment_method_id: Option<&str>, at_ms: TimeMs) -> NewJob {
+    NewJob { stream_key: None, ..job(operation, operation.replace_key(payment_method_id), at_ms) }
+}
+
 /// The job that decides about a change that a check has found, in its turn among the customer's events.
 fn settle_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
     let unique_key = Some(format!("{}:settle:{at_ms}", operation.job_key()));
@@ -94,6 +105,9 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let Some(task) = task.filter(|_| !matches!(operation.state, State::Succeeded | State::Failed)) else {
         return Ok(Outcome::Done.into());
     };
+    if task.ends_wait() && operation.state != State::RequiresAction {
+        return Ok(Outcome::Done.into());
+    }
     let Some(customer) = customer::customer_find(deps.db.read(), &operation.customer_id).await? else {
         return Ok(Outcome::Dead { reason: format!("there is no customer {}", operation.customer_id) }.into());
     };
@@ -129,7 +143,8 @@ async fn carry_out(
         | Request::HoldCharge(_)
         | Request::PackPurchase(_)
         | Request::DebtPayment(_)
-        | Request::AutoTopUp(_) => run.purchase().await,
+        | Request::AutoTopUp(_)
+        | Request::DuplicatePayment(_) => run.purchase().await,
         Request::PaymentMethodAttach { payment_method_id, consent_at_ms, make_default } => {
             run.attach(payment_method_id, *consent_at_ms, *make_default).await
         }
@@ -322,10 +337,8 @@ fn failure(intent: &PaymentIntentFields) -> Problem {
 
 /// Counts how an operation moves, by its own job or by an event.
 fn count_verdict(operation: &Operation, verdict: &Verdict) {
-    for effect in &verdict.effects {
-        if let Effect::OperationPut(after) = effect {
-            count(operation, after);
-        }
+    for after in verdict.operations().filter(|after| after.id == operation.id) {
+        count(operation, after);
     }
     let is_bought = matches!(&verdict.ledger, Some((_, Command { op: Op::Purchase { .. }, .. })));
     if let Some(charge) = operation.request.charge().filter(|_| is_bought) {

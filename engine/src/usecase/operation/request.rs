@@ -4,11 +4,12 @@ use crate::clock::TimeMs;
 use crate::domain::charge::PURCHASES_WAITING_MAX;
 use crate::domain::customer::Customer;
 use crate::domain::idempotency::check_same_request;
-use crate::domain::job::Wake;
+use crate::domain::job::{NewJob, Wake};
 use crate::domain::operation::{Operation, Request, State};
+use crate::domain::payment_method::PaymentMethod;
 use crate::error::{Error, Refusal, Result};
-use crate::infra::store::{Db, job, operation};
-use crate::usecase::handler::{operation_job, stripe_customer_job};
+use crate::infra::store::{Db, job, operation, payment_method};
+use crate::usecase::handler::{cancel_job, operation_job, replace_job, stripe_customer_job};
 use sea_orm::ConnectionTrait;
 
 /// A requested operation.
@@ -22,7 +23,8 @@ pub struct RequestedOperation {
 
 /// Records an operation, or finds the earlier one with the same key. A failed one begins a new round with the
 /// present request: refusals are not stored, so that a customer can retry with another card. One that is processing
-/// or requires action is checked at once, even if its job is dead, cancelled or, much later, deleted.
+/// or requires action is checked at once, even if its job is dead, cancelled or, much later, deleted. A purchase that waits
+/// for its customer begins anew if the customer has another payment method by now.
 ///
 /// # Errors
 /// `KeyReused` if the key was used for another request, `Conflict` `subscribing` if another request is already
@@ -89,8 +91,13 @@ pub async fn ask(
             if has_job && !job::job_exists(&tx, &known.job_key()).await? {
                 wakes = job::job_insert_many(&tx, &[operation_job(&known, customer, now_ms)], now_ms).await?;
             }
-            for key in [known.job_key(), known.check_key()] {
-                wakes.extend(job::job_hasten(&tx, &key, now_ms).await?);
+            match replacing(&tx, &known, now_ms).await? {
+                Some(job) => wakes.extend(job::job_insert_many(&tx, &[job], now_ms).await?),
+                None => {
+                    for key in [known.job_key(), known.check_key()] {
+                        wakes.extend(job::job_hasten(&tx, &key, now_ms).await?);
+                    }
+                }
             }
             RequestedOperation { operation: known, wakes }
         }
@@ -98,6 +105,37 @@ pub async fn ask(
     };
     tx.commit().await?;
     Ok(asked)
+}
+
+/// The job that begins a purchase anew, if it waits for its customer and another payment method would be charged now, or
+/// none.
+async fn replacing(tx: &impl ConnectionTrait, known: &Operation, now_ms: TimeMs) -> Result<Option<NewJob>> {
+    let Some(charge) = known.request.charge().filter(|_| known.state == State::RequiresAction) else { return Ok(None) };
+    let methods = payment_method::payment_method_list(tx, &known.customer_id).await?;
+    let is_charged = |method: &&PaymentMethod| method.is_default && method.consent_at_ms.is_some();
+    let method = methods.iter().find(is_charged).map(|method| method.id.as_str());
+    Ok((method != Some(&charge.payment_method_id)).then(|| replace_job(known, method, now_ms)))
+}
+
+/// Asks for the end of a purchase that waits for its customer: its payment is cancelled, and the credits reserved for it come
+/// back. One that has failed is over already. Returns jobs to announce.
+///
+/// # Errors
+/// `Conflict` `operation_not_waiting` if it is no purchase or does not wait for its customer.
+pub async fn cancel(db: &Db, operation: &Operation, now_ms: TimeMs) -> Result<Vec<Wake>> {
+    match operation.state {
+        State::RequiresAction if operation.request.is_purchase() => {}
+        State::Failed if operation.request.is_purchase() => return Ok(Vec::new()),
+        _ => {
+            let message = "Only a purchase that waits for its customer to authenticate it can be cancelled.";
+            return Err(Error::conflict("operation_not_waiting", message));
+        }
+    }
+    let tx = db.begin().await?;
+    let mut wakes = job::job_insert_many(&tx, &[cancel_job(operation, now_ms)], now_ms).await?;
+    wakes.extend(job::job_hasten(&tx, &operation.cancel_key(), now_ms).await?);
+    tx.commit().await?;
+    Ok(wakes)
 }
 
 /// Records a new operation with its jobs; `None` if another request was first.

@@ -1,6 +1,7 @@
 //! Payments as support sees them, and refunds by support.
 
 mod crash;
+mod duplicate;
 mod facts;
 
 use super::*;
@@ -46,6 +47,21 @@ impl Shop {
             (self.app.balance(customer).await == balance).then_some(())
         })
         .await;
+    }
+
+    /// Compares one customer with Stripe, and waits for the run's end.
+    async fn compare_customer(&self, customer: &TestCustomer) {
+        let path = "/admin/v1/stripe/reconciliations";
+        let body = json!({ "repair": true, "customer_id": customer.id });
+        let begun = self.app.admin("POST", path, Some(&body)).await.expect(202);
+        let id = begun["reconciliation"]["id"].as_str().expect("an id");
+        let run = wait::until("the run has ended", || async {
+            let found = self.app.admin("GET", &format!("{path}/{id}"), None).await.expect(200);
+            let run = found["reconciliation"].clone();
+            (run["state"] != "running").then_some(run)
+        })
+        .await;
+        assert_eq!(crate::reconcile::found(&run), [("refund_not_applied", 1, 1)]);
     }
 
     /// Tells of a charge and its refunds as Stripe does, twice; nothing changes after that.
@@ -107,6 +123,38 @@ with_shop! {
         assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (0, 0));
         // It is not locked out.
         shop.app.spend(&customer, 1, "more").await.expect(200);
+    }
+
+    async fn credits_that_came_back_go_with_the_next_refund(shop: &Shop) {
+        let customer = shop.pro().await;
+        let payment = shop.payment_of(&customer).await;
+        let id = payment["id"].as_str().expect("an id");
+        let made = shop.refund(id, &json!({ "reason": "all of it" })).await.expect(200);
+        shop.balance_becomes(&customer, 0).await;
+        let failed = shop.stripe.fail_refund(made["refund"].as_str().expect("a refund")).expect("it fails");
+        shop.deliver_event("refund.failed", &failed).await;
+        shop.balance_becomes(&customer, PERIOD).await;
+        let again = shop.refund_under("again", id, &json!({ "reason": "all of it" })).await.expect(200);
+        assert_eq!(again["credits_to_go"], PERIOD, "{again}");
+        shop.balance_becomes(&customer, 0).await;
+        assert_eq!(shop.net_paid(&customer).await, 0);
+    }
+
+    async fn a_refund_names_the_holds_that_keep_credits_from_it(shop: &Shop) {
+        let customer = shop.pro().await;
+        let held = shop.app.call(&customer, "POST", "/api/v1/holds", "job", Some(&json!({ "units": 10 }))).await;
+        let held = held.expect(201)["hold"]["id"].clone();
+        let payment = shop.payment_of(&customer).await;
+        let id = payment["id"].as_str().expect("an id");
+        let dry_run = |credits: &str| json!({ "credits": credits, "reason": "ticket 1", "dry_run": true });
+        let planned = shop.refund(id, &dry_run("unspent")).await.expect(200);
+        let numbers = ["credits_to_go", "credits_reserved"].map(|key| planned[key].as_i64());
+        assert_eq!((numbers, &planned["reserved_by"]), ([Some(PERIOD - 10), Some(10)], &json!([held])), "{planned}");
+        let planned = shop.refund(id, &dry_run("all")).await.expect(200);
+        let numbers = ["credits_to_go", "credits_reserved"].map(|key| planned[key].as_i64());
+        assert_eq!((numbers, &planned["reserved_by"]), ([Some(PERIOD), Some(0)], &json!([])), "{planned}");
+        let made = shop.refund(id, &json!({ "reason": "ticket 1" })).await.expect(200);
+        assert_eq!((&made["credits_reserved"], &made["reserved_by"]), (&json!(10), &json!([held])), "{made}");
     }
 
     async fn credits_that_a_hold_reserves_are_no_unspent_ones(shop: &Shop) {
@@ -303,6 +351,28 @@ with_shop! {
 }
 
 with_backend! {
+    async fn money_that_came_back_without_a_webhook_is_found_by_a_comparison_of_the_customer(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 0).await;
+        let customer = shop.pro().await;
+        let payment = shop.payment_of(&customer).await;
+        let invoice = payment["invoice"].as_str().expect("an invoice");
+        let made = shop.refund(invoice, &json!({ "reason": "all of it" })).await.expect(200);
+        shop.balance_becomes(&customer, 0).await;
+        shop.stripe.fail_refund(made["refund"].as_str().expect("a refund")).expect("it fails");
+        shop.compare_customer(&customer).await;
+        shop.balance_becomes(&customer, PERIOD).await;
+
+        let (path, half) = ("/v1/credit_notes", (MONTH / 2).to_string());
+        let note = [("invoice", invoice), ("amount", half.as_str()), ("credit_amount", half.as_str())];
+        let note = shop.ask_stripe("POST", path, &note).await;
+        shop.deliver_event("credit_note.created", &note).await;
+        shop.balance_becomes(&customer, PERIOD / 2).await;
+        shop.ask_stripe("POST", &format!("{path}/{}/void", stripe::id(&note)), &[]).await;
+        shop.compare_customer(&customer).await;
+        shop.balance_becomes(&customer, PERIOD).await;
+        shop.close().await;
+    }
+
     async fn a_refund_while_stripe_tells_of_everything_by_itself_takes_the_credits_once(backend: Backend) {
         let shop = Shop::open_with_events(backend).await;
         let customer = shop.app.onboard().await;

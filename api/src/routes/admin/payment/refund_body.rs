@@ -5,6 +5,7 @@ use crate::sample;
 use bursar_engine::domain::operation::{Operation, Problem, Request};
 use bursar_engine::domain::payment::Payment;
 use bursar_engine::domain::refund::CreditsChoice;
+use bursar_engine::ids::HoldId;
 use bursar_engine::usecase::refund::RefundPlan;
 use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object};
@@ -110,6 +111,11 @@ pub(super) struct RefundAnswer {
     credited_minor: Option<i64>,
     /// Credits that go. Null in the answer to a repeated request.
     credits_to_go: Option<i64>,
+    /// Credits of this money that `unspent` leaves only because open holds reserve them: they are not taken when a hold is
+    /// released. Take them by `all`, or let the holds end first. Null in the answer to a repeated request.
+    credits_reserved: Option<i64>,
+    /// The open holds that reserve them, at most 20; one that begins with `rsv_` is of a purchase.
+    reserved_by: Vec<String>,
     /// All credits before. Null in the answer to a repeated request.
     credit_balance: Option<i64>,
     /// All credits once those are gone, within seconds of the refund. Null in the answer to a repeated request.
@@ -134,6 +140,8 @@ impl RefundAnswer {
             refundable_minor: plan.refundable.map(|amount| amount.0),
             credited_minor: plan.credited.map(|amount| amount.0),
             credits_to_go: Some(plan.credits.0),
+            credits_reserved: Some(plan.reserved.0),
+            reserved_by: names(&plan.reserved_by),
             credit_balance: Some(plan.balance.0),
             credit_balance_after: Some(plan.balance_after.0),
             detail: None,
@@ -161,11 +169,17 @@ impl RefundAnswer {
             refundable_minor: plan.and_then(|plan| plan.refundable).map(|amount| amount.0),
             credited_minor: plan.and_then(|plan| plan.credited).map(|amount| amount.0),
             credits_to_go: plan.map(|plan| plan.credits.0),
+            credits_reserved: plan.map(|plan| plan.reserved.0),
+            reserved_by: plan.map_or_else(Vec::new, |plan| names(&plan.reserved_by)),
             credit_balance: plan.map(|plan| plan.balance.0),
             credit_balance_after: plan.map(|plan| plan.balance_after.0),
             detail: operation.problem.as_ref().map(|Problem { message, .. }| message.clone()),
         }
     }
+}
+
+fn names(holds: &[HoldId]) -> Vec<String> {
+    holds.iter().map(ToString::to_string).collect()
 }
 
 impl Example for RefundAnswer {
@@ -183,6 +197,8 @@ impl Example for RefundAnswer {
             refundable_minor: Some(2_900),
             credited_minor: Some(0),
             credits_to_go: Some(1),
+            credits_reserved: Some(0),
+            reserved_by: Vec::new(),
             credit_balance: Some(4),
             credit_balance_after: Some(3),
             detail: None,

@@ -236,11 +236,14 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::SubscriptionPriceSet { id, stripe_price } => {
             subscription::subscription_set_stripe_price(tx, id, stripe_price).await?;
         }
-        Effect::PaymentRefunded { payment: id, refunded, disputed } => {
-            payment::payment_set_gone(tx, id, *refunded, *disputed).await?;
+        Effect::PaymentRefunded { payment: id, operation, refunded, disputed } => {
+            payment::payment_set_gone(tx, id, operation.as_deref(), (*refunded, *disputed)).await?;
         }
-        Effect::JobHasten { key } => {
-            return Ok(job::job_hasten_waiting(tx, key, now_ms).await?.into_iter().collect());
+        Effect::OperationInsert(operation) => {
+            operation::operation_insert(tx, operation).await?;
+        }
+        Effect::JobHasten { key, cancelled_for } => {
+            return Ok(job::job_hasten_waiting(tx, key, cancelled_for, now_ms).await?.into_iter().collect());
         }
         Effect::MarketplacePut(account) => marketplace::marketplace_put(tx, account).await?,
         Effect::JobRequeue { job_id } => {
@@ -254,7 +257,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::CatalogueApply(applied) => catalogue::catalogue_version_apply(tx, applied).await?,
         Effect::Audit(audit) => audit::audit_append(tx, audit, now_ms).await?,
         Effect::BonusPut(given) => bonus::bonus_put(tx, given, now_ms).await?,
-        Effect::TopUpHalt(halt) => top_up::top_up_halt(tx, halt, now_ms).await?,
+        Effect::TopUpHalt(halt) => top_up::top_up_halt(tx, halt).await?,
         // Written in sets, above.
         Effect::OperationPut(_)
         | Effect::ChargePut(_)

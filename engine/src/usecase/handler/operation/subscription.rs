@@ -36,7 +36,7 @@ impl Run<'_> {
             let object = stripe.subscription_retrieve(id).await?;
             return match self.task {
                 Task::Check => self.check(&object).await,
-                Task::CarryOut => self.verdict_on(&object).await,
+                _ => self.verdict_on(&object).await,
             };
         }
         let catalogue = self.deps.catalogue.now();

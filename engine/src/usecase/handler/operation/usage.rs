@@ -43,11 +43,8 @@ impl Run<'_> {
             return self.without_payment(charge, paid_at_ms).await;
         }
         let verdict = self.with_payment(charge).await?;
-        let is_bad = |effect: &Effect| match effect {
-            Effect::OperationPut(after) => matches!(after.state, State::Failed | State::RequiresAction),
-            _ => false,
-        };
-        if verdict.effects.iter().any(is_bad) && self.paid_with_credits_at().await?.is_some() {
+        let is_bad = |after: &Operation| matches!(after.state, State::Failed | State::RequiresAction);
+        if verdict.operations().any(is_bad) && self.paid_with_credits_at().await?.is_some() {
             // Credits paid for the request during the call to Stripe. The next attempt cancels the payment, or grants
             // credits for it.
             return Ok(Outcome::Retry { reason: "the customer's credits paid for it meanwhile".to_owned() }.into());
@@ -55,7 +52,7 @@ impl Run<'_> {
         Ok(verdict)
     }
 
-    async fn with_payment(&self, charge: &Charge) -> Result<Verdict, Failure> {
+    pub(super) async fn with_payment(&self, charge: &Charge) -> Result<Verdict, Failure> {
         let (stripe, operation) = (&self.deps.stripe, self.operation);
         if let Some(id) = &operation.stripe_id {
             let intent = PaymentIntentFields::read(&stripe.payment_retrieve(id).await?);
@@ -171,26 +168,29 @@ impl Run<'_> {
     }
 
     /// Whether nobody is there to authenticate the payment.
-    fn is_unattended(&self) -> bool {
+    pub(super) fn is_unattended(&self) -> bool {
         matches!(self.operation.request, Request::AutoTopUp(_))
     }
 
-    /// Cancels a payment that was not authenticated in time, so that nobody can be charged for it later, and one whose
-    /// authentication failed, so that the customer can try another card. Otherwise the payment's state decides.
+    /// Cancels a payment that was not authenticated in time, so that nobody can be charged for it later, one whose
+    /// authentication failed, so that the customer can try another card, and one that the customer has given up. Otherwise the
+    /// payment's state decides.
     async fn by_intent_or_expire(&self, charge: &Charge, intent: &PaymentIntentFields) -> Result<Verdict, Failure> {
         let operation = self.operation;
         let is_kept = operation.state == State::RequiresAction;
         let is_over = self.is_unattended() || self.now_ms >= ends_at_ms(operation);
         let wants_customer = intent.wants_authentication();
         let has_failed = is_kept && !wants_customer && intent.status.as_deref() == Some("requires_payment_method");
-        if has_failed || (is_over && wants_customer) {
+        let is_given_up = is_kept && self.task.ends_wait();
+        if has_failed || ((is_over || is_given_up) && wants_customer) {
             if let Some(now) = self.cancel_payment(intent).await? {
                 return Ok(by_intent(operation, charge, &now, self.now_ms));
             }
-            return Ok(self.failed(match (has_failed, self.is_unattended()) {
-                (true, _) => failure(intent),
-                (false, true) => unattended(),
-                (false, false) => expired(),
+            return Ok(self.unpaid(match has_failed {
+                true => failure(intent),
+                false if self.is_unattended() => unattended(),
+                false if is_over => expired(),
+                false => given_up(self.task),
             }));
         }
         if is_kept && wants_customer {
@@ -198,13 +198,18 @@ impl Run<'_> {
         }
         if is_kept && intent.status.as_deref() == Some("canceled") {
             // An earlier attempt cancelled it and died before it recorded that, or somebody else cancelled it.
-            return Ok(self.failed(match (super::has_failed(intent), is_over) {
+            return Ok(self.unpaid(match (super::has_failed(intent), is_over) {
                 (true, _) => failure(intent),
                 (false, true) => expired(),
-                (false, false) => cancelled(),
+                (false, false) => given_up(self.task),
             }));
         }
         Ok(by_intent(operation, charge, intent, self.now_ms))
+    }
+
+    /// Ends a purchase whose payment was cancelled, or begins it anew if that is what the customer asked for.
+    fn unpaid(&self, problem: Problem) -> Verdict {
+        if self.task == Task::Replace { self.again() } else { self.failed(problem) }
     }
 
     /// Cancels a payment. Returns it if it cannot be cancelled, because it succeeded or the bank is processing it. Any
@@ -341,6 +346,15 @@ fn cancelled() -> Problem {
     Problem { code: "payment_canceled".to_owned(), message, ..Problem::default() }
 }
 
+fn given_up(task: Task) -> Problem {
+    match task {
+        Task::GiveWay => {
+            Problem::new("payment_canceled", "Another purchase took the place of this payment; nothing was charged.")
+        }
+        _ => cancelled(),
+    }
+}
+
 fn unattended() -> Problem {
     Problem::new(
         "authentication_required",
@@ -381,10 +395,7 @@ pub(super) fn late_bad_news(
     if operation.state != State::Processing || now_ms - operation.round_at_ms + COMMIT_MS < answer_wait_ms {
         return None;
     }
-    let after = verdict.effects.iter().find_map(|effect| match effect {
-        Effect::OperationPut(after) => Some(after),
-        _ => None,
-    })?;
+    let after = verdict.operations().find(|after| after.id == operation.id)?;
     let template = match after.state {
         State::Failed => Template::PaymentFailed,
         State::RequiresAction => Template::ActionRequired,
@@ -436,6 +447,10 @@ pub(in crate::usecase::handler) async fn settle_payment(
         return Ok(Some(Outcome::Retry { reason }.into()));
     };
     let mut verdict = settled(&operation, charge, &intent, &id, now_ms);
+    if let Some(duplicate) = operation.duplicate(&id, now_ms).filter(|_| verdict.ledger.is_some()) {
+        verdict.effects = vec![Effect::OperationInsert(Box::new(duplicate))];
+        return Ok(Some(verdict));
+    }
     purchase::complete(&operation, Task::CarryOut, &mut verdict);
     if operation.state != State::Succeeded {
         count_verdict(&operation, &verdict);

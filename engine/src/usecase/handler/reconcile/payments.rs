@@ -2,19 +2,20 @@
 
 use super::super::Failure;
 use super::super::stripe::Known;
-use super::super::stripe::clawback::{Standing, standing};
+use super::super::stripe::clawback::{Standing, paid_by, standing_of};
 use super::scope::{List, Listed};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::amount::MoneyMinor;
+use crate::domain::customer::Customer;
 use crate::domain::operation::{Operation, payment_key};
 use crate::domain::reconcile::{Difference, payments, refunds};
 use crate::domain::webhook::fields::{self, ChargeFields, PaymentIntentFields};
 use crate::domain::webhook::{self, EventKind};
 use crate::ids::{CustomerId, OperationId};
-use crate::infra::store::{account, operation, reconciliation as rows};
+use crate::infra::store::{account, customer, operation, reconciliation as rows};
 use crate::infra::stripe::found;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A refund may change for this long after it was made: it fails, or is cancelled. Source: Stripe,
 /// "Refunds": up to 30 days.
@@ -22,6 +23,8 @@ const REFUND_OPEN_S: i64 = 30 * 24 * 60 * 60;
 /// A dispute is decided this long after it was opened at the most. Source: Stripe, "How disputes work":
 /// two to three months.
 const DISPUTE_OPEN_S: i64 = 120 * 24 * 60 * 60;
+/// Maximum number of payments of one customer whose credits are taken back that are asked for one by one.
+const RETURNED_MAX: usize = 200;
 
 impl Walk<'_> {
     /// Charges of the window that paid operations. Seen are their PaymentIntents.
@@ -87,16 +90,18 @@ impl Walk<'_> {
     }
 
     /// Refunds that may have changed within the window, whenever their charge was made. Of one customer, all charges of
-    /// which money is gone.
+    /// which money is gone, and with the first page all payments of which credits are taken back although it is not.
     pub(super) async fn refunds(&self) -> Result<Page, Failure> {
         if let Some(Listed { objects, cursor }) = self.list_of_customer(List::Charges).await? {
-            let is_gone = |charge: &&Value| {
-                let said = ChargeFields::read(charge);
-                said.amount_refunded > MoneyMinor::ZERO || said.is_disputed
-            };
-            let charges: Vec<Value> = objects.iter().filter(is_gone).cloned().collect();
-            let differences = self.compare_charges(&charges).await?;
-            return Ok(Page { checked: charges.len(), differences, seen: Vec::new(), cursor });
+            let charges: Vec<Value> = objects.into_iter().filter(is_gone).collect();
+            let mut differences = self.compare_charges(&charges).await?;
+            let mut checked = charges.len();
+            if let Some(customer) = self.run.only_customer.as_ref().filter(|_| self.run.cursor.is_none()) {
+                let returned = self.returned(customer).await?;
+                differences.extend(self.compare_payments_of(customer, &returned).await?);
+                checked += returned.len();
+            }
+            return Ok(Page { checked, differences, seen: Vec::new(), cursor });
         }
         let since_s = self.since_s() - REFUND_OPEN_S;
         let list = self.deps.stripe.refund_list_page(since_s, self.until_s(), self.run.cursor.as_deref()).await?;
@@ -126,6 +131,44 @@ impl Walk<'_> {
         Ok(Page { checked: fields::rows(list).len(), differences, seen: Vec::new(), cursor: next_of(list) })
     }
 
+    /// The payments of a customer of which credits are taken back, as objects that review them; without the charges of which
+    /// money is gone, which are listed anyway. So a refund that failed is found, and a credit note that was voided.
+    async fn returned(&self, customer: &CustomerId) -> Result<Vec<Value>, Failure> {
+        let db = self.deps.db.read();
+        let account = account::account_find(db, customer).await?.unwrap_or_default();
+        let grants: Vec<i64> = account.open.clawed.iter().map(|(grant, _)| *grant).collect();
+        let grants = account::entry_find_many(db, customer, &grants).await?;
+        let references: BTreeSet<String> = grants.into_iter().filter_map(|grant| grant.reference).collect();
+        let mut returned = Vec::new();
+        for reference in references.iter().take(RETURNED_MAX) {
+            returned.extend(paid_by(self.deps, reference).await?.filter(|object| !is_gone(object)));
+        }
+        Ok(returned)
+    }
+
+    /// Compares the credits of a customer's payments with what is gone of their money.
+    async fn compare_payments_of(&self, customer: &CustomerId, objects: &[Value]) -> Result<Vec<Difference>, Failure> {
+        let Some(customer) = customer::customer_find(self.deps.db.read(), customer).await? else {
+            return Ok(Vec::new());
+        };
+        let mut differences = Vec::new();
+        for object in objects {
+            differences.extend(self.compare_payment(&customer, object).await?);
+        }
+        Ok(differences)
+    }
+
+    /// Compares the credits of one payment. Credits that were never granted are another difference, which other phases find.
+    async fn compare_payment(&self, customer: &Customer, object: &Value) -> Result<Option<Difference>, Failure> {
+        let Some(id) = fields::id(&object["id"]) else { return Ok(None) };
+        let Some(Standing::Granted { grants }) = standing_of(self.deps, customer, object, self.now_ms).await? else {
+            return Ok(None);
+        };
+        let clawed_back = grants.iter().map(|grant| grant.clawed_back).sum();
+        let target = grants.iter().map(|grant| grant.target.total).sum();
+        Ok(refunds::compare(object, &id, &customer.id, clawed_back, target))
+    }
+
     /// Compares the credits of charges with what is gone of their money.
     async fn compare_charges(&self, charges: &[Value]) -> Result<Vec<Difference>, Failure> {
         let lookups: Vec<_> =
@@ -133,17 +176,15 @@ impl Walk<'_> {
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         let mut differences = Vec::new();
         for (charge, (_, lookup)) in charges.iter().zip(&lookups) {
-            let (Some(customer), Some(id)) = (known.customer(lookup, None), fields::id(&charge["id"])) else {
-                continue;
-            };
-            // Credits that were never granted are another difference, which other phases find.
-            let said = ChargeFields::read(charge);
-            if let Some(Standing::Granted { grants }) = standing(self.deps, &customer, &said, self.now_ms).await? {
-                let clawed_back = grants.iter().map(|grant| grant.clawed_back).sum();
-                let target = grants.iter().map(|grant| grant.target.total).sum();
-                differences.extend(refunds::compare(charge, &id, &customer.id, clawed_back, target));
-            }
+            let Some(customer) = known.customer(lookup, None) else { continue };
+            differences.extend(self.compare_payment(&customer, charge).await?);
         }
         Ok(differences)
     }
+}
+
+/// Whether money of a charge is given back or disputed.
+fn is_gone(charge: &Value) -> bool {
+    let said = ChargeFields::read(charge);
+    said.amount_refunded > MoneyMinor::ZERO || said.is_disputed
 }

@@ -10,7 +10,7 @@ mod lots;
 mod money;
 mod refund;
 
-pub(in crate::usecase::handler) use credit_note::review as review_event;
+pub(in crate::usecase::handler) use credit_note::{paid_by, review as review_event};
 pub(in crate::usecase::handler) use money::money_of_invoice;
 pub(in crate::usecase) use refund::{charges_of_payment, credits_after_refund, money_before_refund};
 
@@ -22,12 +22,13 @@ use crate::domain::clawback::{Away, Lot, LotTarget, Step, away, credits_gone, st
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
-use crate::domain::ledger::{Command, Entry, EntryKind, Op};
+use crate::domain::ledger::{Account, Command, Entry, EntryKind, Op};
 use crate::domain::mail::{self, MailSubject, Template};
 use crate::domain::operation::payment_key;
-use crate::domain::sale::grant::{Brought, PartArgs, grant_key, grant_keys, grants, part_job_key};
+use crate::domain::sale::grant::{Brought, PartArgs, grant_key, grant_keys, grants, money_given_back, part_job_key};
 use crate::domain::sale::level::{self, left_before_paid, taken};
 use crate::domain::sale::line::{Sales, sales};
+use crate::domain::sale::record::LaterGrant;
 use crate::domain::sale::since::{left_since, since};
 use crate::domain::sale::{Before, PriceBook, SaleRecord};
 use crate::domain::webhook::EventKind;
@@ -86,20 +87,54 @@ pub(in crate::usecase::handler) async fn standing(
     Ok(Some(compare(deps, customer, &bought, &money, now_ms).await?))
 }
 
-/// The effect that stores how much of a payment was given back, and how much is disputed.
-fn refunded(bought: &Bought, metadata: &Metadata, money: &Money) -> Option<Effect> {
-    let operation = || metadata.get(OPERATION_METADATA_KEY).cloned();
-    let payment = bought.payment.invoice_id.clone().or_else(operation)?;
-    let disputed = money.gone.all - money.refunded;
-    Some(Effect::PaymentRefunded { payment, refunded: money.refunded, disputed })
+/// The same of an object that reviews a payment: a charge, or an invoice that no charge paid.
+pub(in crate::usecase::handler) async fn standing_of(
+    deps: &Deps,
+    customer: &Customer,
+    object: &Value,
+    now_ms: TimeMs,
+) -> Result<Option<Standing>, Failure> {
+    if object["object"] != "invoice" {
+        return standing(deps, customer, &ChargeFields::read(object), now_ms).await;
+    }
+    let Some(id) = fields::id(&object["id"]) else { return Ok(None) };
+    let Some(invoice) = whole_invoice(deps, &id).await? else { return Ok(None) };
+    let bought = bought_by(deps, customer, &id, &invoice, now_ms).await?;
+    let money = money_of(deps, &bought.payment, None).await?;
+    Ok(Some(compare(deps, customer, &bought, &money, now_ms).await?))
 }
 
-/// Compares what a payment bought with the ledger.
+/// The effect that stores how much of a payment was given back, and how much is disputed.
+fn refunded(bought: &Bought, charge: Option<&ChargeFields>, money: &Money) -> Option<Effect> {
+    let disputed = money.gone.all - money.refunded;
+    let effect =
+        |payment, operation| Effect::PaymentRefunded { payment, operation, refunded: money.refunded, disputed };
+    if let Some(invoice) = &bought.payment.invoice_id {
+        return Some(effect(invoice.clone(), None));
+    }
+    let charge = charge?;
+    let operation = charge.metadata.get(OPERATION_METADATA_KEY)?;
+    Some(effect(charge.payment_intent_id.clone()?, Some(operation.clone())))
+}
+
+/// Compares what a payment bought with the ledger. What a hold reserves is as good as spent.
 async fn compare(
     deps: &Deps,
     customer: &Customer,
     bought: &Bought,
     money: &Money,
+    now_ms: TimeMs,
+) -> Result<Standing, Failure> {
+    compare_by(deps, customer, bought, money, Account::available, now_ms).await
+}
+
+/// The same, where this many credits of the account can be taken as unspent.
+async fn compare_by(
+    deps: &Deps,
+    customer: &Customer,
+    bought: &Bought,
+    money: &Money,
+    available: fn(&Account) -> Credits,
     now_ms: TimeMs,
 ) -> Result<Standing, Failure> {
     let db = deps.db.read();
@@ -127,8 +162,7 @@ async fn compare(
         true => entries.iter().map(Lot::untouched).collect(),
         false => lots::lots(deps, customer, &account, &entries, now_ms).await?,
     };
-    // What a hold reserves is as good as spent.
-    let available = account.settled(now_ms).available();
+    let available = available(&account.settled(now_ms));
     let targets = targets(&lots, &money.gone, money.total, taken, available);
     let grants = entries.into_iter().zip(lots).zip(targets);
     let grants = grants.map(|((grant, lot), target)| GrantStanding { grant, clawed_back: lot.clawed_back, target });
@@ -234,8 +268,7 @@ async fn review_bought(
     let money = money_of(about.deps, &bought.payment, charge).await?;
     let standing = compare(about.deps, customer, bought, &money, about.now_ms).await?;
     let mut verdict = verdict_on(about.deps, standing, paid, customer, about.now_ms).await?;
-    let no_metadata = Metadata::new();
-    let refunded = refunded(bought, charge.map_or(&no_metadata, |charge| &charge.metadata), &money);
+    let refunded = refunded(bought, charge, &money);
     match change_of_gone(about.deps, refunded.as_ref()).await? {
         Ordering::Greater => halt_top_ups(about.deps, &mut verdict, about.now_ms).await?,
         Ordering::Less => verdict.effects.extend(waiting_parts(about.deps, customer, bought).await?),
@@ -250,7 +283,9 @@ async fn review_bought(
 /// Whether more of a payment's money is gone than was stored of it, or less. If it is as much, its credits are only computed
 /// anew, as when a part of them has come.
 async fn change_of_gone(deps: &Deps, refunded: Option<&Effect>) -> crate::error::Result<Ordering> {
-    let Some(Effect::PaymentRefunded { payment, refunded, disputed }) = refunded else { return Ok(Ordering::Greater) };
+    let Some(Effect::PaymentRefunded { payment, refunded, disputed, .. }) = refunded else {
+        return Ok(Ordering::Greater);
+    };
     let db = deps.db.read();
     let stored = match payments::invoice_find(db, payment).await? {
         Some(invoice) => Some(invoice.refunded + invoice.disputed),
@@ -264,7 +299,9 @@ async fn waiting_parts(deps: &Deps, customer: &Customer, bought: &Bought) -> cra
     let Some(id) = &bought.payment.invoice_id else { return Ok(Vec::new()) };
     let first = account::entry_find_by_key(deps.db.read(), &customer.id, &grant_key(id)).await?;
     let record = first.and_then(|entry| SaleRecord::read(entry.metadata.as_deref())).unwrap_or_default();
-    Ok(record.later.iter().map(|part| Effect::JobHasten { key: part_job_key(&part.key) }).collect())
+    let hasten =
+        |part: &LaterGrant| Effect::JobHasten { key: part_job_key(&part.key), cancelled_for: money_given_back(id) };
+    Ok(record.later.iter().map(hasten).collect())
 }
 
 /// The verdict that brings the ledger to where it should stand. `paid` is the charge or the invoice.

@@ -3,6 +3,21 @@
 use super::*;
 
 with_backend! {
+    async fn equal_requests_at_once_are_answered_by_the_first_ones_charge(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| config.jobs.sweep_grace_ms = 3_600_000).await;
+        for _ in 0..4 {
+            let customer = shop.without_credits("pm_card_visa").await;
+            let answers = join_all((0..16).map(|_| shop.app.spend(&customer, 2, "same"))).await;
+            for answer in &answers {
+                assert_eq!(answer.status, 200, "{}", answer.body);
+            }
+            let replayed = answers.iter().filter(|answer| answer.body["replayed"] == true).count();
+            assert!(replayed < answers.len(), "one was the first");
+            assert_eq!(shop.net_paid(&customer).await, 2 * UNIT);
+        }
+        shop.close().await;
+    }
+
     async fn one_charge_at_a_time_and_who_waits_is_decided_again(backend: Backend) {
         let shop = Shop::open_with(backend, answers_202_soon).await;
         let customer = shop.without_credits("pm_card_visa").await;

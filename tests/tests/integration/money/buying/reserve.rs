@@ -70,6 +70,79 @@ with_shop! {
         assert_eq!(shop.net_paid(&customer).await, 2 * UNIT);
     }
 
+    async fn another_purchase_cancels_a_payment_that_waits_and_uses_its_credits(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        shop.app.adjust(&customer, 10).await.expect(200);
+        let intent = payment_to_authenticate(&shop.app.spend(&customer, 12, "twelve").await);
+        assert_eq!(shop.credits(&customer).await["available"], 0);
+        let spent = shop.settle(&customer, 5, "five").await.expect(200);
+        assert_eq!((&spent["credit_balance"], &spent["held"]), (&json!(5), &json!(0)));
+        assert_eq!(shop.stripe.object(&intent)["status"], "canceled");
+        let operations = shop.app.call(&customer, "GET", "/api/v1/operations?limit=2", "", None).await.expect(200);
+        let first = &operations["data"][1];
+        assert_eq!([&first["state"], &first["problem"]["code"]], ["failed", "payment_canceled"], "{first}");
+        // What is missing is bought, and no more.
+        shop.attach(&customer, "pm_card_visa", "better").await.expect(201);
+        shop.settle(&customer, 12, "twelve").await.expect(200);
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (7 * UNIT, 0));
+    }
+
+    async fn a_purchase_that_waits_is_no_cap_and_no_lack_of_a_card_for_the_next_one(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        shop.app.adjust(&customer, 2).await.expect(200);
+        shop.app.call(&customer, "PUT", CAPS, "", Some(&json!({ "day_minor": 2 * UNIT }))).await.expect(200);
+        payment_to_authenticate(&shop.app.spend(&customer, 4, "four").await);
+        let second = payment_to_authenticate(&shop.app.spend(&customer, 3, "three").await);
+        assert_eq!(shop.stripe.object(&second)["amount"], UNIT, "two credits came back");
+        let open = shop.stripe.list("payment_intent").into_iter().filter(|intent| intent["status"] != "canceled");
+        assert_eq!(open.count(), 1, "one charge at a time");
+    }
+
+    async fn the_same_request_with_another_default_card_tries_that_one(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        shop.app.adjust(&customer, 3).await.expect(200);
+        let intent = payment_to_authenticate(&shop.app.spend(&customer, 5, "five").await);
+        let again = payment_to_authenticate(&shop.app.spend(&customer, 5, "five").await);
+        assert_eq!(intent, again, "with the same card it is the same payment");
+        shop.attach(&customer, "pm_card_visa", "better").await.expect(201);
+        let spent = shop.app.spend(&customer, 5, "five").await.expect(200);
+        assert_eq!((&spent["credit_balance"], &spent["held"]), (&json!(0), &json!(0)));
+        assert_eq!((shop.net_paid(&customer).await, shop.stripe.object(&intent)["status"].clone()), (2 * UNIT, json!("canceled")));
+    }
+
+    async fn a_customer_cancels_a_purchase_that_waits(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        shop.app.adjust(&customer, 3).await.expect(200);
+        let refused = shop.app.spend(&customer, 5, "five").await;
+        let intent = payment_to_authenticate(&refused);
+        let path = format!("/api/v1/operations/{}/cancel", refused.body["operation_id"].as_str().expect("an id"));
+        let stranger = shop.app.onboard().await;
+        shop.app.call(&stranger, "POST", &path, "", None).await.expect_problem(404, "not_found");
+        for _ in 0..2 {
+            let ended = shop.app.call(&customer, "POST", &path, "", None).await.expect(200);
+            assert_eq!([&ended["state"], &ended["problem"]["code"]], ["failed", "payment_canceled"], "{ended}");
+        }
+        assert_eq!(shop.stripe.object(&intent)["status"], "canceled");
+        let credits = shop.credits(&customer).await;
+        assert_eq!((&credits["available"], &credits["holds"]), (&json!(3), &json!([])), "{credits}");
+        // The same request begins anew.
+        let second = payment_to_authenticate(&shop.app.spend(&customer, 5, "five").await);
+        shop.stripe.authenticate(&second, true).expect("it waits");
+        shop.spend_until_done(&customer, 5, "five").await;
+        shop.app.call(&customer, "POST", &path, "", None).await.expect_problem(409, "operation_not_waiting");
+        assert_eq!(shop.net_paid(&customer).await, 2 * UNIT);
+    }
+
+    async fn a_payment_that_succeeded_before_it_gives_way_spends_its_units(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        shop.app.adjust(&customer, 1).await.expect(200);
+        let intent = payment_to_authenticate(&shop.app.spend(&customer, 2, "two").await);
+        shop.stripe.authenticate(&intent, true).expect("it waits");
+        payment_to_authenticate(&shop.app.spend(&customer, 1, "one").await);
+        assert_eq!(shop.app.spend(&customer, 2, "two").await.expect(200)["replayed"], true);
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (UNIT, 0));
+    }
+
     async fn a_success_that_an_event_reports_spends_what_was_reserved(shop: &Shop) {
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         shop.app.adjust(&customer, 1).await.expect(200);

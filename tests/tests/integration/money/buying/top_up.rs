@@ -100,7 +100,7 @@ with_shop! {
             // So that the sweeper leaves them alone.
             let problem = Problem::new("spend_cap_reached", "A cap is reached.");
             let halt = TopUpHalt { customer_id: customer_id.clone(), version: 1, problem, until_ms: Some(now_ms + 3_600_000) };
-            top_up_halt(&tx, &halt, now_ms).await.expect("a halt");
+            top_up_halt(&tx, &halt).await.expect("a halt");
         }
         tx.commit().await.expect("a commit");
         let [first, _, third, fourth] = &customers[..] else { unreachable!() };
@@ -117,6 +117,42 @@ with_shop! {
         assert_eq!(due(None, None, now_ms).await, [], "they wait");
         assert_eq!(due(None, Some(third), later_ms).await, [first.clone(), third.clone()]);
         assert_eq!(due(Some(third), None, later_ms).await, [third.clone(), fourth.clone()]);
+    }
+
+    async fn credits_that_support_took_are_not_bought_back_until_the_customer_spends(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.app.adjust(&customer, 6).await.expect(200);
+        shop.top_up_at_two(&customer).await;
+        shop.app.adjust(&customer, -5).await.expect(200);
+        assert!(!shop.is_top_up_due(&customer).await, "one credit is left, and nobody asked for more");
+        let shown = shop.top_up(&customer).await;
+        assert_eq!([&shown["state"], &shown["problem"]["code"]], ["waiting", "credits_taken"], "{shown}");
+        assert_eq!(shop.charge_calls(), 0);
+        shop.app.spend(&customer, 1, "last").await.expect(200);
+        shop.until_balance_is(&customer, 5).await;
+        assert_eq!((shop.charge_calls(), shop.net_paid(&customer).await), (1, 5 * UNIT));
+        assert_eq!(shop.top_up(&customer).await["state"], "on");
+    }
+
+    async fn a_debt_beyond_the_credit_limit_is_not_paid_by_itself(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        let path = format!("/admin/v1/customers/{}/credit-limit", customer.id);
+        let limit = async |credits: i64| {
+            let body = json!({ "credits": credits, "reason": "pays by invoice" });
+            shop.app.admin("POST", &path, Some(&body)).await.expect(200);
+        };
+        limit(10).await;
+        shop.app.adjust(&customer, 5).await.expect(200);
+        shop.top_up_at_two(&customer).await;
+        sql(&shop.app, &format!("UPDATE auto_top_ups SET waits_until_ms = {}", now_ms() + 3_600_000)).await;
+        shop.app.spend(&customer, 7, "on-credit").await.expect(200);
+        limit(0).await;
+        sql(&shop.app, "UPDATE auto_top_ups SET waits_until_ms = 1").await;
+        assert!(!shop.is_top_up_due(&customer).await, "it owes two credits");
+        assert_eq!((shop.app.balance(&customer).await, shop.charge_calls()), (-2, 0));
+        limit(2).await;
+        shop.until_balance_is(&customer, 5).await;
+        assert_eq!(shop.net_paid(&customer).await, 7 * UNIT);
     }
 
     async fn setting_it_tops_up_at_once_and_pays_a_debt(shop: &Shop) {

@@ -84,6 +84,28 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn months_that_a_refund_withheld_come_once_it_has_failed(backend: Backend) {
+        let (shop, customer) = Shop::with_year(backend).await;
+        let charge = stripe::id(&shop.stripe.list("charge")[0]).to_owned();
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.announce_refund(&charge).await;
+        shop.next_part(JobState::Cancelled).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        let refund = stripe::id(&shop.stripe.list("refund")[0]).to_owned();
+        let failed = shop.stripe.fail_refund(&refund).expect("it fails");
+        for _ in 0..2 {
+            shop.deliver_event("refund.failed", &failed).await;
+        }
+        wait::until("the month has come", || async {
+            (shop.app.balance(&customer).await == 2 * PART).then_some(())
+        })
+        .await;
+        shop.next_part(JobState::Succeeded).await;
+        assert_eq!(shop.app.balance(&customer).await, 3 * PART, "the next one comes in its time");
+        shop.app.verify().await;
+        shop.close().await;
+    }
+
     async fn a_part_that_comes_after_a_refund_of_half_the_year_loses_its_half(backend: Backend) {
         let (shop, customer) = Shop::with_year(backend).await;
         let charge = stripe::id(&shop.stripe.list("charge")[0]).to_owned();

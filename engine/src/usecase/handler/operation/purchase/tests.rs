@@ -51,6 +51,27 @@ fn a_purchase_that_ends_without_a_payment_returns_what_was_reserved() {
 }
 
 #[test]
+fn a_purchase_that_begins_anew_returns_what_was_reserved_and_no_longer_counts_as_a_charge() {
+    let open = reserving();
+    let waiting = open.waits_for_customer(Problem::default(), Some("pi_1".to_owned()), 2);
+    let verdict =
+        completed(&waiting, Task::Replace, waiting.next_round(waiting.request.without_charge(), 3), Outcome::Done);
+    let (_, command) = verdict.ledger.clone().expect("a command");
+    assert_eq!(command.op, Op::Unreserve { id: open.reservation().expect("a reservation").hold.clone() });
+    assert_eq!(charge_states(&verdict), [ChargeState::Replaced]);
+    // A round under a new key charges the same, with the same reservation.
+    let same = completed(&open, Task::CarryOut, open.next_round(open.request.clone(), 3), Outcome::Done);
+    assert!(same.ledger.is_none());
+}
+
+#[test]
+fn the_end_of_another_purchase_is_not_taken_for_its_own() {
+    let (own, other) = (reserving(), reserving());
+    let verdict = completed(&own, Task::CarryOut, other.failed(Problem::default(), 2), Outcome::Done);
+    assert!(verdict.ledger.is_none() && charge_states(&verdict).is_empty());
+}
+
+#[test]
 fn a_purchase_that_waits_for_long_leaves_the_stream_and_keeps_its_credits() {
     let open = reserving();
     let waiting = open.waits_for_customer(Problem::default(), Some("pi_1".to_owned()), 2);

@@ -11,7 +11,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::delivery::delivery;
-use crate::domain::webhook::fields::{self, InvoiceFields};
+use crate::domain::webhook::fields::{self, InvoiceFields, PaymentIntentFields};
 use crate::infra::stripe::found;
 use crate::usecase::handler::stripe::{EventContext, done};
 use crate::usecase::handler::{Deps, Failure};
@@ -38,6 +38,18 @@ pub(super) async fn charge_of(deps: &Deps, invoice: &Value) -> Result<Option<Val
         }
     }
     Ok(None)
+}
+
+/// The object that reviews a payment, by the reference of the credits that it bought: the charge of a PaymentIntent or of an
+/// invoice, or the invoice if no charge paid it. `None` if Stripe does not have it.
+pub(in crate::usecase::handler) async fn paid_by(deps: &Deps, reference: &str) -> Result<Option<Value>, Failure> {
+    if reference.starts_with("pi_") {
+        let Some(intent) = found(deps.stripe.payment_retrieve(reference).await)? else { return Ok(None) };
+        let Some(charge) = PaymentIntentFields::read(&intent).charge_id else { return Ok(None) };
+        return Ok(found(deps.stripe.charge_retrieve(&charge).await)?);
+    }
+    let Some(invoice) = found(deps.stripe.invoice_retrieve(reference).await)? else { return Ok(None) };
+    Ok(Some(reviewed(charge_of(deps, &invoice).await?, reference)))
 }
 
 /// An event of our own making, with this id, that has the credits of its object reviewed.

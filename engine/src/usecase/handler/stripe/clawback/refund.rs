@@ -1,10 +1,11 @@
 //! What a refund would do, by the same rules that decide once it is made.
 
 use super::money::money_of;
-use super::{Standing, bought_with, compare};
+use super::{Standing, bought_with, compare_by};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
+use crate::domain::ledger::Account;
 use crate::domain::payment::Payment;
 use crate::domain::refund::{CreditsChoice, MoneyBefore};
 use crate::domain::webhook::fields::{ChargeFields, InvoiceFields, PaymentIntentFields};
@@ -25,10 +26,12 @@ pub(in crate::usecase) struct RefundableCharge {
 }
 
 /// What would become of the credits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::usecase) struct CreditsAfter {
     /// Credits that would go.
     pub going: Credits,
+    /// Credits that would go besides if no hold reserved them.
+    pub reserved: Credits,
     /// The balance now.
     pub balance: Credits,
 }
@@ -95,16 +98,24 @@ pub(in crate::usecase) async fn credits_after_refund(
     now_ms: TimeMs,
 ) -> Result<Option<CreditsAfter>, Failure> {
     let account = account::account_find(deps.db.read(), &customer.id).await?.unwrap_or_default().settled(now_ms);
-    let mut after = CreditsAfter { going: Credits::ZERO, balance: account.balance };
+    let mut after = CreditsAfter { balance: account.balance, ..CreditsAfter::default() };
     let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(Some(after)) };
     let mut money = money_of(deps, &bought.payment, Some(charge)).await?;
     money.gone.add(amount, choice);
-    match compare(deps, customer, &bought, &money, now_ms).await? {
-        Standing::Granted { grants } => {
-            after.going = grants.iter().map(|grant| grant.target.total - grant.clawed_back).sum();
-        }
-        Standing::NotGranted { .. } => {}
-        Standing::Unclear { .. } => return Ok(None),
+    let going = async |available: fn(&Account) -> Credits| {
+        Ok::<_, Failure>(match compare_by(deps, customer, &bought, &money, available, now_ms).await? {
+            Standing::Granted { grants } => {
+                Some(grants.iter().map(|grant| grant.target.total - grant.clawed_back).sum::<Credits>())
+            }
+            Standing::NotGranted { .. } => Some(Credits::ZERO),
+            Standing::Unclear { .. } => None,
+        })
+    };
+    let Some(goes) = going(Account::available).await? else { return Ok(None) };
+    after.going = goes;
+    if account.held > Credits::ZERO {
+        let without_holds = going(|account| account.balance).await?;
+        after.reserved = without_holds.map_or(Credits::ZERO, |all| (all - goes).max(Credits::ZERO));
     }
     Ok(Some(after))
 }
