@@ -40,6 +40,7 @@ mod m0028_reconciliation_scope;
 mod m0029_subscription_change;
 mod m0030_payments;
 mod m0031_disputed_payments;
+mod m0032_invoice_terms;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -78,6 +79,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0029_subscription_change::Migration),
             Box::new(m0030_payments::Migration),
             Box::new(m0031_disputed_payments::Migration),
+            Box::new(m0032_invoice_terms::Migration),
         ]
     }
 }

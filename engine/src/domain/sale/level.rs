@@ -6,7 +6,8 @@
 //! the level that was granted, the credits of the time that is left are taken back. Charged prorations bring nothing,
 //! so the granted level never rises within a period, and what was never granted is never taken.
 //!
-//! A period has the level that the ledger says it got. Where the ledger says nothing yet, the present catalogue does.
+//! A period has the level that the ledger says it got. Where the ledger says nothing yet, the terms of the period's
+//! invoice do.
 //!
 //! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
@@ -92,12 +93,10 @@ struct Billed {
     /// Its ids at Stripe.
     ids: Vec<String>,
     quantity: i64,
-    /// Credits of a whole period: those that it got, else those of the present catalogue.
+    /// Credits of a whole period: those that it got, else those on the terms that count for the invoice.
     level: i64,
     /// By how many the credits of one are multiplied.
     seats: i64,
-    /// Whether the level is what the period got.
-    is_recorded: bool,
     amount: MoneyMinor,
     from_ms: Option<TimeMs>,
     until_ms: Option<TimeMs>,
@@ -149,7 +148,7 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
     let is_only = invoice.lines.iter().filter(|line| line.bills_period()).count() == 1;
     let mut billed = Vec::new();
     for line in invoice.lines.iter().filter(|line| line.bills_period() || line.prorates()) {
-        let price = match book.line(line, &invoice.subscription_metadata) {
+        let price = match book.line_of(invoice, line) {
             Sold::Ours(price) => *price,
             Sold::Undecided(why) if is_own && line.prorates() => return Err(why),
             Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => continue,
@@ -162,7 +161,6 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
         billed.push(Billed {
             level: granted.unwrap_or_else(of_now),
             seats,
-            is_recorded: granted.is_some(),
             ids: line.price.ids.clone(),
             price,
             quantity,
@@ -204,12 +202,12 @@ fn with_others(mut own: Vec<Billed>, invoice: &InvoiceFields, before: &Before, b
     own
 }
 
-/// Prorations of a price count as many credits as its period got, whatever the catalogue has made of it since.
+/// Prorations of a price count as many credits as its period got or brings, whatever the catalogue has made of it since.
 fn on_granted_terms(all: &mut [Billed]) {
-    let recorded: Vec<Billed> = all.iter().filter(|line| line.is_recorded && line.seats > 0).cloned().collect();
+    let wholes: Vec<Billed> = all.iter().filter(|line| !line.is_proration && line.seats > 0).cloned().collect();
     for line in all.iter_mut().filter(|line| line.is_proration) {
         let is_of = |whole: &&Billed| whole.until_ms == line.until_ms && whole.is_same_price(line);
-        if let Some(whole) = recorded.iter().find(is_of) {
+        if let Some(whole) = wholes.iter().find(is_of) {
             line.level = whole.level.saturating_mul(line.seats) / whole.seats;
         }
     }

@@ -142,6 +142,7 @@ async fn invoiced(db: &Db, customer_id: &CustomerId, id: &str, credits: i64) {
         currency: Some("usd".to_owned()),
         credits: Credits(credits),
         brings_now: true,
+        terms: None,
         failure: None,
         refunded: MoneyMinor::ZERO,
         disputed: MoneyMinor::ZERO,
