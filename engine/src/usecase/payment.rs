@@ -6,7 +6,7 @@ use crate::domain::ledger::{Entry, EntryKind};
 use crate::domain::operation::{Operation, Request, State, payment_key};
 use crate::domain::payment::{Invoice, InvoiceCredits, Payment, PaymentKind};
 use crate::domain::sale::SaleRecord;
-use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key};
+use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key, taken_key};
 use crate::domain::webhook::fields::{self, ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::error::Result;
 use crate::infra::store::{Db, account, operation, payment as rows};
@@ -116,7 +116,7 @@ pub async fn invoice_credits(db: &Db, invoices: &[Invoice]) -> Result<Vec<Invoic
         later.iter().filter(|(_, key)| !entries.contains_key(key)).map(|(_, key)| part_job_key(key)).collect();
     let mut credits: HashMap<&str, InvoiceCredits> = HashMap::new();
     for (invoice, key) in first.iter().chain(&later) {
-        let granted = entries.get(key).map_or(Credits::ZERO, |entry| entry.amount);
+        let granted = entries.get(key).map_or(Credits::ZERO, |entry| entry.amount - taken_apart(entry));
         credits.entry(invoice.id.as_str()).or_default().granted += granted;
     }
     let parts = rows::part_job_list(db.read(), &open).await?;
@@ -128,6 +128,10 @@ pub async fn invoice_credits(db: &Db, invoices: &[Invoice]) -> Result<Vec<Invoic
     }
     let unpaid = |invoice: &Invoice| InvoiceCredits { granted: Credits::ZERO, to_come: invoice.credits };
     Ok(invoices.iter().map(|one| credits.get(one.id.as_str()).copied().unwrap_or_else(|| unpaid(one))).collect())
+}
+
+fn taken_apart(entry: &Entry) -> Credits {
+    SaleRecord::read(entry.metadata.as_deref()).map_or(Credits::ZERO, |record| record.taken_apart())
 }
 
 async fn add_entries(db: &Db, keys: &[(&Invoice, String)], entries: &mut HashMap<String, Entry>) -> Result<()> {
@@ -164,7 +168,7 @@ pub async fn explain(deps: &Deps, payment: &Payment) -> Result<Vec<PaymentStep>>
             }
         }
         _ => {
-            keys.extend(grant_keys(&payment.id));
+            keys.extend(grant_keys(&payment.id).chain([taken_key(&payment.id)]));
             steps.extend(steps_of_invoice(payment));
         }
     }

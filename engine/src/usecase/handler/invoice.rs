@@ -8,7 +8,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome};
 use crate::domain::ledger::{Entry, EntryKind, Op};
 use crate::domain::payment::Invoice;
-use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of};
+use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of, net_credits};
 use crate::domain::sale::{Before, BroughtBefore, PriceBook, SaleRecord};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::domain::webhook::{EventKind, fields};
@@ -126,9 +126,33 @@ pub(super) async fn brought_before(
         let record = SaleRecord::read(entry.metadata.as_deref());
         let record = record.unwrap_or_else(|| SaleRecord { taken, ..SaleRecord::default() });
         let is_clawed_back = clawed_back.contains(&id);
-        Some((id, BroughtBefore { record, granted, is_clawed_back }))
+        let grants = if entry.kind == EntryKind::Grant { vec![entry.seq] } else { Vec::new() };
+        Some((id, BroughtBefore { record, granted, grants, is_clawed_back }))
     };
-    Ok(entries.into_iter().filter_map(|(_, entry)| of_entry(entry)).collect())
+    let mut brought = entries.into_iter().filter_map(|(_, entry)| of_entry(entry)).collect();
+    add_later_grants(deps, customer_id, &mut brought).await?;
+    Ok(brought)
+}
+
+/// Adds the grants that invoices made apart from their first.
+async fn add_later_grants(
+    deps: &Deps,
+    customer_id: &CustomerId,
+    brought: &mut BTreeMap<String, BroughtBefore>,
+) -> Result<()> {
+    let keys: Vec<String> =
+        brought.values().flat_map(|brought| brought.record.later.iter().map(|later| later.key.clone())).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let pairs: Vec<_> = keys.iter().map(|key| (customer_id, key.as_str())).collect();
+    for (_, entry) in account::entry_find_by_keys(deps.db.read(), &pairs).await? {
+        let invoice = entry.idempotency_key.as_deref().and_then(invoice_of);
+        if let Some(brought) = invoice.and_then(|invoice| brought.get_mut(invoice)) {
+            brought.grants.push(entry.seq);
+        }
+    }
+    Ok(())
 }
 
 /// The invoices of a customer of whose credits some are clawed back.
@@ -177,18 +201,16 @@ pub(super) fn with_record(
 
 /// The credits that a verdict on an invoice brings, now by its command and later by its jobs, and whether some come now.
 fn credits_brought(verdict: &Verdict) -> (Credits, bool) {
-    let now = verdict.ledger.iter().map(|(_, command)| match command.op {
-        Op::Grant { amount, .. } => amount,
-        _ => Credits::ZERO,
-    });
-    let now: Credits = now.sum();
+    let command = verdict.ledger.as_ref().map(|(_, command)| command);
+    let now = command.map_or(Credits::ZERO, net_credits).max(Credits::ZERO);
+    let brings_now = command.is_some_and(|command| matches!(command.op, Op::Grant { .. } | Op::Exchange { .. }));
     let later = verdict.effects.iter().map(|effect| match effect {
         Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant => {
             serde_json::from_str(&job.args).map_or(Credits::ZERO, |part: PartArgs| part.credits)
         }
         _ => Credits::ZERO,
     });
-    (now + later.sum::<Credits>(), now > Credits::ZERO)
+    (now + later.sum::<Credits>(), brings_now)
 }
 
 /// The verdict without the credits of an invoice that was stored for another customer: support has unlinked that one from

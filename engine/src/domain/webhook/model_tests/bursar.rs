@@ -228,7 +228,7 @@ impl Bursar {
             let id = invoice_of(entry.idempotency_key.as_deref()?)?.to_owned();
             let record = SaleRecord::read(entry.metadata.as_deref())?;
             let is_clawed_back = self.account.clawed_back(entry.seq) > Credits::ZERO;
-            Some((id, BroughtBefore { record, granted: entry.amount, is_clawed_back }))
+            Some((id, BroughtBefore { record, granted: entry.amount, grants: vec![entry.seq], is_clawed_back }))
         });
         (Before { invoices, brought: brought.collect() }, book)
     }

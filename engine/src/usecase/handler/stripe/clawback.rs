@@ -29,7 +29,7 @@ use crate::domain::sale::grant::{Brought, grant_keys, grants};
 use crate::domain::sale::level::{self, taken};
 use crate::domain::sale::line::{Sales, sales};
 use crate::domain::sale::since::{left_since, since};
-use crate::domain::sale::{Before, PriceBook};
+use crate::domain::sale::{Before, PriceBook, SaleRecord};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{
     self, CUSTOMER_METADATA_KEY, ChargeFields, InvoiceFields, Metadata, OPERATION_METADATA_KEY,
@@ -114,7 +114,7 @@ async fn compare(
     let remaining: Credits = account.open.grants.iter().filter(is_of_these).map(|open| open.remaining).sum();
     // What a hold reserves is as good as spent.
     let left = remaining.min(account.available());
-    let all: Credits = granted.iter().copied().sum();
+    let all = granted.iter().copied().sum::<Credits>() - entries.iter().map(taken_apart).sum::<Credits>();
     let gone = credits_to_go(all, &money.gone, money.total, clawed_back, left);
     // What was taken because the period was left cannot go once more.
     let gone = gone.min((all - taken_of(deps, customer, bought, gone, now_ms).await?).max(Credits::ZERO));
@@ -125,6 +125,11 @@ async fn compare(
         GrantStanding { grant, clawed_back, target, unspent: target - certain }
     });
     Ok(Standing::Granted { grants: grants.collect() })
+}
+
+/// The credits that an invoice took back in exchange for those of a grant: its money did not buy so many.
+fn taken_apart(grant: &Entry) -> Credits {
+    SaleRecord::read(grant.metadata.as_deref()).map_or(Credits::ZERO, |record| record.taken_apart())
 }
 
 /// The credits of a payment that are taken back already, because the period that it paid for was left. Nothing is asked
@@ -367,7 +372,7 @@ async fn bought_by(
     let is_certain = match (sales(&said, &book), taken(&left, &before, &book)) {
         (Sales::Known(sold), Ok(taken)) => {
             let counted = since(&sold, customer.credits_from_ms);
-            Brought::new(grants(id, &counted, now_ms), taken).now() > Credits::ZERO
+            Brought { grants: grants(id, &counted, now_ms), taken }.now() > Credits::ZERO
         }
         _ => false,
     };
