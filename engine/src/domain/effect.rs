@@ -123,6 +123,11 @@ pub enum Effect {
         /// The job.
         job_id: JobId,
     },
+    /// Makes the jobs of a stream that failed and wait for another attempt due now.
+    StreamHasten {
+        /// The stream.
+        stream_key: String,
+    },
     /// Records processed items of a replay, if it still runs at commit.
     ReplayItems {
         /// The replay.

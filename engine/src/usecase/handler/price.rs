@@ -126,15 +126,16 @@ pub(super) async fn learn(
     Ok(book)
 }
 
-/// Adds what is known of the terms on which an invoice counts, if another catalogue may have been in force when it was made
-/// or decided.
+/// Adds what is known of the terms on which an invoice, or the latest one of a subscription, counts, if another catalogue
+/// may have been in force when it was made or decided.
 async fn add_earlier_terms(deps: &Deps, book: &mut PriceBook, object: &Value) -> Result<()> {
-    let made_ms = fields::created_ms(object).map_or(TimeMs::MIN, |made_ms| made_ms.saturating_sub(BEHIND_MS));
-    if object["object"] != "invoice" || !deps.catalogue.may_have_changed_since(made_ms) {
+    let invoice = if object["object"] == "subscription" { &object["latest_invoice"] } else { object };
+    let made_ms = fields::created_ms(invoice).map_or(TimeMs::MIN, |made_ms| made_ms.saturating_sub(BEHIND_MS));
+    if invoice["object"] != "invoice" || !deps.catalogue.may_have_changed_since(made_ms) {
         return Ok(());
     }
     book.earlier_mut().add_history(history(deps.db.read(), &deps.catalogue).await?);
-    if let Some(id) = fields::id(&object["id"])
+    if let Some(id) = fields::id(&invoice["id"])
         && let Some(terms) = payment::invoice_terms(deps.db.read(), &id).await?
     {
         book.earlier_mut().add_decided(&id, terms);

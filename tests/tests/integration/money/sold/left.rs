@@ -2,6 +2,8 @@
 //! came.
 
 use super::*;
+use crate::scene::customer_id;
+use bursar_engine::infra::store::account::account_find;
 
 const HALF_MONTH: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
@@ -47,6 +49,13 @@ impl Shop {
         self.announce_refund(&charge).await;
     }
 
+    /// The credits that are left, with when they end.
+    async fn ends(&self, customer: &TestCustomer) -> Vec<(i64, Option<i64>)> {
+        let account = account_find(self.app.app.db.read(), &customer_id(customer)).await.expect("an account");
+        let grants = account.expect("an account").open.grants;
+        grants.iter().map(|open| (open.remaining.0, open.expires_at_ms)).collect()
+    }
+
     async fn until_left(&self, customer: &TestCustomer, credits: i64) {
         wait::until(&format!("{credits} credits are left"), || async {
             (self.app.balance(customer).await == credits).then_some(())
@@ -89,6 +98,26 @@ with_backend! {
             shop.app.verify().await;
             shop.close().await;
         }
+    }
+
+    async fn what_is_left_after_a_change_lasts_as_long_as_what_it_was_bought_with(backend: Backend) {
+        let reset = priced("pro_reset", |price| price.rollover = Rollover::Reset);
+        let shop = Shop::selling(backend, &[reset, pro_yearly(GrantSchedule::Monthly)]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "pro", json!({ "price": "pro_reset" })).await.expect(201);
+        assert!(shop.ends(&customer).await.iter().all(|(_, end)| end.is_some()), "they end with the month");
+        let wanted = json!({ "price": "pro_yearly", "when": "now" });
+        shop.app.call(&customer, "POST", "/api/v1/subscription/change", "keep", Some(&wanted)).await.expect(200);
+        // The month that was left brought as many credits as the first month of the year does.
+        let ends = shop.ends(&customer).await;
+        let kept: i64 = ends.iter().filter(|(_, end)| end.is_none()).map(|(credits, _)| credits).sum();
+        assert_eq!((kept, shop.app.balance(&customer).await), (PERIOD, PERIOD), "{ends:?}");
+        // And back again: what is bought for a month ends with it.
+        let wanted = json!({ "price": "pro_reset", "when": "now" });
+        shop.app.call(&customer, "POST", "/api/v1/subscription/change", "reset", Some(&wanted)).await.expect(200);
+        let ends = shop.ends(&customer).await;
+        assert!(ends.iter().all(|(_, end)| end.is_some()), "{ends:?}");
+        shop.close().await;
     }
 
     async fn what_went_with_the_money_does_not_go_once_more_when_the_period_is_left(backend: Backend) {
