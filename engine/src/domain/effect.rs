@@ -104,6 +104,8 @@ pub enum Effect {
         refunded: MoneyMinor,
         /// How much disputes hold or have taken, in all.
         disputed: MoneyMinor,
+        /// The part of both whose credits stay.
+        kept: MoneyMinor,
     },
     /// Stores an event unless it is known: the full form of a thin one.
     EventTake(Box<Delivery>),

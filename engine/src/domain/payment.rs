@@ -41,6 +41,8 @@ pub struct Invoice {
     pub refunded: MoneyMinor,
     /// What of it disputes hold or have taken.
     pub disputed: MoneyMinor,
+    /// The part of what is refunded or disputed whose credits stay.
+    pub kept: MoneyMinor,
     /// When it was made at Stripe, else when it was first seen.
     pub created_at_ms: TimeMs,
     /// When it last changed here.
@@ -87,11 +89,20 @@ impl Invoice {
             failure: (!is_paid).then(|| said.failure_in_words()),
             refunded: MoneyMinor::ZERO,
             disputed: MoneyMinor::ZERO,
+            kept: MoneyMinor::ZERO,
             terms: is_paid.then(|| SoldTerms::of(&said, book)),
             created_at_ms: said.created_ms.unwrap_or(now_ms),
             updated_at_ms: now_ms,
             id,
         })
+    }
+}
+
+impl Invoice {
+    /// Whether no later part of its credits comes as it is now, because all of its money is gone.
+    pub fn has_lost_its_money(&self) -> bool {
+        let gone = self.refunded + self.disputed - self.kept;
+        self.amount.is_some_and(|amount| amount > MoneyMinor::ZERO && gone >= amount)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::infra::stripe::{StripeError, found};
 use crate::stripe_id::is_stripe_id;
 use crate::usecase::handler::Deps;
 use crate::usecase::stripe_link::unreachable;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What the ids of charges begin with; those of bank debits have one of their own.
 const PREFIXES_OF_CHARGES: [&str; 2] = ["ch_", "py_"];
@@ -121,9 +121,10 @@ pub async fn invoice_credits(db: &Db, invoices: &[Invoice]) -> Result<Vec<Invoic
     }
     let parts = rows::part_job_list(db.read(), &open).await?;
     let parts = parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok());
-    for part in parts {
+    let lost: HashSet<&str> = paid.iter().filter(|one| one.has_lost_its_money()).map(|one| one.id.as_str()).collect();
+    for part in parts.filter(|part| !lost.contains(part.invoice.as_str())) {
         if let Some(of_invoice) = credits.get_mut(part.invoice.as_str()) {
-            of_invoice.to_come += part.credits;
+            of_invoice.to_come += part.expected();
         }
     }
     let unpaid = |invoice: &Invoice| InvoiceCredits { granted: Credits::ZERO, to_come: invoice.credits };

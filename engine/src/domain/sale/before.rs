@@ -67,6 +67,14 @@ impl Before {
         (!left.is_empty()).then(|| brought.flat_map(|brought| brought.grants.iter().copied()).collect())
     }
 
+    /// The keys of the later grants that came, or are to come, with the periods that an invoice leaves.
+    pub fn later_left_by(&self, invoice: &InvoiceFields) -> Vec<String> {
+        let left = ends(invoice, Line::credits_time);
+        let is_left = move |other: &&InvoiceFields| !ends(other, Line::bills_period).is_disjoint(&left);
+        let brought = self.others(invoice).filter(is_left).filter_map(|other| self.brought_by(other));
+        brought.flat_map(|brought| brought.record.later.iter().map(|later| later.key.clone())).collect()
+    }
+
     /// The money that other paid invoices credited for time of the periods that an invoice billed, because it was left.
     pub fn credited_of(&self, invoice: &InvoiceFields) -> MoneyMinor {
         let billed = ends(invoice, Line::bills_period);

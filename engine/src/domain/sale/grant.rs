@@ -110,9 +110,18 @@ pub struct PartArgs {
     pub credits: Credits,
     /// When they expire.
     pub expires_at_ms: Option<TimeMs>,
+    /// What will be left of them, as was last noted when time of their period was left. It is decided anew when they are
+    /// due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Credits>,
 }
 
 impl PartArgs {
+    /// The credits that will come, as far as is known.
+    pub fn expected(&self) -> Credits {
+        self.left.unwrap_or(self.credits)
+    }
+
     /// The month of the period that it is the part of, 1 for the second; `None` if it is not a month's.
     pub fn month(&self) -> Option<u32> {
         self.key.strip_prefix(&grant_key(&self.invoice))?.strip_prefix(":month:")?.parse().ok()
@@ -132,6 +141,7 @@ pub fn part_job(grant: &Grant, invoice_id: &str, customer_id: &CustomerId, now_m
         key: grant.key.clone(),
         credits: grant.credits,
         expires_at_ms: grant.expires_at_ms,
+        left: None,
     };
     let args = serde_json::to_string(&args).expect("texts and numbers are JSON");
     let mut job = NewJob::new(JobKind::CreditsGrant, args, grant.at_ms.unwrap_or(now_ms));

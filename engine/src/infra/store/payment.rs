@@ -8,12 +8,12 @@ use crate::domain::operation::{Operation, PURCHASE_KINDS};
 use crate::domain::payment::{Invoice, Payment, PaymentGone};
 use crate::domain::sale::SoldTerms;
 use crate::error::Result;
-use crate::ids::CustomerId;
+use crate::ids::{CustomerId, JobId};
 use crate::infra::store::account;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 
 const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, failure, \
-                       terms, refunded, disputed, created_at_ms, updated_at_ms";
+                       terms, refunded, disputed, kept, created_at_ms, updated_at_ms";
 /// Maximum number of lines of the ledger that are shown of one payment.
 const ENTRIES_MAX: i64 = 200;
 
@@ -84,6 +84,7 @@ fn read(row: &QueryResult) -> Result<Invoice> {
         terms: get::<Option<String>>(row, "terms")?.map(|text| from_json(&text)).transpose()?,
         refunded: MoneyMinor(get(row, "refunded")?),
         disputed: MoneyMinor(get(row, "disputed")?),
+        kept: MoneyMinor(get(row, "kept")?),
         created_at_ms: get(row, "created_at_ms")?,
         updated_at_ms: get(row, "updated_at_ms")?,
     })
@@ -147,19 +148,19 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
 }
 
 /// Stores how much of a payment was given back, and how much disputes hold or have taken: of an operation's charge, or
-/// of an invoice.
+/// of an invoice. Of an invoice also the part of both whose credits stay: later ones come as far as they do.
 pub async fn payment_set_gone(
     db: &impl ConnectionTrait,
     payment: &str,
     refunded: MoneyMinor,
     disputed: MoneyMinor,
+    kept: MoneyMinor,
 ) -> Result<()> {
-    for table in ["operations", "invoices"] {
-        let sql = format!(
-            "UPDATE {table} SET refunded = $2, disputed = $3 WHERE id = $1 AND (refunded <> $2 OR disputed <> $3)"
-        );
-        execute(db, &sql, [payment.into(), refunded.0.into(), disputed.0.into()]).await?;
-    }
+    let sql = "UPDATE operations SET refunded = $2, disputed = $3 WHERE id = $1 AND (refunded <> $2 OR disputed <> $3)";
+    execute(db, sql, [payment.into(), refunded.0.into(), disputed.0.into()]).await?;
+    let sql = "UPDATE invoices SET refunded = $2, disputed = $3, kept = $4 WHERE id = $1 \
+               AND (refunded <> $2 OR disputed <> $3 OR kept <> $4)";
+    execute(db, sql, [payment.into(), refunded.0.into(), disputed.0.into(), kept.0.into()]).await?;
     Ok(())
 }
 
@@ -241,6 +242,14 @@ async fn page(
         limit.cast_signed().into(),
     ];
     query_all(db, &sql, values).await
+}
+
+/// The ids and arguments of those of the jobs with these unique keys that wait.
+pub async fn part_job_waiting(db: &impl ConnectionTrait, keys: &[String]) -> Result<Vec<(JobId, String)>> {
+    let sql = "SELECT j.id AS id, j.args AS args FROM {rows} JOIN jobs j ON j.unique_key = {r.sought} \
+               WHERE j.state = 'available'";
+    let read = |row: &QueryResult| Ok((JobId::trusted(get(row, "id")?), get(row, "args")?));
+    query_by(db, sql, keys).await?.iter().map(read).collect()
 }
 
 /// The arguments of those of the jobs with these unique keys that have not been cancelled.

@@ -8,11 +8,12 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome};
 use crate::domain::ledger::{Entry, EntryKind, Op};
 use crate::domain::payment::Invoice;
-use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of, net_credits};
+use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of, net_credits, part_job_key};
+use crate::domain::sale::level::part_left;
 use crate::domain::sale::{Before, BroughtBefore, PriceBook, SaleRecord};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::domain::webhook::{EventKind, fields};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::infra::store::{account, payment};
 use crate::infra::stripe::StripeError;
@@ -180,6 +181,37 @@ pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::resu
         invoices.push(whole.unwrap_or_else(|| object.clone()));
     }
     Ok(invoices)
+}
+
+/// Notes with the jobs of later months what will be left of them, of the periods that a paid invoice leaves: so support
+/// sees what is to come. Each job decides again when it is due.
+pub(super) async fn parts_of_left(
+    deps: &Deps,
+    object: &Value,
+    before: &Before,
+    book: &PriceBook,
+) -> Result<Vec<Effect>> {
+    let said = InvoiceFields::read(object);
+    let keys: Vec<String> = before.later_left_by(&said).iter().map(|key| part_job_key(key)).collect();
+    if keys.is_empty() || said.is_paid != Some(true) {
+        return Ok(Vec::new());
+    }
+    let is_paid = |invoice: &&InvoiceFields| invoice.is_paid == Some(true) && invoice.id != said.id;
+    let paid: Vec<InvoiceFields> = before.invoices.iter().filter(is_paid).chain([&said]).cloned().collect();
+    let paid = Before { invoices: paid, ..before.clone() };
+    let mut noted = Vec::new();
+    for (job_id, args) in payment::part_job_waiting(deps.db.read(), &keys).await? {
+        let Ok(part) = serde_json::from_str::<PartArgs>(&args) else { continue };
+        let base = paid.invoices.iter().find(|invoice| invoice.id.as_deref() == Some(part.invoice.as_str()));
+        let Some((month, base)) = part.month().zip(base) else { continue };
+        let left = part_left(part.credits, month, base, &paid, book);
+        if left != part.expected() {
+            let args = serde_json::to_string(&PartArgs { left: Some(left), ..part });
+            let args = args.map_err(|error| Error::Corrupt(format!("arguments of a job: {error}")))?;
+            noted.push(Effect::JobArgs { job_id, args });
+        }
+    }
+    Ok(noted)
 }
 
 /// The verdict with what it says of an invoice of ours, for support.

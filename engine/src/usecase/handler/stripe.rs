@@ -298,6 +298,7 @@ impl EventContext<'_> {
         });
         let mut verdict = invoice::with_record(verdict, kind, object, customer, &book, self.now_ms);
         verdict.effects.extend(clawback::reviews_of_left(self.deps, object, &before, self.now_ms).await?);
+        verdict.effects.extend(invoice::parts_of_left(self.deps, object, &before, &book).await?);
         let verdict = invoice::without_what_another_has(self.deps, verdict).await?;
         Ok(invoice::without_parts_of_granted(self.deps, verdict).await?)
     }

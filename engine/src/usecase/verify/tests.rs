@@ -146,6 +146,7 @@ async fn invoiced(db: &Db, customer_id: &CustomerId, id: &str, credits: i64) {
         failure: None,
         refunded: MoneyMinor::ZERO,
         disputed: MoneyMinor::ZERO,
+        kept: MoneyMinor::ZERO,
         created_at_ms: 300,
         updated_at_ms: 300,
     };

@@ -233,8 +233,8 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::PaymentMethodDetach { customer_id, id } => {
             payment_method::payment_method_detach(tx, customer_id, id, now_ms).await?;
         }
-        Effect::PaymentRefunded { payment: id, refunded, disputed } => {
-            payment::payment_set_gone(tx, id, *refunded, *disputed).await?;
+        Effect::PaymentRefunded { payment: id, refunded, disputed, kept } => {
+            payment::payment_set_gone(tx, id, *refunded, *disputed, *kept).await?;
         }
         Effect::MarketplacePut(account) => marketplace::marketplace_put(tx, account).await?,
         Effect::JobRequeue { job_id } => {

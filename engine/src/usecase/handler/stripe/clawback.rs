@@ -85,7 +85,8 @@ fn refunded(bought: &Bought, metadata: &Metadata, money: &Money) -> Option<Effec
     let operation = || metadata.get(OPERATION_METADATA_KEY).cloned();
     let payment = bought.payment.invoice_id.clone().or_else(operation)?;
     let disputed = money.gone.all - money.refunded;
-    Some(Effect::PaymentRefunded { payment, refunded: money.refunded, disputed })
+    let kept = money.gone.all - money.gone.counting();
+    Some(Effect::PaymentRefunded { payment, refunded: money.refunded, disputed, kept })
 }
 
 /// Compares what a payment bought with the ledger.
