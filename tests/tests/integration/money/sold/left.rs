@@ -56,6 +56,14 @@ impl Shop {
         grants.iter().map(|open| (open.remaining.0, open.expires_at_ms)).collect()
     }
 
+    /// The credits that the customer's invoices are still to bring.
+    async fn to_come(&self, customer: &TestCustomer) -> i64 {
+        let path = format!("/admin/v1/invoices?customer={}", customer.id);
+        let listed = self.app.admin("GET", &path, None).await.expect(200);
+        let rows = listed["data"].as_array().expect("invoices").iter();
+        rows.filter_map(|row| row["credits_to_come"].as_i64()).sum()
+    }
+
     async fn until_left(&self, customer: &TestCustomer, credits: i64) {
         wait::until(&format!("{credits} credits are left"), || async {
             (self.app.balance(customer).await == credits).then_some(())
@@ -117,6 +125,44 @@ with_backend! {
         shop.app.call(&customer, "POST", "/api/v1/subscription/change", "reset", Some(&wanted)).await.expect(200);
         let ends = shop.ends(&customer).await;
         assert!(ends.iter().all(|(_, end)| end.is_some()), "{ends:?}");
+        shop.close().await;
+    }
+
+    async fn nothing_is_to_come_of_a_year_that_was_left_or_given_back_with_its_credits(backend: Backend) {
+        for (way, to_come) in [("left", 0), ("unspent", 0), ("none", 660)] {
+            let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly)]).await;
+            let customer = shop.without_credits("pm_card_visa").await;
+            let stripe_customer = shop.stripe_customer(&customer).await;
+            shop.subscribe_to(&customer, "year", json!({ "price": "pro_yearly" })).await.expect(201);
+            assert_eq!(shop.to_come(&customer).await, 660);
+            if way == "left" {
+                shop.leave_at_stripe(&stripe_customer).await;
+            } else {
+                let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+                let form = [("charge", charge.as_str()), ("metadata[bursar_credits]", way)];
+                shop.ask_stripe("POST", "/v1/refunds", &form).await;
+                shop.announce_refund(&charge).await;
+            }
+            assert_eq!(shop.to_come(&customer).await, to_come, "{way}");
+            shop.close().await;
+        }
+    }
+
+    async fn an_invoice_that_costs_nothing_or_less_is_found_by_its_id(backend: Backend) {
+        let shop = Shop::selling(backend, &[]).await;
+        let (customer, stripe_customer) = shop.subscriber().await;
+        shop.leave_at_stripe(&stripe_customer).await;
+        let is_credit = |invoice: &&Value| invoice["total"].as_i64().is_some_and(|total| total < 0);
+        let invoice = shop.stripe.list("invoice").into_iter().find(|invoice| is_credit(&invoice)).expect("a credit");
+        let id = stripe::id(&invoice);
+        let shown = shop.app.admin("GET", &format!("/admin/v1/payments/{id}"), None).await.expect(200);
+        assert_eq!((&shown["payment"]["customer_id"], &shown["payment"]["amount_minor"]), (&json!(customer.id), &invoice["total"]));
+        let history = shown["history"].to_string();
+        assert!(history.contains("60 credits were taken back"), "{history}");
+        let found = shop.app.admin("GET", &format!("/admin/v1/customers?search={id}"), None).await.expect(200);
+        assert_eq!(found["data"][0]["id"], json!(customer.id));
+        let listed = shop.app.admin("GET", &format!("/admin/v1/invoices?customer={}", customer.id), None).await.expect(200);
+        assert!(listed["data"].as_array().expect("invoices").iter().any(|row| row["id"] == id), "{listed}");
         shop.close().await;
     }
 
