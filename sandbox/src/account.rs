@@ -29,6 +29,8 @@ pub(crate) struct StripeAccount {
     pub(crate) now_s: i64,
     /// The sandbox's time while a test clock is in force.
     outside_s: Option<i64>,
+    /// The time that the clock is on its way to. What happens on the way is kept as long as what happens then.
+    pub(crate) arrival_s: Option<i64>,
     /// The real time, for deliveries only.
     pub(crate) real_ms: i64,
     pub(crate) cause: Cause,
@@ -52,6 +54,7 @@ impl StripeAccount {
             ids: Ids::new(seed),
             now_s: 0,
             outside_s: None,
+            arrival_s: None,
             real_ms: 0,
             cause: Cause::default(),
             rules: options.rules.clone(),
@@ -74,6 +77,11 @@ impl StripeAccount {
     /// The sandbox's time, whatever test clock is in force. Events and deliveries go by it.
     pub(crate) fn sandbox_s(&self) -> i64 {
         self.outside_s.unwrap_or(self.now_s)
+    }
+
+    /// The time from which an event that is made now is kept.
+    pub(crate) fn kept_from_s(&self) -> i64 {
+        self.arrival_s.unwrap_or_else(|| self.sandbox_s())
     }
 
     /// An object's current state.

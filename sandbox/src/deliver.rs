@@ -209,6 +209,11 @@ impl StripeAccount {
         }
     }
 
+    /// Whether a delivery of an event waits.
+    pub(crate) fn is_to_be_delivered(&self, event: &str) -> bool {
+        self.deliveries_of(event).iter().any(|delivery| delivery.state == DeliveryState::Waiting)
+    }
+
     fn deliveries_of(&self, event: &str) -> Vec<Delivery> {
         // In the store's index, a delivery's event takes the place of a customer.
         self.store.of_customer(KIND, event).filter_map(read).collect()

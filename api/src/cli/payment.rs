@@ -56,6 +56,7 @@ const REFUND_KEYS: &[&str] = &[
     "credited_minor",
     "credits",
     "credits_to_go",
+    "credits_to_go_later",
     "credit_balance",
     "credit_balance_after",
     "charge",
@@ -164,9 +165,12 @@ pub struct PaymentFilter {
 pub struct RefundArgs {
     /// The payment: its operation, PaymentIntent, invoice or charge.
     id: String,
-    /// How much, in minor units; by default all that is left.
+    /// How much, in minor units; by default all that is left and was not credited.
     #[arg(long, value_name = "N")]
     amount_minor: Option<i64>,
+    /// Give the amount back even if some of it was credited to the customer at Stripe already.
+    #[arg(long, requires = "amount_minor")]
+    beyond_credited: bool,
     /// What becomes of the credits that the money bought.
     #[arg(long, default_value = "unspent", value_parser = ["unspent", "all", "none"])]
     credits: String,
@@ -229,12 +233,15 @@ async fn show(session: &Session, noun: &str, filter: &PaymentFilter, columns: &[
 
 async fn refund(session: &Session, args: &RefundArgs) -> anyhow::Result<ExitCode> {
     let key = args.idempotency_key.clone().unwrap_or_else(new_idempotency_key);
-    let body = json!({
+    let mut body = json!({
         "amount_minor": args.amount_minor,
         "credits": args.credits,
         "reason": args.reason,
         "dry_run": args.dry_run,
     });
+    if args.beyond_credited {
+        body["beyond_credited"] = true.into();
+    }
     let path = admin_path(&["payments", &args.id, "refund"])?;
     match session.client.post_with_key(&path, &body, Some(&key)).await {
         Ok(answer) => {
@@ -243,7 +250,7 @@ async fn refund(session: &Session, args: &RefundArgs) -> anyhow::Result<ExitCode
             if let Some(credited @ 1..) = answer["credited_minor"].as_i64() {
                 output::note(&format!(
                     "{credited} of this money (minor units) was credited to the customer at Stripe when it changed its \
-                     subscription. Whoever gives that back too gives it twice: see --amount-minor"
+                     subscription. That part is given back only with --beyond-credited"
                 ));
             }
             Ok(if failed { ExitCode::FAILURE } else { code })

@@ -241,7 +241,19 @@ pub const CODES: &[Code] = &[
     code(422, "marketplace_link_expired", "this marketplace link was good once and has expired"),
     code(422, "marketplace_link_invalid", "this marketplace link is not valid, or was used before"),
     code(422, "payment_not_refundable", "all of it was given back before"),
+    code(
+        422,
+        "refund_credited",
+        "39900 of this money were credited at Stripe when the subscription was changed or ended, so 20000 are left to be \
+         given back: whoever wants to give more says so with beyond_credited and the amount",
+    ),
     code(422, "refund_too_large", "5000 is more than the 2900 that are left of the charge ch_3MmlLrLkdIwHu7ix0snN0B15"),
+    code(
+        422,
+        "refund_unclear",
+        "the subscription has more invoices than are looked at, so what they have credited of this money is not known: \
+         look at them at Stripe, and name the amount with beyond_credited",
+    ),
     code(422, "refused_by_stripe", "Stripe does not accept the request."),
     code(422, "stripe_customer_deleted", "cus_NffrFeUfNV2Hib was deleted at Stripe"),
     code(422, "stripe_customer_not_found", "Stripe has no customer cus_NffrFeUfNV2Hib in this account and mode"),

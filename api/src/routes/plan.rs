@@ -37,7 +37,7 @@ struct PlanBody {
 /// A price of a plan.
 #[derive(Debug, Object)]
 #[oai(example)]
-struct PriceBody {
+pub(in crate::routes) struct PriceBody {
     /// Its key, for the request to subscribe.
     key: String,
     /// What a period costs, in minor units; of one seat if it is sold by seat.
@@ -112,7 +112,7 @@ fn plan_body(catalogue: &Catalogue, plan: &Plan) -> PlanBody {
     }
 }
 
-fn price_body(price: &Price) -> PriceBody {
+pub(in crate::routes) fn price_body(price: &Price) -> PriceBody {
     PriceBody {
         key: price.key.to_string(),
         amount_minor: price.amount.0,

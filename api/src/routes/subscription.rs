@@ -25,7 +25,7 @@ use bursar_engine::domain::webhook::fields;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::{account, customer, payment_method, subscription};
 use bursar_engine::infra::stripe::StripeError;
-use bursar_engine::usecase::charge;
+use bursar_engine::usecase::{charge, price};
 use poem::web::Data;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::Json;
@@ -144,11 +144,13 @@ async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result
     let customer = customer::customer_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("customer"))?;
     let account = account::account_find(app.db.read(), customer_id).await?.ok_or(Error::NotFound("account"))?;
     let account = account.settled(app.clock.now_ms());
+    let terms = price::subscribed(app.db.read(), &app.config.catalogue.now(), row).await?;
     Ok(SubscriptionBody {
         id: row.id.clone(),
         status: row.status.clone(),
         plan: customer.plan.to_string(),
         price: row.price.as_ref().map(ToString::to_string),
+        terms: terms.map(Into::into),
         quantity: row.quantity,
         cancel_at_period_end: row.cancel_at_period_end,
         current_period_end: row.current_period_end_ms.map(rfc3339),
@@ -346,7 +348,7 @@ impl SubscriptionApi {
         if row.ended_at_ms.is_some() {
             return Err(ApiError::with_code("subscription_ended", "The subscription has ended. Subscribe again."));
         }
-        let request = Request::SubscriptionResume { subscription_id: row.id };
+        let request = Request::SubscriptionResume { subscription_id: row.id, payer: None };
         let progress = request_operation(&app, &auth.0, request, &key, &hash).await?;
         change_response(&app, &auth.0, progress).await
     }

@@ -140,6 +140,14 @@ pub struct Price {
     pub offered: bool,
 }
 
+impl Price {
+    /// Whether it costs and brings as much as another, however it is sold.
+    pub fn is_worth(&self, other: &Self) -> bool {
+        let (lookup_key, stripe) = (other.lookup_key.clone(), other.stripe.clone());
+        Self { lookup_key, stripe, offered: other.offered, ..self.clone() } == *other
+    }
+}
+
 /// The length of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Interval {

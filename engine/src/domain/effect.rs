@@ -96,6 +96,13 @@ pub enum Effect {
     MarketplacePut(Box<MarketplaceAccount>),
     /// Stores what is said of an invoice of ours.
     InvoicePut(Box<Invoice>),
+    /// Stores which price at Stripe a subscription has.
+    SubscriptionPriceSet {
+        /// The subscription at Stripe.
+        id: String,
+        /// The price at Stripe.
+        stripe_price: String,
+    },
     /// Stores how much of a payment was given back, and how much disputes hold or have taken.
     PaymentRefunded {
         /// The operation that charged, or the invoice at Stripe.

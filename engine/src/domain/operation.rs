@@ -101,6 +101,9 @@ pub enum Request {
     SubscriptionResume {
         /// Its id at Stripe.
         subscription_id: String,
+        /// What pays at once, once that is decided; `None` for ever if nothing is charged, because it was not paused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payer: Option<Payer>,
     },
     /// Support gives money back.
     PaymentRefund {
@@ -434,7 +437,8 @@ mod tests {
     #[test]
     fn a_stored_request_reads_back() {
         for request in [
-            Request::SubscriptionResume { subscription_id: "sub_1".to_owned() },
+            Request::SubscriptionResume { subscription_id: "sub_1".to_owned(), payer: None },
+            Request::SubscriptionResume { subscription_id: "sub_1".to_owned(), payer: Some(payer()) },
             Request::SubscriptionCreate {
                 payment_method_id: "pm_1".to_owned(),
                 price: PriceKey::parse("team_yearly"),

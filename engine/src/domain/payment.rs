@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn an_operation_that_charges_nothing_is_no_payment() {
-        let request = Request::SubscriptionResume { subscription_id: "sub_1".to_owned() };
+        let request = Request::SubscriptionResume { subscription_id: "sub_1".to_owned(), payer: None };
         let operation = Operation::new(&CustomerId::new(), request, "k".to_owned(), "h".to_owned(), 1);
         assert_eq!(Payment::of_operation(&operation, PaymentGone::default()), None);
     }

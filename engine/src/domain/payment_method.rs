@@ -146,7 +146,7 @@ mod tests {
         assert!(may_go(&[], &[&one], &[subscribes(State::Failed)]));
         let detach = Request::PaymentMethodDetach { payment_method_id: one.id.clone() };
         assert!(may_go(&[], &[&one], &[operation(detach, State::Processing)]));
-        let resumes = Request::SubscriptionResume { subscription_id: "sub_1".to_owned() };
+        let resumes = Request::SubscriptionResume { subscription_id: "sub_1".to_owned(), payer: None };
         assert!(!may_go(&[], &[&one], &[operation(resumes, State::Processing)]));
         let pays_debt = |state| operation(Request::DebtPayment(DebtPayment { charge: None }), state);
         assert!(!may_go(&[], &[&one], &[pays_debt(State::Processing)]), "the default is what will be charged");

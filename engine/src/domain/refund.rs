@@ -104,6 +104,46 @@ pub fn credits_certain_to_go(granted: Credits, gone: &Gone, paid: MoneyMinor) ->
     credits_gone(granted, counts - soft, paid)
 }
 
+/// How many of the credits that are still to come go with the money, once they come or because they do not: `going` of the
+/// granted ones go now. At most, because whoever spends them at once keeps those that go only as far as they are unspent.
+pub fn credits_to_go_later(
+    granted: Credits,
+    to_come: Credits,
+    gone: &Gone,
+    paid: MoneyMinor,
+    going: Credits,
+) -> Credits {
+    if gone.counting() >= paid {
+        // None of them is granted.
+        return to_come;
+    }
+    let of_all = credits_gone(granted + to_come, gone.counting(), paid);
+    (of_all - going).clamp(Credits::ZERO, to_come)
+}
+
+/// What is known of a payment's money before more of it is given back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MoneyBefore {
+    /// What is left of the charge.
+    pub left: MoneyMinor,
+    /// The whole price.
+    pub paid: MoneyMinor,
+    /// What was given back of it, by refunds and credit notes.
+    pub refunded: MoneyMinor,
+    /// What later invoices of the subscription have credited of it, for time that was left; `None` if that is not known.
+    pub credited: Option<MoneyMinor>,
+}
+
+impl MoneyBefore {
+    /// The most that may be given back without giving anything twice; `None` if that is not known.
+    pub fn refundable(&self) -> Option<MoneyMinor> {
+        let rest = self.paid - self.refunded - self.credited?;
+        // Nothing was credited, so the charge alone decides.
+        let rest = if self.credited == Some(MoneyMinor::ZERO) { self.left } else { rest };
+        Some(self.left.min(rest).max(MoneyMinor::ZERO))
+    }
+}
+
 /// Whether a refund at Stripe was made by this operation.
 pub fn is_of_operation(refund: &Value, operation_id: &str) -> bool {
     metadata_of(refund).get(fields::OPERATION_METADATA_KEY).is_some_and(|id| id == operation_id)
@@ -125,6 +165,35 @@ mod tests {
         let mut gone = Gone::default();
         gone.add(MoneyMinor(amount), choice);
         gone
+    }
+
+    #[test]
+    fn what_was_credited_or_given_back_is_not_given_back_once_more() {
+        let refundable = |left: i64, refunded: i64, credited: Option<i64>| {
+            let (left, refunded) = (MoneyMinor(left), MoneyMinor(refunded));
+            let money = MoneyBefore { left, paid: PAID, refunded, credited: credited.map(MoneyMinor) };
+            money.refundable().map(|amount| amount.0)
+        };
+        assert_eq!(refundable(59_900, 0, Some(0)), Some(59_900));
+        assert_eq!(refundable(59_900, 0, Some(40_000)), Some(19_900));
+        assert_eq!(refundable(39_900, 20_000, Some(40_000)), Some(0));
+        assert_eq!(refundable(49_900, 10_000, Some(40_000)), Some(9_900));
+        assert_eq!(refundable(10_000, 0, Some(40_000)), Some(10_000), "the rest was paid from a balance");
+        assert_eq!(refundable(59_900, 0, Some(99_900)), Some(0));
+        assert_eq!(refundable(59_900, 0, None), None);
+    }
+
+    #[test]
+    fn what_does_not_go_now_goes_with_the_credits_that_are_still_to_come() {
+        let later = |amount: i64, choice, going: i64| {
+            let (granted, to_come) = (Credits(10), Credits(50));
+            credits_to_go_later(granted, to_come, &gone(amount, choice), PAID, Credits(going)).0
+        };
+        assert_eq!(later(29_950, CreditsChoice::Unspent, 0), 30, "nothing is unspent now");
+        assert_eq!(later(29_950, CreditsChoice::Unspent, 5), 25);
+        assert_eq!(later(59_900, CreditsChoice::All, 10), 50, "none comes");
+        assert_eq!(later(59_900, CreditsChoice::None, 0), 0);
+        assert_eq!(later(5_990, CreditsChoice::All, 10), 0, "more went already");
     }
 
     #[test]

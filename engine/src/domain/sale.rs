@@ -39,7 +39,7 @@ pub(crate) mod example;
 pub use applied::{AppliedCatalogue, KeptTerms};
 pub use before::{Before, BroughtBefore};
 pub use book::{PriceBook, Sold};
-pub use known_price::{DecidedBy, Decision, KnownPrice};
+pub use known_price::{DecidedBy, Decision, KnownPrice, SubscribedPrice};
 pub use line::Sale;
 pub use record::{LineCounts, SaleRecord};
 pub use terms::SoldTerms;

@@ -17,7 +17,7 @@ mod subscription;
 
 pub use operation::{ChangePreview, PreviewError, operation_job, preview_change};
 pub use stripe::{StripeEvent, gather};
-pub(in crate::usecase) use stripe::{charges_of_payment, credited_of_payment, credits_after_refund};
+pub(in crate::usecase) use stripe::{charges_of_payment, credits_after_refund, money_before_refund};
 pub use stripe_adopt::{stream_of, stripe_adopt_job};
 pub use stripe_customer::stripe_customer_job;
 

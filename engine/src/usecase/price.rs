@@ -8,11 +8,13 @@ use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::sale::judge::judge;
-use crate::domain::sale::{DecidedBy, Decision, KnownPrice};
+use crate::domain::sale::{DecidedBy, Decision, KnownPrice, SubscribedPrice};
+use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields;
 use crate::error::{Error, Result};
 use crate::infra::store::audit;
 use crate::infra::store::price::{price_decide, price_find_many, price_put_many};
+use crate::infra::store::subscription::subscription_stripe_price;
 use crate::infra::stripe::StripeError;
 use crate::usecase::handler::Deps;
 use crate::usecase::stripe_link::unreachable;
@@ -65,6 +67,20 @@ pub async fn decide(deps: &Deps, decided: &PriceDecision<'_>, now_ms: TimeMs) ->
     audit::audit_append(&tx, &Audit::new(*actor, "price.decide", id, &details), now_ms).await?;
     tx.commit().await?;
     Ok(after)
+}
+
+/// What a customer's subscription costs and brings, if that is known.
+///
+/// # Errors
+/// Errors of the database.
+pub async fn subscribed(
+    db: &impl ConnectionTrait,
+    catalogue: &Catalogue,
+    row: &Subscription,
+) -> Result<Option<SubscribedPrice>> {
+    let Some(key) = &row.price else { return Ok(None) };
+    let Some(id) = subscription_stripe_price(db, &row.customer_id, &row.id).await? else { return Ok(None) };
+    Ok(find(db, &id).await?.and_then(|known| known.subscribed(key, catalogue)))
 }
 
 async fn find(db: &impl ConnectionTrait, id: &str) -> Result<Option<KnownPrice>> {

@@ -10,11 +10,11 @@ use crate::domain::idempotency::check_same_request;
 use crate::domain::job::Wake;
 use crate::domain::operation::{Operation, Request, State};
 use crate::domain::payment::Payment;
-use crate::domain::refund::CreditsChoice;
+use crate::domain::refund::{CreditsChoice, MoneyBefore};
 use crate::error::{Error, Result};
 use crate::infra::store::{audit, customer, job, operation};
 use crate::usecase::handler::{
-    Deps, Failure, charges_of_payment, credited_of_payment, credits_after_refund, operation_job,
+    Deps, Failure, charges_of_payment, credits_after_refund, money_before_refund, operation_job,
 };
 use crate::usecase::stripe_link::unreachable;
 use serde_json::json;
@@ -24,8 +24,10 @@ use serde_json::json;
 pub struct RefundRequest<'a> {
     /// The payment.
     pub payment: &'a Payment,
-    /// How much; all that is left of the charge if not given.
+    /// How much; if not given, all that is left of the charge and was not credited.
     pub amount: Option<MoneyMinor>,
+    /// Whether the amount may have been credited to the customer already.
+    pub beyond_credited: bool,
     /// What becomes of the credits.
     pub credits: CreditsChoice,
 }
@@ -52,13 +54,15 @@ pub struct RefundPlan {
     pub amount: MoneyMinor,
     /// ISO currency, in lower case.
     pub currency: String,
-    /// What is left of the charge before.
-    pub refundable: MoneyMinor,
+    /// The most that could be given back without giving anything twice; `None` if that is not known.
+    pub refundable: Option<MoneyMinor>,
     /// What of the same money later changes of the subscription have credited to the customer already, for time that was
-    /// left. A refund gives it a second time.
-    pub credited: MoneyMinor,
+    /// left; `None` if that is not known.
+    pub credited: Option<MoneyMinor>,
     /// Credits that go.
     pub credits: Credits,
+    /// Credits that are still to come, and go then, at most: with all the money of the payment that is gone by then.
+    pub credits_later: Credits,
     /// The balance before.
     pub balance: Credits,
     /// The balance afterwards.
@@ -77,8 +81,8 @@ pub struct AskedRefund {
 /// Says what a refund would do. Changes nothing.
 ///
 /// # Errors
-/// `payment_not_refundable` if no card paid, or nothing is left; `refund_too_large`; `payment_disputed`;
-/// `invalid_amount`; `stripe_not_configured`, `stripe_unavailable`.
+/// `payment_not_refundable` if no card paid, or nothing is left; `refund_too_large`; `refund_credited`, `refund_unclear`;
+/// `payment_disputed`; `invalid_amount`; `stripe_not_configured`, `stripe_unavailable`.
 pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Result<RefundPlan> {
     let customer = owner(deps, asked.payment).await?;
     let charges = charges_of_payment(deps, asked.payment).await.map_err(failed)?;
@@ -95,27 +99,54 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
         let message = format!("the charge {} was disputed: Stripe decides about its money", charge.id);
         return Err(Error::conflict("payment_disputed", message));
     }
-    let amount = asked.amount.unwrap_or(charge.left);
-    if amount <= MoneyMinor::ZERO {
+    if asked.amount.is_some_and(|amount| amount <= MoneyMinor::ZERO) {
         return Err(Error::invalid("invalid_amount", "amount_minor must be at least 1"));
     }
-    if amount > charge.left {
+    if let Some(amount) = asked.amount.filter(|amount| *amount > charge.left) {
         let message = format!("{amount} is more than the {} that are left of the charge {}", charge.left, charge.id);
         return Err(refuse("refund_too_large", message));
     }
+    let money = money_before_refund(deps, &customer, asked.payment, &charge).await.map_err(failed)?;
+    let amount = amount_of(&asked, &money)?;
     let after = credits_after_refund(deps, &customer, &charge.charge, amount, asked.credits, now_ms).await;
-    let after = after.map_err(failed)?;
-    let credited = credited_of_payment(deps, &customer, asked.payment).await.map_err(failed)?;
+    let Some(after) = after.map_err(failed)? else {
+        let message = "the subscription has more invoices than are looked at, so nobody can tell how many credits would \
+                       go: give the money back with the credits none, and adjust the credits by hand";
+        return Err(refuse("refund_unclear", message.to_owned()));
+    };
     Ok(RefundPlan {
         charge_id: charge.id,
         amount,
         currency: charge.charge.currency.unwrap_or_default(),
-        refundable: charge.left,
-        credited,
+        refundable: money.refundable(),
+        credited: money.credited,
         credits: after.going,
+        credits_later: after.going_later,
         balance: after.balance,
         balance_after: after.balance - after.going,
     })
+}
+
+/// How much is given back, if nothing is given twice, or if whoever asks wants just that.
+fn amount_of(asked: &RefundRequest<'_>, money: &MoneyBefore) -> Result<MoneyMinor> {
+    let refuse = |code, message: String| Err(Error::NotAccepted { code, message });
+    if let Some(amount) = asked.amount.filter(|_| asked.beyond_credited) {
+        return Ok(amount);
+    }
+    let (Some(most), Some(credited)) = (money.refundable(), money.credited) else {
+        let message = "the subscription has more invoices than are looked at, so what they have credited of this money \
+                       is not known: look at them at Stripe, and name the amount with beyond_credited";
+        return refuse("refund_unclear", message.to_owned());
+    };
+    let amount = asked.amount.unwrap_or(most);
+    if amount > most || most == MoneyMinor::ZERO {
+        let message = format!(
+            "{credited} of this money were credited at Stripe when the subscription was changed or ended, so {most} \
+             are left to be given back: whoever wants to give more says so with beyond_credited and the amount"
+        );
+        return refuse("refund_credited", message);
+    }
+    Ok(amount)
 }
 
 /// Finds the refund of an earlier request with the same key.
@@ -177,6 +208,7 @@ pub async fn ask(
         "currency": plan.currency,
         "credits": asked.credits.as_str(),
         "credits_expected": plan.credits,
+        "beyond_credited": asked.beyond_credited,
         "operation": new.id.as_str(),
         "reason": deed.reason,
     });

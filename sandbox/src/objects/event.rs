@@ -38,7 +38,7 @@ impl StripeAccount {
         let request = json!({ "id": self.cause.request_id, "idempotency_key": self.cause.idempotency_key });
         let fields = json!({
             "api_version": self.api_version, "type": kind, "data": data, "request": request, "pending_webhooks": 0,
-            "created": self.sandbox_s(), "_made_s": self.sandbox_s(),
+            "created": self.sandbox_s(), "_made_s": self.kept_from_s(),
         });
         let event = self.make("evt", "event", fields)?;
         let pending = self.plan_deliveries(&event)?;
@@ -57,7 +57,7 @@ impl StripeAccount {
         let fields = json!({
             "type": format!("v1.{}", twin.text("type")), "related_object": related, "context": null,
             "snapshot_event": snapshot_event, "reason": null, "_twin": twin.text("type"),
-            "_made_s": self.sandbox_s(),
+            "_made_s": self.kept_from_s(),
         });
         let mut event = self.make("evt", "v2.core.event", fields)?;
         let created = chrono::DateTime::from_timestamp(self.sandbox_s(), 0).unwrap_or_default();
@@ -68,13 +68,14 @@ impl StripeAccount {
         Ok(event)
     }
 
-    /// Deletes events that are too old or too many.
+    /// Deletes events that are too old or too many. One that is still to be delivered is not too old.
     pub(crate) fn prune_events(&mut self) {
         for kind in ["event", "v2.core.event"] {
             let excess = self.store.count(kind).saturating_sub(EVENTS_MAX);
             let until_s = self.now_s - EVENTS_KEPT_S;
             let old = self.store.of_kind(kind).enumerate();
             let old = old.take_while(|(at, event)| *at < excess || event.int("_made_s") < until_s);
+            let old = old.filter(|(at, event)| *at < excess || !self.is_to_be_delivered(event.id()));
             let old: Vec<String> = old.map(|(_, event)| event.id().to_owned()).collect();
             for id in old {
                 self.forget_deliveries(&id);

@@ -45,6 +45,20 @@ async fn an_event_arrives_signed_and_pretty_printed_at_the_real_time() {
 }
 
 #[tokio::test]
+async fn what_was_not_delivered_when_a_quarter_passes_is_delivered_then() {
+    let receiver = Receiver::start().await;
+    let policy = Policy { is_paused: true, ..Policy::default() };
+    let client = start(&receiver, Options { policy, ..Options::default() }).await;
+    client.subscribe("pm_card_visa", &[]).await;
+    let waiting = client.sandbox.deliveries_waiting();
+    client.sandbox.advance(Duration::from_secs(100 * 86_400)).unwrap();
+    let events = client.sandbox.list("event");
+    assert!(events.iter().any(|event| event["type"] == "customer.subscription.created"), "it waits since the start");
+    assert_eq!(events.iter().filter(|event| event["type"] == "invoice.paid").count(), 4);
+    assert!(client.sandbox.deliveries_waiting() > waiting);
+}
+
+#[tokio::test]
 async fn a_failed_delivery_is_retried_hours_later_and_is_pending_until_then() {
     let mut receiver = Receiver::start().await;
     receiver.answers(500);

@@ -274,6 +274,27 @@ async fn a_year_is_twelve_renewals_in_order() {
     assert!(rows.iter().all(|row| row["status"] == "paid"));
 }
 
+/// When the events of paid invoices were made, in their order.
+fn told_of_paid(client: &Client) -> Vec<i64> {
+    let events = client.sandbox.list("event");
+    let paid = events.iter().filter(|event| event["type"] == "invoice.paid");
+    paid.map(|event| event["created"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn each_renewal_of_a_year_that_passes_at_once_is_told_in_order_and_kept_for_a_month() {
+    let client = Client::start().await;
+    client.subscribe("pm_card_visa", &[]).await;
+    client.sandbox.advance(days(366)).unwrap();
+    let told = told_of_paid(&client);
+    assert_eq!(told.len(), 12, "that of the start is older than the year");
+    assert!(told.windows(2).all(|pair| pair[0] < pair[1]), "{told:?}");
+    client.sandbox.advance(days(20)).unwrap();
+    assert_eq!(told_of_paid(&client).first(), told.first());
+    client.sandbox.advance(days(11)).unwrap();
+    assert!(told_of_paid(&client).first() > told.last(), "they are forgotten a month after the clock was moved");
+}
+
 #[tokio::test]
 async fn a_transferred_lookup_key_leaves_the_old_price_to_its_subscribers() {
     let client = Client::start().await;

@@ -16,7 +16,7 @@ use poem_openapi::{Enum, Object};
 pub(super) const ATTEMPTS_SHOWN_MAX: u64 = 100;
 
 /// Reasons that lie in the event itself, so that a replay would end the same way; docs/errors.md explains them.
-const FINAL_REASONS: [&str; 2] = ["unreadable", "wrong_mode"];
+const FINAL_REASONS: [&str; 3] = ["history_too_long", "unreadable", "wrong_mode"];
 
 /// The state of a job.
 #[derive(Debug, Clone, Copy, Enum)]

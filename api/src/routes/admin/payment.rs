@@ -1,11 +1,12 @@
 //! Support: payments, invoices and operations of all customers, and refunds.
 
 pub(super) mod body;
+mod refund_body;
 
 use self::body::{
     AdminInvoice, AdminInvoicePage, AdminOperationPage, OperationRow, PaymentBody, PaymentDetail, PaymentPage,
-    RefundAnswer, RefundRequestBody,
 };
+use self::refund_body::{RefundAnswer, RefundRequestBody};
 use super::reason::check_reason;
 use crate::app::App;
 use crate::auth::AdminAuth;
@@ -49,7 +50,9 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "not_found",
             "payment_disputed",
             "payment_not_refundable",
+            "refund_credited",
             "refund_too_large",
+            "refund_unclear",
             "refund_under_way",
             "stripe_not_configured",
             "stripe_unavailable",
@@ -197,6 +200,9 @@ impl AdminPaymentApi {
     /// owes credits, `none` leaves them. The choice is written into the refund at Stripe, so that every event about it
     /// leads to the same credits. With `dry_run` nothing is changed, and the answer says what would be.
     ///
+    /// Money that later changes of the subscription have credited to the customer at Stripe is not given back once more:
+    /// 422 `refund_credited`, unless `beyond_credited` says so.
+    ///
     /// A refund that takes longer is answered with the state `processing`: look at the payment.
     #[oai(
         path = "/admin/v1/payments/:id/refund",
@@ -219,8 +225,12 @@ impl AdminPaymentApi {
         let reason = check_reason(&body.0.reason)?;
         let payment = find_payment(&app, &id.0).await?;
         let request_hash = input::request_hash(&format!("refund {}", payment.id), &body.0);
-        let asked =
-            RefundRequest { payment: &payment, amount: body.0.amount_minor.map(MoneyMinor), credits: body.0.choice() };
+        let asked = RefundRequest {
+            payment: &payment,
+            amount: body.0.amount_minor.map(MoneyMinor),
+            beyond_credited: body.0.beyond_credited.unwrap_or(false),
+            credits: body.0.choice(),
+        };
         let deed =
             RefundDeed { actor: &auth.0.actor, reason: &reason, idempotency_key: &key, request_hash: &request_hash };
         let deps = &app.for_support();

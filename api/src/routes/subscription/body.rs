@@ -1,7 +1,9 @@
 //! What the routes of the subscription and of invoices answer.
 
+use crate::routes::plan::{PriceBody, price_body};
 use crate::sample;
 use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::sale::SubscribedPrice;
 use bursar_engine::domain::subscription::{PausedCollection, PendingChange};
 use bursar_engine::domain::webhook::fields::InvoiceFields;
 use poem_openapi::Object;
@@ -19,6 +21,10 @@ pub(super) struct SubscriptionBody {
     pub plan: String,
     /// The key of the price that it was bought at, if that is known.
     pub price: Option<String>,
+    /// What a period of it costs and brings, if that is known. Whoever has a price keeps its terms, so they may differ
+    /// from those at which it is sold now.
+    #[oai(skip_serializing_if_is_none)]
+    pub terms: Option<SubscriptionTermsBody>,
     /// How many of the price.
     pub quantity: i64,
     /// Whether it ends with the period.
@@ -42,6 +48,28 @@ pub(super) struct SubscriptionBody {
     pub ended_at: Option<String>,
     /// All credits now.
     pub credit_balance: i64,
+}
+
+/// What a subscription costs and brings.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(in crate::routes) struct SubscriptionTermsBody {
+    /// The price, on the terms of this subscription.
+    price: PriceBody,
+    /// Whether these are terms of the past, which the subscription keeps: the price is sold on others now, or no longer.
+    is_former: bool,
+}
+
+impl From<SubscribedPrice> for SubscriptionTermsBody {
+    fn from(subscribed: SubscribedPrice) -> Self {
+        Self { price: price_body(&subscribed.price), is_former: subscribed.is_former }
+    }
+}
+
+impl Example for SubscriptionTermsBody {
+    fn example() -> Self {
+        Self { price: PriceBody::example(), is_former: false }
+    }
 }
 
 /// A pause of collection.
@@ -83,6 +111,7 @@ impl Example for SubscriptionBody {
             status: "active".to_owned(),
             plan: "pro".to_owned(),
             price: sample::text("pro_monthly"),
+            terms: Some(SubscriptionTermsBody::example()),
             quantity: 1,
             cancel_at_period_end: false,
             current_period_end: Some("2026-12-22T08:00:00.000Z".to_owned()),

@@ -206,7 +206,9 @@ impl From<PreviewError> for ApiError {
         match error {
             PreviewError::Refused(refusal) => refused(&refusal),
             PreviewError::NotCharged(problem) => Self::not_charged(&problem),
-            PreviewError::PriceMissing => Self::with_code("payment_unavailable", "Changing is not possible just now."),
+            PreviewError::PriceMissing | PreviewError::Undecided => {
+                Self::with_code("payment_unavailable", "Changing is not possible just now.")
+            }
             PreviewError::Stripe(error) => error.into(),
             PreviewError::Engine(error) => error.into(),
         }

@@ -1,5 +1,6 @@
 //! The catalogues that were in force: what was sold is decided on the terms of its time.
 
+use super::touch::needs_other_stripe_price;
 use super::{Catalogue, Price};
 use crate::clock::TimeMs;
 use crate::key::PriceKey;
@@ -23,6 +24,16 @@ impl CatalogueHistory {
         let in_force = self.versions.iter().rposition(|(since_ms, _)| *since_ms <= at_ms).unwrap_or(0);
         self.versions.get(in_force..)?.iter().find_map(|(_, catalogue)| catalogue.price(key))
     }
+
+    /// Since when a price at Stripe keeps these terms: since it was replaced by another one. `None` if nothing tells.
+    pub fn kept_since(&self, kept: &Price) -> Option<TimeMs> {
+        let replaces = |pair: &&[(TimeMs, Arc<Catalogue>)]| {
+            let [(_, before), (_, after)] = pair else { return false };
+            let is_other = |price: &Price| needs_other_stripe_price(kept, price);
+            before.price(&kept.key) == Some(kept) && after.price(&kept.key).is_none_or(is_other)
+        };
+        self.versions.windows(2).find(replaces).map(|pair| pair[1].0)
+    }
 }
 
 #[cfg(test)]
@@ -43,6 +54,20 @@ mod tests {
         let credits = |at_ms| history.price_at(key, at_ms).map(|price| price.credits.0);
         assert_eq!([5, 10, 19, 20, 99].map(credits), [Some(1), Some(1), Some(1), Some(2), Some(2)]);
         assert_eq!(CatalogueHistory::default().price_at(key, 5), None);
+    }
+
+    #[test]
+    fn a_price_at_stripe_keeps_its_terms_since_another_one_has_replaced_it() {
+        let raised = |credits| {
+            let mut catalogue = Catalogue::clone(&with_credits(credits));
+            catalogue.prices[0].amount = crate::amount::MoneyMinor(69_900);
+            Arc::new(catalogue)
+        };
+        let versions = vec![(10, with_credits(1)), (20, with_credits(2)), (30, raised(2)), (40, with_credits(3))];
+        let history = CatalogueHistory::new(versions);
+        let since = |catalogue: &Catalogue| history.kept_since(&catalogue.prices[0]);
+        assert_eq!((since(&with_credits(2)), since(&raised(2))), (Some(30), Some(40)));
+        assert_eq!((since(&with_credits(1)), since(&with_credits(3))), (None, None), "they were not replaced");
     }
 
     #[test]

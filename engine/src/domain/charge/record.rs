@@ -147,7 +147,7 @@ mod tests {
             Payer { payment_method_id: "pm_1".to_owned(), card: "f1:2030:4".to_owned(), currency: "usd".to_owned() };
         let undecided =
             Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1, payer: None };
-        let open = Operation { request: undecided.with_payer(payer), ..charged_operation() };
+        let open = Operation { request: undecided.with_payer(payer.clone()), ..charged_operation() };
         let declined = open.failed(Problem { is_decline: true, ..Problem::default() }, 2);
         let record = records(&open, &declined).pop().expect("a record");
         assert_eq!(
@@ -157,6 +157,10 @@ mod tests {
         assert_eq!(states(&open, &open.succeeded(Some("sub_1".to_owned()), 2)), [(1, "succeeded")]);
         let undecided = Operation { request: undecided, ..open };
         assert!(states(&undecided, &undecided.failed(Problem::default(), 2)).is_empty(), "nothing was charged");
+        let resume = Request::SubscriptionResume { subscription_id: "sub_1".to_owned(), payer: None };
+        let paused = Operation { request: resume.with_payer(payer), ..undecided };
+        let declined = paused.failed(Problem { is_decline: true, ..Problem::default() }, 2);
+        assert_eq!(states(&paused, &declined), [(1, "declined")]);
     }
 
     #[test]

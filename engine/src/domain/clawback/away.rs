@@ -42,7 +42,8 @@ impl Away {
 /// The credits of a grant that are away, in the order in which they come back: those that were taken first come first.
 ///
 /// A claw back takes what is left of the grant, then credits of others, then it makes a debt. Credits of others return
-/// with their own end. Those that became a debt had been spent before, and return with the end of the grant.
+/// with their own end. Those that became a debt had been spent before, and return with the end of the grant, unless the
+/// debt was written off: then they do not return.
 ///
 /// `moved` are the entries that took credits of the grant back or returned them, in their order. `burned` are the
 /// entries of the other grants that the claw backs burned; one that is missing counts as the grant itself.
@@ -52,6 +53,7 @@ pub fn away(grant: &Entry, moved: &[Entry], burned: &[Entry]) -> Vec<Away> {
         match entry.kind {
             EntryKind::ClawBack => away.extend(taken(grant, entry, burned)),
             EntryKind::Grant => give_back(&mut away, entry.amount),
+            EntryKind::Terms => give_back(&mut away, entry.detail.forgiven.iter().map(|burn| burn.credits).sum()),
             _ => {}
         }
     }
@@ -178,6 +180,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_owed_and_written_off_does_not_come_back() {
+        let mut ledger = Ledger::default();
+        let pack = ledger.grant(10, 0, Some(90));
+        ledger.grant(3, 0, None);
+        ledger.debit(6, 1);
+        ledger.bring(&pack, 10, 2);
+        assert_eq!(ledger.account.balance, Credits(-3));
+        ledger.act(&Command { op: Op::WriteOff { reason: "because".to_owned() }, ..Command::settle() }, 3);
+        assert_eq!(ledger.bring(&pack, 0, 60), [(4, Some(90)), (3, None)]);
+        assert_eq!((ledger.account.balance, ledger.account.forgiven(pack.seq)), (Credits(7), Credits::ZERO));
+        ledger.bring(&pack, 10, 61);
+        assert_eq!(ledger.account.balance, Credits(-3), "it may go once more");
+    }
+
+    #[test]
     fn credits_of_a_grant_that_was_over_before_get_the_time_of_the_whole_grant() {
         let mut ledger = Ledger::default();
         let week = ledger.grant(10, 0, Some(7));
@@ -214,6 +231,7 @@ mod tests {
             totals in proptest::collection::vec((0..=10_i64, 0..20_i64), 1..20),
             others in proptest::collection::vec((1..5_i64, proptest::option::of(1..200_i64)), 0..4),
             spent in 0..=10_i64,
+            forgiving in proptest::collection::vec(any::<bool>(), 20),
         ) {
             let mut ledger = Ledger::default();
             let grant = ledger.grant(10, 0, Some(30));
@@ -224,8 +242,11 @@ mod tests {
                 ledger.grant(amount, 0, last_day);
             }
             let mut day = 0;
-            for (total, days) in totals {
+            for ((total, days), is_forgiving) in totals.into_iter().zip(forgiving) {
                 day += days;
+                if is_forgiving && ledger.account.balance < Credits::ZERO {
+                    ledger.act(&Command { op: Op::WriteOff { reason: "because".to_owned() }, ..Command::settle() }, day);
+                }
                 for (_, last_day) in ledger.bring(&grant, total, day) {
                     prop_assert!(last_day.is_none_or(|last_day| last_day > day), "they can be used");
                 }

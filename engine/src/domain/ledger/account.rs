@@ -60,6 +60,14 @@ pub struct Open {
     /// Credits clawed back so far for each grant: (sequence number of the grant, total).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clawed: Vec<(i64, Credits)>,
+    /// The parts of the debt that claw backs made, oldest first: (sequence number of the grant, credits that are not paid).
+    /// Empty without a debt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owed: Vec<(i64, Credits)>,
+    /// Clawed back credits of each grant that were owed and written off: (sequence number of the grant, total). They do not
+    /// come back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgiven: Vec<(i64, Credits)>,
     /// Whether support has suspended the account: nothing is spent or reserved.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
@@ -93,7 +101,9 @@ impl Account {
         let holds = self.open.holds.capacity() * size_of::<OpenHold>();
         let hold_ids: usize = self.open.holds.iter().map(|hold| hold.id.as_str().len()).sum();
         let grants = self.open.grants.capacity() * size_of::<OpenGrant>();
-        grants + holds + hold_ids + self.open.clawed.capacity() * size_of::<(i64, Credits)>()
+        let open = &self.open;
+        let totals = open.clawed.capacity() + open.owed.capacity() + open.forgiven.capacity();
+        grants + holds + hold_ids + totals * size_of::<(i64, Credits)>()
     }
 
     /// Credits clawed back from a grant so far.
@@ -106,6 +116,44 @@ impl Account {
         if total > Credits::ZERO {
             self.open.clawed.push((grant, total));
         }
+    }
+
+    /// Clawed back credits of a grant that were owed and written off.
+    pub fn forgiven(&self, grant: i64) -> Credits {
+        self.open.forgiven.iter().find(|(seq, _)| *seq == grant).map_or(Credits::ZERO, |(_, total)| *total)
+    }
+
+    fn set_forgiven(&mut self, grant: i64, total: Credits) {
+        self.open.forgiven.retain(|(seq, _)| *seq != grant);
+        if total > Credits::ZERO {
+            self.open.forgiven.push((grant, total));
+        }
+    }
+
+    /// The debt that each grant's claw backs made and that is not paid.
+    pub(super) fn owed_of_grants(&self) -> Vec<Burn> {
+        let mut owed: Vec<Burn> = Vec::new();
+        for (grant, credits) in &self.open.owed {
+            match owed.iter_mut().find(|burn| burn.grant == *grant) {
+                Some(same) => same.credits += *credits,
+                None => owed.push(Burn { grant: *grant, credits: *credits }),
+            }
+        }
+        owed
+    }
+
+    /// Pays a debt that claw backs made, that of the grant `first` before others. A debt of another origin is paid last.
+    fn pay_owed(&mut self, mut credits: Credits, first: Option<i64>) {
+        let mut pay = |is_due: &dyn Fn(i64) -> bool| {
+            for (_, owed) in self.open.owed.iter_mut().filter(|(grant, _)| is_due(*grant)) {
+                let paid = credits.min(*owed);
+                *owed -= paid;
+                credits -= paid;
+            }
+        };
+        pay(&|grant| Some(grant) == first);
+        pay(&|_| true);
+        self.open.owed.retain(|(_, owed)| *owed > Credits::ZERO);
     }
 
     /// The grants that `credits` would be burned from, starting with those that are `first`. Credits beyond all
@@ -157,9 +205,14 @@ impl Account {
             EntryKind::ClawBack => {
                 if let Some(grant) = entry.detail.grant {
                     self.set_clawed_back(grant, self.clawed_back(grant) - entry.amount);
+                    self.owe(grant, entry);
                 }
             }
             EntryKind::Terms => {
+                for burn in entry.detail.forgiven.iter().filter(|burn| entry.detail.grant == Some(burn.grant)) {
+                    self.set_clawed_back(burn.grant, self.clawed_back(burn.grant) - burn.credits);
+                    self.set_forgiven(burn.grant, self.forgiven(burn.grant) - burn.credits);
+                }
                 self.floor = entry.detail.floor.unwrap_or(self.floor);
                 self.open.suspended = entry.detail.suspended.unwrap_or(self.open.suspended);
             }
@@ -172,12 +225,27 @@ impl Account {
         self.last_entry_at_ms = entry.created_at_ms;
     }
 
+    /// Notes the debt that a claw back of a grant made: what no grant had left for it.
+    fn owe(&mut self, grant: i64, entry: &Entry) {
+        let burned: Credits = entry.detail.burned.iter().map(|burn| burn.credits).sum();
+        let owed = -entry.amount - burned;
+        match self.open.owed.last_mut() {
+            _ if owed <= Credits::ZERO => {}
+            Some((last, credits)) if *last == grant => *credits += owed,
+            _ => self.open.owed.push((grant, owed)),
+        }
+    }
+
     fn open_grant(&mut self, entry: &Entry) {
         if let Some(reinstated) = entry.detail.grant {
             self.set_clawed_back(reinstated, self.clawed_back(reinstated) - entry.amount);
         }
-        let debt = (-self.balance).max(Credits::ZERO);
-        let remaining = entry.amount - debt.min(entry.amount);
+        let paid = (-self.balance).max(Credits::ZERO).min(entry.amount);
+        for burn in &entry.detail.forgiven {
+            self.set_forgiven(burn.grant, self.forgiven(burn.grant) + burn.credits);
+        }
+        self.pay_owed(paid, entry.detail.grant);
+        let remaining = entry.amount - paid;
         if remaining == Credits::ZERO {
             return;
         }

@@ -5,6 +5,7 @@ use super::command::{Command, Op, Spend, TAKEN_SUFFIX};
 use super::entry::{Burn, Detail, Entry, EntryKind, GrantKind};
 use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
+use crate::count::counted;
 use crate::error::Refusal;
 use crate::ids::HoldId;
 
@@ -41,13 +42,7 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
             let amount = amount.0.checked_neg().map(Credits).ok_or(Refusal::InvalidAmount)?;
             draft.debit(command, EntryKind::Adjust, amount, Some(reason.clone()))?;
         }
-        Op::WriteOff { reason } => {
-            let debt = Credits(draft.account.balance.0.saturating_neg());
-            if debt <= Credits::ZERO {
-                return Err(Refusal::NothingToDo);
-            }
-            draft.grant(command, GrantKind::Adjustment, debt, None, Some(reason.clone()))?;
-        }
+        Op::WriteOff { reason } => draft.write_off(command, reason)?,
         Op::SetLimit { limit, reason } => draft.set_limit(command, *limit, reason)?,
         Op::SetSuspended { suspended, reason } => draft.set_suspended(command, *suspended, reason)?,
         Op::Reserve { id, amount, expires_at_ms } => draft.reserve(command, id, *amount, *expires_at_ms)?,
@@ -120,15 +115,37 @@ impl Draft {
         expires_at_ms: Option<TimeMs>,
         reason: Option<String>,
     ) -> Result<(), Refusal> {
+        let detail = Detail { expires_at_ms, reason, ..Detail::default() };
+        self.grant_with(command, kind, amount, detail)
+    }
+
+    fn grant_with(
+        &mut self,
+        command: &Command,
+        kind: GrantKind,
+        amount: Credits,
+        detail: Detail,
+    ) -> Result<(), Refusal> {
         check_amount(amount)?;
         // A paid grant is made no matter how many grants are open.
         let is_paid = matches!(kind, GrantKind::Purchased | GrantKind::Included);
         if !is_paid && self.account.open.grants.len() >= GRANTS_OPEN_MAX {
             return Err(Refusal::TooManyOpen { what: "grants", max: GRANTS_OPEN_MAX });
         }
-        let detail = Detail { grant_kind: Some(kind), expires_at_ms, reason, ..Detail::default() };
+        let detail = Detail { grant_kind: Some(kind), ..detail };
         self.push(command, EntryKind::Grant, (amount, Credits::ZERO), None, detail);
         Ok(())
+    }
+
+    /// Forgives the debt, and notes what of it came from which claw backs: those credits do not come back.
+    fn write_off(&mut self, command: &Command, reason: &str) -> Result<(), Refusal> {
+        let debt = Credits(self.account.balance.0.saturating_neg());
+        if debt <= Credits::ZERO {
+            return Err(Refusal::NothingToDo);
+        }
+        let (reason, forgiven) = (Some(reason.to_owned()), self.account.owed_of_grants());
+        let detail = Detail { reason, forgiven, ..Detail::default() };
+        self.grant_with(command, GrantKind::Adjustment, debt, detail)
     }
 
     fn check_available(&self, requested: Credits) -> Result<(), Refusal> {
@@ -311,6 +328,21 @@ impl Draft {
         let amount = self.account.clawed_back(grant) - total.max(Credits::ZERO);
         if amount <= Credits::ZERO {
             return Err(Refusal::NothingToDo);
+        }
+        // What was owed and written off was given back then.
+        let forgiven = self.account.forgiven(grant).min(amount);
+        if forgiven > Credits::ZERO {
+            let (does, was) = if forgiven == Credits(1) { ("does", "it was") } else { ("do", "they were") };
+            let credits = counted(forgiven.0, "credit");
+            let reason = format!("{credits} {does} not come back: {was} owed, and the debt was written off");
+            let forgiven = vec![Burn { grant, credits: forgiven }];
+            // The key belongs to the grant.
+            let keyless = Command { idempotency_key: None, ..command.clone() };
+            self.set_terms(&keyless, Detail { grant: Some(grant), forgiven, ..Detail::default() }, &reason);
+        }
+        let amount = amount - forgiven;
+        if amount == Credits::ZERO {
+            return Ok(());
         }
         let detail = Detail {
             grant_kind: Some(kind),

@@ -52,7 +52,8 @@ pub enum EntryKind {
     ClawBack,
     /// Removes the remaining credits of an expired grant.
     Expire,
-    /// Sets the credit limit, or suspends or resumes the account; moves no credits.
+    /// Sets the credit limit, suspends or resumes the account, or notes that forgiven credits do not come back; moves no
+    /// credits.
     Terms,
 }
 
@@ -111,9 +112,13 @@ pub struct Detail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<TimeMs>,
     /// Of a claw back after a refund or a dispute: the grant whose credits are taken back. Of a grant: the one whose
-    /// credits are returned.
+    /// credits are returned. Of terms: the one whose credits do not come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<i64>,
+    /// Of a write-off: the grants whose claw backs made the debt that it forgives, with the credits. Of terms: the credits
+    /// that do not come back, because they were forgiven.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgiven: Vec<Burn>,
     /// Of a debit or a hold: the grant that was bought for it and covers it, with the credits reserved for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid_by: Option<i64>,

@@ -24,7 +24,9 @@ fn left(account: &Account) -> Credits {
 fn without_numbers(account: &Account) -> Account {
     let mut account = Account { version: 0, last_entry_at_ms: 0, ..account.clone() };
     account.open.grants.iter_mut().for_each(|grant| grant.seq = 0);
-    account.open.clawed.iter_mut().for_each(|(grant, _)| *grant = 0);
+    let open = &mut account.open;
+    let totals = open.clawed.iter_mut().chain(&mut open.owed).chain(&mut open.forgiven);
+    totals.for_each(|(grant, _)| *grant = 0);
     account
 }
 
@@ -132,7 +134,10 @@ proptest! {
             let grants = history.entries.iter().filter(|entry| entry.kind == EntryKind::Grant);
             let reinstated = grants.filter(|entry| entry.detail.grant == Some(*grant));
             let reinstated: Credits = reinstated.map(|entry| entry.amount).sum();
-            let taken = own.map(|entry| -entry.amount).sum::<Credits>() - reinstated;
+            let terms = history.entries.iter().filter(|entry| entry.kind == EntryKind::Terms);
+            let forgiven = terms.flat_map(|entry| &entry.detail.forgiven).filter(|burn| burn.grant == *grant);
+            let forgiven: Credits = forgiven.map(|burn| burn.credits).sum();
+            let taken = own.map(|entry| -entry.amount).sum::<Credits>() - reinstated - forgiven;
             prop_assert_eq!(taken, *total);
             prop_assert!((Credits(1)..=history.granted(*grant)).contains(&taken));
         }
@@ -140,6 +145,23 @@ proptest! {
             if let (Op::ClawBack { .. }, Ok(decision)) = (&step.command.op, &step.result) {
                 let repeated = decide(&decision.account, &step.command, step.now_ms);
                 prop_assert_eq!(repeated, Err(Refusal::NothingToDo));
+            }
+        }
+    }
+
+    #[test]
+    fn what_claw_backs_made_of_the_debt_is_never_more_than_the_debt_nor_forgiven_twice(
+        moves in histories(),
+        floor in -5..3_i64,
+    ) {
+        let history = run(&moves, floor);
+        for (mut account, entry) in history.entries_with_accounts() {
+            account.apply(&entry);
+            let owed: Credits = account.open.owed.iter().map(|(_, credits)| *credits).sum();
+            prop_assert!(owed <= (-account.balance).max(Credits::ZERO));
+            for (grant, forgiven) in &account.open.forgiven {
+                let open: Credits = account.open.owed.iter().filter(|(seq, _)| seq == grant).map(|(_, owed)| *owed).sum();
+                prop_assert!(*forgiven + open <= account.clawed_back(*grant));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What pays for a subscription, or for its change at once.
+//! What pays for a subscription, or at once for its change or resume.
 //!
 //! It is decided when the operation's turn comes (`domain/charge/payer.rs`), and stored before Stripe is called: an attempt
 //! that is repeated after a crash charges the same card.
@@ -21,7 +21,9 @@ impl Request {
     /// What pays for a subscription, once that is decided.
     pub fn payer(&self) -> Option<&Payer> {
         match self {
-            Self::SubscriptionCreate { payer, .. } | Self::SubscriptionChange { payer, .. } => payer.as_ref(),
+            Self::SubscriptionCreate { payer, .. }
+            | Self::SubscriptionChange { payer, .. }
+            | Self::SubscriptionResume { payer, .. } => payer.as_ref(),
             _ => None,
         }
     }
@@ -30,7 +32,10 @@ impl Request {
     #[must_use]
     pub fn with_payer(&self, decided: Payer) -> Self {
         let mut request = self.clone();
-        if let Self::SubscriptionCreate { payer, .. } | Self::SubscriptionChange { payer, .. } = &mut request {
+        if let Self::SubscriptionCreate { payer, .. }
+        | Self::SubscriptionChange { payer, .. }
+        | Self::SubscriptionResume { payer, .. } = &mut request
+        {
             *payer = Some(decided);
         }
         request
@@ -41,10 +46,9 @@ impl Request {
     pub fn charges(&self, payment_method_id: &str, is_default: bool) -> bool {
         match self {
             Self::SubscriptionCreate { payment_method_id: named, .. } => named == payment_method_id,
-            Self::SubscriptionChange { payer, .. } => {
+            Self::SubscriptionChange { payer, .. } | Self::SubscriptionResume { payer, .. } => {
                 payer.as_ref().map_or(is_default, |payer| payer.payment_method_id == payment_method_id)
             }
-            Self::SubscriptionResume { .. } => is_default,
             _ if self.is_purchase() => {
                 self.charge().map_or(is_default, |charge| charge.payment_method_id == payment_method_id)
             }

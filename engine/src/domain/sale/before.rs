@@ -13,6 +13,8 @@ pub struct Before {
     pub invoices: Vec<InvoiceFields>,
     /// What the ledger says of those invoices, and of the one in question, whose credits came, by their ids.
     pub brought: BTreeMap<String, BroughtBefore>,
+    /// Whether the subscription has invoices that are older than all of these and not known.
+    pub is_cut: bool,
 }
 
 /// What an invoice brought.
@@ -30,11 +32,16 @@ pub struct BroughtBefore {
 
 impl Before {
     /// Nothing is known, or there is nothing else.
-    pub const NONE: &'static Self = &Self { invoices: Vec::new(), brought: BTreeMap::new() };
+    pub const NONE: &'static Self = &Self { invoices: Vec::new(), brought: BTreeMap::new(), is_cut: false };
 
     /// The invoices with nothing known of what they brought.
     pub fn of(invoices: Vec<InvoiceFields>) -> Self {
-        Self { invoices, brought: BTreeMap::new() }
+        Self { invoices, ..Self::default() }
+    }
+
+    /// Whether all invoices that are later than a paid one are known, and so whatever else was said of its periods.
+    pub fn covers(&self, invoice: &InvoiceFields) -> bool {
+        !self.is_cut || self.invoices.iter().any(|other| other.id == invoice.id)
     }
 
     /// What an invoice brought.
@@ -89,7 +96,7 @@ impl Before {
 }
 
 /// When the periods end of some lines.
-fn ends(invoice: &InvoiceFields, is_one: impl Fn(&Line) -> bool) -> BTreeSet<TimeMs> {
+pub(super) fn ends(invoice: &InvoiceFields, is_one: impl Fn(&Line) -> bool) -> BTreeSet<TimeMs> {
     invoice.lines.iter().filter(|line| is_one(line)).filter_map(|line| line.period_end_ms).collect()
 }
 
@@ -116,6 +123,14 @@ mod tests {
         assert_eq!((before.grants_left_by(&change), before.grants_left_by(&first)), (Some(vec![3, 5]), None));
         before.brought.clear();
         assert_eq!(before.grants_left_by(&change), Some(vec![]), "it is known, and has brought nothing yet");
+    }
+
+    #[test]
+    fn what_follows_an_invoice_is_known_if_it_is_among_the_known_ones_or_none_is_left_out() {
+        let (listed, older) = (invoice("in_2", true, Vec::new()), invoice("in_1", true, Vec::new()));
+        let whole = Before::of(vec![listed.clone()]);
+        let cut = Before { is_cut: true, ..whole.clone() };
+        assert!(whole.covers(&older) && cut.covers(&listed) && !cut.covers(&older));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::judge::{Offer, judge, tagged};
 use super::known_price::{Decision, KnownPrice};
 use super::terms::EarlierTerms;
 use crate::domain::catalogue::{Catalogue, Price};
-use crate::domain::webhook::fields::{self, InvoiceFields, Item, Line, Metadata};
+use crate::domain::webhook::fields::{self, InvoiceFields, Item, Line, Metadata, SubscriptionFields};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -86,6 +86,17 @@ impl PriceBook {
     /// What an item of a subscription sells.
     pub fn item(&self, item: &Item, of_subscription: &Metadata) -> Sold {
         self.sold(&item.price, &[&item.metadata, of_subscription], Offer::of(&item.price))
+    }
+
+    /// The price at Stripe of the item that sells a subscription's plan, the best of several.
+    pub fn stripe_price_of(&self, said: &SubscriptionFields) -> Option<String> {
+        let ours = said.items.iter().filter_map(|item| match self.item(item, &said.metadata) {
+            Sold::Ours(price) => Some((item, price.plan.clone())),
+            Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
+        });
+        let best =
+            ours.reduce(|one, other| if *self.catalogue.better(&one.1, &other.1) == one.1 { one } else { other });
+        best.and_then(|(item, _)| item.price.ids.first().cloned())
     }
 
     /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue.

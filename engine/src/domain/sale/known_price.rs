@@ -2,7 +2,7 @@
 
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
-use crate::domain::catalogue::Price;
+use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::webhook::fields;
 use crate::key::PriceKey;
 use std::collections::BTreeMap;
@@ -61,6 +61,17 @@ impl KnownPrice {
         self.decision == Decision::Undecided && self.decided_by == DecidedBy::Nothing
     }
 
+    /// What a subscription at it costs and brings that is stored as one to this price of the catalogue; `None` if the two
+    /// disagree.
+    pub fn subscribed(&self, key: &PriceKey, catalogue: &Catalogue) -> Option<SubscribedPrice> {
+        let present = catalogue.price(key);
+        let terms = self.terms.as_ref().or(present).filter(|_| self.decision.price() == Some(key))?;
+        // What one costs is up to the price at Stripe.
+        let price = Price { amount: self.amount.unwrap_or(terms.amount), ..terms.clone() };
+        let is_present = present.is_some_and(|present| price.is_worth(present));
+        Some(SubscribedPrice { price, is_former: !is_present })
+    }
+
     /// What was seen of it.
     pub fn said(&self) -> fields::Price {
         fields::Price {
@@ -75,6 +86,15 @@ impl KnownPrice {
             is_whole: true,
         }
     }
+}
+
+/// What a subscription costs and brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscribedPrice {
+    /// The price, on the terms that count for the subscription.
+    pub price: Price,
+    /// Whether they are no longer those of the catalogue: whoever has the price keeps them.
+    pub is_former: bool,
 }
 
 /// What a price at Stripe sells.
@@ -163,6 +183,7 @@ impl DecidedBy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Credits;
 
     #[test]
     fn exactly_a_price_that_is_ours_has_a_price_of_the_catalogue() {
@@ -190,6 +211,23 @@ mod tests {
         let by_hand = |decision| KnownPrice { decided_by: DecidedBy::Operator, ..of(decision) };
         assert!(by_hand(Decision::NotOurs).is_denied(&pro) && by_hand(Decision::Ours(team)).is_denied(&pro));
         assert!(!by_hand(Decision::Ours(pro.clone())).is_denied(&pro) && !of(Decision::NotOurs).is_denied(&pro));
+    }
+
+    #[test]
+    fn a_subscriber_keeps_the_amount_of_its_price_and_the_terms_of_a_former_one() {
+        let (catalogue, key) = (Catalogue::built_in(), PriceKey::trusted("pro_monthly"));
+        let present = catalogue.price(&key).expect("it is built in");
+        let known = |amount: i64| KnownPrice { amount: Some(MoneyMinor(amount)), ..of(Decision::Ours(key.clone())) };
+        let seen = |known: KnownPrice| {
+            let found = known.subscribed(&key, &catalogue).expect("it is one of ours");
+            (found.price.amount.0, found.price.credits.0, found.is_former)
+        };
+        assert_eq!(seen(known(present.amount.0)), (59_900, 60, false));
+        assert_eq!(seen(known(49_900)), (49_900, 60, true));
+        let terms = Some(Price { credits: Credits(80), ..present.clone() });
+        assert_eq!(seen(KnownPrice { terms, ..known(59_900) }), (59_900, 80, true));
+        assert_eq!(of(Decision::NotOurs).subscribed(&key, &catalogue), None);
+        assert_eq!(known(1).subscribed(&PriceKey::trusted("team_monthly"), &catalogue), None);
     }
 
     fn of(decision: Decision) -> KnownPrice {

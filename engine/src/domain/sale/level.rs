@@ -13,7 +13,7 @@
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
 //! and forth therefore never has more than the credits of the time that it used and of the period that it is in.
 
-use super::before::{Before, BroughtBefore};
+use super::before::{Before, BroughtBefore, ends};
 use super::book::{PriceBook, Sold};
 use super::grant::{add_months, months_of, part_of};
 use super::record::SoldLine;
@@ -23,49 +23,99 @@ use crate::clock::TimeMs;
 use crate::domain::catalogue::{Interval, IntervalUnit, Price};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use chrono::{DateTime, Datelike, Days, Months, Utc};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 /// Credits are divided to the millionth.
 const MICRO: i128 = 1_000_000;
 
+/// Why only a person can say what an invoice takes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unclear {
+    /// A credited price may be ours; why, in words.
+    Price(String),
+    /// The invoice of the period that ends at this time is older than the known ones.
+    Period(TimeMs),
+}
+
 /// The credits that an invoice takes back for time that was left, at most [`UNITS_MAX`]. `before` are the other
 /// invoices of its subscription; without them, what is credited counts as granted.
 ///
 /// # Errors
-/// A credited price may be ours and a person must decide; why, in words.
-pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Credits, String> {
-    let own = billed(invoice, before, book, true)?;
+/// A person must decide.
+pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Credits, Unclear> {
+    Ok(whole_credits(taken_by_period(invoice, before, book)?.values().sum()))
+}
+
+/// What an invoice takes back of each period that it leaves, by the period's end, in millionths of a credit. What tells
+/// no time is under `None`.
+fn taken_by_period(
+    invoice: &InvoiceFields,
+    before: &Before,
+    book: &PriceBook,
+) -> Result<BTreeMap<Option<TimeMs>, i128>, Unclear> {
+    let own = billed(invoice, before, book, true).map_err(Unclear::Price)?;
     let ends: BTreeSet<TimeMs> = own.iter().filter(|line| line.is_credit()).filter_map(|line| line.until_ms).collect();
     let undated: i128 = own.iter().filter(|line| line.is_proration && line.span().is_none()).map(Billed::worth).sum();
-    let mut micro = (-undated).max(0);
     let all = with_others(own, invoice, before, book);
-    for end_ms in ends {
-        let steps = Period::of(end_ms, &all).steps();
-        micro += steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum::<i128>();
+    let is_billed = |end_ms: &TimeMs| all.iter().any(|line| !line.is_proration && line.until_ms == Some(*end_ms));
+    if let Some(end_ms) = ends.iter().find(|end_ms| before.is_cut && !is_billed(end_ms)) {
+        return Err(Unclear::Period(*end_ms));
     }
-    let credits = (micro + MICRO - 1) / MICRO;
-    Ok(Credits(i64::try_from(credits).unwrap_or(i64::MAX)).min(UNITS_MAX))
+    let of_period = |end_ms: TimeMs| {
+        let steps = Period::of(end_ms, &all).steps();
+        steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum::<i128>()
+    };
+    let dated = ends.into_iter().map(|end_ms| (Some(end_ms), of_period(end_ms)));
+    Ok(dated.chain([(None, (-undated).max(0))]).collect())
+}
+
+/// Millionths of a credit as credits, rounded up.
+fn whole_credits(micro: i128) -> Credits {
+    Credits(i64::try_from((micro + MICRO - 1) / MICRO).unwrap_or(i64::MAX)).min(UNITS_MAX)
 }
 
 /// The credits that other invoices take back of the periods that an invoice billed, because they were left: what the
 /// ledger says of each, else what it takes by the rules. An invoice that brings just what it takes leaves no entry, and
-/// another one's event may still be on its way.
+/// another one's event may still be on its way. Of one that leaves other periods as well, only the part of these counts.
 pub fn taken_of(
     invoice: &InvoiceFields,
     before: &Before,
     book: &PriceBook,
     credits_from_ms: Option<TimeMs>,
 ) -> Credits {
-    let by_rules = |other: &InvoiceFields| {
+    let ends = ends(invoice, Line::bills_period);
+    let taken_by = |other: &InvoiceFields| {
         let counted = left_since(other, &before.invoices, credits_from_ms);
-        taken(&counted, before, book).unwrap_or_default()
-    };
-    let taken_by = |other: &InvoiceFields| match before.brought_by(other) {
-        Some(brought) => brought.record.taken,
-        None => by_rules(other),
+        let by_period = taken_by_period(&counted, before, book).unwrap_or_default();
+        let by_rules = || whole_credits(by_period.values().sum());
+        let taken = before.brought_by(other).map_or_else(by_rules, |brought| brought.record.taken);
+        part_taken(taken, by_period, other, &ends)
     };
     before.leaving(invoice).map(taken_by).sum()
+}
+
+/// The part of what an invoice took that is of the periods with these ends. The rules say how it is divided, and the
+/// parts of all periods make up the whole. Where the rules know of nothing taken, all periods that it leaves count alike.
+fn part_taken(
+    taken: Credits,
+    by_period: BTreeMap<Option<TimeMs>, i128>,
+    invoice: &InvoiceFields,
+    of: &BTreeSet<TimeMs>,
+) -> Credits {
+    let alike = || ends(invoice, Line::credits_time).into_iter().map(|end_ms| (Some(end_ms), 1)).collect();
+    let shares = if by_period.values().any(|micro| *micro > 0) { by_period } else { alike() };
+    let all = shares.values().sum::<i128>().max(1);
+    let (mut share, mut before, mut part) = (0, 0, 0);
+    for (end_ms, micro) in shares {
+        share += micro;
+        let upto = i128::from(taken.0) * share / all;
+        if end_ms.is_some_and(|end_ms| of.contains(&end_ms)) {
+            part += upto - before;
+        }
+        before = upto;
+    }
+    Credits(i64::try_from(part).unwrap_or(taken.0))
 }
 
 /// What is left of the part of a month, 1 for the second, of a period that `invoice` billed and that is granted
@@ -202,13 +252,15 @@ fn with_others(mut own: Vec<Billed>, invoice: &InvoiceFields, before: &Before, b
     own
 }
 
-/// Prorations of a price count as many credits as its period got or brings, whatever the catalogue has made of it since.
+/// Prorations of a price count as many credits as its period got or brings, else as the first of them in the period,
+/// whatever the catalogue has made of it since: so what is credited later counts like what was billed before.
 fn on_granted_terms(all: &mut [Billed]) {
-    let wholes: Vec<Billed> = all.iter().filter(|line| !line.is_proration && line.seats > 0).cloned().collect();
+    let mut firsts: Vec<Billed> = all.iter().filter(|line| line.seats > 0).cloned().collect();
+    firsts.sort_by_key(|line| (line.is_proration, line.from_ms));
     for line in all.iter_mut().filter(|line| line.is_proration) {
-        let is_of = |whole: &&Billed| whole.until_ms == line.until_ms && whole.is_same_price(line);
-        if let Some(whole) = wholes.iter().find(is_of) {
-            line.level = whole.level.saturating_mul(line.seats) / whole.seats;
+        let is_of = |first: &&Billed| first.until_ms == line.until_ms && first.is_same_price(line);
+        if let Some(first) = firsts.iter().find(is_of) {
+            line.level = first.level.saturating_mul(line.seats) / first.seats;
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::book::{PriceBook, Sold};
 use crate::clock::TimeMs;
-use crate::domain::catalogue::touch::{is_same_offer, needs_other_stripe_price};
+use crate::domain::catalogue::touch::is_same_offer;
 use crate::domain::catalogue::{CatalogueHistory, Price};
 use crate::domain::webhook::fields::{self, InvoiceFields, Line};
 use serde::{Deserialize, Serialize};
@@ -70,13 +70,14 @@ impl EarlierTerms {
         if let Some(terms) = decided.and_then(|all| all.iter().find(|terms| terms.are_of(&line.price, &price))) {
             return on_terms(price, &terms.price);
         }
-        let of_time = |created_ms: TimeMs| self.history.price_at(&price.key, created_ms + SECOND_MS - 1);
-        let is_of_it = |then: &&Price| match kept {
-            // While its price at Stripe was the present one, the terms of each catalogue counted for it.
-            Some(kept) => !needs_other_stripe_price(kept, then),
-            None => is_same_offer(&price, then),
+        // Until it was replaced, the terms of each catalogue counted for a price at Stripe, and then those that it keeps.
+        let until_ms = match kept {
+            Some(kept) => self.history.kept_since(kept).unwrap_or(TimeMs::MIN),
+            None => TimeMs::MAX,
         };
-        match invoice.created_ms.and_then(of_time).filter(is_of_it).cloned() {
+        let made_ms = invoice.created_ms.map(|created_ms| created_ms + SECOND_MS - 1).filter(|at_ms| *at_ms < until_ms);
+        let of_time = |at_ms: TimeMs| self.history.price_at(&price.key, at_ms);
+        match made_ms.and_then(of_time).filter(|then| is_same_offer(&price, then)).cloned() {
             Some(then) => on_terms(price, &then),
             None => price,
         }
@@ -168,9 +169,16 @@ mod tests {
     #[test]
     fn a_former_price_has_the_terms_of_each_time_until_it_was_replaced() {
         let raised = Price { amount: MoneyMinor(69_900), credits: Credits(80), ..pro_price() };
-        let book = book(raised, Some(pro_price()));
-        assert_eq!(credits(&book, Some(0)), 0, "it was the present one");
-        assert_eq!(credits(&book, Some(APPLIED_MS)), 60, "it had been replaced");
+        let mut book = book(raised.clone(), Some(pro_price()));
+        let versions = [(0, before()), (1_000, pro_price()), (2_000, raised), (3_000, pro_price())];
+        let versions = versions.map(|(at_ms, price)| (at_ms, selling(price))).to_vec();
+        book.earlier_mut().add_history(Arc::new(CatalogueHistory::new(versions)));
+        assert_eq!([0, 1_000, 2_000, 3_000].map(|at_ms| credits(&book, Some(at_ms))), [0, 60, 60, 60]);
+        let again = Price { credits: Credits(90), ..pro_price() };
+        let versions = [(0, pro_price()), (1_000, Price { amount: MoneyMinor(1), ..pro_price() }), (2_000, again)];
+        let versions = versions.map(|(at_ms, price)| (at_ms, selling(price))).to_vec();
+        book.earlier_mut().add_history(Arc::new(CatalogueHistory::new(versions)));
+        assert_eq!(credits(&book, Some(2_000)), 60, "another price at Stripe has the old amount again");
     }
 
     #[test]

@@ -11,17 +11,18 @@
 //! * A late event changes nothing, but a payment it reports still brings its credits.
 //!
 //! An object that lacks what a rule needs is never skipped: its event is dead with a reason that begins with a stable
-//! word (`shape_incomplete`, `price_unknown`, `customer_…`), which support can search for.
+//! word (`shape_incomplete`, `price_unknown`, `history_too_long`, `customer_…`), which support can search for.
 
 mod invoice;
 mod subscription;
 
 use super::fields::{self, InvoiceFields, SubscriptionFields};
 use super::kind::EventKind;
-use crate::clock::TimeMs;
+use crate::clock::{TimeMs, rfc3339};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
+use crate::domain::sale::level::Unclear;
 use crate::domain::sale::{Before, PriceBook};
 use crate::domain::subscription::Subscription;
 use crate::key::PlanKey;
@@ -282,6 +283,24 @@ fn dead(reason: String) -> Outcome {
 /// The outcome for an object with a price that may be ours. A person decides, and a replay then settles it.
 fn price_unknown(object: &str, id: Option<&str>, why: &str) -> Outcome {
     dead(format!("price_unknown: {object} {}: {why}", id.unwrap_or("(without id)")))
+}
+
+/// The outcome for an invoice of which only a person can say what it takes back.
+fn unclear(invoice: Option<&str>, why: &Unclear) -> Outcome {
+    match why {
+        Unclear::Price(why) => price_unknown("invoice", invoice, why),
+        Unclear::Period(end_ms) => {
+            let period = format!("the period that it leaves and that ends at {}", rfc3339(*end_ms));
+            dead(history_too_long(invoice.unwrap_or("(without id)"), &period))
+        }
+    }
+}
+
+/// Why a person must decide about an invoice: what it takes to decide is older than the invoices that are asked for.
+pub fn history_too_long(invoice: &str, what: &str) -> String {
+    format!(
+        "history_too_long: invoice {invoice}: the subscription has more invoices than are looked at, and not {what}"
+    )
 }
 
 /// The outcome for an object that lacks what a rule needs.

@@ -312,7 +312,7 @@ pub async fn entry_list_of_grants(
     let mut found = Vec::new();
     for grant in grants {
         // A field of JSON is followed by a comma or the end.
-        let sql = "SELECT seq FROM ledger_entries WHERE customer_id = $1 AND seq > $2 AND kind IN ('claw_back', 'grant') \
+        let sql = "SELECT seq FROM ledger_entries WHERE customer_id = $1 AND seq > $2 AND kind IN ('claw_back', 'grant', 'terms') \
                    AND (detail LIKE $3 OR detail LIKE $4) ORDER BY seq LIMIT $5";
         let values: [Value; 5] = [
             customer.as_str().into(),

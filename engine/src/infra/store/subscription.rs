@@ -1,6 +1,6 @@
 //! Rows of `subscriptions`.
 
-use super::{Kind, Rows, from_json, get, query_all, query_by, query_one, to_json};
+use super::{Kind, Rows, execute, from_json, get, query_all, query_by, query_one, to_json};
 use crate::clock::TimeMs;
 use crate::domain::subscription::Subscription;
 use crate::error::Result;
@@ -83,6 +83,24 @@ pub async fn subscription_count_at_price(db: &impl ConnectionTrait, price: &Pric
     let sql = "SELECT COUNT(*) AS n FROM subscriptions WHERE ended_at_ms IS NULL AND price = $1";
     let row = query_one(db, sql, [price.as_str().into()]).await?;
     row.map_or(Ok(0), |row| get(&row, "n"))
+}
+
+/// The price at Stripe that a customer's subscription has, if it is known.
+pub async fn subscription_stripe_price(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    id: &str,
+) -> Result<Option<String>> {
+    let sql = "SELECT stripe_price FROM subscriptions WHERE id = $1 AND customer_id = $2";
+    let row = query_one(db, sql, [id.into(), customer.as_str().into()]).await?;
+    row.map_or(Ok(None), |row| get(&row, "stripe_price"))
+}
+
+/// Sets the price at Stripe that a subscription has.
+pub async fn subscription_set_stripe_price(db: &impl ConnectionTrait, id: &str, stripe_price: &str) -> Result<()> {
+    let sql = "UPDATE subscriptions SET stripe_price = $2 WHERE id = $1";
+    execute(db, sql, [id.into(), stripe_price.into()]).await?;
+    Ok(())
 }
 
 /// Writes subscriptions, each once. An ended one stays ended, in whatever order events arrive: only details of its

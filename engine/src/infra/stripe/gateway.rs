@@ -293,7 +293,7 @@ impl Gateway {
     }
 
     fn build(&self, request: &RequestBuilder, key: Option<&str>) -> reqwest::RequestBuilder {
-        let mut url = format!("{}/v1{}", self.inner.base, request.path);
+        let mut url = format!("{}/v1{}", self.inner.base, path::encode(&request.path));
         if let Some(query) = request.query.as_deref().filter(|query| !query.is_empty()) {
             url.push('?');
             url.push_str(query);

@@ -357,9 +357,13 @@ impl Gateway {
         self.read("invoice_list", &request).await
     }
 
-    /// Lists a subscription's invoices, at most [`PAGE_LEN`], latest first.
-    pub async fn invoice_list_of_subscription(&self, id: &str) -> Call {
-        self.read("invoice_list", &ListInvoice::new().subscription(id).limit(PAGE_LEN)).await
+    /// Lists a page of a subscription's invoices, latest first.
+    pub async fn invoice_list_of_subscription(&self, id: &str, after: Option<&str>) -> Call {
+        let mut request = ListInvoice::new().subscription(id).limit(PAGE_LEN);
+        if let Some(after) = after {
+            request = request.starting_after(after);
+        }
+        self.read("invoice_list", &request).await
     }
 
     /// Lists a customer's items that wait for an invoice, at most [`PAGE_LEN`].

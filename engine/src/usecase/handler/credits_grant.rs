@@ -1,7 +1,7 @@
 //! Grants a part of a paid invoice's credits when its time has come: a month of a year, or credits that end apart from
 //! the invoice's others.
 
-use super::invoice::{brought_before, invoices_of_subscription, whole_invoice};
+use super::invoice::{Listed, brought_before, invoices_of_subscription, whole_invoice};
 use super::stripe::clawback::{money_of_invoice, review_event};
 use super::{Claimed, Deps, Failure, args, price};
 use crate::amount::{Credits, MoneyMinor};
@@ -13,6 +13,7 @@ use crate::domain::sale::level::part_left;
 use crate::domain::sale::{Before, PriceBook};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, InvoiceFields};
+use crate::domain::webhook::rules::history_too_long;
 use crate::error::Result;
 use crate::ids::CustomerId;
 use serde_json::{Value, json};
@@ -43,6 +44,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let part = match paid_part(deps, part, now_ms).await {
         Ok(Paid::Decided(part)) => part,
         Ok(Paid::Open) => return Ok(Outcome::Snooze { until_ms: now_ms + DECISION_WAIT_MS }.into()),
+        Ok(Paid::Unclear(reason)) => return Ok(Outcome::Dead { reason }.into()),
         Err(Failure::Engine(error)) => return Err(error),
         Err(Failure::Stripe(error)) => return Ok(Outcome::Retry { reason: error.to_string() }.into()),
     };
@@ -64,6 +66,8 @@ enum Paid {
     Decided(PartArgs),
     /// A change that would take some is not paid yet, so it may never have been.
     Open,
+    /// A person must decide; why, in words.
+    Unclear(String),
 }
 
 /// Finds what the subscription still pays for of a month when the month begins: by what its invoices, and the items that
@@ -73,7 +77,7 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
     let Some(object) = whole_invoice(deps, &part.invoice).await? else { return Ok(Paid::Decided(part)) };
     let base = InvoiceFields::read(&object);
     let Some(subscription) = base.subscription_id.as_deref() else { return Ok(Paid::Decided(part)) };
-    let mut objects = invoices_of_subscription(deps, subscription).await?;
+    let Listed { mut objects, is_cut } = invoices_of_subscription(deps, subscription).await?;
     if let Some(customer) = base.stripe_customer_id.as_deref() {
         let items = deps.stripe.invoice_item_list_pending(customer).await?;
         objects.push(as_invoice(subscription, &items));
@@ -87,7 +91,11 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
     let paid: Vec<InvoiceFields> = objects.iter().filter(is_paid).map(InvoiceFields::read).collect();
     let ids = all.iter().chain([&base]).filter_map(|invoice| invoice.id.clone()).collect();
     let brought = brought_before(deps, &CustomerId::trusted(part.customer.clone()), ids).await?;
-    let (all, paid) = (Before { invoices: all, brought: brought.clone() }, Before { invoices: paid, brought });
+    let all = Before { invoices: all, brought: brought.clone(), is_cut };
+    if !all.covers(&base) {
+        return Ok(Paid::Unclear(history_too_long(&part.invoice, "all that have changed its period")));
+    }
+    let paid = Before { invoices: paid, brought, is_cut };
     let left = part_left(part.credits, month, &base, &paid, &book);
     if part_left(part.credits, month, &base, &all, &book) < left {
         return Ok(Paid::Open);

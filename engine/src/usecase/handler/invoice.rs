@@ -23,6 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum number of pages of an invoice's lines, of 100 lines each.
 const LINE_PAGES_MAX: usize = 20;
+/// Maximum number of pages of a subscription's invoices, of 100 invoices each: 1,000 invoices. What older ones would
+/// have to tell waits for a person.
+const INVOICE_PAGES_MAX: usize = 10;
 
 /// An invoice as Stripe has it now, with all its lines: the object itself has the first few only. Source: Stripe,
 /// "Retrieve an invoice's line items".
@@ -94,15 +97,15 @@ async fn load_before(
     said: &InvoiceFields,
 ) -> std::result::Result<(Vec<Value>, Before), Failure> {
     let Some(id) = &said.subscription_id else { return Ok(Default::default()) };
-    let objects = match invoices_of_subscription(deps, id).await {
+    let Listed { objects, is_cut } = match invoices_of_subscription(deps, id).await {
         // Whoever runs without Stripe's key takes what is credited for granted.
-        Err(Failure::Stripe(StripeError::NotConfigured)) => Vec::new(),
+        Err(Failure::Stripe(StripeError::NotConfigured)) => Listed::default(),
         found => found?,
     };
     let invoices: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
     let ids = invoices.iter().filter_map(|invoice| invoice.id.clone()).chain(said.id.clone());
     let brought = brought_before(deps, &customer.id, ids.collect()).await?;
-    Ok((objects, Before { invoices, brought }))
+    Ok((objects, Before { invoices, brought, is_cut }))
 }
 
 /// What the ledger says of invoices, by their ids.
@@ -165,14 +168,36 @@ async fn clawed_back(deps: &Deps, customer_id: &CustomerId) -> Result<BTreeSet<S
     Ok(grants.iter().filter_map(invoice).collect())
 }
 
-/// A subscription's invoices that are paid or may be, with all their lines.
-pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::result::Result<Vec<Value>, Failure> {
-    let page = deps.stripe.invoice_list_of_subscription(id).await?;
+/// The latest invoices of a subscription.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// Those that are paid or may be, with all their lines.
+    pub objects: Vec<Value>,
+    /// Whether there are older ones, which were not listed.
+    pub is_cut: bool,
+}
+
+/// A subscription's latest invoices, at most [`INVOICE_PAGES_MAX`] pages.
+pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::result::Result<Listed, Failure> {
+    let (mut listed, mut after) = (Listed::default(), None);
+    for _ in 0..INVOICE_PAGES_MAX {
+        let page = deps.stripe.invoice_list_of_subscription(id, after.as_deref()).await?;
+        listed.objects.extend(whole_invoices(deps, &page).await?);
+        let last = fields::rows(&page).last().and_then(|invoice| fields::id(&invoice["id"]));
+        after = last.filter(|_| page["has_more"] == true);
+        if after.is_none() {
+            break;
+        }
+    }
+    listed.is_cut = after.is_some();
+    Ok(listed)
+}
+
+/// The invoices of a page that are paid or may be, with all their lines.
+async fn whole_invoices(deps: &Deps, page: &Value) -> std::result::Result<Vec<Value>, Failure> {
+    let may_be_paid = |row: &&Value| matches!(row["status"].as_str(), Some("open" | "paid" | "uncollectible"));
     let mut invoices = Vec::new();
-    for object in fields::rows(&page)
-        .iter()
-        .filter(|row| matches!(row["status"].as_str(), Some("open" | "paid" | "uncollectible")))
-    {
+    for object in fields::rows(page).iter().filter(may_be_paid) {
         let cut = fields::id(&object["id"]).filter(|_| object["lines"]["has_more"] == true);
         let whole = match cut {
             Some(id) => whole_invoice(deps, &id).await?,

@@ -144,7 +144,7 @@ async fn carry_out(
         Request::SubscriptionChange { subscription_id, change, payer } => {
             run.change(subscription_id, change, payer.as_ref()).await
         }
-        Request::SubscriptionResume { subscription_id } => run.resume(subscription_id).await,
+        Request::SubscriptionResume { subscription_id, payer } => run.resume(subscription_id, payer.as_ref()).await,
         Request::PaymentRefund { charge_id, amount_minor, credits, .. } => {
             run.refund(charge_id, *amount_minor, *credits).await
         }

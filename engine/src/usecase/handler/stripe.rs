@@ -203,7 +203,7 @@ impl Known {
 }
 
 pub(super) use clawback::review_event;
-pub(in crate::usecase) use clawback::{charges_of_payment, credited_of_payment, credits_after_refund};
+pub(in crate::usecase) use clawback::{charges_of_payment, credits_after_refund, money_before_refund};
 pub(super) use notice::of_ended_subscriptions;
 
 /// Processes one event.

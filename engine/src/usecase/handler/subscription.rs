@@ -12,7 +12,7 @@ use crate::domain::job::Outcome;
 use crate::domain::operation::State;
 use crate::domain::sale::PriceBook;
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::fields::{self, InvoiceFields, OPERATION_METADATA_KEY};
+use crate::domain::webhook::fields::{self, InvoiceFields, OPERATION_METADATA_KEY, SubscriptionFields};
 use crate::domain::webhook::{self, EventKind, Facts};
 use crate::error::Result;
 use crate::ids::OperationId;
@@ -55,6 +55,7 @@ pub(super) async fn apply_rules(
     }
     if let Some(customer) = &customer {
         verdict.effects.extend(first_paid(deps, customer, object, now_ms).await?);
+        verdict.effects.extend(price_seen(deps, customer, object, &book).await?);
     }
     if !invoice.is_object() {
         return Ok(verdict);
@@ -78,6 +79,15 @@ pub(super) async fn apply_rules(
         of_invoice.effects.retain(|effect| !is_old(effect));
     }
     Ok(merge(verdict, of_invoice))
+}
+
+/// The price at Stripe of a subscription's plan, unless it is stored: whose terms the customer keeps.
+async fn price_seen(deps: &Deps, customer: &Customer, object: &Value, book: &PriceBook) -> Result<Option<Effect>> {
+    let said = SubscriptionFields::read(object);
+    let Some((id, stripe_price)) = said.id.clone().zip(book.stripe_price_of(&said)) else { return Ok(None) };
+    let stored = subscription::subscription_stripe_price(deps.db.read(), &customer.id, &id).await?;
+    let is_news = stored.as_ref() != Some(&stripe_price);
+    Ok(is_news.then_some(Effect::SubscriptionPriceSet { id, stripe_price }))
 }
 
 /// The success of the operation that created a subscription, and of its charge if there was one, once that is paid.

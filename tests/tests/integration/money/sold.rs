@@ -3,6 +3,8 @@
 mod change;
 mod checkout;
 mod decision;
+mod history;
+mod interrupted;
 mod invoice;
 mod left;
 mod link;

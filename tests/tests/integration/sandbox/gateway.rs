@@ -209,8 +209,10 @@ async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut B
     assert_eq!(call!(done, gateway.invoice_payment_list(&intent))["data"][0]["invoice"], invoice.as_str());
     let notes = call!(done, gateway.credit_note_list(&invoice));
     assert_eq!(notes["data"].as_array().map(Vec::len), Some(0));
-    let mine = call!(done, gateway.invoice_list_of_subscription(&subscription));
+    let mine = call!(done, gateway.invoice_list_of_subscription(&subscription, None));
     assert_eq!(mine["data"][0]["id"], invoice.as_str());
+    let rest = call!(done, gateway.invoice_list_of_subscription(&subscription, Some(&invoice)));
+    assert_eq!(rest["data"].as_array().map(Vec::len), Some(0));
     change(gateway, customer, &subscription, item, done).await;
     assert_eq!(call!(done, gateway.subscription_cancel(&subscription, "k11"))["status"], "canceled");
 }

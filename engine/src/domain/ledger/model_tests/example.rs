@@ -173,6 +173,27 @@ fn a_debt_is_written_off_to_zero_and_nothing_else_is() {
     assert_eq!((entry.amount, entry.balance_after), (Credits(3), Credits::ZERO));
     assert_eq!((entry.detail.reason.as_deref(), test.account.open.grants.len()), (Some("because"), 0));
     assert_eq!(test.act(write_off()), Err(Refusal::NothingToDo));
+    // The payment turns out to be good: its credits were used, and nothing is owed for them.
+    let note = test
+        .act(Op::Reinstate { grant, kind: GrantKind::Purchased, total: Credits::ZERO, expires_at_ms: None })
+        .unwrap();
+    assert_eq!((note.kind, note.amount, test.account.balance), (EntryKind::Terms, Credits::ZERO, Credits::ZERO));
+    assert!(note.detail.reason.is_some_and(|reason| reason.starts_with("3 credits do not come back: ")));
+    assert_eq!(test.account.open.clawed, []);
+}
+
+#[test]
+fn a_debt_that_is_paid_is_not_forgiven_and_its_credits_come_back() {
+    let mut test = TestAccount::default();
+    let grant = test.grant(GrantKind::Purchased, 5, None);
+    test.debit(5).unwrap();
+    test.act(Op::ClawBack { grant, granted: Credits(5), total: Credits(5), unspent: Credits::ZERO }).unwrap();
+    test.grant(GrantKind::Purchased, 2, None);
+    let entry = test.act(Op::WriteOff { reason: "because".to_owned() }).unwrap();
+    assert_eq!(entry.detail.forgiven, [Burn { grant, credits: Credits(3) }]);
+    let back = Op::Reinstate { grant, kind: GrantKind::Purchased, total: Credits::ZERO, expires_at_ms: None };
+    let entry = test.act(back).unwrap();
+    assert_eq!((entry.kind, entry.amount, entry.balance_after), (EntryKind::Grant, Credits(2), Credits(2)));
 }
 
 #[test]

@@ -23,6 +23,8 @@ struct Given {
     seq: i64,
     amount: i64,
     clawed: i64,
+    /// Of what was clawed back: owed, and written off.
+    forgiven: i64,
 }
 
 /// The state of the model.
@@ -30,7 +32,8 @@ struct Given {
 pub(super) struct Model {
     floor: i64,
     credits: Vec<Credit>,
-    debt: i64,
+    /// One for each credit that is owed: the grant whose claw back made it, if one did.
+    debt: Vec<Option<usize>>,
     holds: Vec<Held>,
     given: Vec<Given>,
 }
@@ -89,7 +92,7 @@ impl Model {
                 _ => grants.push(Left { seq, kind: credit.kind, ends_at_ms: credit.ends_at_ms, credits: 1 }),
             }
         }
-        let balance = self.credits.len() as i64 - self.debt;
+        let balance = self.credits.len() as i64 - self.debt.len() as i64;
         View { balance, held: self.held(), grants, holds: self.holds.clone() }
     }
 
@@ -163,13 +166,20 @@ impl Model {
                 if back <= 0 {
                     return Err(Refusal::NothingToDo);
                 }
+                let kept = next.given[at].forgiven.min(back);
                 next.given[at].clawed -= back;
-                next.grant(*kind, back, *expires_at_ms)?;
+                next.given[at].forgiven -= kept;
+                if back > kept {
+                    next.grant_of(Some(at), *kind, back - kept, *expires_at_ms)?;
+                }
             }
             Op::WriteOff { .. } => {
-                let owed = next.debt - next.credits.len() as i64;
+                let owed = next.debt.len() as i64;
                 if owed <= 0 {
                     return Err(Refusal::NothingToDo);
+                }
+                for of in next.debt.iter().flatten() {
+                    next.given[*of].forgiven += 1;
                 }
                 next.grant(GrantKind::Adjustment, owed, None)?;
             }
@@ -187,7 +197,7 @@ impl Model {
     }
 
     fn available(&self) -> i64 {
-        self.credits.len() as i64 - self.debt - self.held()
+        self.credits.len() as i64 - self.debt.len() as i64 - self.held()
     }
 
     /// Removes expired holds. Held credits rest on the last ones in the order of burning; the ones before them are
@@ -202,12 +212,29 @@ impl Model {
     }
 
     fn grant(&mut self, kind: GrantKind, amount: i64, ends_at_ms: Option<TimeMs>) -> Result<(), Refusal> {
+        self.grant_of(None, kind, amount, ends_at_ms)
+    }
+
+    /// Pays one credit that is owed: for this grant, else for the one whose credits are owed for the longest time.
+    fn pay_one(&mut self, own: Option<usize>) {
+        let is_own = |of: &Option<usize>| own.is_some() && *of == own;
+        let at = self.debt.iter().position(is_own).or_else(|| self.debt.iter().position(Option::is_some));
+        self.debt.remove(at.unwrap_or(0));
+    }
+
+    fn grant_of(
+        &mut self,
+        own: Option<usize>,
+        kind: GrantKind,
+        amount: i64,
+        ends_at_ms: Option<TimeMs>,
+    ) -> Result<(), Refusal> {
         amount_is_valid(amount)?;
         let grant = self.given.len();
         self.given.push(Given { amount, ..Given::default() });
         for _ in 0..amount {
-            if self.debt > 0 {
-                self.debt -= 1;
+            if !self.debt.is_empty() {
+                self.pay_one(own);
             } else {
                 self.credits.push(Credit { grant, kind, ends_at_ms });
             }
@@ -227,8 +254,13 @@ impl Model {
     }
 
     fn burn_one(&mut self) {
+        self.burn_one_for(None);
+    }
+
+    /// Burns a credit, or makes a debt of one, for the claw back of a grant.
+    fn burn_one_for(&mut self, grant: Option<usize>) {
         if self.credits.is_empty() {
-            self.debt += 1;
+            self.debt.push(grant);
         } else {
             self.credits.remove(0);
         }
@@ -311,7 +343,7 @@ impl Model {
         for _ in 0..missing {
             match self.credits.iter().position(|credit| credit.grant == grant) {
                 Some(own) => drop(self.credits.remove(own)),
-                None => self.burn_one(),
+                None => self.burn_one_for(Some(grant)),
             }
         }
         Ok(())

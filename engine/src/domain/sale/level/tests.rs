@@ -1,5 +1,6 @@
 use super::*;
-use crate::domain::catalogue::{Catalogue, GrantSchedule};
+use crate::domain::catalogue::{Catalogue, CatalogueHistory, GrantSchedule};
+use crate::domain::sale::SaleRecord;
 use crate::domain::sale::example::{catalogue, pro_price};
 use crate::domain::webhook::fields;
 use crate::key::PriceKey;
@@ -115,6 +116,28 @@ fn charged_prorations_bring_nothing_and_take_nothing_when_they_are_credited() {
 }
 
 #[test]
+fn what_is_left_again_counts_as_when_it_was_billed_whatever_the_catalogue_says_since() {
+    let selling = |credits: i64| {
+        let mut catalogue = Catalogue::clone(book().catalogue());
+        let team = catalogue.prices.iter_mut().find(|price| price.key.as_str() == "team").expect("Team");
+        team.credits = Credits(credits);
+        Arc::new(catalogue)
+    };
+    let (up_ms, down_ms) = (START_MS + 3 * DAY_MS, START_MS + 6 * DAY_MS);
+    let made = |at_ms, invoice: InvoiceFields| InvoiceFields { created_ms: Some(at_ms), ..invoice };
+    let first = made(START_MS, invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]));
+    let up = vec![proration("pro_monthly", 1, -53_910, up_ms), proration("team", 1, 179_910, up_ms)];
+    let down = vec![proration("team", 1, -159_920, down_ms), proration("pro_monthly", 1, 47_920, down_ms)];
+    let all = [first, made(up_ms, invoice("in_2", up)), made(down_ms, invoice("in_3", down))];
+    let mut book = PriceBook::new(selling(600), []);
+    let versions = vec![(0, selling(250)), (up_ms + DAY_MS, selling(600))];
+    book.earlier_mut().add_history(Arc::new(CatalogueHistory::new(versions)));
+    for own in &all {
+        assert_eq!(taken(own, &Before::of(all.to_vec()), &book), Ok(Credits::ZERO), "{:?}", own.id);
+    }
+}
+
+#[test]
 fn a_level_that_was_left_once_is_taken_once() {
     let change = |id, day: i64, from: (&str, i64), to: (&str, i64)| {
         let at_ms = START_MS + day * DAY_MS;
@@ -139,6 +162,51 @@ fn fewer_seats_take_the_credits_of_the_rest_of_the_period() {
     assert_eq!(taken_by(&[first, invoice("in_2", renewal)]), [0, 20], "of 60");
     let more = vec![proration("seats", 3, -7_500, at_ms), proration("seats", 5, 12_500, at_ms)];
     assert_eq!(taken_by(&[invoice("in_1", vec![whole("seats", 3, 15_000)]), invoice("in_2", more)]), [0, 0]);
+}
+
+#[test]
+fn a_period_that_was_billed_before_the_known_invoices_waits_for_a_person() {
+    let first = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
+    let left = invoice("in_2", vec![proration("pro_monthly", 1, -29_950, START_MS + 15 * DAY_MS)]);
+    let cut = |invoices: Vec<InvoiceFields>| Before { is_cut: true, ..Before::of(invoices) };
+    assert_eq!(taken(&left, &cut(Vec::new()), &book()), Err(Unclear::Period(END_MS)));
+    assert_eq!(taken(&left, &cut(vec![first.clone()]), &book()), Ok(Credits(30)));
+    assert_eq!(taken(&first, &cut(Vec::new()), &book()), Ok(Credits::ZERO), "it leaves none");
+}
+
+/// Periods of Pro and of Team that ends ten days later, and the invoice that leaves 15 and 25 days of them.
+fn leaving_two_periods() -> [InvoiceFields; 3] {
+    let later_ms = 10 * DAY_MS;
+    let pro = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
+    let team = invoice("in_2", vec![line("team", 1, 199_900, START_MS + later_ms, END_MS + later_ms)]);
+    let at_ms = START_MS + 15 * DAY_MS;
+    let of_team = Line { is_proration: true, ..line("team", 1, -166_583, at_ms, END_MS + later_ms) };
+    let left = invoice("in_3", vec![proration("pro_monthly", 1, -29_950, at_ms), of_team]);
+    [pro, team, InvoiceFields { is_paid: Some(true), ..left }]
+}
+
+#[test]
+fn of_an_invoice_that_leaves_two_periods_each_counts_what_was_taken_of_it() {
+    let all = leaving_two_periods();
+    let by = |before: &Before| [0, 1, 2].map(|n| taken_of(&all[n], before, &book(), None).0);
+    let mut before = Before::of(all.to_vec());
+    assert_eq!(taken(&all[2], &before, &book()), Ok(Credits(239)), "30 and 208.3");
+    assert_eq!(by(&before), [30, 209, 0]);
+    let record = |taken| SaleRecord { taken: Credits(taken), ..SaleRecord::default() };
+    let brought = |taken| BroughtBefore { record: record(taken), ..BroughtBefore::default() };
+    before.brought.insert("in_3".to_owned(), brought(116));
+    assert_eq!(by(&before), [14, 102, 0], "what the ledger says is divided as the rules would");
+}
+
+#[test]
+fn what_was_taken_of_periods_that_nothing_tells_of_is_divided_alike_and_wholly() {
+    let all = leaving_two_periods();
+    let nothing_sold = PriceBook::new(Arc::new(Catalogue { prices: Vec::new(), ..Catalogue::clone(&catalogue()) }), []);
+    let mut before = Before::of(all.to_vec());
+    let record = SaleRecord { taken: Credits(101), ..SaleRecord::default() };
+    before.brought.insert("in_3".to_owned(), BroughtBefore { record, ..BroughtBefore::default() });
+    let of = |n: usize| taken_of(&all[n], &before, &nothing_sold, None).0;
+    assert_eq!([of(0), of(1)], [50, 51]);
 }
 
 #[test]

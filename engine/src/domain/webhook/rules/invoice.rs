@@ -1,6 +1,6 @@
 //! Invoices: a paid period of a price of ours brings credits, a failed payment is noted.
 
-use super::{Facts, RuleResult, incomplete, price_unknown};
+use super::{Facts, RuleResult, incomplete, price_unknown, unclear};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
@@ -13,7 +13,7 @@ use crate::domain::sale::level::taken;
 use crate::domain::sale::line::{Sale, Sales, sales, tagged_at_another_price};
 use crate::domain::sale::since::{left_since, since};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::fields::InvoiceFields;
+use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::key::PlanKey;
 use std::cmp::Ordering;
 
@@ -28,13 +28,14 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     let from_ms = facts.customer.as_ref().and_then(|customer| customer.credits_from_ms);
     let taken = taken(&left_since(&invoice, &facts.before.invoices, from_ms), facts.before, facts.book);
     let takes_nothing = taken == Ok(Credits::ZERO);
+    let credits_time = invoice.lines.iter().any(Line::credits_time);
     let settles = is_paid == Ok(true) && facts.stored().is_some_and(|row| without_paid_change(row, &invoice) != *row);
     let sold = match guarded(facts, &invoice, sales(&invoice, facts.book)) {
         Sales::Known(sold) if sold.is_empty() && takes_nothing && !settles => return Err(Outcome::Done),
         // Unpaid invoices change nothing, and free ones bring nothing, whatever they sold. What is paid by the credit for
-        // a period that was left is not free.
+        // a period that was left is not free, even if that had brought no credits.
         _ if is_paid == Ok(false) => return Err(Outcome::Done),
-        _ if takes_nothing && !settles && total.as_ref().is_ok_and(|total| *total <= MoneyMinor::ZERO) => {
+        _ if !credits_time && !settles && total.as_ref().is_ok_and(|total| *total <= MoneyMinor::ZERO) => {
             return Err(Outcome::Done);
         }
         Sales::Known(sold) => sold,
@@ -43,7 +44,7 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     };
     is_paid?;
     total?;
-    let taken = taken.map_err(|why| price_unknown("invoice", invoice.id.as_deref(), &why))?;
+    let taken = taken.map_err(|why| unclear(invoice.id.as_deref(), &why))?;
     let invoice_id = invoice.id.clone().ok_or_else(|| missing("id"))?;
     let owner = facts.owner(invoice.stripe_customer_id.as_ref())?;
     let customer = owner.customer;

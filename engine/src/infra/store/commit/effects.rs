@@ -233,6 +233,9 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::PaymentMethodDetach { customer_id, id } => {
             payment_method::payment_method_detach(tx, customer_id, id, now_ms).await?;
         }
+        Effect::SubscriptionPriceSet { id, stripe_price } => {
+            subscription::subscription_set_stripe_price(tx, id, stripe_price).await?;
+        }
         Effect::PaymentRefunded { payment: id, refunded, disputed, kept } => {
             payment::payment_set_gone(tx, id, *refunded, *disputed, *kept).await?;
         }

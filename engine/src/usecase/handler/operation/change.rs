@@ -15,7 +15,7 @@ use crate::domain::catalogue::Price;
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
-use crate::domain::job::JobKind;
+use crate::domain::job::{JobKind, Outcome};
 use crate::domain::operation::{Payer, Problem};
 use crate::domain::sale::grant::{PartArgs, net_credits};
 use crate::domain::sale::line::Sale;
@@ -39,7 +39,7 @@ impl Run<'_> {
     pub(super) async fn change(&self, id: &str, change: &Change, payer: Option<&Payer>) -> Result<Verdict, Failure> {
         let object = self.deps.stripe.subscription_retrieve(id).await?;
         if self.has_changed(&object) {
-            return self.changed(id, &object).await;
+            return self.finish_change(id, change, object).await;
         }
         if self.operation.key_is_closing(self.deps.doubt_ms, self.now_ms) {
             return Ok(self.new_key_when_safe("the subscription is unchanged"));
@@ -132,6 +132,41 @@ impl Run<'_> {
         is_own(object) || is_own(&object["schedule"])
     }
 
+    /// Finishes what an attempt before has begun: with the end of the period, the change is made before what pays for it
+    /// is set. That is done now, with the payment method of now.
+    async fn finish_change(&self, id: &str, change: &Change, object: Value) -> Result<Verdict, Failure> {
+        if change.when == ChangeTime::Now || is_by_invoice(&object) || self.check_payer_of(&object).is_err() {
+            return self.changed(id, &object).await;
+        }
+        let standing = read_payer(self.deps.db.read(), &self.customer.id, None).await?;
+        let Some(method) = standing.method.filter(|method| method.consent_at_ms.is_some()) else {
+            return self.changed(id, &object).await;
+        };
+        if !self.is_dearer_later(id, change, &object).await? {
+            return self.changed(id, &object).await;
+        }
+        self.pay_later_with(&object, &method.id).await?;
+        self.changed(id, &self.deps.stripe.subscription_retrieve(id).await?).await
+    }
+
+    /// Whether a change that is to come charges more than what the subscription has now, or nobody can tell.
+    async fn is_dearer_later(&self, id: &str, change: &Change, object: &Value) -> Result<bool, Failure> {
+        let row = self.row_now(id, &self.apply_rules(object).await?).await?;
+        let Some(present) = item_of_ours(self.deps, object, self.now_ms).await? else { return Ok(true) };
+        let catalogue = self.deps.catalogue.now();
+        let kept = present.is_kept_by(change).then_some(&present.price);
+        let Some(terms) = kept.or_else(|| catalogue.price(&change.price)) else { return Ok(true) };
+        Ok(is_dearer(row.as_ref().map(|row| (&present.price, row.quantity)), terms, change.quantity))
+    }
+
+    /// Has Stripe charge this payment method for a change that is to come, whatever is charged for it then.
+    async fn pay_later_with(&self, object: &Value, payment_method_id: &str) -> Result<(), Failure> {
+        match self.pay_with(object, payment_method_id).await {
+            Err(Failure::Stripe(StripeError::Invalid { .. } | StripeError::NotFound { .. })) => Ok(()),
+            set => set,
+        }
+    }
+
     async fn changed(&self, id: &str, object: &Value) -> Result<Verdict, Failure> {
         Ok(merge(self.apply_rules(object).await?, self.done(id, Vec::new())))
     }
@@ -204,11 +239,7 @@ impl Run<'_> {
             Err(error) => return Err(error.into()),
         }
         if let Some(pays) = pays {
-            match self.pay_with(object, pays).await {
-                // The change is to come, whatever is charged for it then.
-                Ok(()) | Err(Failure::Stripe(StripeError::Invalid { .. } | StripeError::NotFound { .. })) => {}
-                Err(error) => return Err(error),
-            }
+            self.pay_later_with(object, pays).await?;
         }
         self.changed(id, &stripe.subscription_retrieve(id).await?).await
     }
@@ -293,6 +324,8 @@ pub enum PreviewError {
     NotCharged(Problem),
     /// Stripe has no price for it.
     PriceMissing,
+    /// A person must decide what it brings.
+    Undecided,
     /// Stripe cannot be asked, or refuses.
     Stripe(StripeError),
     /// An error of ours.
@@ -415,6 +448,9 @@ async fn credits_of(
         may_relink: false,
         now_ms,
     });
+    if matches!(&verdict.outcome, Outcome::Dead { reason } if reason.starts_with("history_too_long")) {
+        return Err(PreviewError::Undecided);
+    }
     let now = verdict.ledger.map_or(Credits::ZERO, |(_, command)| net_credits(&command));
     let parts = verdict.effects.iter().filter_map(|effect| match effect {
         Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant => serde_json::from_str(&job.args).ok(),

@@ -5,7 +5,7 @@ use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
-use crate::domain::operation::{Operation, Problem, State, Task};
+use crate::domain::operation::{Operation, Payer, Problem, State, Task};
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
 use crate::domain::subscription::Subscription;
 use crate::domain::subscription::change::check_size;
@@ -253,7 +253,7 @@ impl Run<'_> {
     }
 
     /// Takes back an end or a change that is still to come, however it was scheduled, or a pause.
-    pub(super) async fn resume(&self, id: &str) -> Result<Verdict, Failure> {
+    pub(super) async fn resume(&self, id: &str, payer: Option<&Payer>) -> Result<Verdict, Failure> {
         let stripe = &self.deps.stripe;
         let mut now = stripe.subscription_retrieve(id).await?;
         let has_next = SubscriptionFields::read(&now).schedule.is_some_and(|schedule| schedule.next.is_some());
@@ -269,13 +269,7 @@ impl Run<'_> {
                     self.failed(Problem { code, message, ..Problem::default() }),
                 ));
             }
-            // A period begins, and is paid at once.
-            Some("paused") => {
-                if let Err(problem) = self.may_charge_now(&now).await? {
-                    return Ok(self.failed(problem));
-                }
-                stripe.subscription_resume(id, &self.key("resume")).await?
-            }
+            Some("paused") => return self.resume_paused(id, &now, payer).await,
             _ if now["cancel_at_period_end"] == true => {
                 stripe.subscription_set_end(id, false, &self.key("resume")).await?
             }
@@ -314,8 +308,8 @@ impl Run<'_> {
         })
     }
 
-    /// The PaymentIntent of a subscription's latest invoice. Stripe may give only its id; then it is fetched.
-    async fn first_payment(&self, object: &Value) -> Result<Option<PaymentIntentFields>, Failure> {
+    /// The PaymentIntent of a subscription's latest invoice, which is the first of a new one. Stripe may give only its id; then it is fetched.
+    pub(super) async fn first_payment(&self, object: &Value) -> Result<Option<PaymentIntentFields>, Failure> {
         let invoice = &object["latest_invoice"];
         let listed = fields::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
         let mut all = std::iter::once(&invoice["payment_intent"]).chain(listed);

@@ -11,7 +11,7 @@ mod refund;
 
 pub(in crate::usecase::handler) use credit_note::review as review_event;
 pub(in crate::usecase::handler) use money::money_of_invoice;
-pub(in crate::usecase) use refund::{charges_of_payment, credited_of_payment, credits_after_refund};
+pub(in crate::usecase) use refund::{charges_of_payment, credits_after_refund, money_before_refund};
 
 use super::EventContext;
 use crate::amount::{Credits, MoneyMinor};
@@ -34,6 +34,7 @@ use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{
     self, CUSTOMER_METADATA_KEY, ChargeFields, InvoiceFields, Metadata, OPERATION_METADATA_KEY,
 };
+use crate::domain::webhook::rules::history_too_long;
 use crate::infra::store::{account, payment as payments, top_up};
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{before, before_of, whole_invoice};
@@ -53,6 +54,11 @@ pub(in crate::usecase::handler) enum Standing {
     Granted {
         /// Each entry that granted some, with the credits that are clawed back of it and those that should be.
         grants: Vec<GrantStanding>,
+    },
+    /// A person must decide how many of them should be gone.
+    Unclear {
+        /// Why, in words.
+        reason: String,
     },
 }
 
@@ -118,7 +124,11 @@ async fn compare(
     let all = granted.iter().copied().sum::<Credits>() - entries.iter().map(taken_apart).sum::<Credits>();
     let gone = credits_to_go(all, &money.gone, money.total, clawed_back, left);
     // What was taken because the period was left cannot go once more.
-    let gone = gone.min((all - taken_of(deps, customer, bought, gone, now_ms).await?).max(Credits::ZERO));
+    let taken = match taken_of(deps, customer, bought, gone, now_ms).await? {
+        Ok(taken) => taken,
+        Err(reason) => return Ok(Standing::Unclear { reason }),
+    };
+    let gone = gone.min((all - taken).max(Credits::ZERO));
     let certain = credits_certain_to_go(all, &money.gone, money.total).min(gone);
     let targets = distribute(gone, &granted).into_iter().zip(distribute(certain, &granted));
     let grants = entries.into_iter().zip(targets).map(|(grant, (target, certain))| {
@@ -134,18 +144,22 @@ fn taken_apart(grant: &Entry) -> Credits {
 }
 
 /// The credits of a payment that are taken back already, because the period that it paid for was left. Nothing is asked
-/// if none are to go.
+/// if none are to go. An error if not all invoices that may have left it are known; why, in words.
 async fn taken_of(
     deps: &Deps,
     customer: &Customer,
     bought: &Bought,
     gone: Credits,
     now_ms: TimeMs,
-) -> Result<Credits, Failure> {
-    let Some(invoice) = bought.invoice.as_ref().filter(|_| gone > Credits::ZERO) else { return Ok(Credits::ZERO) };
+) -> Result<Result<Credits, String>, Failure> {
+    let Some(invoice) = bought.invoice.as_ref().filter(|_| gone > Credits::ZERO) else { return Ok(Ok(Credits::ZERO)) };
     let book = PriceBook::new(deps.catalogue.now(), []);
     let (before, book) = before_of(deps, customer, invoice, &book, now_ms).await?;
-    Ok(level::taken_of(invoice, &before, &book, customer.credits_from_ms))
+    if !before.covers(invoice) {
+        let id = invoice.id.as_deref().unwrap_or_default();
+        return Ok(Err(history_too_long(id, "all that may have left its period")));
+    }
+    Ok(Ok(level::taken_of(invoice, &before, &book, customer.credits_from_ms)))
 }
 
 /// The reviews of the payments of periods that a paid invoice leaves, if credits of them went with their money: that is
@@ -235,6 +249,7 @@ async fn verdict_on(
             return Ok(Outcome::Retry { reason }.into());
         }
         Standing::Granted { grants } => grants,
+        Standing::Unclear { reason } => return Ok(Outcome::Dead { reason }.into()),
     };
     let mut due = grants.iter().filter(|grant| grant.clawed_back != grant.target);
     let Some(GrantStanding { grant, clawed_back, target, unspent }) = due.next() else {

@@ -59,6 +59,10 @@ impl Shop {
         self.app.spend(customer, units, "units").await.expect_problem(402, "payment_declined");
     }
 
+    async fn resume_with(&self, customer: &TestCustomer, key: &str) -> Answer {
+        self.app.call(customer, "POST", &format!("{SUBSCRIPTION}/resume"), key, None).await
+    }
+
     /// Number of PaymentIntents that took money.
     fn paid_intents(&self) -> usize {
         self.stripe.list("payment_intent").iter().filter(|intent| intent["status"] == "succeeded").count()
@@ -129,6 +133,26 @@ with_shop! {
         shop.app.spend(&customer, 1, "unit").await.expect_problem(402, "payment_declined");
         shop.subscribe(&customer, "pro").await.expect_problem(402, "card_paused");
         assert_eq!(shop.stripe.calls(SUBSCRIBE), 0);
+    }
+
+    async fn failure_22_a_card_that_was_declined_for_a_resume_is_left_alone_and_another_pays_once(shop: &Shop) {
+        let customer = shop.pro().await;
+        let subscription = shop.subscription();
+        let paused = shop.stripe.set(stripe::id(&subscription), json!({ "status": "paused" })).expect("it is there");
+        shop.deliver_event("customer.subscription.paused", &paused).await;
+        shop.attach(&customer, "pm_card_chargeCustomerFail", "bad").await.expect(201);
+        shop.resume_with(&customer, "first").await.expect_problem(402, "payment_declined");
+        shop.resume_with(&customer, "second").await.expect_problem(402, "card_paused");
+        shop.app.spend(&customer, PERIOD + 1, "units").await.expect_problem(402, "card_paused");
+        let resumes = format!("POST /v1/subscriptions/{}/resume", stripe::id(&subscription));
+        assert_eq!((shop.stripe.calls(&resumes), shop.charge_calls(), shop.status(&customer).await), (1, 0, "paused".into()));
+
+        shop.hours_pass_since_charges(1).await;
+        shop.resume_with(&customer, "second").await.expect_problem(402, "payment_declined");
+        shop.attach(&customer, "pm_card_visa", "good").await.expect(201);
+        shop.resume_with(&customer, "second").await.expect(200);
+        assert_eq!((shop.status(&customer).await, shop.stripe.list("invoice").len()), ("active".into(), 2));
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (2 * MONTH, 2 * PERIOD));
     }
 
     async fn failure_22_a_first_period_that_cost_nothing_makes_no_good_card_of_a_declining_one(shop: &Shop) {

@@ -51,6 +51,22 @@ with_shop! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
     }
 
+    async fn failure_10_a_debt_that_was_written_off_gives_no_credits_when_the_dispute_is_won(shop: &Shop) {
+        let (customer, charge) = shop.customer_with_purchase().await;
+        let spent = shop.app.balance(&customer).await;
+        shop.app.spend(&customer, spent, "all").await.expect(200);
+        let dispute = shop.dispute(&charge, None).await;
+        assert_eq!(shop.app.balance(&customer).await, -1);
+        let path = format!("/admin/v1/customers/{}", customer.id);
+        let reason = json!({ "reason": "ticket 1" });
+        shop.app.admin("POST", &format!("{path}/write-off"), Some(&reason)).await.expect(200);
+        shop.close_dispute(&dispute, true).await;
+        assert_eq!(shop.app.balance(&customer).await, 0, "it was given back before");
+        let told = shop.app.admin("GET", &format!("{path}/timeline"), None).await.expect(200).to_string();
+        assert!(told.contains("1 credit does not come back: it was owed, and the debt was written off"), "{told}");
+        shop.app.verify().await;
+    }
+
     async fn failure_10_a_refund_and_a_dispute_of_the_same_money_take_one_credit(shop: &Shop) {
         let (customer, charge) = shop.customer_with_purchase().await;
         shop.stripe.refund(&charge, None).expect("a refund");

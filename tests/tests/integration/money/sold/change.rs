@@ -51,6 +51,13 @@ with_shop! {
         assert_eq!(shop.net_paid(&late).await, RAISED);
         assert_eq!(shop.subscription()["items"]["data"][0]["price"]["id"], json!(new));
         shop.is_on_pro(&early, 2).await;
+        // Each sees what it pays, beside what is sold now.
+        for (customer, amount, is_former) in [(&early, MONTH, true), (&late, RAISED, false)] {
+            let shown = shop.app.call(customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
+            let (price, former) = (&shown["terms"]["price"], &shown["terms"]["is_former"]);
+            assert_eq!((&price["key"], &price["amount_minor"]), (&shown["price"], &json!(amount)));
+            assert_eq!((&price["credits"], former), (&json!(PERIOD), &json!(is_former)));
+        }
     }
 
     async fn a_price_known_from_an_event_stays_known_after_its_lookup_key_has_moved(shop: &Shop) {

@@ -5,11 +5,11 @@ use super::*;
 use crate::scene::customer_id;
 use bursar_engine::infra::store::account::account_find;
 
-const HALF_MONTH: Duration = Duration::from_secs(15 * 24 * 60 * 60);
+pub(super) const HALF_MONTH: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
 impl Shop {
     /// A subscriber to Pro with the credits of its month, and its Stripe customer.
-    async fn subscriber(&self) -> (TestCustomer, String) {
+    pub(super) async fn subscriber(&self) -> (TestCustomer, String) {
         let customer = self.without_credits("pm_card_visa").await;
         let stripe_customer = self.stripe_customer(&customer).await;
         let price = stripe::id(&self.pro_price().await).to_owned();
@@ -27,7 +27,7 @@ impl Shop {
     }
 
     /// Ends the subscription now, with a credit for the time that is left.
-    async fn leave_at_stripe(&self, stripe_customer: &str) {
+    pub(super) async fn leave_at_stripe(&self, stripe_customer: &str) {
         let path = format!("/v1/subscriptions/{}", stripe::id(&self.subscription()));
         self.ask_stripe("DELETE", &path, &[("prorate", "true"), ("invoice_now", "true")]).await;
         self.tell_invoices(stripe_customer).await;

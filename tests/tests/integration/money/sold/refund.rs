@@ -29,6 +29,56 @@ with_backend! {
         let credited = team_monthly().amount.0 - charged;
         assert!((1..MONTH).contains(&credited), "{credited}");
         let planned = shop.planned_refund(&first).await;
-        assert_eq!((&planned["refundable_minor"], &planned["credited_minor"]), (&json!(MONTH), &json!(credited)));
+        let shown = (&planned["refundable_minor"], &planned["credited_minor"]);
+        assert_eq!(shown, (&json!(MONTH - credited), &json!(credited)));
+    }
+
+    async fn what_was_credited_is_given_back_only_on_request(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "pro", json!({ "price": "pro_monthly" })).await.expect(201);
+        let first = shop.stripe.list("invoice").remove(0);
+        shop.stripe.advance(Duration::from_secs(10 * 24 * 60 * 60)).expect("time passes");
+        let wanted = json!({ "price": "team_monthly", "when": "now" });
+        shop.app.call(&customer, "POST", CHANGE, "up", Some(&wanted)).await.expect(200);
+        let paid = shop.net_paid(&customer).await;
+        let credited = team_monthly().amount.0 - (paid - MONTH);
+        let left = MONTH - credited;
+
+        let refund = async |more: Value| {
+            let path = format!("/admin/v1/payments/{}/refund", stripe::id(&first));
+            let mut body = json!({ "reason": "ticket 4711", "credits": "none" });
+            body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            shop.app.admin("POST", &path, Some(&body)).await
+        };
+        refund(json!({ "amount_minor": left + 1 })).await.expect_problem(422, "refund_credited");
+        let given = refund(json!({})).await.expect(200);
+        assert_eq!((&given["amount_minor"], &given["state"]), (&json!(left), &json!("succeeded")));
+        for more in [json!({}), json!({ "amount_minor": 1 }), json!({ "beyond_credited": true })] {
+            refund(more).await.expect_problem(422, "refund_credited");
+        }
+        assert_eq!(shop.net_paid(&customer).await, paid - left);
+        let beyond = json!({ "amount_minor": credited, "beyond_credited": true });
+        refund(beyond).await.expect(200);
+        assert_eq!(shop.net_paid(&customer).await, paid - MONTH);
+        refund(json!({ "amount_minor": 1, "beyond_credited": true })).await.expect_problem(422, "payment_not_refundable");
+        shop.close().await;
+    }
+
+    async fn a_planned_refund_of_a_year_says_what_goes_of_the_months_to_come(backend: Backend) {
+        let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly)]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "year", json!({ "price": "pro_yearly" })).await.expect(201);
+        shop.app.spend(&customer, 60, "first month").await.expect(200);
+        let path = format!("/admin/v1/payments/{}/refund", stripe::id(&shop.stripe.list("invoice").remove(0)));
+        let half = pro_yearly(GrantSchedule::Monthly).amount.0 / 2;
+        for (credits, later) in [("unspent", 360), ("none", 0)] {
+            let body = json!({ "reason": "ticket 1", "dry_run": true, "amount_minor": half, "credits": credits });
+            let planned = shop.app.admin("POST", &path, Some(&body)).await.expect(200);
+            assert_eq!((&planned["credits_to_go"], &planned["credits_to_go_later"]), (&json!(0), &json!(later)));
+        }
+        let all = shop.app.admin("POST", &path, Some(&json!({ "reason": "ticket 1", "dry_run": true }))).await.expect(200);
+        assert_eq!(all["credits_to_go_later"], json!(660), "no further month comes");
+        shop.close().await;
     }
 }

@@ -68,6 +68,19 @@ fn a_change_exchanges_the_credits_that_are_left_for_the_new_ones_under_the_invoi
 }
 
 #[test]
+fn what_leaves_a_period_that_was_billed_too_long_ago_waits_for_a_person() {
+    let book = team();
+    let object = to_team(3, Version::Basil);
+    let cut = Before { is_cut: true, ..Before::default() };
+    let verdict = decide(&Facts { before: &cut, ..facts(PAID, &object, &book, "pro") });
+    assert!(dead_reason(&verdict).starts_with("history_too_long: invoice in_2: "), "{verdict:?}");
+    let first = InvoiceFields::read(&InvoiceDoc::default().render(Version::Basil));
+    let known = Before { invoices: vec![first], ..cut };
+    let verdict = decide(&Facts { before: &known, ..facts(PAID, &object, &book, "pro") });
+    assert_eq!(granted(&verdict), Some(75 - 30));
+}
+
+#[test]
 fn an_invoice_that_only_credits_time_takes_its_credits_and_an_unpaid_one_takes_none() {
     let book = by_id();
     let mut object = InvoiceDoc { id: "in_2", total: -29_950, ..InvoiceDoc::default() }.render(Version::Basil);

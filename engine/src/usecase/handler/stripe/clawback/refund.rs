@@ -1,14 +1,17 @@
 //! What a refund would do, by the same rules that decide once it is made.
 
-use super::money::money_of;
-use super::{Standing, bought_with, compare};
+use super::money::{Money, money_of};
+use super::{GrantStanding, Standing, bought_with, compare, taken_apart};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::payment::Payment;
-use crate::domain::refund::CreditsChoice;
+use crate::domain::refund::{CreditsChoice, MoneyBefore, credits_to_go_later};
+use crate::domain::sale::SaleRecord;
+use crate::domain::sale::grant::{PartArgs, part_job_key};
 use crate::domain::webhook::fields::{ChargeFields, InvoiceFields, PaymentIntentFields};
 use crate::infra::store::account;
+use crate::infra::store::payment::part_job_list;
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{invoices_before, whole_invoice};
 use crate::usecase::handler::{Deps, Failure};
@@ -29,6 +32,8 @@ pub(in crate::usecase) struct RefundableCharge {
 pub(in crate::usecase) struct CreditsAfter {
     /// Credits that would go.
     pub going: Credits,
+    /// Credits that are still to come, and would go then.
+    pub going_later: Credits,
     /// The balance now.
     pub balance: Credits,
 }
@@ -62,19 +67,30 @@ pub(in crate::usecase) async fn charges_of_payment(
     Ok(charges)
 }
 
-/// The money of an invoice that later invoices of its subscription credited to the customer, for time that it left.
-pub(in crate::usecase) async fn credited_of_payment(
+/// What is known of a payment's money before more of this charge of it is given back: also what later invoices of the
+/// subscription credited to the customer.
+pub(in crate::usecase) async fn money_before_refund(
     deps: &Deps,
     customer: &Customer,
     payment: &Payment,
-) -> Result<MoneyMinor, Failure> {
-    let Some(id) = &payment.invoice_id else { return Ok(MoneyMinor::ZERO) };
-    let Some(invoice) = whole_invoice(deps, id).await? else { return Ok(MoneyMinor::ZERO) };
+    charge: &RefundableCharge,
+) -> Result<MoneyBefore, Failure> {
+    let of_charge = MoneyBefore {
+        left: charge.left,
+        paid: charge.charge.amount.unwrap_or_default(),
+        refunded: charge.charge.amount_refunded,
+        credited: Some(MoneyMinor::ZERO),
+    };
+    let Some(id) = &payment.invoice_id else { return Ok(of_charge) };
+    let Some(invoice) = whole_invoice(deps, id).await? else { return Ok(of_charge) };
     let said = InvoiceFields::read(&invoice);
-    Ok(invoices_before(deps, customer, &said).await?.credited_of(&said))
+    let before = invoices_before(deps, customer, &said).await?;
+    let credited = before.covers(&said).then(|| before.credited_of(&said));
+    let money = money_of(deps, &super::Payment::of_invoice(&invoice), Some(&charge.charge)).await?;
+    Ok(MoneyBefore { paid: money.total, refunded: money.refunded, credited, ..of_charge })
 }
 
-/// What would become of the credits if this much of a charge were given back.
+/// What would become of the credits if this much of a charge were given back; `None` if a person would have to decide.
 pub(in crate::usecase) async fn credits_after_refund(
     deps: &Deps,
     customer: &Customer,
@@ -82,14 +98,33 @@ pub(in crate::usecase) async fn credits_after_refund(
     amount: MoneyMinor,
     choice: CreditsChoice,
     now_ms: TimeMs,
-) -> Result<CreditsAfter, Failure> {
+) -> Result<Option<CreditsAfter>, Failure> {
     let account = account::account_find(deps.db.read(), &customer.id).await?.unwrap_or_default().settled(now_ms);
-    let mut after = CreditsAfter { going: Credits::ZERO, balance: account.balance };
-    let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(after) };
+    let mut after = CreditsAfter { going: Credits::ZERO, going_later: Credits::ZERO, balance: account.balance };
+    let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(Some(after)) };
     let mut money = money_of(deps, &bought.payment, Some(charge)).await?;
     money.gone.add(amount, choice);
-    if let Standing::Granted { grants } = compare(deps, customer, &bought, &money, now_ms).await? {
-        after.going = grants.iter().map(|grant| grant.target - grant.clawed_back).sum();
+    match compare(deps, customer, &bought, &money, now_ms).await? {
+        Standing::Granted { grants } => {
+            after.going = grants.iter().map(|grant| grant.target - grant.clawed_back).sum();
+            after.going_later = going_later(deps, &grants, &money).await?;
+        }
+        Standing::NotGranted { .. } => {}
+        Standing::Unclear { .. } => return Ok(None),
     }
-    Ok(after)
+    Ok(Some(after))
+}
+
+/// The credits of the later parts of a period that go with its money.
+async fn going_later(deps: &Deps, grants: &[GrantStanding], money: &Money) -> Result<Credits, Failure> {
+    let has_come = |key: &str| grants.iter().any(|one| one.grant.idempotency_key.as_deref() == Some(key));
+    let records = grants.iter().filter_map(|one| SaleRecord::read(one.grant.metadata.as_deref()));
+    let later = records.flat_map(|record| record.later).filter(|later| !has_come(&later.key));
+    let jobs: Vec<String> = later.map(|later| part_job_key(&later.key)).collect();
+    let parts = part_job_list(deps.db.read(), &jobs).await?;
+    let parts = parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok());
+    let to_come: Credits = parts.map(|part| part.expected()).sum();
+    let granted = grants.iter().map(|one| one.grant.amount - taken_apart(&one.grant)).sum();
+    let going = grants.iter().map(|one| one.target).sum();
+    Ok(credits_to_go_later(granted, to_come, &money.gone, money.total, going))
 }

@@ -1,0 +1,61 @@
+//! Changes of a subscription that are interrupted between two calls to Stripe.
+
+use super::*;
+use crate::money::interceptor::{Interception, error};
+use crate::scene::{delay_job, resume_job};
+
+impl Shop {
+    /// Sells Plus, which is dearer than Pro.
+    async fn sell_plus(&self) {
+        let plus = priced("plus_monthly", |price| price.amount = MoneyMinor(MONTH + 100));
+        self.change_catalogue(|catalogue| catalogue.prices.push(plus));
+        let amount = (MONTH + 100).to_string();
+        let form = [
+            ("unit_amount", amount.as_str()),
+            ("currency", "usd"),
+            ("recurring[interval]", "month"),
+            ("product_data[name]", "Plus"),
+            ("lookup_key", "plus_monthly"),
+        ];
+        self.ask_stripe("POST", "/v1/prices", &form).await;
+    }
+
+    /// Gives the subscription a payment method of its own at Stripe, which the customer has not added here.
+    async fn set_other_payer(&self, customer: &TestCustomer) -> String {
+        let stripe_customer = self.stripe_customer(customer).await;
+        let attach = [("customer", stripe_customer.as_str())];
+        let card = self.ask_stripe("POST", "/v1/payment_methods/pm_card_mastercard/attach", &attach).await;
+        let path = format!("/v1/subscriptions/{}", stripe::id(&self.subscription()));
+        self.ask_stripe("POST", &path, &[("default_payment_method", stripe::id(&card))]).await;
+        stripe::id(&card).to_owned()
+    }
+}
+
+with_backend! {
+    async fn a_change_that_was_interrupted_before_its_card_was_set_is_finished_with_it(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, |config| config.stripe.wait_ms = 200).await;
+        shop.sell_plus().await;
+        let customer = shop.pro().await;
+        let other = shop.set_other_payer(&customer).await;
+        let busy = Interception::Blocked(429, error("invalid_request_error", "rate_limit"));
+        interceptor.intercept(usize::MAX, "POST", "/v1/customers/*", busy);
+        let wanted = json!({ "price": "plus_monthly", "when": "period_end" });
+        let path = format!("{SUBSCRIPTION}/change");
+        shop.app.call(&customer, "POST", &path, "plus", Some(&wanted)).await.expect(202);
+        let job = delay_job(&shop.app, "operation.run").await;
+        assert!(!shop.subscription()["schedule"].is_null(), "the change is made");
+        assert_eq!(shop.subscription()["default_payment_method"], json!(other));
+
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
+        let changed = wait::until("the change is done", || async {
+            let answer = shop.app.call(&customer, "POST", &path, "plus", Some(&wanted)).await;
+            (answer.status != 202).then(|| answer.expect(200))
+        })
+        .await;
+        assert_eq!(changed["pending_change"]["price"], json!("plus_monthly"));
+        let methods = shop.app.call(&customer, "GET", "/api/v1/payment-methods", "", None).await.expect(200);
+        assert_eq!(shop.subscription()["default_payment_method"], methods["data"][0]["id"], "the card of the moment");
+        shop.close().await;
+    }
+}
