@@ -90,7 +90,7 @@ impl Invoice {
             refunded: MoneyMinor::ZERO,
             disputed: MoneyMinor::ZERO,
             kept: MoneyMinor::ZERO,
-            terms: is_paid.then(|| SoldTerms::of(&said, book)),
+            terms: is_paid.then(|| book.terms_of(&said)),
             created_at_ms: said.created_ms.unwrap_or(now_ms),
             updated_at_ms: now_ms,
             id,

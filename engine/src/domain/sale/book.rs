@@ -2,7 +2,7 @@
 
 use super::judge::{Offer, judge, tagged};
 use super::known_price::{Decision, KnownPrice};
-use super::terms::EarlierTerms;
+use super::terms::{EarlierTerms, SoldTerms};
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::webhook::fields::{self, InvoiceFields, Item, Line, Metadata, SubscriptionFields};
 use std::collections::HashMap;
@@ -75,6 +75,19 @@ impl PriceBook {
             }
             other => other,
         }
+    }
+
+    /// The terms of all prices of ours that an invoice names, each once.
+    pub fn terms_of(&self, invoice: &InvoiceFields) -> Vec<SoldTerms> {
+        let mut all: Vec<SoldTerms> = Vec::new();
+        for line in invoice.lines.iter().filter(|line| line.bills_period() || line.prorates()) {
+            let Sold::Ours(price) = self.line_of(invoice, line) else { continue };
+            let terms = SoldTerms { ids: line.price.ids.clone(), price: *price };
+            if !all.contains(&terms) {
+                all.push(terms);
+            }
+        }
+        all
     }
 
     /// What a line of an invoice sells, on the terms of now.

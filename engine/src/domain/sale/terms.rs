@@ -1,7 +1,6 @@
 //! The terms on which an invoice is decided: those that it was decided on before, else those of its time. So a catalogue
 //! that came later never brings a period that was paid other credits, and none to one that brought nothing.
 
-use super::book::{PriceBook, Sold};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::touch::is_same_offer;
 use crate::domain::catalogue::{CatalogueHistory, Price};
@@ -23,19 +22,6 @@ pub struct SoldTerms {
 }
 
 impl SoldTerms {
-    /// The terms of all prices of ours that an invoice names, each once.
-    pub fn of(invoice: &InvoiceFields, book: &PriceBook) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
-        for line in invoice.lines.iter().filter(|line| line.bills_period() || line.prorates()) {
-            let Sold::Ours(price) = book.line_of(invoice, line) else { continue };
-            let terms = Self { ids: line.price.ids.clone(), price: *price };
-            if !all.contains(&terms) {
-                all.push(terms);
-            }
-        }
-        all
-    }
-
     /// Whether these are terms of a price at Stripe that sells a price of the catalogue. If a person has decided since that
     /// it sells another one, they are not.
     fn are_of(&self, named: &fields::Price, sells: &Price) -> bool {
@@ -97,7 +83,7 @@ mod tests {
     use crate::domain::catalogue::{Catalogue, Rollover};
     use crate::domain::sale::example::{catalogue, pro_price};
     use crate::domain::sale::judge::judge;
-    use crate::domain::sale::{DecidedBy, Decision, KnownPrice};
+    use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold};
     use crate::key::PriceKey;
 
     /// Within a second.
@@ -160,7 +146,7 @@ mod tests {
         let terms = |price: Price| vec![SoldTerms { ids: vec!["price_1".to_owned()], price }];
         book.earlier_mut().add_decided("in_1", terms(before()));
         assert_eq!(credits(&book, Some(APPLIED_MS)), 0);
-        assert_eq!(SoldTerms::of(&invoice(Some(APPLIED_MS)), &book), terms(before()), "and it stays so");
+        assert_eq!(book.terms_of(&invoice(Some(APPLIED_MS))), terms(before()), "and it stays so");
         let other = Price { key: PriceKey::trusted("other"), ..before() };
         book.earlier_mut().add_decided("in_1", terms(other));
         assert_eq!(credits(&book, Some(APPLIED_MS)), 60, "it was decided since what it sells");
