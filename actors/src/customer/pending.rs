@@ -46,10 +46,10 @@ impl Pending {
     /// Answers a command that was committed, with its entry.
     pub(super) fn answer_committed(self, entry: Entry) {
         count_credits(&entry);
-        if let Op::Purchase { amount, .. } = self.request.command.op
+        if let Op::Purchase { amount, .. } | Op::Exchange { amount, .. } = self.request.command.op
             && entry.kind != EntryKind::Grant
         {
-            // The entry is the debit that follows the purchase's grant, so the granted credits are counted here.
+            // The entry is the debit or the taking that follows the grant, so the granted credits are counted here.
             let source = source_label(&self.request.command.source);
             metrics::counter!(metric::CREDITS_GRANTED, "source" => source).increment(amount.0.unsigned_abs());
         }

@@ -80,7 +80,7 @@ pub enum JobCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Run an ended job again.
+    /// Run an ended job again, or try one now that waits after a failure.
     Replay {
         /// The job.
         id: String,

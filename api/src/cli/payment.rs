@@ -57,6 +57,7 @@ const REFUND_KEYS: &[&str] = &[
     "credits",
     "credits_to_go",
     "credits_reserved",
+    "credits_to_go_later",
     "credit_balance",
     "credit_balance_after",
     "charge",

@@ -137,7 +137,7 @@ pub const CODES: &[Code] = &[
         "the customer has the subscription sub_1Q0PsIJvEtkwdCNYMSaVuRz6 on its present Stripe customer; cancel it first",
     ),
     code(409, "hold_closed", "The hold was captured already."),
-    code(409, "job_not_ended", "The job has not ended, so there is nothing to replay."),
+    code(409, "job_not_ended", "The job runs or was not tried yet, so there is nothing to replay."),
     code(409, "job_not_waiting", "Only a waiting job can be cancelled."),
     code(409, "last_api_key", "This is the last valid key. Create another one first, or rotate it."),
     code(

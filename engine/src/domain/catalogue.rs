@@ -20,6 +20,7 @@
 pub mod check;
 pub mod currency;
 pub mod difference;
+pub mod history;
 pub mod read;
 pub mod refusal;
 pub mod sellable;
@@ -32,6 +33,7 @@ pub mod write;
 use crate::amount::{Credits, MoneyMinor};
 use crate::key::{PackKey, PlanKey, PriceKey};
 pub use difference::{Difference, Subject};
+pub use history::CatalogueHistory;
 pub use refusal::{InUse, Refusal};
 pub use shared::SharedCatalogue;
 pub use version::CatalogueVersion;

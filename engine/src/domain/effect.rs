@@ -113,6 +113,8 @@ pub enum Effect {
         refunded: MoneyMinor,
         /// How much disputes hold or have taken, in all.
         disputed: MoneyMinor,
+        /// The part of both whose credits stay.
+        kept: MoneyMinor,
     },
     /// Stores an operation unless there is one under its key: a second payment of another one.
     OperationInsert(Box<Operation>),
@@ -140,6 +142,11 @@ pub enum Effect {
     JobRequeue {
         /// The job.
         job_id: JobId,
+    },
+    /// Makes the jobs of a stream that failed and wait for another attempt due now.
+    StreamHasten {
+        /// The stream.
+        stream_key: String,
     },
     /// Records processed items of a replay, if it still runs at commit.
     ReplayItems {

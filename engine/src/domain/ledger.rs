@@ -16,7 +16,7 @@ mod entry;
 mod expire;
 
 pub use account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX, Open, OpenGrant, OpenHold};
-pub use command::{Command, Op, PartGrant, Spend};
+pub use command::{Command, Op, PartGrant, Spend, TAKEN_SUFFIX};
 pub use decide::{Decision, decide};
 pub use entry::{Burn, Detail, Entry, EntryKind, GrantKind};
 

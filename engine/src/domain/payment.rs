@@ -4,11 +4,11 @@ use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::operation::{Operation, Problem, State};
-use crate::domain::sale::PriceBook;
 use crate::domain::sale::book::Sold;
 use crate::domain::sale::grant::grants;
 use crate::domain::sale::line::{Sales, sales};
 use crate::domain::sale::since::since;
+use crate::domain::sale::{PriceBook, SoldTerms};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::ids::{CustomerId, OperationId};
@@ -33,12 +33,16 @@ pub struct Invoice {
     pub credits: Credits,
     /// Whether some of them came with its payment, and not all in later parts.
     pub brings_now: bool,
+    /// The terms of the prices that it sold, once it is paid; none if they were not kept then.
+    pub terms: Option<Vec<SoldTerms>>,
     /// Why its last payment failed, in words.
     pub failure: Option<String>,
     /// What of it was given back.
     pub refunded: MoneyMinor,
     /// What of it disputes hold or have taken.
     pub disputed: MoneyMinor,
+    /// The part of what is refunded or disputed whose credits stay.
+    pub kept: MoneyMinor,
     /// When it was made at Stripe, else when it was first seen.
     pub created_at_ms: TimeMs,
     /// When it last changed here.
@@ -65,15 +69,15 @@ impl Invoice {
         let is_news =
             is_paid || matches!(kind, EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired);
         let Sales::Known(sold) = sales(&said, book) else { return None };
-        let prorates_ours =
-            |line: &Line| line.prorates() && matches!(book.line(line, &said.subscription_metadata), Sold::Ours(_));
+        let prorates_ours = |line: &Line| line.prorates() && matches!(book.line_of(&said, line), Sold::Ours(_));
         let is_ours = !sold.is_empty() || said.lines.iter().any(prorates_ours);
-        if !is_news || !is_ours || said.total.is_none_or(|total| total <= MoneyMinor::ZERO) {
+        // What is paid with credit for time that was left may cost nothing, or less.
+        let is_free = said.total.is_none_or(|total| !is_paid && total <= MoneyMinor::ZERO);
+        if !is_news || !is_ours || is_free {
             return None;
         }
         let id = said.id.clone()?;
         let expected = || grants(&id, &since(&sold, customer.credits_from_ms), now_ms).iter().map(|g| g.credits).sum();
-        let created_ms = object["created"].as_i64().map(|seconds| seconds.saturating_mul(1_000));
         Some(Self {
             customer_id: customer.id.clone(),
             subscription_id: said.subscription_id.clone(),
@@ -85,10 +89,20 @@ impl Invoice {
             failure: (!is_paid).then(|| said.failure_in_words()),
             refunded: MoneyMinor::ZERO,
             disputed: MoneyMinor::ZERO,
-            created_at_ms: created_ms.unwrap_or(now_ms),
+            kept: MoneyMinor::ZERO,
+            terms: is_paid.then(|| book.terms_of(&said)),
+            created_at_ms: said.created_ms.unwrap_or(now_ms),
             updated_at_ms: now_ms,
             id,
         })
+    }
+}
+
+impl Invoice {
+    /// Whether no later part of its credits comes as it is now, because all of its money is gone.
+    pub fn has_lost_its_money(&self) -> bool {
+        let gone = self.refunded + self.disputed - self.kept;
+        self.amount.is_some_and(|amount| amount > MoneyMinor::ZERO && gone >= amount)
     }
 }
 
@@ -401,14 +415,24 @@ mod tests {
         assert_eq!((paid.is_paid, paid.amount, paid.credits), (true, Some(MoneyMinor(59_900)), Credits(60)));
         assert!(paid.brings_now);
         assert_eq!((paid.subscription_id.as_deref(), paid.created_at_ms), (Some("sub_1"), 7_000));
+        let terms = paid.terms.as_deref().and_then(|terms| terms.first()).expect("its terms");
+        assert_eq!((&terms.ids[..], terms.price.credits), (&[PRICE.to_owned()][..], Credits(60)));
         let failed = read(EventKind::InvoicePaymentFailed, &invoice("open", PRICE), &ada).expect("an invoice");
-        assert!(!failed.is_paid && failed.failure.is_some());
+        assert!(!failed.is_paid && failed.failure.is_some() && failed.terms.is_none());
         let linked = Customer { credits_from_ms: Some(10_001), ..ada.clone() };
         let old = read(EventKind::InvoicePaymentFailed, &invoice("open", PRICE), &linked).expect("an invoice");
         assert_eq!((failed.credits, old.credits), (Credits(60), Credits::ZERO), "what it would bring");
         let mut change = invoice("paid", PRICE);
         change["lines"]["data"][0]["proration"] = json!(true);
         assert!(read(EventKind::InvoicePaid, &change, &ada).is_some(), "the rest of a period of ours");
+        for total in [0, -1_400] {
+            change["total"] = json!(total);
+            let credited = read(EventKind::InvoicePaid, &change, &ada).expect("a change that costs nothing");
+            assert_eq!((credited.is_paid, credited.amount), (true, Some(MoneyMinor(total))));
+            change["status"] = json!("open");
+            assert_eq!(read(EventKind::InvoicePaymentFailed, &change, &ada), None);
+            change["status"] = json!("paid");
+        }
         let other = json!({ "id": "price_other", "lookup_key": "other" });
         let mut of_others = invoice("paid", "");
         of_others["lines"]["data"][0]["price"] = other;

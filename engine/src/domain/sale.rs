@@ -9,6 +9,7 @@
 //! | [`decision`] | whether support may decide what a price sells |
 //! | [`mod@judge`] | decides what a price sells |
 //! | [`book`] | the prices that are known, and what a line or an item sells by them |
+//! | [`terms`] | the terms on which an invoice is decided |
 //! | [`mod@line`] | what the lines of an invoice sold |
 //! | [`mod@since`] | which of it counts, if credits count only from a date on |
 //! | [`grant`] | the credits that they bring, and when |
@@ -30,6 +31,7 @@ pub mod level;
 pub mod line;
 pub mod record;
 pub mod since;
+pub mod terms;
 
 #[cfg(test)]
 pub(crate) mod example;
@@ -40,3 +42,4 @@ pub use book::{PriceBook, Sold};
 pub use known_price::{DecidedBy, Decision, KnownPrice, SubscribedPrice};
 pub use line::Sale;
 pub use record::{LineCounts, SaleRecord};
+pub use terms::SoldTerms;

@@ -24,21 +24,24 @@ pub async fn cancel(db: &Db, id: &JobId, reason: &str, actor: &str, now_ms: Time
     Ok(())
 }
 
-/// The changes that make an ended job run again, to commit in a group.
+/// The changes that make an ended job run again, or one that failed and waits for another attempt run now, to commit in a
+/// group. What waits before it in its stream is tried now, too.
 ///
 /// # Errors
-/// `job_not_ended`.
+/// `job_not_ended` if it runs, or was not tried yet.
 pub fn replay(job: &Job, actor: &str, reason: &str) -> Result<Unit> {
-    if matches!(job.state, JobState::Available | JobState::Running) {
-        return Err(not_ended());
-    }
-    let effects =
-        vec![Effect::JobRequeue { job_id: job.id.clone() }, Effect::Audit(audit_of_replay(&job.id, actor, reason))];
+    let again = match job.state {
+        JobState::Running => return Err(not_ended()),
+        JobState::Available if job.attempt == 0 => return Err(not_ended()),
+        JobState::Available => Effect::StreamHasten { stream_key: job.stream_key.clone() },
+        JobState::Succeeded | JobState::Cancelled | JobState::Dead => Effect::JobRequeue { job_id: job.id.clone() },
+    };
+    let effects = vec![again, Effect::Audit(audit_of_replay(&job.id, actor, reason))];
     Ok(Unit { account: None, finishes: Vec::new(), effects })
 }
 
 pub(super) fn not_ended() -> Error {
-    Error::conflict("job_not_ended", "The job has not ended, so there is nothing to replay.")
+    Error::conflict("job_not_ended", "The job runs or was not tried yet, so there is nothing to replay.")
 }
 
 pub(super) fn audit_of_replay(id: &JobId, actor: &str, reason: &str) -> Audit {

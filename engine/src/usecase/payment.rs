@@ -6,7 +6,7 @@ use crate::domain::ledger::{Entry, EntryKind};
 use crate::domain::operation::{Operation, Request, State, payment_key};
 use crate::domain::payment::{Invoice, InvoiceCredits, Payment, PaymentKind};
 use crate::domain::sale::SaleRecord;
-use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key};
+use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key, taken_key};
 use crate::domain::webhook::fields::{self, ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::error::Result;
 use crate::infra::store::{Db, account, operation, payment as rows};
@@ -14,7 +14,7 @@ use crate::infra::stripe::{StripeError, found};
 use crate::stripe_id::is_stripe_id;
 use crate::usecase::handler::Deps;
 use crate::usecase::stripe_link::unreachable;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What the ids of charges begin with; those of bank debits have one of their own.
 const PREFIXES_OF_CHARGES: [&str; 2] = ["ch_", "py_"];
@@ -127,18 +127,23 @@ pub async fn invoice_credits(db: &Db, invoices: &[Invoice]) -> Result<Vec<Invoic
         later.iter().filter(|(_, key)| !entries.contains_key(key)).map(|(_, key)| part_job_key(key)).collect();
     let mut credits: HashMap<&str, InvoiceCredits> = HashMap::new();
     for (invoice, key) in first.iter().chain(&later) {
-        let granted = entries.get(key).map_or(Credits::ZERO, |entry| entry.amount);
+        let granted = entries.get(key).map_or(Credits::ZERO, |entry| entry.amount - taken_apart(entry));
         credits.entry(invoice.id.as_str()).or_default().granted += granted;
     }
     let parts = rows::part_job_list(db.read(), &open).await?;
     let parts = parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok());
-    for part in parts {
+    let lost: HashSet<&str> = paid.iter().filter(|one| one.has_lost_its_money()).map(|one| one.id.as_str()).collect();
+    for part in parts.filter(|part| !lost.contains(part.invoice.as_str())) {
         if let Some(of_invoice) = credits.get_mut(part.invoice.as_str()) {
-            of_invoice.to_come += part.credits;
+            of_invoice.to_come += part.expected();
         }
     }
     let unpaid = |invoice: &Invoice| InvoiceCredits { granted: Credits::ZERO, to_come: invoice.credits };
     Ok(invoices.iter().map(|one| credits.get(one.id.as_str()).copied().unwrap_or_else(|| unpaid(one))).collect())
+}
+
+fn taken_apart(entry: &Entry) -> Credits {
+    SaleRecord::read(entry.metadata.as_deref()).map_or(Credits::ZERO, |record| record.taken_apart())
 }
 
 async fn add_entries(db: &Db, keys: &[(&Invoice, String)], entries: &mut HashMap<String, Entry>) -> Result<()> {
@@ -175,7 +180,7 @@ pub async fn explain(deps: &Deps, payment: &Payment) -> Result<Vec<PaymentStep>>
             }
         }
         _ => {
-            keys.extend(grant_keys(&payment.id));
+            keys.extend(grant_keys(&payment.id).chain([taken_key(&payment.id)]));
             steps.extend(steps_of_invoice(payment));
         }
     }

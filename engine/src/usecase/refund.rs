@@ -69,6 +69,8 @@ pub struct RefundPlan {
     pub reserved: Credits,
     /// The open holds, if they reserve some of them.
     pub reserved_by: Vec<HoldId>,
+    /// Credits that are still to come, and go then, at most: with all the money of the payment that is gone by then.
+    pub credits_later: Credits,
     /// The balance before.
     pub balance: Credits,
     /// The balance afterwards.
@@ -133,6 +135,7 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
         credits: after.going,
         reserved: after.reserved,
         reserved_by,
+        credits_later: after.going_later,
         balance: after.balance,
         balance_after: after.balance - after.going,
     })

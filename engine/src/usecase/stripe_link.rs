@@ -16,7 +16,7 @@ use crate::infra::store::customer::{self, PlanChange};
 use crate::infra::store::{audit, job, payment_method, stripe_link as rows, subscription};
 use crate::infra::stripe::{Gateway, StripeError, found};
 use crate::stripe_id::is_stripe_id;
-use crate::usecase::handler::{Deps, stripe_adopt_job};
+use crate::usecase::handler::{Deps, stream_of, stripe_adopt_job};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
@@ -63,12 +63,14 @@ pub async fn link(deps: &Deps, id: &CustomerId, asked: LinkRequest<'_>, now_ms: 
     let is_same = replaced.is_none() && before.stripe_customer_id.is_some();
     let kept = before.credits_from_ms.filter(|_| is_same);
     if is_same && (asked.credits_from_ms.is_none() || asked.credits_from_ms == kept) {
-        return Ok(Linked { customer: before, wakes: Vec::new() });
+        let wakes = wake_waiting(deps.db.write(), asked.stripe_customer_id, now_ms).await?;
+        return Ok(Linked { customer: before, wakes });
     }
     let from_ms = asked.credits_from_ms.or(kept).unwrap_or(now_ms);
     let tx = deps.db.begin().await?;
-    let wakes =
+    let mut wakes =
         job::job_insert_many(&tx, &[stripe_adopt_job(id, asked.stripe_customer_id, from_ms, now_ms)], now_ms).await?;
+    wakes.extend(wake_waiting(&tx, asked.stripe_customer_id, now_ms).await?);
     lock_unchanged(&tx, &before).await?;
     check_unowned(&tx, id, asked.stripe_customer_id).await?;
     put_link(&tx, id, asked.stripe_customer_id, replaced.as_deref(), from_ms, now_ms).await?;
@@ -152,6 +154,16 @@ pub(super) async fn check_unowned(db: &impl ConnectionTrait, customer: &Customer
         }
         None => Ok(()),
     }
+}
+
+/// Has the events of a Stripe customer that failed tried again now: they may have waited for its link, and what is adopted
+/// comes after them.
+pub(super) async fn wake_waiting(
+    db: &impl ConnectionTrait,
+    stripe_customer_id: &str,
+    now_ms: TimeMs,
+) -> Result<Vec<Wake>> {
+    job::job_hasten_stream(db, &stream_of(stripe_customer_id), now_ms).await
 }
 
 /// Stores a link.

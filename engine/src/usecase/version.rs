@@ -54,7 +54,7 @@ pub async fn begin(db: &Db, shared: &SharedCatalogue, now_ms: TimeMs) -> Result<
     let latest = latest.ok_or_else(|| Error::Corrupt("no catalogue is in force".to_owned()))?;
     let in_force = catalogue_of(&latest)?;
     let differs = in_force != *configured;
-    shared.advance(latest.version, Arc::new(in_force));
+    shared.advance(latest.version, latest.applied_at_ms, Arc::new(in_force));
     Ok(differs)
 }
 
@@ -64,7 +64,8 @@ pub async fn begin(db: &Db, shared: &SharedCatalogue, now_ms: TimeMs) -> Result<
 /// The database cannot be reached, or has a version that this release cannot read. Then the present one stays.
 pub async fn refresh(db: &impl ConnectionTrait, shared: &SharedCatalogue) -> Result<Option<i64>> {
     let Some(latest) = catalogue_version_latest(db, shared.version()).await? else { return Ok(None) };
-    let is_newer = shared.advance(latest.version, Arc::new(catalogue_of(&latest)?));
+    let catalogue = Arc::new(catalogue_of(&latest)?);
+    let is_newer = shared.advance(latest.version, latest.applied_at_ms, catalogue);
     Ok(is_newer.then_some(latest.version))
 }
 

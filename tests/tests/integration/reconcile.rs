@@ -4,6 +4,7 @@
 mod lines;
 mod report;
 mod run;
+mod terms;
 
 use crate::money::with_shop;
 use crate::scene::with_backend;

@@ -67,7 +67,7 @@ async fn detail(app: &App, id: &JobId) -> Result<Json<JobDetail>, ApiError> {
     }))
 }
 
-/// Replays an ended job, with a line in the audit log.
+/// Replays an ended job, or tries one now that waits after a failure, with a line in the audit log.
 pub(super) async fn replay_job(app: &App, job: &Job, actor: &str, reason: &str) -> Result<(), ApiError> {
     let unit = usecase::job::replay(job, actor, reason)?;
     app.runtime.ledger.commit(unit).await.map_err(Error::from)?;
@@ -146,9 +146,10 @@ impl AdminJobApi {
         detail(&app, &found.id).await
     }
 
-    /// Replay a job that has ended
+    /// Replay a job that has ended or failed
     ///
-    /// It runs again with a new set of attempts. Effects that it already had do not happen twice.
+    /// It runs again with a new set of attempts; one that waits after a failure is tried now. Effects that it already had
+    /// do not happen twice.
     #[oai(path = "/admin/v1/jobs/:id/replay", method = "post", operation_id = "admin_replay_job")]
     async fn replay(
         &self,

@@ -16,12 +16,17 @@ pub struct Touch {
 
 /// Whether a changed price needs another price at Stripe, as far as the catalogue tells.
 pub fn needs_other_stripe_price(old: &Price, new: &Price) -> bool {
-    let offer = |price: &Price| (price.amount, price.currency.clone(), price.every, price.per_seat);
     let named = |price: &Price| match price.stripe.first() {
         Some(id) => id.clone(),
         None => format!("lookup key {}", price.lookup_key),
     };
-    offer(old) != offer(new) || named(old) != named(new)
+    !is_same_offer(old, new) || named(old) != named(new)
+}
+
+/// Whether one price at Stripe can sell both.
+pub fn is_same_offer(one: &Price, other: &Price) -> bool {
+    let offer = |price: &Price| (price.amount, price.currency.clone(), price.every, price.per_seat);
+    offer(one) == offer(other)
 }
 
 /// Whom a difference touches, and how.

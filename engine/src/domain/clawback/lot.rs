@@ -9,11 +9,12 @@ use super::{credits_gone, distribute};
 use crate::amount::{Credits, MoneyMinor};
 use crate::domain::ledger::Entry;
 use crate::domain::refund::Gone;
+use crate::domain::sale::SaleRecord;
 
 /// A grant of credits that money bought, and what has become of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lot {
-    /// Its credits, with those that were withheld from it.
+    /// Its credits that the money bought, with those that were withheld from it.
     pub granted: Credits,
     /// How many of them are clawed back or withheld.
     pub clawed_back: Credits,
@@ -28,8 +29,15 @@ pub struct Lot {
 impl Lot {
     /// A grant of which nothing is gone, and of whose payment nothing was given back.
     pub fn untouched(grant: &Entry) -> Self {
-        Self { granted: grant.granted(), ..Self::default() }
+        Self { granted: bought_credits(grant), ..Self::default() }
     }
+}
+
+/// The credits of a grant that its invoice's money bought, with those that were withheld: not those that were exchanged for
+/// credits of a period that was left.
+pub fn bought_credits(grant: &Entry) -> Credits {
+    let record = SaleRecord::read(grant.metadata.as_deref()).unwrap_or_default();
+    (grant.granted() - record.taken_apart()).max(Credits::ZERO)
 }
 
 /// How many credits of a lot should be clawed back in all.

@@ -187,6 +187,22 @@ impl Account {
         plan
     }
 
+    /// Like [`plan_burn_starting_with`](Self::plan_burn_starting_with), with the grants of a lower rank before those of a
+    /// higher one.
+    pub fn plan_burn_by(&self, credits: Credits, rank: impl Fn(&OpenGrant) -> u8) -> Vec<Burn> {
+        let (mut left, mut plan) = (credits, Vec::new());
+        let mut grants: Vec<&OpenGrant> = self.open.grants.iter().collect();
+        grants.sort_by_key(|grant| rank(grant));
+        for grant in grants {
+            let taken = left.min(grant.remaining);
+            if taken > Credits::ZERO {
+                plan.push(Burn { grant: grant.seq, credits: taken });
+            }
+            left -= taken;
+        }
+        plan
+    }
+
     /// Applies the next entry. Entries are facts: this never refuses.
     pub fn apply(&mut self, entry: &Entry) {
         match entry.kind {

@@ -7,6 +7,9 @@ use crate::amount::UNITS_MAX;
 use crate::clock::TimeMs;
 use crate::ids::HoldId;
 
+/// What the key of credits that are taken back ends with, after the key of those that they were exchanged for.
+pub const TAKEN_SUFFIX: &str = ":taken";
+
 /// What to do. Amounts are 1 to [`UNITS_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -100,10 +103,25 @@ pub enum Op {
         /// How many of those that are taken already went only because they were unspent.
         unspent_before: Credits,
     },
-    /// Takes back credits of time that was paid for, left and credited, those of paid periods first. May lead into debt.
+    /// Takes back credits of time that was paid for, left and credited: those that came with that time first, then those of
+    /// other paid periods. May lead into debt.
     TakeBack {
         /// Their number.
         amount: Credits,
+        /// The sequence numbers of the grants that came with that time; `None` if nobody knows.
+        of: Option<Vec<i64>>,
+    },
+    /// Adds the credits of a paid period, and takes back those of the time that it replaces: first those that came with
+    /// that time, then new ones. So what is left lasts as long as what it was bought with.
+    Exchange {
+        /// Credits of the new period.
+        amount: Credits,
+        /// When those that remain of them expire.
+        expires_at_ms: Option<TimeMs>,
+        /// Credits to take back.
+        taken: Credits,
+        /// The sequence numbers of the grants that came with the time that is replaced; `None` if nobody knows.
+        of: Option<Vec<i64>>,
     },
     /// Returns clawed back credits, because the payment turned out to be good.
     Reinstate {

@@ -1,7 +1,7 @@
 //! Decides one command on one account at one moment.
 
 use super::account::{Account, GRANTS_OPEN_MAX, HOLDS_OPEN_MAX, OpenHold};
-use super::command::{Command, Op, PartGrant, Spend};
+use super::command::{Command, Op, PartGrant, Spend, TAKEN_SUFFIX};
 use super::entry::{Burn, Detail, Entry, EntryKind, GrantKind};
 use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
@@ -54,7 +54,10 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::ClawBack { grant, granted, total, unspent, unspent_before } => {
             draft.claw_back(command, (*grant, *granted), *total, (*unspent, *unspent_before))?;
         }
-        Op::TakeBack { amount } => draft.take_back(command, *amount)?,
+        Op::TakeBack { amount, of } => draft.take_back(command, *amount, of.as_deref())?,
+        Op::Exchange { amount, expires_at_ms, taken, of } => {
+            draft.exchange(command, (*amount, *expires_at_ms), (*taken, of.as_deref()))?;
+        }
         Op::Reinstate { grant, kind, total, unspent, expires_at_ms } => {
             draft.reinstate(command, (*grant, *kind), (*total, *unspent), *expires_at_ms)?;
         }
@@ -369,11 +372,40 @@ impl Draft {
         Ok(())
     }
 
-    fn take_back(&mut self, command: &Command, amount: Credits) -> Result<(), Refusal> {
+    fn take_back(&mut self, command: &Command, amount: Credits, of: Option<&[i64]>) -> Result<(), Refusal> {
         check_amount(amount)?;
-        let burned = self.account.plan_burn_starting_with(amount, |open| open.kind == GrantKind::Included);
+        let burned = self.plan_taking(amount, of, None);
         self.push(command, EntryKind::ClawBack, (-amount, Credits::ZERO), None, Detail { burned, ..Detail::default() });
         Ok(())
+    }
+
+    fn exchange(
+        &mut self,
+        command: &Command,
+        (amount, expires_at_ms): (Credits, Option<TimeMs>),
+        (taken, of): (Credits, Option<&[i64]>),
+    ) -> Result<(), Refusal> {
+        check_amount(taken)?;
+        self.grant(command, GrantKind::Included, amount, expires_at_ms, None)?;
+        let burned = self.plan_taking(taken, of, Some(self.account.version));
+        let key = command.idempotency_key.as_ref().map(|key| format!("{key}{TAKEN_SUFFIX}"));
+        // What was sold is kept with the grant.
+        let own = Command { idempotency_key: key, metadata: None, ..command.clone() };
+        self.push(&own, EntryKind::ClawBack, (-taken, Credits::ZERO), None, Detail { burned, ..Detail::default() });
+        Ok(())
+    }
+
+    /// The grants that credits are taken back from: those of the time that was left (`of`), then the one that replaces it,
+    /// then those of other paid periods, then all others. If nobody knows which are of that time, those of all other paid
+    /// periods count as such.
+    fn plan_taking(&self, amount: Credits, of: Option<&[i64]>, new: Option<i64>) -> Vec<Burn> {
+        self.account.plan_burn_by(amount, |open| match open {
+            open if of.is_some_and(|of| of.contains(&open.seq)) => 0,
+            open if new == Some(open.seq) => 1,
+            open if open.kind != GrantKind::Included => 3,
+            _ if of.is_none() => 0,
+            _ => 2,
+        })
     }
 
     fn claw_back(

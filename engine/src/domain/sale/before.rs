@@ -24,6 +24,8 @@ pub struct BroughtBefore {
     pub record: SaleRecord,
     /// The credits that it granted at once, if it took none.
     pub granted: Credits,
+    /// The sequence numbers of the grants that it brought so far.
+    pub grants: Vec<i64>,
     /// Whether credits of it are clawed back.
     pub is_clawed_back: bool,
 }
@@ -63,6 +65,23 @@ impl Before {
         self.others(invoice).filter(is_left).filter(is_clawed_back).filter_map(|other| other.id.as_deref())
     }
 
+    /// The grants that came with the periods that an invoice leaves; `None` if no known invoice billed one of them.
+    pub fn grants_left_by(&self, invoice: &InvoiceFields) -> Option<Vec<i64>> {
+        let left = ends(invoice, Line::credits_time);
+        let is_left = move |other: &&InvoiceFields| !ends(other, Line::bills_period).is_disjoint(&left);
+        let left: Vec<&InvoiceFields> = self.others(invoice).filter(is_left).collect();
+        let brought = left.iter().filter_map(|other| self.brought_by(other));
+        (!left.is_empty()).then(|| brought.flat_map(|brought| brought.grants.iter().copied()).collect())
+    }
+
+    /// The keys of the later grants that came, or are to come, with the periods that an invoice leaves.
+    pub fn later_left_by(&self, invoice: &InvoiceFields) -> Vec<String> {
+        let left = ends(invoice, Line::credits_time);
+        let is_left = move |other: &&InvoiceFields| !ends(other, Line::bills_period).is_disjoint(&left);
+        let brought = self.others(invoice).filter(is_left).filter_map(|other| self.brought_by(other));
+        brought.flat_map(|brought| brought.record.later.iter().map(|later| later.key.clone())).collect()
+    }
+
     /// The money that other paid invoices credited for time of the periods that an invoice billed, because it was left.
     pub fn credited_of(&self, invoice: &InvoiceFields) -> MoneyMinor {
         let billed = ends(invoice, Line::bills_period);
@@ -91,6 +110,19 @@ mod tests {
 
     fn invoice(id: &str, is_paid: bool, lines: Vec<Line>) -> InvoiceFields {
         InvoiceFields { id: Some(id.to_owned()), is_paid: Some(is_paid), lines, ..InvoiceFields::default() }
+    }
+
+    #[test]
+    fn the_grants_of_a_period_that_is_left_are_those_of_the_invoice_that_billed_it() {
+        let first = invoice("in_1", true, vec![line(59_900, false, 30)]);
+        let change = invoice("in_2", true, vec![line(199_900, false, 40), line(-30_000, true, 30)]);
+        let mut before = Before::of(vec![first.clone(), change.clone()]);
+        for (id, grants) in [("in_1", vec![3, 5]), ("in_2", vec![7])] {
+            before.brought.insert(id.to_owned(), BroughtBefore { grants, ..BroughtBefore::default() });
+        }
+        assert_eq!((before.grants_left_by(&change), before.grants_left_by(&first)), (Some(vec![3, 5]), None));
+        before.brought.clear();
+        assert_eq!(before.grants_left_by(&change), Some(vec![]), "it is known, and has brought nothing yet");
     }
 
     #[test]

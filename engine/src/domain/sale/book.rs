@@ -2,8 +2,9 @@
 
 use super::judge::{Offer, differs, judge, tagged};
 use super::known_price::{Decision, KnownPrice};
+use super::terms::{EarlierTerms, SoldTerms};
 use crate::domain::catalogue::{Catalogue, Price};
-use crate::domain::webhook::fields::{self, Item, Line, Metadata, SubscriptionFields};
+use crate::domain::webhook::fields::{self, InvoiceFields, Item, Line, Metadata, SubscriptionFields};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub struct PriceBook {
     catalogue: Arc<Catalogue>,
     known: Arc<HashMap<String, KnownPrice>>,
+    earlier: Arc<EarlierTerms>,
 }
 
 /// What a line or an item sells.
@@ -31,12 +33,12 @@ impl PriceBook {
     /// Creates a book.
     pub fn new(catalogue: Arc<Catalogue>, known: impl IntoIterator<Item = KnownPrice>) -> Self {
         let known: HashMap<_, _> = known.into_iter().map(|price| (price.id.clone(), price)).collect();
-        Self { catalogue, known: Arc::new(known) }
+        Self { catalogue, known: Arc::new(known), earlier: Arc::default() }
     }
 
     /// The same prices with another catalogue.
     pub fn with_catalogue(&self, catalogue: Arc<Catalogue>) -> Self {
-        Self { catalogue, known: self.known.clone() }
+        Self { catalogue, ..self.clone() }
     }
 
     /// The catalogue.
@@ -49,6 +51,11 @@ impl PriceBook {
         Arc::make_mut(&mut self.known).extend(known.into_iter().map(|price| (price.id.clone(), price)));
     }
 
+    /// What is known of the terms of earlier times, to add to it.
+    pub fn earlier_mut(&mut self) -> &mut EarlierTerms {
+        Arc::make_mut(&mut self.earlier)
+    }
+
     /// What is known of a price.
     pub fn known(&self, price: &fields::Price) -> Option<&KnownPrice> {
         price.ids.iter().find_map(|id| self.known.get(id))
@@ -59,7 +66,31 @@ impl PriceBook {
         !price.ids.is_empty() && self.known(price).is_none()
     }
 
-    /// What a line of an invoice sells.
+    /// What a line of an invoice sells, on the terms that count for the invoice.
+    pub fn line_of(&self, invoice: &InvoiceFields, line: &Line) -> Sold {
+        match self.line(line, &invoice.subscription_metadata) {
+            Sold::Ours(price) => {
+                let kept = self.known(&line.price).and_then(|known| known.terms.as_ref());
+                Sold::Ours(Box::new(self.earlier.apply(*price, invoice, line, kept)))
+            }
+            other => other,
+        }
+    }
+
+    /// The terms of all prices of ours that an invoice names, each once.
+    pub fn terms_of(&self, invoice: &InvoiceFields) -> Vec<SoldTerms> {
+        let mut all: Vec<SoldTerms> = Vec::new();
+        for line in invoice.lines.iter().filter(|line| line.bills_period() || line.prorates()) {
+            let Sold::Ours(price) = self.line_of(invoice, line) else { continue };
+            let terms = SoldTerms { ids: line.price.ids.clone(), price: *price };
+            if !all.contains(&terms) {
+                all.push(terms);
+            }
+        }
+        all
+    }
+
+    /// What a line of an invoice sells, on the terms of now.
     pub fn line(&self, line: &Line, of_subscription: &Metadata) -> Sold {
         let offer = Offer { amount: line.unit_amount(), currency: line.currency.as_deref(), every: None };
         self.sold(&line.price, &[&line.metadata, of_subscription], offer)

@@ -5,7 +5,7 @@ use crate::amount::{Credits, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{GrantSchedule, Price, Rollover};
 use crate::domain::job::{JobKind, NewJob};
-use crate::domain::ledger::{Command, GrantKind, Op, PartGrant};
+use crate::domain::ledger::{Command, GrantKind, Op, PartGrant, TAKEN_SUFFIX};
 use crate::ids::CustomerId;
 use chrono::{DateTime, Months, Utc};
 use serde::{Deserialize, Serialize};
@@ -44,44 +44,51 @@ impl Grant {
 pub struct Brought {
     /// What it brings, now and later.
     pub grants: Vec<Grant>,
-    /// What it takes back at once. Then it brings nothing at once.
+    /// What it takes back at once of periods that were left.
     pub taken: Credits,
 }
 
 impl Brought {
-    /// Settles what an invoice's sales bring with what it takes back of periods that were left.
-    pub fn new(mut grants: Vec<Grant>, taken: Credits) -> Self {
-        let mut taken = taken.0;
-        for grant in grants.iter_mut().rev().filter(|grant| grant.at_ms.is_none()) {
-            let off = taken.min(grant.credits.0);
-            grant.credits.0 -= off;
-            taken -= off;
-        }
-        grants.retain(|grant| grant.credits > Credits::ZERO);
-        Self { grants, taken: Credits(taken) }
+    /// The command for what happens at once, and the grants that jobs make: an invoice brings credits, takes some, or
+    /// exchanges those of the time that it replaces (`of`, by the sequence numbers of their grants, if they are known) for those that it brings. All under one key, so that it happens once.
+    pub fn into_command(mut self, invoice_id: &str, of: Option<Vec<i64>>) -> (Option<Command>, Vec<Grant>) {
+        let first = self.grants.iter().position(|grant| grant.at_ms.is_none()).map(|at| self.grants.remove(at));
+        let command = match first {
+            None if self.taken <= Credits::ZERO => return (None, self.grants),
+            None => Command::internal(Op::TakeBack { amount: self.taken, of }, "stripe", grant_key(invoice_id)),
+            Some(first) if self.taken <= Credits::ZERO => return (Some(first.command(invoice_id)), self.grants),
+            Some(Grant { key, credits: amount, expires_at_ms, .. }) => {
+                Command::internal(Op::Exchange { amount, expires_at_ms, taken: self.taken, of }, "stripe", key)
+            }
+        };
+        (Some(command.with_reference(invoice_id)), self.grants)
     }
 
-    /// The command that takes credits back, under the key that the invoice's grant would have: an invoice does either.
-    pub fn take_back(&self, invoice_id: &str) -> Option<Command> {
-        let command = Command::internal(Op::TakeBack { amount: self.taken }, "stripe", grant_key(invoice_id));
-        (self.taken > Credits::ZERO).then(|| command.with_reference(invoice_id))
-    }
-
-    /// The credits that it brings or takes at once; negative if it takes.
+    /// The credits that it brings or takes at once; negative if it takes more than it brings.
     pub fn now(&self) -> Credits {
         let brings: Credits = self.grants.iter().filter(|grant| grant.at_ms.is_none()).map(|grant| grant.credits).sum();
         Credits(brings.0 - self.taken.0)
     }
+}
 
-    /// The credits that it brings later.
-    pub fn later(&self) -> Credits {
-        self.grants.iter().filter(|grant| grant.at_ms.is_some()).map(|grant| grant.credits).sum()
+/// The credits that the command of an invoice brings or takes in all; negative if it takes more than it brings.
+pub fn net_credits(command: &Command) -> Credits {
+    match command.op {
+        Op::Grant { amount, .. } => amount,
+        Op::TakeBack { amount, .. } => -amount,
+        Op::Exchange { amount, taken, .. } => amount - taken,
+        _ => Credits::ZERO,
     }
 }
 
 /// The key of the credits that an invoice brings when it is paid.
 pub fn grant_key(invoice_id: &str) -> String {
     format!("stripe:invoice:{invoice_id}")
+}
+
+/// The key of the credits that an invoice takes back in exchange for those that it brings.
+pub fn taken_key(invoice_id: &str) -> String {
+    format!("{}{TAKEN_SUFFIX}", grant_key(invoice_id))
 }
 
 /// The invoice whose credits are in the ledger under this key.
@@ -108,9 +115,18 @@ pub struct PartArgs {
     pub credits: Credits,
     /// When they expire.
     pub expires_at_ms: Option<TimeMs>,
+    /// What will be left of them, as was last noted when time of their period was left. It is decided anew when they are
+    /// due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Credits>,
 }
 
 impl PartArgs {
+    /// The credits that will come, as far as is known.
+    pub fn expected(&self) -> Credits {
+        self.left.unwrap_or(self.credits)
+    }
+
     /// The month of the period that it is the part of, 1 for the second; `None` if it is not a month's.
     pub fn month(&self) -> Option<u32> {
         month_of(&self.key)
@@ -137,6 +153,7 @@ pub fn part_job(grant: &Grant, invoice_id: &str, customer_id: &CustomerId, now_m
         key: grant.key.clone(),
         credits: grant.credits,
         expires_at_ms: grant.expires_at_ms,
+        left: None,
     };
     let args = serde_json::to_string(&args).expect("texts and numbers are JSON");
     let mut job = NewJob::new(JobKind::CreditsGrant, args, grant.at_ms.unwrap_or(now_ms));
@@ -156,7 +173,7 @@ pub fn money_given_back(invoice_id: &str) -> String {
     format!("the money of {invoice_id} was given back")
 }
 
-/// All keys under which the credits of an invoice may be in the ledger.
+/// All keys under which credits that an invoice brings may be in the ledger.
 pub fn grant_keys(invoice_id: &str) -> impl Iterator<Item = String> {
     let first = grant_key(invoice_id);
     let also = (1..ALSO_MAX).map({
@@ -306,8 +323,37 @@ mod tests {
     }
 
     #[test]
+    fn what_an_invoice_brings_takes_or_exchanges_is_one_command_under_its_own_key() {
+        let (of, end) = (Some(vec![3]), Some(NOW_MS + 9));
+        let now = Grant { key: grant_key("in_1"), credits: Credits(60), expires_at_ms: end, at_ms: None };
+        let later = Grant { key: "later".to_owned(), at_ms: Some(NOW_MS + 1), ..now.clone() };
+        let grant = Op::Grant { kind: GrantKind::Included, amount: Credits(60), expires_at_ms: end };
+        let exchange =
+            |taken| Op::Exchange { amount: Credits(60), expires_at_ms: end, taken: Credits(taken), of: of.clone() };
+        for (grants, taken, expected, net) in [
+            (vec![], 0, None, 0),
+            (vec![later.clone()], 0, None, 0),
+            (vec![now.clone(), later.clone()], 0, Some(grant), 60),
+            (vec![now.clone()], 50, Some(exchange(50)), 10),
+            (vec![now.clone()], 60, Some(exchange(60)), 0),
+            (vec![now, later.clone()], 70, Some(exchange(70)), -10),
+            (vec![later], 70, Some(Op::TakeBack { amount: Credits(70), of: of.clone() }), -70),
+        ] {
+            let brought = Brought { grants: grants.clone(), taken: Credits(taken) };
+            assert_eq!(brought.now(), Credits(net));
+            let (command, rest) = brought.into_command("in_1", of.clone());
+            assert!(rest.iter().all(|grant| grant.at_ms.is_some()));
+            assert_eq!(command.as_ref().map_or(Credits::ZERO, net_credits), Credits(net));
+            let is_under_it = |command: &Command| command.idempotency_key == Some(grant_key("in_1"));
+            assert!(command.as_ref().is_none_or(is_under_it), "{command:?}");
+            assert_eq!(command.map(|command| command.op), expected, "{grants:?} less {taken}");
+        }
+    }
+
+    #[test]
     fn every_key_of_an_invoices_credits_names_it() {
         assert!(grant_keys("in_1").all(|key| invoice_of(&key) == Some("in_1")));
+        assert_eq!(invoice_of(&taken_key("in_1")), Some("in_1"));
         assert_eq!(invoice_of("stripe:payment:pi_1"), None);
     }
 

@@ -7,7 +7,7 @@
 //! so the granted level never rises within a period, and what was never granted is never taken.
 //!
 //! A period has the level that the ledger says it got, in the parts in which it gets it. Where the ledger says nothing
-//! yet, the present catalogue does.
+//! yet, the terms of the period's invoice do.
 //!
 //! A period brings its credits when its invoice is paid. One that is left before that loses nothing then; if it is paid
 //! later, it brings only what is left of it ([`late`]).
@@ -151,14 +151,12 @@ struct Billed {
     /// Its ids at Stripe.
     ids: Vec<String>,
     quantity: i64,
-    /// Credits of a whole period: those that it got, else those of the present catalogue.
+    /// Credits of a whole period: those that it got, else those on the terms that count for the invoice.
     level: i64,
     /// In how many parts the period gets them.
     months: u32,
     /// By how many the credits of one are multiplied.
     seats: i64,
-    /// Whether the level is what the period got.
-    is_recorded: bool,
     amount: MoneyMinor,
     from_ms: Option<TimeMs>,
     until_ms: Option<TimeMs>,
@@ -217,7 +215,7 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
     // Of a void invoice only the periods tell something: it gives no credit, and none is asked for.
     let counts = |line: &&Line| line.bills_period() || (line.prorates() && !invoice.is_void);
     for line in invoice.lines.iter().filter(counts) {
-        let price = match book.line(line, &invoice.subscription_metadata) {
+        let price = match book.line_of(invoice, line) {
             Sold::Ours(price) => *price,
             Sold::Undecided(why) if is_own && line.prorates() => return Err(why),
             Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => continue,
@@ -231,7 +229,6 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
             level: granted.map_or_else(of_now, |(level, _)| level),
             months: granted.map_or_else(|| months_of(&price), |(_, months)| months),
             seats,
-            is_recorded: granted.is_some(),
             ids: line.price.ids.clone(),
             price,
             quantity,
@@ -276,13 +273,15 @@ fn with_others(mut own: Vec<Billed>, invoice: &InvoiceFields, before: &Before, b
     own
 }
 
-/// Prorations of a price count as many credits as its period got, whatever the catalogue has made of it since.
+/// Prorations of a price count as many credits as its period got or brings, else as the first of them in the period,
+/// whatever the catalogue has made of it since: so what is credited later counts like what was billed before.
 fn on_granted_terms(all: &mut [Billed]) {
-    let recorded: Vec<Billed> = all.iter().filter(|line| line.is_recorded && line.seats > 0).cloned().collect();
+    let mut firsts: Vec<Billed> = all.iter().filter(|line| line.seats > 0).cloned().collect();
+    firsts.sort_by_key(|line| (line.is_proration, line.from_ms));
     for line in all.iter_mut().filter(|line| line.is_proration) {
-        let is_of = |whole: &&Billed| whole.until_ms == line.until_ms && whole.is_same_price(line);
-        if let Some(whole) = recorded.iter().find(is_of) {
-            line.level = whole.level.saturating_mul(line.seats) / whole.seats;
+        let is_of = |first: &&Billed| first.until_ms == line.until_ms && first.is_same_price(line);
+        if let Some(first) = firsts.iter().find(is_of) {
+            line.level = first.level.saturating_mul(line.seats) / first.seats;
         }
     }
 }

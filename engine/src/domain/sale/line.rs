@@ -46,7 +46,7 @@ pub enum Sales {
 pub fn sales(invoice: &InvoiceFields, book: &PriceBook) -> Sales {
     let (mut known, mut unnamed) = (Vec::new(), false);
     for line in invoice.lines.iter().filter(|line| line.bills_period() && line.costs()) {
-        match book.line(line, &invoice.subscription_metadata) {
+        match book.line_of(invoice, line) {
             Sold::Ours(price) => known.push(Sale {
                 price: *price,
                 quantity: line.quantity.unwrap_or(1),

@@ -52,12 +52,15 @@ pub struct LeftOut {
 pub struct SaleRecord {
     /// The lines of ours.
     pub sold: Vec<SoldLine>,
-    /// The credits that it takes back of periods that were left, out of those of the lines or beside them.
+    /// The credits that it takes back of periods that were left.
     #[serde(default)]
     pub taken: Credits,
     /// Which of those are of its own periods, because others left these before it was paid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// Whether those are an entry of their own beside the first grant; else the first entry has only the difference.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_taken_apart: bool,
     /// The other grants.
     pub later: Vec<LaterGrant>,
 }
@@ -88,7 +91,14 @@ impl SaleRecord {
             credits: grant.credits,
             at_ms: grant.at_ms.unwrap_or(now_ms),
         });
-        Self { sold: sales.iter().map(line).collect(), taken, left_out: Vec::new(), later: later.collect() }
+        let is_taken_apart = taken > Credits::ZERO && grants.iter().any(|grant| grant.key == first);
+        let sold = sales.iter().map(line).collect();
+        Self { sold, taken, left_out: Vec::new(), is_taken_apart, later: later.collect() }
+    }
+
+    /// The credits that are taken back in an entry of their own.
+    pub fn taken_apart(&self) -> Credits {
+        if self.is_taken_apart { self.taken } else { Credits::ZERO }
     }
 
     /// In how many parts, one a month, the credits of one of these lines are granted, whatever its price says by now. Where
@@ -116,7 +126,8 @@ impl SaleRecord {
 
     /// Why these lines do not bring `first`, negative if it takes credits back, and the later grants.
     pub fn problem(&self, first: Credits) -> Option<String> {
-        let brought = self.sold.iter().map(|line| line.credits).sum::<Credits>() - self.taken;
+        let taken_here = self.taken - self.taken_apart();
+        let brought = self.sold.iter().map(|line| line.credits).sum::<Credits>() - taken_here;
         let granted = self.later.iter().map(|grant| grant.credits).sum::<Credits>() + first;
         // One grant has at most so many.
         let is_capped = brought > UNITS_MAX && granted >= UNITS_MAX;
@@ -143,7 +154,7 @@ mod tests {
     use super::*;
     use crate::domain::catalogue::{GrantSchedule, Interval, IntervalUnit, Price};
     use crate::domain::sale::example::pro_price;
-    use crate::domain::sale::grant::{Brought, grant_key, grants};
+    use crate::domain::sale::grant::{grant_key, grants};
 
     const NOW_MS: TimeMs = 1_796_000_000_000;
 
@@ -185,14 +196,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_comes_out_of_what_the_lines_bring() {
+    fn what_is_taken_back_is_an_entry_of_its_own_beside_a_grant() {
         let sales = [sale(pro_price())];
-        for (taken, entry) in [(50, 10), (70, -10)] {
-            let brought = Brought::new(grants("in_1", &sales, NOW_MS), Credits(taken));
-            let record = SaleRecord::new(&sales, Credits(taken), &brought.grants, &grant_key("in_1"), NOW_MS);
-            assert_eq!((record.problem(Credits(entry)), record.later.len()), (None, 0));
-            assert!(record.problem(Credits(60)).is_some());
+        let grants = grants("in_1", &sales, NOW_MS);
+        for taken in [50, 70] {
+            let record = SaleRecord::new(&sales, Credits(taken), &grants, &grant_key("in_1"), NOW_MS);
+            assert_eq!((record.problem(Credits(60)), record.taken_apart()), (None, Credits(taken)));
+            assert!(record.problem(Credits(60 - taken)).is_some());
+            assert_eq!(SaleRecord::read(Some(&record.to_metadata())), Some(record));
         }
+        let only_taken = SaleRecord::new(&[], Credits(70), &[], &grant_key("in_1"), NOW_MS);
+        assert_eq!((only_taken.problem(Credits(-70)), only_taken.taken_apart()), (None, Credits::ZERO));
+    }
+
+    #[test]
+    fn in_older_records_what_is_taken_back_comes_out_of_the_first_grant() {
+        let sales = [sale(pro_price())];
+        let first = SaleRecord::new(&sales, Credits(50), &grants("in_1", &sales, NOW_MS), &grant_key("in_1"), NOW_MS);
+        let older = first.to_metadata().replace(",\"is_taken_apart\":true", "");
+        let older = SaleRecord::read(Some(&older)).expect("a record");
+        assert_eq!((older.problem(Credits(10)), older.taken_apart()), (None, Credits::ZERO));
+        assert!(older.problem(Credits(60)).is_some());
     }
 
     #[test]

@@ -147,6 +147,9 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     for entry in bursar.grants() {
         prop_assert_eq!(expected::wrong_end(stripe, entry), None);
     }
+    for taken in bursar.exchanged() {
+        prop_assert_eq!(expected::wrongly_taken(stripe, bursar.entries(), taken), None);
+    }
     prop_assert_eq!(bursar.unexplained_dead(stripe), Vec::<String>::new());
     prop_assert_eq!(bursar.reconcile(stripe), Vec::<String>::new(), "a second comparison finds nothing");
     Ok(())

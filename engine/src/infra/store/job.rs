@@ -331,6 +331,16 @@ pub async fn job_exists(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
     Ok(query_one(db, "SELECT id FROM jobs WHERE unique_key = $1", [key.into()]).await?.is_some())
 }
 
+/// Makes those jobs of a stream due now that failed and wait for another attempt: what they failed for may be there by
+/// now. A job whose time has not come, and which was never tried, keeps its time. No row of the stream is locked: a job
+/// that is taken meanwhile is left alone.
+pub async fn job_hasten_stream(db: &impl ConnectionTrait, stream_key: &str, now_ms: TimeMs) -> Result<Vec<Wake>> {
+    let sql = "UPDATE jobs SET run_at_ms = $2 WHERE stream_key = $1 AND state IN ('available', 'running') \
+               AND state = 'available' AND attempt > 0 AND run_at_ms > $2 RETURNING id, stream_key, attempt";
+    let rows = query_all(db, sql, [stream_key.into(), now_ms.into()]).await?;
+    rows.iter().map(|row| read_wake(row, now_ms)).collect()
+}
+
 /// Makes the job with this unique key due now, if it is waiting, dead or cancelled.
 pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) -> Result<Option<Wake>> {
     let sql = "SELECT id FROM jobs WHERE unique_key = $1 AND state IN ('dead', 'cancelled')";

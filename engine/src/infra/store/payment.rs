@@ -1,19 +1,20 @@
 //! Payments for support: rows of `invoices`, and charges among `operations`.
 
-use super::{Kind, Rows, execute, get, operation, query_all, query_by, query_one};
+use super::{Kind, Rows, execute, from_json, get, operation, query_all, query_by, query_one, to_json};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::ledger::Entry;
 use crate::domain::operation::{Operation, PURCHASE_KINDS};
 use crate::domain::payment::{Invoice, Payment, PaymentGone};
+use crate::domain::sale::SoldTerms;
 use crate::error::Result;
-use crate::ids::CustomerId;
+use crate::ids::{CustomerId, JobId};
 use crate::infra::store::account;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use std::collections::HashMap;
 
 const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, failure, \
-                       refunded, disputed, created_at_ms, updated_at_ms";
+                       terms, refunded, disputed, kept, created_at_ms, updated_at_ms";
 /// Maximum number of lines of the ledger that are shown of one payment.
 const ENTRIES_MAX: i64 = 200;
 
@@ -81,8 +82,10 @@ fn read(row: &QueryResult) -> Result<Invoice> {
         credits: Credits(get(row, "credits")?),
         brings_now: get(row, "brings_now")?,
         failure: get(row, "failure")?,
+        terms: get::<Option<String>>(row, "terms")?.map(|text| from_json(&text)).transpose()?,
         refunded: MoneyMinor(get(row, "refunded")?),
         disputed: MoneyMinor(get(row, "disputed")?),
+        kept: MoneyMinor(get(row, "kept")?),
         created_at_ms: get(row, "created_at_ms")?,
         updated_at_ms: get(row, "updated_at_ms")?,
     })
@@ -94,8 +97,8 @@ fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
 }
 
 /// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes late,
-/// and stays with the customer that it was stored for. One that brought nothing may bring credits later, by an earlier date
-/// of a link.
+/// stays with the customer that it was stored for, and keeps the terms that it was decided on. One that brought nothing may
+/// bring credits later, by an earlier date of a link.
 pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -107,6 +110,7 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
         ("credits", Kind::Int),
         ("brings_now", Kind::Int),
         ("failure", Kind::Text),
+        ("terms", Kind::Text),
         ("created_at_ms", Kind::Int),
         ("updated_at_ms", Kind::Int),
     ]);
@@ -121,20 +125,24 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
             invoice.credits.0.into(),
             i64::from(invoice.brings_now).into(),
             invoice.failure.clone().into(),
+            invoice.terms.as_ref().map(to_json).transpose()?.into(),
             invoice.created_at_ms.into(),
             invoice.updated_at_ms.into(),
         ]);
     }
     let sql = "INSERT INTO invoices (id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, \
-               failure, refunded, created_at_ms, updated_at_ms) SELECT id, customer_id, subscription_id, is_paid <> 0, \
-               amount, currency, credits, brings_now <> 0, failure, 0, created_at_ms, updated_at_ms FROM {rows} WHERE true \
+               failure, terms, refunded, created_at_ms, updated_at_ms) SELECT id, customer_id, subscription_id, \
+               is_paid <> 0, amount, currency, credits, brings_now <> 0, failure, terms, 0, created_at_ms, updated_at_ms \
+               FROM {rows} WHERE true \
                ON CONFLICT (id) DO UPDATE SET subscription_id = excluded.subscription_id, \
                is_paid = excluded.is_paid, amount = excluded.amount, currency = excluded.currency, \
-               credits = excluded.credits, brings_now = excluded.brings_now, failure = excluded.failure, created_at_ms = excluded.created_at_ms, \
-               updated_at_ms = excluded.updated_at_ms \
+               credits = excluded.credits, brings_now = excluded.brings_now, failure = excluded.failure, \
+               terms = COALESCE(invoices.terms, excluded.terms), \
+               created_at_ms = excluded.created_at_ms, updated_at_ms = excluded.updated_at_ms \
                WHERE invoices.customer_id = excluded.customer_id AND (excluded.is_paid OR NOT invoices.is_paid) \
                AND (invoices.amount IS NULL OR invoices.is_paid <> excluded.is_paid \
                OR (invoices.credits = 0 AND excluded.credits > 0) \
+               OR (invoices.terms IS NULL AND excluded.terms IS NOT NULL) \
                OR COALESCE(invoices.failure, '') <> COALESCE(excluded.failure, ''))";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())
@@ -142,19 +150,24 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
 
 /// Stores how much of a payment was given back, and how much disputes hold or have taken: of an invoice, or of the charge
 /// that this PaymentIntent made. An operation that was paid by another one is left alone, although the charge may name it.
+/// Of an invoice also the part of both whose credits stay (`kept`): later ones come as far as they do.
 pub async fn payment_set_gone(
     db: &impl ConnectionTrait,
     payment: &str,
     operation: Option<&str>,
     (refunded, disputed): (MoneyMinor, MoneyMinor),
+    kept: MoneyMinor,
 ) -> Result<()> {
-    let set = "SET refunded = $2, disputed = $3 WHERE (refunded <> $2 OR disputed <> $3)";
+    let set = "SET refunded = $2, disputed = $3";
+    let changes = "(refunded <> $2 OR disputed <> $3)";
+    let sql = format!("UPDATE invoices {set}, kept = $4 WHERE ({changes} OR kept <> $4) AND id = $1");
+    execute(db, &sql, [payment.into(), refunded.0.into(), disputed.0.into(), kept.0.into()]).await?;
     let values: [Value; 3] = [payment.into(), refunded.0.into(), disputed.0.into()];
-    execute(db, &format!("UPDATE invoices {set} AND id = $1"), values.clone()).await?;
-    execute(db, &format!("UPDATE operations {set} AND stripe_id = $1"), values).await?;
+    execute(db, &format!("UPDATE operations {set} WHERE {changes} AND stripe_id = $1"), values).await?;
     if let Some(operation) = operation {
         let values: [Value; 3] = [operation.into(), refunded.0.into(), disputed.0.into()];
-        execute(db, &format!("UPDATE operations {set} AND id = $1 AND stripe_id IS NULL"), values).await?;
+        let sql = format!("UPDATE operations {set} WHERE {changes} AND id = $1 AND stripe_id IS NULL");
+        execute(db, &sql, values).await?;
     }
     Ok(())
 }
@@ -176,6 +189,13 @@ pub async fn invoice_payer_find_many(db: &impl ConnectionTrait, ids: &[String]) 
         }
     }
     Ok(payers)
+}
+
+/// The terms that a paid invoice was decided on, if they were kept.
+pub async fn invoice_terms(db: &impl ConnectionTrait, id: &str) -> Result<Option<Vec<SoldTerms>>> {
+    let sql = "SELECT terms FROM invoices WHERE id = $1 AND terms IS NOT NULL";
+    let found = query_one(db, sql, [id.into()]).await?;
+    found.map(|row| from_json(&get::<String>(&row, "terms")?)).transpose()
 }
 
 /// Finds the charge of an operation, by the operation's id or by that of its PaymentIntent.
@@ -243,6 +263,14 @@ async fn page(
         limit.cast_signed().into(),
     ];
     query_all(db, &sql, values).await
+}
+
+/// The ids and arguments of those of the jobs with these unique keys that wait.
+pub async fn part_job_waiting(db: &impl ConnectionTrait, keys: &[String]) -> Result<Vec<(JobId, String)>> {
+    let sql = "SELECT j.id AS id, j.args AS args FROM {rows} JOIN jobs j ON j.unique_key = {r.sought} \
+               WHERE j.state = 'available'";
+    let read = |row: &QueryResult| Ok((JobId::trusted(get(row, "id")?), get(row, "args")?));
+    query_by(db, sql, keys).await?.iter().map(read).collect()
 }
 
 /// The arguments of those of the jobs with these unique keys that have not been cancelled.

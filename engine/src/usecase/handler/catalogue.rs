@@ -16,24 +16,29 @@ use super::{Claimed, Deps, args};
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
 use crate::domain::catalogue::read::{read, read_version};
-use crate::domain::catalogue::{Catalogue, CatalogueVersion};
+use crate::domain::catalogue::{Catalogue, CatalogueHistory, CatalogueVersion, SharedCatalogue};
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::sale::applied::{AppliedCatalogue, kept_terms};
 use crate::domain::sale::at_stripe::sold;
 use crate::domain::webhook::fields;
 use crate::error::{Error, Result};
-use crate::infra::store::catalogue::catalogue_version_latest;
+use crate::infra::store::catalogue::{catalogue_version_latest, catalogue_version_list};
 use crate::infra::stripe::StripeError;
 use crate::key::PriceKey;
 use make::{Made, Maker};
 use proposal::{Proposal, propose};
+use sea_orm::ConnectionTrait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The stream of all applications.
 pub const STREAM: &str = "catalogue.apply";
+
+/// Maximum number of versions whose terms count for what was sold in their time.
+const HISTORY_MAX: u64 = 1_000;
 
 /// The arguments of the job that applies a catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +64,23 @@ pub fn catalogue_of(version: &CatalogueVersion) -> Result<Catalogue> {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Error::Corrupt(format!("version {} of the catalogue: {}", version.version, problems.join("; ")))
     })
+}
+
+/// The catalogues that were in force, up to the present one. It is read once for each version.
+///
+/// # Errors
+/// The database cannot be reached.
+pub async fn history(db: &impl ConnectionTrait, shared: &SharedCatalogue) -> Result<Arc<CatalogueHistory>> {
+    let (version, known) = shared.history();
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let versions = catalogue_version_list(db, Some(version + 1), HISTORY_MAX).await?;
+    // What this release can no longer read is left out: the version before it counts.
+    let read = |version: &CatalogueVersion| Some((version.applied_at_ms, Arc::new(catalogue_of(version).ok()?)));
+    let history = Arc::new(CatalogueHistory::new(versions.iter().rev().filter_map(read).collect()));
+    shared.remember(version, history.clone());
+    Ok(history)
 }
 
 /// Applies the catalogue in the job's arguments.

@@ -8,11 +8,12 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome};
 use crate::domain::ledger::{Entry, EntryKind, Op};
 use crate::domain::payment::Invoice;
-use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of};
+use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of, net_credits, part_job_key};
+use crate::domain::sale::level::part_left;
 use crate::domain::sale::{Before, BroughtBefore, PriceBook, SaleRecord};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::domain::webhook::{EventKind, fields};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::infra::store::{account, payment};
 use crate::infra::stripe::StripeError;
@@ -131,9 +132,33 @@ pub(super) async fn brought_before(
         let record = SaleRecord::read(entry.metadata.as_deref());
         let record = record.unwrap_or_else(|| SaleRecord { taken, ..SaleRecord::default() });
         let is_clawed_back = clawed_back.contains(&id);
-        Some((id, BroughtBefore { record, granted, is_clawed_back }))
+        let grants = if entry.kind == EntryKind::Grant { vec![entry.seq] } else { Vec::new() };
+        Some((id, BroughtBefore { record, granted, grants, is_clawed_back }))
     };
-    Ok(entries.into_iter().filter_map(|(_, entry)| of_entry(entry)).collect())
+    let mut brought = entries.into_iter().filter_map(|(_, entry)| of_entry(entry)).collect();
+    add_later_grants(deps, customer_id, &mut brought).await?;
+    Ok(brought)
+}
+
+/// Adds the grants that invoices made apart from their first.
+async fn add_later_grants(
+    deps: &Deps,
+    customer_id: &CustomerId,
+    brought: &mut BTreeMap<String, BroughtBefore>,
+) -> Result<()> {
+    let keys: Vec<String> =
+        brought.values().flat_map(|brought| brought.record.later.iter().map(|later| later.key.clone())).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let pairs: Vec<_> = keys.iter().map(|key| (customer_id, key.as_str())).collect();
+    for (_, entry) in account::entry_find_by_keys(deps.db.read(), &pairs).await? {
+        let invoice = entry.idempotency_key.as_deref().and_then(invoice_of);
+        if let Some(brought) = invoice.and_then(|invoice| brought.get_mut(invoice)) {
+            brought.grants.push(entry.seq);
+        }
+    }
+    Ok(())
 }
 
 /// The invoices of a customer of whose credits some are clawed back.
@@ -185,6 +210,37 @@ async fn whole_invoices(deps: &Deps, page: &Value) -> std::result::Result<Vec<Va
     Ok(invoices)
 }
 
+/// Notes with the jobs of later months what will be left of them, of the periods that a paid invoice leaves: so support
+/// sees what is to come. Each job decides again when it is due.
+pub(super) async fn parts_of_left(
+    deps: &Deps,
+    object: &Value,
+    before: &Before,
+    book: &PriceBook,
+) -> Result<Vec<Effect>> {
+    let said = InvoiceFields::read(object);
+    let keys: Vec<String> = before.later_left_by(&said).iter().map(|key| part_job_key(key)).collect();
+    if keys.is_empty() || said.is_paid != Some(true) {
+        return Ok(Vec::new());
+    }
+    let is_paid = |invoice: &&InvoiceFields| invoice.is_paid == Some(true) && invoice.id != said.id;
+    let paid: Vec<InvoiceFields> = before.invoices.iter().filter(is_paid).chain([&said]).cloned().collect();
+    let paid = Before { invoices: paid, ..before.clone() };
+    let mut noted = Vec::new();
+    for (job_id, args) in payment::part_job_waiting(deps.db.read(), &keys).await? {
+        let Ok(part) = serde_json::from_str::<PartArgs>(&args) else { continue };
+        let base = paid.invoices.iter().find(|invoice| invoice.id.as_deref() == Some(part.invoice.as_str()));
+        let Some((month, base)) = part.month().zip(base) else { continue };
+        let left = part_left(part.credits, month, base, &paid, book);
+        if left != part.expected() {
+            let args = serde_json::to_string(&PartArgs { left: Some(left), ..part });
+            let args = args.map_err(|error| Error::Corrupt(format!("arguments of a job: {error}")))?;
+            noted.push(Effect::JobArgs { job_id, args });
+        }
+    }
+    Ok(noted)
+}
+
 /// The verdict with what it says of an invoice of ours, for support.
 pub(super) fn with_record(
     mut verdict: Verdict,
@@ -204,18 +260,16 @@ pub(super) fn with_record(
 
 /// The credits that a verdict on an invoice brings, now by its command and later by its jobs, and whether some come now.
 fn credits_brought(verdict: &Verdict) -> (Credits, bool) {
-    let now = verdict.ledger.iter().map(|(_, command)| match command.op {
-        Op::Grant { amount, .. } => amount,
-        _ => Credits::ZERO,
-    });
-    let now: Credits = now.sum();
+    let command = verdict.ledger.as_ref().map(|(_, command)| command);
+    let now = command.map_or(Credits::ZERO, net_credits).max(Credits::ZERO);
+    let brings_now = command.is_some_and(|command| matches!(command.op, Op::Grant { .. } | Op::Exchange { .. }));
     let later = verdict.effects.iter().map(|effect| match effect {
         Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant => {
             serde_json::from_str(&job.args).map_or(Credits::ZERO, |part: PartArgs| part.credits)
         }
         _ => Credits::ZERO,
     });
-    (now + later.sum::<Credits>(), now > Credits::ZERO)
+    (now + later.sum::<Credits>(), brings_now)
 }
 
 /// The invoice that a verdict stores.

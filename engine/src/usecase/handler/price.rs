@@ -1,11 +1,13 @@
-//! What is known of the prices that objects name; what is not known yet is asked at Stripe once and remembered.
+//! What is known of the prices that objects name, and of the terms on which invoices count; which price is not known yet is
+//! asked at Stripe once and remembered.
 
+use super::catalogue::history;
 use super::{Deps, Failure};
 use crate::clock::TimeMs;
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
 use crate::domain::webhook::fields::{self, InvoiceFields, Line, SubscriptionFields, has_our_tag};
 use crate::error::Result;
-use crate::infra::store::price as rows;
+use crate::infra::store::{payment, price as rows};
 use crate::infra::stripe::StripeError;
 use sea_orm::ConnectionTrait;
 use serde_json::Value;
@@ -15,6 +17,9 @@ use std::collections::{BTreeMap, HashSet};
 const ASKED_MAX: usize = 100;
 /// How long a price that is not ours is taken for that before it is asked again: its lookup key may be set later.
 const ASK_AGAIN_MS: i64 = 24 * 60 * 60 * 1_000;
+/// How far Stripe's clock and the event of an invoice may be behind: for one that was made so long after the catalogue came
+/// into force, no other can count.
+const BEHIND_MS: i64 = 60 * 60 * 1_000;
 
 /// A price that an object names, and whether what names it carries our own tag.
 struct Named {
@@ -68,7 +73,7 @@ pub(super) async fn known_of<'a>(
     if ids.is_empty() { Ok(Vec::new()) } else { rows::price_find_many(db, &ids).await }
 }
 
-/// Adds to a book what it lacks of the prices of an object: from the database, else from the object if that has the
+/// Adds to a book what it lacks of the prices of an object, and of the terms of an invoice: from the database, else from the object if that has the
 /// whole price, else from Stripe. What is learned is stored, because it is a fact whatever becomes of the event: above
 /// all that a price was sold as ours, which later changes of the catalogue do not undo.
 ///
@@ -80,6 +85,7 @@ pub(super) async fn learn(
     now_ms: TimeMs,
 ) -> std::result::Result<PriceBook, Failure> {
     let mut book = book.clone();
+    add_earlier_terms(deps, &mut book, object).await?;
     let unloaded: Vec<String> = named(object, &book)
         .into_iter()
         .filter(|named| book.lacks(&named.price))
@@ -118,6 +124,23 @@ pub(super) async fn learn(
         book.add(learned);
     }
     Ok(book)
+}
+
+/// Adds what is known of the terms on which an invoice, or the latest one of a subscription, counts, if another catalogue
+/// may have been in force when it was made or decided.
+async fn add_earlier_terms(deps: &Deps, book: &mut PriceBook, object: &Value) -> Result<()> {
+    let invoice = if object["object"] == "subscription" { &object["latest_invoice"] } else { object };
+    let made_ms = fields::created_ms(invoice).map_or(TimeMs::MIN, |made_ms| made_ms.saturating_sub(BEHIND_MS));
+    if invoice["object"] != "invoice" || !deps.catalogue.may_have_changed_since(made_ms) {
+        return Ok(());
+    }
+    book.earlier_mut().add_history(history(deps.db.read(), &deps.catalogue).await?);
+    if let Some(id) = fields::id(&invoice["id"])
+        && let Some(terms) = payment::invoice_terms(deps.db.read(), &id).await?
+    {
+        book.earlier_mut().add_decided(&id, terms);
+    }
+    Ok(())
 }
 
 /// Whether it is still to be decided what a price sells: it was never seen, an operator took a decision back, or it was

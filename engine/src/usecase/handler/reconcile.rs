@@ -19,7 +19,7 @@ mod scope;
 mod subscriptions;
 
 use super::Failure;
-use super::{Deps, args, stripe_customer_job};
+use super::{Deps, args, stream_of, stripe_customer_job};
 use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
@@ -29,6 +29,7 @@ use crate::domain::webhook::delivery::delivery;
 use crate::domain::webhook::fields;
 use crate::error::Result;
 use crate::ids::ReconciliationId;
+use crate::infra::store::customer::stripe_customers_of;
 use crate::infra::store::reconciliation as rows;
 use crate::infra::stripe::StripeError;
 use crate::metric;
@@ -136,6 +137,9 @@ impl<'a> Walk<'a> {
         if self.run.phase == Phase::Settle && self.must_wait().await? {
             return Ok(Next::Wait(self.now_ms + SETTLE_WAIT_MS));
         }
+        if self.run.phase == Phase::CustomersHere && self.run.cursor.is_none() {
+            self.wake_waiting().await?;
+        }
         let page = match self.run.phase {
             Phase::Undelivered => self.events(true).await?,
             Phase::Events => self.events(false).await?,
@@ -178,6 +182,14 @@ impl<'a> Walk<'a> {
         );
         let has_news = !self.seen.is_empty() || !self.repairs.is_empty();
         Ok(if asks_the_database && has_news { Next::Wait(self.now_ms) } else { Next::Page })
+    }
+
+    /// Has what failed of the only customer's events tried again now: repairs come after it.
+    async fn wake_waiting(&mut self) -> Result<(), Failure> {
+        let Some(customer) = self.run.only_customer.as_ref().filter(|_| self.run.repair) else { return Ok(()) };
+        let ids = stripe_customers_of(self.deps.db.read(), customer).await?;
+        self.repairs.extend(ids.iter().map(|id| Effect::StreamHasten { stream_key: stream_of(id) }));
+        Ok(())
     }
 
     /// The next phase that compares what the run is about.
@@ -223,20 +235,22 @@ impl<'a> Walk<'a> {
         self.findings.extend(self.run.counts.add(difference, repair.is_some()));
         let store_event = |event: &Value| {
             let delivery = delivery(event.to_string().as_bytes(), self.deps.livemode, self.now_ms);
-            Effect::EventTake(Box::new(delivery))
+            // It comes after what waits in its stream.
+            let hasten = Effect::StreamHasten { stream_key: delivery.event.stream_key.clone() };
+            vec![Effect::EventTake(Box::new(delivery)), hasten]
         };
-        let effect = match repair {
+        let effects = match repair {
             None => return,
             Some(Repair::StoreEvent(event)) => store_event(event),
             Some(Repair::MakeEvent { kind, object }) => {
                 store_event(&difference.event(self.run.id.as_str(), *kind, object, self.deps.livemode))
             }
             Some(Repair::CreateStripeCustomer(customer)) => {
-                Effect::JobInsert(stripe_customer_job(customer, self.run.id.as_str(), self.now_ms))
+                vec![Effect::JobInsert(stripe_customer_job(customer, self.run.id.as_str(), self.now_ms))]
             }
-            Some(Repair::Requeue(job_id)) => Effect::JobRequeue { job_id: job_id.clone() },
+            Some(Repair::Requeue(job_id)) => vec![Effect::JobRequeue { job_id: job_id.clone() }],
         };
-        self.repairs.push(effect);
+        self.repairs.extend(effects);
     }
 
     fn verdict(self, outcome: Outcome) -> Verdict {

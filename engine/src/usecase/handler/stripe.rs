@@ -310,6 +310,7 @@ impl EventContext<'_> {
         });
         let mut verdict = invoice::with_record(verdict, kind, object, customer, &book, self.now_ms);
         verdict.effects.extend(clawback::reviews_of_left(self.deps, object, &before, self.now_ms).await?);
+        verdict.effects.extend(invoice::parts_of_left(self.deps, object, &before, &book).await?);
         let verdict = match (invoice::stored_by(&verdict), &self.event.paid_invoice) {
             (Some(stored), Some((id, payer))) if stored.id == *id => invoice::of_payer(verdict, payer.as_ref()),
             _ => invoice::without_what_another_has(self.deps, verdict).await?,

@@ -53,8 +53,13 @@ pub fn stripe_adopt_job(
     let mut job = NewJob::new(JobKind::StripeAdopt, json!(args).to_string(), now_ms);
     job.unique_key = Some(format!("stripe.adopt:{customer}:{stripe_customer}:{credits_from_ms}:{now_ms}"));
     job.customer_id = Some(customer.clone());
-    job.stream_key = Some(format!("stripe:{stripe_customer}"));
+    job.stream_key = Some(stream_of(stripe_customer));
     job
+}
+
+/// The stream of a Stripe customer's events.
+pub fn stream_of(stripe_customer: &str) -> String {
+    format!("stripe:{stripe_customer}")
 }
 
 /// Adopts: at first everything but the invoices, with their first page, then a page of invoices in each attempt.

@@ -1,6 +1,6 @@
 //! Applies the rules of events to a subscription that Stripe answered, for events and operations alike.
 
-use super::invoice::{before, with_record, without_parts_of_granted, without_what_another_has};
+use super::invoice::{before, parts_of_left, with_record, without_parts_of_granted, without_what_another_has};
 use super::operation::count;
 use super::{Deps, Failure, price};
 use crate::amount::MoneyMinor;
@@ -69,6 +69,7 @@ pub(super) async fn apply_rules(
     let of_invoice = with_record(of_invoice, EventKind::InvoicePaid, invoice, customer.as_ref(), &book, now_ms);
     let of_invoice = without_what_another_has(deps, of_invoice).await?;
     let mut of_invoice = without_parts_of_granted(deps, of_invoice).await?;
+    of_invoice.effects.extend(parts_of_left(deps, invoice, &before, &book).await?);
     if !matches!(of_invoice.outcome, Outcome::Done) {
         return Ok(verdict);
     }

@@ -17,7 +17,7 @@ use crate::infra::store::{account, audit, customer, job};
 use crate::key::PlanKey;
 use crate::name::check_name;
 use crate::usecase::handler::{Deps, stripe_adopt_job, stripe_customer_job};
-use crate::usecase::stripe_link::{ask_of_theirs, check_unowned, put_link};
+use crate::usecase::stripe_link::{ask_of_theirs, check_unowned, put_link, wake_waiting};
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
@@ -117,7 +117,11 @@ async fn bind(
         }
     };
     audit::audit_append(tx, &Audit::new(asked.actor, "customer.create", id, &details), now_ms).await?;
-    job::job_insert_many(tx, &[job], now_ms).await
+    let mut wakes = job::job_insert_many(tx, &[job], now_ms).await?;
+    if let Some(stripe_customer_id) = asked.stripe_customer_id {
+        wakes.extend(wake_waiting(tx, stripe_customer_id, now_ms).await?);
+    }
+    Ok(wakes)
 }
 
 async fn find_earlier(db: &impl ConnectionTrait, asked: &NewCustomer<'_>) -> Result<Option<MadeCustomer>> {

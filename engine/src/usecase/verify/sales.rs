@@ -1,11 +1,12 @@
 //! Obligation 8 as far as the database tells: each grant for an invoice is what the lines of ours brought that are kept
-//! with it, no more and no less, and its later parts were granted when they were due.
+//! with it, no more and no less, what it was exchanged for is taken back, and its later parts were granted when they were
+//! due.
 
 use super::CheckReport;
 use crate::amount::Credits;
 use crate::clock::{Clock, TimeMs, rfc3339};
 use crate::domain::sale::SaleRecord;
-use crate::domain::sale::grant::{grant_key, invoice_of};
+use crate::domain::sale::grant::{grant_key, invoice_of, taken_key};
 use crate::error::Result;
 use crate::ids::CustomerId;
 use crate::infra::store::Db;
@@ -58,6 +59,25 @@ struct Pass {
     customer_id: Option<CustomerId>,
     /// Of the present customer's invoices, the later grants that they bring; `None` if no lines are kept.
     later: HashMap<String, Option<HashMap<String, Credits>>>,
+    /// What the last grant was exchanged for, until it is taken back.
+    awaited: Option<Awaited>,
+}
+
+/// Credits that the entry after a grant must take back.
+struct Awaited {
+    customer_id: CustomerId,
+    seq: i64,
+    key: String,
+    credits: Credits,
+    /// The problem if they are not.
+    problem: String,
+}
+
+impl Awaited {
+    fn is(&self, entry: &SoldGrant) -> bool {
+        let place = (&self.customer_id, self.seq, &self.key, -self.credits);
+        place == (&entry.customer_id, entry.seq, &entry.key, entry.amount)
+    }
 }
 
 impl Pass {
@@ -70,10 +90,14 @@ impl Pass {
             now_ms: Clock::System.now_ms(),
             customer_id: None,
             later: HashMap::new(),
+            awaited: None,
         }
     }
 
-    fn into_reports(self) -> [CheckReport; CHECKS] {
+    fn into_reports(mut self) -> [CheckReport; CHECKS] {
+        if let Some(awaited) = self.awaited.take() {
+            self.lines.add(awaited.problem);
+        }
         [self.lines, self.parts, self.kept]
     }
 
@@ -87,6 +111,11 @@ impl Pass {
             report.checked += 1;
         }
         let invoice = invoice_of(&grant.key).unwrap_or_default().to_owned();
+        match self.awaited.take() {
+            Some(awaited) if awaited.is(grant) => return Vec::new(),
+            Some(awaited) => self.lines.add(awaited.problem),
+            None => {}
+        }
         if grant.key == grant_key(&invoice) { self.add_first(grant, invoice) } else { self.add_later(grant, &invoice) }
     }
 
@@ -100,6 +129,17 @@ impl Pass {
         };
         if let Some(problem) = record.problem(grant.amount) {
             self.lines.add(describe(grant, &format!("of {invoice}: {problem}")));
+        }
+        if record.is_taken_apart {
+            let what =
+                format!("of {invoice}: the {} credits that it was exchanged for are not taken back", record.taken);
+            self.awaited = Some(Awaited {
+                customer_id: grant.customer_id.clone(),
+                seq: grant.seq + 1,
+                key: taken_key(&invoice),
+                credits: record.taken,
+                problem: describe(grant, &what),
+            });
         }
         let is_due = |at_ms: TimeMs| at_ms.saturating_add(LATE_MS) < self.now_ms;
         let due = record.later.iter().filter(|later| is_due(later.at_ms)).map(|later| DuePart {
@@ -142,4 +182,42 @@ impl Pass {
 
 fn describe(grant: &SoldGrant, problem: &str) -> String {
     format!("{}: entry {} with {} credits: {problem}", grant.customer_id, grant.seq, grant.amount)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::sale::example::pro_price;
+    use crate::domain::sale::grant::grants;
+    use crate::domain::sale::{Sale, SaleRecord};
+
+    fn entry(seq: i64, key: String, amount: i64, metadata: Option<String>) -> SoldGrant {
+        let customer_id = CustomerId::trusted("cst_1".to_owned());
+        SoldGrant { customer_id, seq, key, amount: Credits(amount), metadata, created_at_ms: 300 }
+    }
+
+    /// The problems of an invoice that exchanged 50 credits for 60, with these entries.
+    fn problems(taken: &[SoldGrant]) -> Vec<String> {
+        let sale = Sale { price: pro_price(), quantity: 1, from_ms: Some(0), until_ms: Some(1) };
+        let grants = grants("in_1", std::slice::from_ref(&sale), 300);
+        let record = SaleRecord::new(&[sale], Credits(50), &grants, &grant_key("in_1"), 300);
+        let mut pass = Pass::new(None);
+        pass.add(&entry(4, grant_key("in_1"), 60, Some(record.to_metadata())));
+        for taken in taken {
+            pass.add(taken);
+        }
+        let [lines, ..] = pass.into_reports();
+        lines.violations
+    }
+
+    #[test]
+    fn credits_that_were_exchanged_are_taken_back_by_the_next_entry_and_all_of_them() {
+        let taken = |seq, amount| entry(seq, taken_key("in_1"), amount, None);
+        assert_eq!(problems(&[taken(5, -50)]), Vec::<String>::new());
+        for wrong in [vec![], vec![taken(5, -49)], vec![taken(6, -50)], vec![entry(5, grant_key("in_2"), 1, None)]] {
+            let found = problems(&wrong);
+            assert!(found.iter().any(|what| what.contains("the 50 credits that it was exchanged for")), "{found:?}");
+        }
+        assert_eq!(problems(&[taken(5, -50), taken(6, -50)]).len(), 1, "twice is once too often");
+    }
 }

@@ -142,9 +142,11 @@ async fn invoiced(db: &Db, customer_id: &CustomerId, id: &str, credits: i64) {
         currency: Some("usd".to_owned()),
         credits: Credits(credits),
         brings_now: true,
+        terms: None,
         failure: None,
         refunded: MoneyMinor::ZERO,
         disputed: MoneyMinor::ZERO,
+        kept: MoneyMinor::ZERO,
         created_at_ms: 300,
         updated_at_ms: 300,
     };

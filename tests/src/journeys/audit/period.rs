@@ -21,8 +21,8 @@ pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<Str
     problems
 }
 
-/// A paid period granted its credits once, less those of the time that a change of plan left, and less those clawed back.
-/// If more was left than it brings, the difference was taken.
+/// A paid period granted its credits once, and those of the time that a change of plan left were taken once. Refunds claw
+/// back of the difference.
 fn period(subject: &Subject, objects: &StripeObjects, invoice: &Value) -> Vec<String> {
     let id = text(invoice, "id");
     let brings: i64 = objects.periods_of(invoice).map(|sold| sold.credits).sum();
@@ -37,7 +37,7 @@ fn period(subject: &Subject, objects: &StripeObjects, invoice: &Value) -> Vec<St
         .collect();
     let is_taken = |entry: &&Value| entry["kind"] == "claw_back" && text(entry, "reference") == id;
     found.extend(subject.entries.iter().filter(is_taken).map(|entry| number(entry, "amount")));
-    let expected: Vec<i64> = Some(net).filter(|net| *net != 0).into_iter().collect();
+    let expected: Vec<i64> = [brings, -left].into_iter().filter(|amount| *amount != 0).collect();
     if found != expected {
         return vec![format!("invoice {id} brings {brings} and takes {left} credits, but changed {found:?}")];
     }

@@ -137,6 +137,20 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn a_month_that_brought_no_credits_brings_none_when_the_price_gets_some(backend: Backend) {
+        let shop = Shop::open(backend).await;
+        apply(&shop.app, &changed(|catalogue| catalogue.prices[0].credits = Credits::ZERO)).await;
+        let customer = shop.pro().await;
+        let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
+        apply(&shop.app, &changed(|catalogue| catalogue.prices[0].credits = Credits(70))).await;
+        shop.deliver_event("invoice.paid", &invoice).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        assert_eq!(shop.app.balance(&customer).await, 0);
+        shop.deliver_event("invoice.paid", &shop.next_month()).await;
+        assert_eq!(shop.app.balance(&customer).await, 70);
+        shop.close().await;
+    }
+
     async fn an_application_that_is_cut_off_at_every_step_makes_each_object_once(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let catalogue = changed(|catalogue| {

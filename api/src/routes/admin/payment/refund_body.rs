@@ -116,6 +116,9 @@ pub(super) struct RefundAnswer {
     credits_reserved: Option<i64>,
     /// The open holds that reserve them, at most 20; one that begins with `rsv_` is of a purchase.
     reserved_by: Vec<String>,
+    /// Credits of months to come that go once they come, at most, because this money paid for them. Null in the answer to a
+    /// repeated request.
+    credits_to_go_later: Option<i64>,
     /// All credits before. Null in the answer to a repeated request.
     credit_balance: Option<i64>,
     /// All credits once those are gone, within seconds of the refund. Null in the answer to a repeated request.
@@ -142,6 +145,7 @@ impl RefundAnswer {
             credits_to_go: Some(plan.credits.0),
             credits_reserved: Some(plan.reserved.0),
             reserved_by: names(&plan.reserved_by),
+            credits_to_go_later: Some(plan.credits_later.0),
             credit_balance: Some(plan.balance.0),
             credit_balance_after: Some(plan.balance_after.0),
             detail: None,
@@ -171,6 +175,7 @@ impl RefundAnswer {
             credits_to_go: plan.map(|plan| plan.credits.0),
             credits_reserved: plan.map(|plan| plan.reserved.0),
             reserved_by: plan.map_or_else(Vec::new, |plan| names(&plan.reserved_by)),
+            credits_to_go_later: plan.map(|plan| plan.credits_later.0),
             credit_balance: plan.map(|plan| plan.balance.0),
             credit_balance_after: plan.map(|plan| plan.balance_after.0),
             detail: operation.problem.as_ref().map(|Problem { message, .. }| message.clone()),
@@ -199,6 +204,7 @@ impl Example for RefundAnswer {
             credits_to_go: Some(1),
             credits_reserved: Some(0),
             reserved_by: Vec::new(),
+            credits_to_go_later: Some(0),
             credit_balance: Some(4),
             credit_balance_after: Some(3),
             detail: None,

@@ -377,3 +377,29 @@ fn every_refusal_is_counted_under_a_name_of_its_own() {
     let names: std::collections::BTreeSet<_> = all.iter().map(Refusal::name).collect();
     assert_eq!(names.len(), all.len(), "{names:?}");
 }
+
+#[test]
+fn an_exchange_takes_credits_of_the_time_that_is_replaced_and_the_new_ones_keep_their_end() {
+    let mut test = TestAccount::default();
+    let left = test.grant(GrantKind::Included, 10, Some(5_000));
+    let other = test.grant(GrantKind::Included, 3, Some(2_000));
+    let exchange = Op::Exchange { amount: Credits(10), expires_at_ms: None, taken: Credits(10), of: Some(vec![left]) };
+    let taken = test.act(exchange).unwrap();
+    assert_eq!((taken.kind, taken.amount, taken.balance_after), (EntryKind::ClawBack, Credits(-10), Credits(13)));
+    assert_eq!(taken.detail.burned, [Burn { grant: left, credits: Credits(10) }]);
+    let ends: Vec<_> = test.account.open.grants.iter().map(|open| (open.seq, open.expires_at_ms)).collect();
+    assert_eq!(ends, [(other, Some(2_000)), (taken.seq - 1, None)]);
+}
+
+#[test]
+fn what_an_exchange_takes_beyond_the_replaced_time_comes_out_of_the_new_credits() {
+    let mut test = TestAccount::default();
+    let left = test.grant(GrantKind::Included, 10, None);
+    test.debit(8).unwrap();
+    let pack = test.grant(GrantKind::Purchased, 4, Some(2_000));
+    let exchange = Op::Exchange { amount: Credits(6), expires_at_ms: None, taken: Credits(5), of: Some(vec![left]) };
+    let taken = test.act(exchange).unwrap();
+    let burned = [(left, 2), (taken.seq - 1, 3)].map(|(grant, credits)| Burn { grant, credits: Credits(credits) });
+    assert_eq!(taken.detail.burned, burned);
+    assert!(test.account.open.grants.iter().any(|open| open.seq == pack && open.remaining == Credits(4)));
+}

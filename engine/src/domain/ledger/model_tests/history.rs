@@ -19,7 +19,8 @@ pub(super) enum Move {
     Release { pick: usize },
     Adjust { amount: Credits },
     ClawBack { pick: usize, total: Credits, unspent: Credits },
-    TakeBack { amount: Credits },
+    TakeBack { amount: Credits, of: Option<Vec<usize>> },
+    Exchange { amount: Credits, ends_in_ms: Option<i64>, taken: Credits, of: Option<Vec<usize>> },
     Reserve { amount: Credits },
     Unreserve { pick: usize },
     Purchase { amount: Credits, ends_in_ms: Option<i64>, reserved: Option<usize>, spend: Option<(Credits, bool)> },
@@ -72,11 +73,18 @@ fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
         claw_back => prop_oneof![
             (any::<usize>(), credits(-2..12), proptest::option::of(-5..80_i64))
                 .prop_map(|(pick, total, ends_in_ms)| Move::Reinstate { pick, total, ends_in_ms }),
-            credits(-1..12).prop_map(|amount| Move::TakeBack { amount }),
+            (credits(-1..12), picks()).prop_map(|(amount, of)| Move::TakeBack { amount, of }),
+            (credits(0..12), proptest::option::of(1..80_i64), credits(0..12), picks())
+                .prop_map(|(amount, ends_in_ms, taken, of)| Move::Exchange { amount, ends_in_ms, taken, of }),
         ],
         7 => purchases(),
         1 => prop_oneof![Just(Move::Settle), Just(Move::WriteOff)],
     ]
+}
+
+/// Some grants of those made so far, or nobody knows which.
+fn picks() -> impl Strategy<Value = Option<Vec<usize>>> {
+    proptest::option::of(vec(any::<usize>(), 0..3))
 }
 
 /// Purchases and what surrounds them.
@@ -120,6 +128,9 @@ impl Made {
     fn op(&self, step: &Move, at: usize, now_ms: TimeMs) -> Option<Op> {
         let hold = |pick: usize| self.holds.get(pick % self.holds.len().max(1)).cloned();
         let grant = |pick: usize| self.grants.get(pick % self.grants.len().max(1)).copied();
+        let seqs = |picks: Option<Vec<usize>>| {
+            picks.map(|picks| picks.into_iter().filter_map(|pick| Some(grant(pick)?.seq)).collect())
+        };
         Some(match step.clone() {
             Move::Grant { kind, amount, ends_in_ms } => {
                 Op::Grant { kind, amount, expires_at_ms: ends_in_ms.map(|ms| now_ms + ms) }
@@ -135,7 +146,10 @@ impl Made {
                 let Grant { seq, amount, .. } = grant(pick)?;
                 Op::ClawBack { grant: seq, granted: amount, total, unspent, unspent_before: Credits::ZERO }
             }
-            Move::TakeBack { amount } => Op::TakeBack { amount },
+            Move::TakeBack { amount, of } => Op::TakeBack { amount, of: seqs(of) },
+            Move::Exchange { amount, ends_in_ms, taken, of } => {
+                Op::Exchange { amount, expires_at_ms: ends_in_ms.map(|ms| now_ms + ms), taken, of: seqs(of) }
+            }
             Move::Reinstate { pick, total, ends_in_ms } => {
                 let Grant { seq, kind, .. } = grant(pick)?;
                 let expires_at_ms = ends_in_ms.map(|ms| now_ms + ms);

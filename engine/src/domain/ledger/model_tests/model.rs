@@ -166,7 +166,13 @@ impl Model {
                 }
             }
             Op::ClawBack { grant, total, unspent, .. } => next.claw_back(*grant, total.0, unspent.0)?,
-            Op::TakeBack { amount } => next.take_back(amount.0)?,
+            Op::TakeBack { amount, of } => next.take_back(amount.0, of.as_deref(), None)?,
+            Op::Exchange { amount, expires_at_ms, taken, of } => {
+                amount_is_valid(taken.0)?;
+                next.grant(GrantKind::Included, amount.0, *expires_at_ms)?;
+                let new = next.given.len() - 1;
+                next.take_back(taken.0, of.as_deref(), Some(new))?;
+            }
             Op::Reinstate { grant, kind, total, expires_at_ms, .. } => {
                 let at = next.given.iter().position(|given| given.seq == *grant).unwrap();
                 let back = next.given[at].clawed - total.0.max(0);
@@ -356,12 +362,18 @@ impl Model {
         Ok(())
     }
 
-    /// Takes credits of paid periods first.
-    fn take_back(&mut self, amount: i64) -> Result<(), Refusal> {
+    /// Takes credits of these grants first, else of paid periods; then new ones, then those of paid periods.
+    fn take_back(&mut self, amount: i64, of: Option<&[i64]>, new: Option<usize>) -> Result<(), Refusal> {
         amount_is_valid(amount)?;
         for _ in 0..amount {
-            match self.credits.iter().position(|credit| credit.kind == GrantKind::Included) {
-                Some(included) => drop(self.credits.remove(included)),
+            let find = |is_one: &dyn Fn(&Credit) -> bool| self.credits.iter().position(is_one);
+            let is_paid = |credit: &Credit| credit.kind == GrantKind::Included;
+            let is_named = |credit: &Credit| of.is_none_or(|of| of.contains(&self.given[credit.grant].seq));
+            let is_old = |credit: &Credit| is_named(credit) && (of.is_some() || is_paid(credit));
+            let old = find(&|credit| is_old(credit) && Some(credit.grant) != new);
+            let new = find(&|credit| Some(credit.grant) == new);
+            match old.or(new).or_else(|| find(&is_paid)) {
+                Some(at) => drop(self.credits.remove(at)),
                 None => self.burn_one(),
             }
         }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::domain::catalogue::{Catalogue, GrantSchedule};
+use crate::domain::catalogue::{Catalogue, CatalogueHistory, GrantSchedule};
+use crate::domain::sale::SaleRecord;
 use crate::domain::sale::example::{catalogue, pro_price};
 use crate::domain::sale::grant::grants;
 use crate::domain::sale::record::LeftOut;
@@ -191,6 +192,28 @@ fn a_period_that_is_paid_after_it_was_left_brings_what_was_used_whichever_invoic
     assert_eq!(left_out(&Before::of(vec![left.clone()])), half, "whether it is listed itself or not");
     let unpaid = InvoiceFields { is_paid: Some(false), ..left };
     assert!(left_out(&Before::of(vec![unpaid])).is_empty());
+}
+
+#[test]
+fn what_is_left_again_counts_as_when_it_was_billed_whatever_the_catalogue_says_since() {
+    let selling = |credits: i64| {
+        let mut catalogue = Catalogue::clone(book().catalogue());
+        let team = catalogue.prices.iter_mut().find(|price| price.key.as_str() == "team").expect("Team");
+        team.credits = Credits(credits);
+        Arc::new(catalogue)
+    };
+    let (up_ms, down_ms) = (START_MS + 3 * DAY_MS, START_MS + 6 * DAY_MS);
+    let made = |at_ms, invoice: InvoiceFields| InvoiceFields { created_ms: Some(at_ms), ..invoice };
+    let first = made(START_MS, invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]));
+    let up = vec![proration("pro_monthly", 1, -53_910, up_ms), proration("team", 1, 179_910, up_ms)];
+    let down = vec![proration("team", 1, -159_920, down_ms), proration("pro_monthly", 1, 47_920, down_ms)];
+    let all = [first, made(up_ms, invoice("in_2", up)), made(down_ms, invoice("in_3", down))];
+    let mut book = PriceBook::new(selling(600), []);
+    let versions = vec![(0, selling(250)), (up_ms + DAY_MS, selling(600))];
+    book.earlier_mut().add_history(Arc::new(CatalogueHistory::new(versions)));
+    for own in &all {
+        assert_eq!(taken(own, &Before::of(all.to_vec()), &book), Ok(Credits::ZERO), "{:?}", own.id);
+    }
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub struct InvoiceFields {
     pub next_payment_attempt_ms: Option<TimeMs>,
     /// Why paying or finalising it failed, as far as the event carries it.
     pub failure: Option<String>,
+    /// When it was made, in whole seconds.
+    pub created_ms: Option<TimeMs>,
 }
 
 /// The fields of one of its lines.
@@ -123,6 +125,7 @@ impl InvoiceFields {
             attempt_count: object["attempt_count"].as_i64(),
             next_payment_attempt_ms: time_ms(&object["next_payment_attempt"]),
             failure: failure(object),
+            created_ms: created_ms(object),
         }
     }
 
@@ -214,6 +217,11 @@ impl Line {
         let (amount, quantity) = (self.amount?, self.quantity.unwrap_or(1));
         (quantity > 0 && amount.0 % quantity == 0).then(|| MoneyMinor(amount.0 / quantity))
     }
+}
+
+/// When an invoice was made: `created`, which was called `date` before 2019-03-14.
+pub fn created_ms(invoice: &Value) -> Option<TimeMs> {
+    time_ms(&invoice["created"]).or_else(|| time_ms(&invoice["date"]))
 }
 
 /// Hand-made objects may lack the total. Credit notes do not change it; the amounts for which it may be read otherwise, they

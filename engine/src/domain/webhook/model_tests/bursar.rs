@@ -1,17 +1,19 @@
 //! The rules at work, without a database: prices are learned, events decided, credits granted and clawed back, as the
 //! use cases do it.
 
+mod result;
+
 use super::fact::Named;
 use super::shape::{self, STRANGER, Version};
 use super::stripe::Stripe;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
-use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::{Catalogue, CatalogueHistory};
 use crate::domain::clawback::{Lot, LotTarget, away, step_towards, targets, withheld};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
-use crate::domain::ledger::{Account, Command, Entry, EntryKind, decide};
+use crate::domain::ledger::{Account, Command, Entry, decide};
 use crate::domain::reconcile::{Class, Difference, Repair, invoices, refunds, subscriptions};
 use crate::domain::refund::Gone;
 use crate::domain::sale::at_stripe::{SeenPrice, StripePrices, sold, unstored};
@@ -49,6 +51,8 @@ struct Part {
 
 pub(super) struct Bursar {
     catalogue: Arc<Catalogue>,
+    /// All that were in force.
+    versions: Vec<(TimeMs, Arc<Catalogue>)>,
     prices: BTreeMap<String, KnownPrice>,
     customer: Customer,
     subscriptions: BTreeMap<String, Subscription>,
@@ -72,6 +76,7 @@ impl Bursar {
     pub fn new(catalogue: Catalogue, stripe: &Stripe) -> Self {
         Self {
             customer: Customer { plan: catalogue.entry.clone(), ..customer("trial") },
+            versions: vec![(stripe.now_s * 1_000, Arc::new(catalogue.clone()))],
             catalogue: Arc::new(catalogue),
             prices: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
@@ -113,6 +118,7 @@ impl Bursar {
             self.put_price(KnownPrice { terms: None, ..price });
         }
         self.catalogue = Arc::new(new);
+        self.versions.push((self.now_ms, self.catalogue.clone()));
     }
 
     /// What was sold as ours stays ours, with its terms.
@@ -147,7 +153,13 @@ impl Bursar {
             let of_product: Vec<KnownPrice> = of_product.cloned().collect();
             self.put_price(judge::judge(&whole, &self.catalogue, &of_product, self.now_ms));
         }
-        PriceBook::new(self.catalogue.clone(), self.prices.values().cloned())
+        self.book()
+    }
+
+    fn book(&self) -> PriceBook {
+        let mut book = PriceBook::new(self.catalogue.clone(), self.prices.values().cloned());
+        book.earlier_mut().add_history(Arc::new(CatalogueHistory::new(self.versions.clone())));
+        book
     }
 
     // --- events ---
@@ -223,13 +235,13 @@ impl Bursar {
         let objects: Vec<Value> =
             (0..stripe.invoices.len()).filter(of_sub).map(|n| shape::invoice(stripe, n, Version::Basil)).collect();
         let book = objects.iter().map(|object| self.learn(object, stripe)).next_back();
-        let book = book.unwrap_or_else(|| PriceBook::new(self.catalogue.clone(), self.prices.values().cloned()));
+        let book = book.unwrap_or_else(|| self.book());
         let invoices: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
         let brought = self.entries.iter().filter_map(|entry| {
             let id = invoice_of(entry.idempotency_key.as_deref()?)?.to_owned();
             let record = SaleRecord::read(entry.metadata.as_deref())?;
             let is_clawed_back = self.account.clawed_back(entry.seq) > Credits::ZERO;
-            Some((id, BroughtBefore { record, granted: entry.amount, is_clawed_back }))
+            Some((id, BroughtBefore { record, granted: entry.amount, grants: vec![entry.seq], is_clawed_back }))
         });
         (Before { invoices, brought: brought.collect(), is_cut: false }, book)
     }
@@ -433,50 +445,6 @@ impl Bursar {
         if !is_for_a_person {
             found.push(format!("{difference:?}"));
         }
-    }
-
-    // --- the result ---
-
-    pub fn grants(&self) -> impl Iterator<Item = &Entry> {
-        let is_own = |entry: &&Entry| entry.kind == EntryKind::Grant && entry.detail.grant.is_none();
-        self.entries.iter().filter(is_own)
-    }
-
-    /// What each invoice leaves: granted, minus clawed back, plus reinstated.
-    pub fn credits_by_invoice(&self) -> BTreeMap<String, i64> {
-        let mut sums: BTreeMap<String, i64> = BTreeMap::new();
-        let invoice_of: BTreeMap<i64, &String> =
-            self.grants().filter_map(|grant| Some((grant.seq, grant.reference.as_ref()?))).collect();
-        for entry in &self.entries {
-            let counts = matches!(entry.kind, EntryKind::Grant | EntryKind::ClawBack);
-            if let Some(invoice) = invoice_of.get(&entry.detail.grant.unwrap_or(entry.seq)).filter(|_| counts) {
-                *sums.entry((*invoice).clone()).or_default() += entry.amount.0;
-            }
-        }
-        sums
-    }
-
-    /// What each invoice took back for time that was left.
-    pub fn taken_by_invoice(&self) -> BTreeMap<String, i64> {
-        let own = self.entries.iter().filter(|entry| entry.kind == EntryKind::ClawBack && entry.detail.grant.is_none());
-        let taken =
-            own.filter_map(|entry| Some((invoice_of(entry.idempotency_key.as_deref()?)?.to_owned(), -entry.amount.0)));
-        taken.collect()
-    }
-
-    /// Dead events about anything else than a price that a person must decide on.
-    pub fn unexplained_dead(&self, stripe: &Stripe) -> Vec<String> {
-        let is_unknown = |id: &str| match id.split('_').next() {
-            Some("in") => stripe.invoices[number(id)].lines.iter().any(|line| stripe.is_unknown(line.price)),
-            Some("sub") => stripe.subs[number(id)].items.iter().any(|item| stripe.is_unknown(item.0)),
-            _ => false,
-        };
-        // A subscription may have left the price since.
-        let names_unknown = |reason: &str| {
-            (0..stripe.prices.len()).any(|n| stripe.is_unknown(n) && reason.contains(&format!(" price_{n}:")))
-        };
-        let dead = self.dead.iter().filter(|(id, reason)| !is_unknown(id) && !names_unknown(reason));
-        dead.map(|(id, reason)| format!("{id}: {reason}")).collect()
     }
 }
 

@@ -72,6 +72,13 @@ pub(super) enum Deed {
         seats: i64,
         days: i64,
     },
+    /// Another price or other seats with a new period, after some days, with a credit for the time that is left.
+    Restart {
+        pick: usize,
+        price: usize,
+        seats: i64,
+        days: i64,
+    },
     /// The end within the period, after some days, with a credit for the time that is left.
     Leave {
         pick: usize,
@@ -125,6 +132,11 @@ pub(super) enum Deed {
     Raise {
         price: usize,
         amount: i64,
+        credits: i64,
+    },
+    /// A new version of the catalogue with other credits for what is sold as before.
+    Recredit {
+        price: usize,
         credits: i64,
     },
     /// A new version of the catalogue in which a price cannot be bought any longer.
@@ -220,6 +232,8 @@ fn sales() -> BoxedStrategy<Deed> {
         2 => any.clone().prop_map(|pick| Deed::PayOpen { pick }),
         3 => (any.clone(), any.clone(), seats.clone(), 0..9_i64)
             .prop_map(|(pick, price, seats, days)| Deed::Switch { pick, price, seats, days }),
+        3 => (any.clone(), any.clone(), seats.clone(), 0..9_i64)
+            .prop_map(|(pick, price, seats, days)| Deed::Restart { pick, price, seats, days }),
         2 => (any.clone(), 0..9_i64).prop_map(|(pick, days)| Deed::Leave { pick, days }),
         2 => (any.clone(), any.clone(), seats, prop::bool::ANY, pays())
             .prop_map(|(pick, price, seats, at_once, pay)| Deed::Change { pick, price, seats, at_once, pay }),
@@ -246,6 +260,8 @@ fn others() -> BoxedStrategy<Deed> {
         2 => (any.clone(), prop::bool::ANY).prop_map(|(pick, is_won)| Deed::Decide { pick, is_won }),
         2 => (any.clone(), 500..90_000_i64, 12..400_i64)
             .prop_map(|(price, amount, credits)| Deed::Raise { price, amount, credits }),
+        2 => (any.clone(), prop_oneof![Just(0), 12..400_i64])
+            .prop_map(|(price, credits)| Deed::Recredit { price, credits }),
         1 => any.prop_map(|price| Deed::Retire { price }),
         1 => (1..60_i64).prop_map(|days| Deed::Wait { days }),
     ]

@@ -15,10 +15,12 @@ const GRACE_MS: i64 = 3 * 60 * 60 * 1_000;
 pub(super) fn credits_by_invoice(stripe: &Stripe) -> BTreeMap<String, i64> {
     let numbered = stripe.invoices.iter().enumerate();
     let brought = numbered.filter_map(|(n, invoice)| {
-        let whole = whole(stripe, invoice);
+        let whole = whole(invoice);
         (whole > 0).then(|| {
             let left: i64 = leavings(stripe, n, whole).map(|leaving| leaving.taken).sum();
-            let with_money = taken(whole, gone(stripe, n), invoice.total).min(whole - left.min(whole));
+            // What it was exchanged for was bought with other money.
+            let bought = (whole - taken_by_invoice(stripe).get(&format!("in_{n}")).unwrap_or(&0)).max(0);
+            let with_money = taken(bought, gone(stripe, n), invoice.total).min((bought - left).max(0));
             (format!("in_{n}"), whole - with_money)
         })
     });
@@ -29,7 +31,7 @@ pub(super) fn credits_by_invoice(stripe: &Stripe) -> BTreeMap<String, i64> {
 pub(super) fn taken_by_invoice(stripe: &Stripe) -> BTreeMap<String, i64> {
     let mut taken = BTreeMap::new();
     for (n, invoice) in stripe.invoices.iter().enumerate() {
-        for leaving in leavings(stripe, n, whole(stripe, invoice)).filter(|leaving| leaving.taken > 0) {
+        for leaving in leavings(stripe, n, whole(invoice)).filter(|leaving| leaving.taken > 0) {
             *taken.entry(format!("in_{}", leaving.invoice)).or_default() += leaving.taken;
         }
     }
@@ -54,7 +56,7 @@ fn leavings(stripe: &Stripe, n: usize, whole: i64) -> impl Iterator<Item = Leavi
         let lines = || invoice.lines.iter().filter(ends_with_it);
         let Some(credit) = lines().find(|line| line.amount < 0) else { continue };
         let to = lines().find(|line| line.amount > 0);
-        let to = to.map_or(0, |line| stripe.prices[line.price].promise.as_ref().map_or(0, |it| of_line(line, it)));
+        let to = to.map_or(0, |line| first_promise(stripe, base, line).map_or(0, |it| of_line(line, it)));
         let (left_s, length_s) = (period.until_s - credit.from_s, period.until_s - period.from_s);
         let falls = (level - to).max(0);
         found.push(Leaving { invoice: at, taken: (falls * left_s + length_s - 1) / length_s });
@@ -63,18 +65,26 @@ fn leavings(stripe: &Stripe, n: usize, whole: i64) -> impl Iterator<Item = Leavi
     found.into_iter()
 }
 
-/// What the lines of a paid invoice bring, before anything is given back.
-fn whole(stripe: &Stripe, invoice: &Invoice) -> i64 {
-    if invoice.is_stranger || !invoice.is_paid() || invoice.total <= 0 {
+/// What was promised for the price of a line when it was first billed in the period that an invoice billed.
+fn first_promise<'a>(stripe: &'a Stripe, base: &'a Invoice, line: &Line) -> Option<&'a Price> {
+    let until_s = base.lines.iter().find(|line| line.kind == Kind::Period)?.until_s;
+    let later = stripe.invoices.iter().filter(|later| later.sub == base.sub).flat_map(|later| &later.lines);
+    let mut in_period = base.lines.iter().chain(later).filter(|other| other.until_s == until_s);
+    in_period.find(|other| other.price == line.price)?.promise.as_ref()
+}
+
+/// What the lines of a paid invoice bring, before anything is given back. One that credits time is not free.
+fn whole(invoice: &Invoice) -> i64 {
+    if invoice.is_stranger || !invoice.is_paid() || (invoice.total <= 0 && !invoice.credits_time()) {
         return 0;
     }
-    brings(stripe, invoice).map(|(line, promise)| of_line(line, promise)).sum()
+    brings(invoice).map(|(line, promise)| of_line(line, promise)).sum()
 }
 
 /// The lines that bring credits, with what was promised.
-fn brings<'a>(stripe: &'a Stripe, invoice: &'a Invoice) -> impl Iterator<Item = (&'a Line, &'a Price)> {
+fn brings(invoice: &Invoice) -> impl Iterator<Item = (&Line, &Price)> {
     invoice.lines.iter().filter_map(|line| {
-        let promise = stripe.prices[line.price].promise.as_ref()?;
+        let promise = line.promise.as_ref()?;
         (line.kind == Kind::Period && line.amount - line.discount > 0).then_some((line, promise))
     })
 }
@@ -86,7 +96,7 @@ fn of_line(line: &Line, promise: &Price) -> i64 {
 
 /// The credits that go with money, rounded down.
 fn taken(whole: i64, gone: i64, total: i64) -> i64 {
-    whole * gone.clamp(0, total) / total
+    if total <= 0 { 0 } else { whole * gone.clamp(0, total) / total }
 }
 
 /// The money of an invoice that was given back or taken by a dispute.
@@ -104,7 +114,7 @@ fn gone(stripe: &Stripe, n: usize) -> i64 {
 /// Why the end of a grant is not what was promised.
 pub(super) fn wrong_end(stripe: &Stripe, grant: &Entry) -> Option<String> {
     let n: usize = grant.reference.as_ref()?.strip_prefix("in_")?.parse().ok()?;
-    let promises: Vec<(&Line, &Price)> = brings(stripe, &stripe.invoices[n]).collect();
+    let promises: Vec<(&Line, &Price)> = brings(&stripe.invoices[n]).collect();
     let ends = |promise: &Price| promise.lifetime_days.is_some() || promise.rollover == Rollover::Reset;
     let said = grant.detail.expires_at_ms;
     let is_right = match (&promises[..], said) {
@@ -125,4 +135,29 @@ pub(super) fn wrong_end(stripe: &Stripe, grant: &Entry) -> Option<String> {
         (_, None) => promises.iter().any(|(_, promise)| !ends(promise)),
     };
     (!is_right).then(|| format!("the credits of in_{n} end at {said:?}: {grant:?}"))
+}
+
+/// Why credits that an invoice took in exchange for new ones came from others than those of the time that it left, and not
+/// from the new ones: then what is left would not last as long as what it was bought with. Without a debt, and as far as
+/// the new ones suffice.
+pub(super) fn wrongly_taken(stripe: &Stripe, entries: &[Entry], taken: &Entry) -> Option<String> {
+    let new = entries.iter().find(|entry| entry.seq == taken.seq - 1)?;
+    let n: usize = taken.reference.as_ref()?.strip_prefix("in_")?.parse().ok()?;
+    let had_debt = new.balance_after < new.amount;
+    if new.reference != taken.reference || had_debt || -taken.amount > new.amount {
+        return None;
+    }
+    let left: Vec<i64> =
+        stripe.invoices[n].lines.iter().filter(|line| line.amount < 0).map(|line| line.until_s).collect();
+    let is_left = |invoice: &Invoice| {
+        let is_of = |line: &Line| line.kind == Kind::Period && left.contains(&line.until_s);
+        invoice.sub == stripe.invoices[n].sub && invoice.lines.iter().any(is_of)
+    };
+    let is_right = |seq: i64| {
+        let reference = entries.iter().find(|entry| entry.seq == seq).and_then(|entry| entry.reference.clone());
+        let of: Option<usize> = reference.as_deref().and_then(|id| id.strip_prefix("in_")?.parse().ok());
+        seq == new.seq || of.is_some_and(|of| is_left(&stripe.invoices[of]))
+    };
+    let wrong: Vec<i64> = taken.detail.burned.iter().map(|burn| burn.grant).filter(|seq| !is_right(*seq)).collect();
+    (!wrong.is_empty()).then(|| format!("in_{n} took credits of {wrong:?}: {taken:?}"))
 }

@@ -3,7 +3,7 @@
 use super::deed::Way;
 use crate::domain::catalogue::{Interval, Price};
 
-/// A price, with what whoever pays it was promised; nothing if it is other business.
+/// A price, with what whoever pays it is promised now; nothing if it is other business.
 #[derive(Debug, Clone)]
 pub(super) struct StripePrice {
     pub product: String,
@@ -41,6 +41,8 @@ pub(super) enum Kind {
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub price: usize,
+    /// What whoever pays for a whole period was promised when it was billed.
+    pub promise: Option<Price>,
     pub quantity: i64,
     pub amount: i64,
     pub discount: i64,
@@ -57,6 +59,7 @@ pub(super) struct Charge {
 
 #[derive(Debug, Clone)]
 pub(super) struct Invoice {
+    pub created_s: i64,
     pub sub: Option<usize>,
     pub is_stranger: bool,
     pub reason: &'static str,
@@ -69,6 +72,11 @@ pub(super) struct Invoice {
 impl Invoice {
     pub fn is_paid(&self) -> bool {
         self.status == "paid"
+    }
+
+    /// Whether it credits time that was left.
+    pub fn credits_time(&self) -> bool {
+        self.lines.iter().any(|line| line.kind == Kind::Proration && line.amount < 0)
     }
 }
 

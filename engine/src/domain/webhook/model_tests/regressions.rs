@@ -48,6 +48,22 @@ fn a_price_that_is_raised_before_anything_is_sold_is_sold_at_the_new_terms() {
 }
 
 #[test]
+fn what_is_left_of_a_period_is_exchanged_for_the_credits_of_the_next() {
+    let restart = Deed::Restart { pick: 0, price: 0, seats: 1, days: 5 };
+    let refund = Deed::Refund { pick: 1, percent: 50 };
+    holds_in_every_order(&catalogue(), &[subscribe(), restart.clone(), refund, restart, renew()]);
+}
+
+#[test]
+fn a_paid_period_keeps_its_credits_when_the_price_gets_others() {
+    let recredit = |credits| Deed::Recredit { price: 0, credits };
+    let raise = Deed::Raise { price: 0, amount: 69_900, credits: 80 };
+    let restart = Deed::Restart { pick: 0, price: 0, seats: 1, days: 5 };
+    holds_in_every_order(&catalogue(), &[recredit(0), subscribe(), recredit(70), renew(), restart.clone()]);
+    holds_in_every_order(&catalogue(), &[subscribe(), recredit(0), renew(), raise, renew(), recredit(90), restart]);
+}
+
+#[test]
 fn the_months_of_a_year_come_one_by_one_and_go_with_their_money() {
     let refund = Deed::Refund { pick: 0, percent: 30 };
     let dispute = Deed::Dispute { pick: 0, percent: 100, is_foreign: true };

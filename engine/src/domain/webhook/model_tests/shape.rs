@@ -100,6 +100,7 @@ pub(super) fn invoice(stripe: &Stripe, n: usize, version: Version) -> Value {
         "id": format!("in_{n}"), "object": "invoice", "customer": customer(said.is_stranger), "total": said.total,
         "currency": first.currency, "metadata": {}, "lines": {"object": "list", "has_more": false, "data": lines},
     });
+    invoice[if version == Version::Y2014 { "date" } else { "created" }] = json!(said.created_s);
     if version != Version::Y2014 {
         invoice["billing_reason"] = json!(said.reason);
         invoice["amount_paid"] = json!(by_card);

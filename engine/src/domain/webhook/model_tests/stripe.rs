@@ -1,11 +1,13 @@
 //! A model of Stripe: what was sold, billed, paid and given back. It keeps facts and decides nothing about credits.
 
+mod change;
+
 use super::deed::{Deed, Pay, Way};
 use super::fact::{Charge, Dispute, Invoice, Kind, Line, Named, Note, StripePrice, Sub};
 use crate::amount::{Credits, MoneyMinor};
 use crate::domain::catalogue::{Catalogue, GrantSchedule, Interval, IntervalUnit, Price};
 use crate::domain::webhook::EventKind;
-use chrono::{DateTime, Datelike, Months};
+use chrono::{DateTime, Months};
 
 const HOUR_S: i64 = 60 * 60;
 const DAY_S: i64 = 24 * HOUR_S;
@@ -72,6 +74,13 @@ impl Stripe {
                 }
                 (price.amount, price.credits) = (MoneyMinor(amount), Credits(credits));
             }
+            Deed::Recredit { price, credits } => {
+                let count = new.prices.len();
+                let price = &mut new.prices[price % count];
+                // Of what is granted by months, each has some.
+                let least = if price.grant == GrantSchedule::Monthly { 12 } else { 0 };
+                price.credits = Credits(credits.max(least));
+            }
             Deed::Retire { price } => {
                 let count = new.prices.len();
                 new.prices[price % count].offered = false;
@@ -89,7 +98,7 @@ impl Stripe {
                 self.now_s.max(until_s) + HOUR_S
             }
             Deed::Wait { days } => self.now_s + days * DAY_S,
-            Deed::Switch { pick, days, .. } | Deed::Leave { pick, days } => {
+            Deed::Switch { pick, days, .. } | Deed::Restart { pick, days, .. } | Deed::Leave { pick, days } => {
                 let at_s = self.now_s + days * DAY_S + HOUR_S;
                 let until_s = self.live(*pick).map_or(at_s, |sub| self.subs[sub].until_s);
                 if at_s < until_s { at_s } else { self.now_s + HOUR_S }
@@ -113,6 +122,10 @@ impl Stripe {
             Deed::Switch { pick, price, seats, .. } => {
                 let price = self.present[price % self.present.len()];
                 self.with_live(pick, |stripe, sub| stripe.prorate(sub, Some((price, seats))));
+            }
+            Deed::Restart { pick, price, seats, .. } => {
+                let price = self.present[price % self.present.len()];
+                self.with_live(pick, |stripe, sub| stripe.restart(sub, price, seats));
             }
             Deed::Leave { pick, .. } => self.with_live(pick, |stripe, sub| stripe.prorate(sub, None)),
             Deed::Pause { pick } => self.with_live(pick, |stripe, sub| {
@@ -140,6 +153,11 @@ impl Stripe {
             Deed::Dispute { pick, percent, is_foreign } => self.dispute(pick, percent, is_foreign),
             Deed::Decide { pick, is_won } => self.decide_dispute(pick, is_won),
             Deed::Raise { price, .. } if new.is_some() => self.raise(price, new.as_ref().unwrap()),
+            Deed::Recredit { price, .. } => {
+                let at = price % self.present.len();
+                let promise = new.as_ref().map(|new| new.prices[at].clone());
+                self.prices[self.present[at]].promise = promise;
+            }
             Deed::Raise { .. } | Deed::Retire { .. } | Deed::Wait { .. } => {}
         }
         if let Some(new) = new {
@@ -197,8 +215,16 @@ impl Stripe {
         let sub = self.open(vec![(price, seats)], false, 0, None);
         let until_s = self.now_s + 14 * DAY_S;
         (self.subs[sub].status, self.subs[sub].until_s) = ("trialing", until_s);
-        let free =
-            Line { price, quantity: seats, amount: 0, discount: 0, kind: Kind::Period, from_s: self.now_s, until_s };
+        let free = Line {
+            price,
+            promise: self.prices[price].promise.clone(),
+            quantity: seats,
+            amount: 0,
+            discount: 0,
+            kind: Kind::Period,
+            from_s: self.now_s,
+            until_s,
+        };
         self.bill(Some(sub), false, "subscription_create", vec![free], Pay::Card);
     }
 
@@ -208,14 +234,20 @@ impl Stripe {
     }
 
     fn begin_period(&mut self, sub: usize, from_s: i64, reason: &'static str, pay: Pay) {
+        self.begin_period_with(sub, from_s, reason, pay, None);
+    }
+
+    /// Begins a period; its invoice also has this line.
+    fn begin_period_with(&mut self, sub: usize, from_s: i64, reason: &'static str, pay: Pay, also: Option<Line>) {
         let until_s = later(from_s, self.prices[self.subs[sub].items[0].0].every);
         let percent_off = self.subs[sub].percent_off;
         let line = |&(price, quantity): &(usize, i64)| {
             let amount = self.prices[price].amount * quantity;
             let discount = amount * percent_off / 100;
-            Line { price, quantity, amount, discount, kind: Kind::Period, from_s, until_s }
+            let promise = self.prices[price].promise.clone();
+            Line { price, promise, quantity, amount, discount, kind: Kind::Period, from_s, until_s }
         };
-        let lines = self.subs[sub].items.iter().map(line).collect();
+        let lines = self.subs[sub].items.iter().map(line).chain(also).collect();
         (self.subs[sub].from_s, self.subs[sub].until_s) = (from_s, until_s);
         let is_stranger = self.subs[sub].is_stranger;
         let invoice = self.bill(Some(sub), is_stranger, reason, lines, pay);
@@ -237,7 +269,8 @@ impl Stripe {
     ) -> usize {
         let total = lines.iter().map(|line| line.amount - line.discount).sum();
         let is_void = sub.is_some_and(|sub| self.subs[sub].is_paused);
-        self.invoices.push(Invoice { sub, is_stranger, reason, lines, total, status: "open", charge: None });
+        let created_s = self.now_s;
+        self.invoices.push(Invoice { created_s, sub, is_stranger, reason, lines, total, status: "open", charge: None });
         let invoice = self.invoices.len() - 1;
         match pay {
             _ if is_void => self.invoices[invoice].status = "void",
@@ -290,51 +323,6 @@ impl Stripe {
         });
     }
 
-    /// Credits the rest of the period of what a subscription has, and bills that of what it gets, or ends it.
-    fn prorate(&mut self, sub: usize, to: Option<(usize, i64)>) {
-        let Some(from) = self.proratable(sub, to) else { return };
-        let (from_s, until_s) = (self.now_s, self.subs[sub].until_s);
-        let length_s = until_s - self.subs[sub].from_s;
-        let line = |(price, quantity): (usize, i64), sign: i64| {
-            let whole = self.prices[price].amount * quantity;
-            let amount = sign * (whole * (until_s - from_s) / length_s).max(1);
-            Line { price, quantity, amount, discount: 0, kind: Kind::Proration, from_s, until_s }
-        };
-        let lines = std::iter::once(line(from, -1)).chain(to.map(|to| line(to, 1))).collect();
-        self.bill(Some(sub), false, "subscription_update", lines, Pay::Card);
-        match to {
-            Some(to) => {
-                self.subs[sub].items[0] = to;
-                self.tell(EventKind::SubscriptionUpdated, Named::Sub(sub));
-            }
-            None => self.end(sub),
-        }
-    }
-
-    /// What a subscription has, if the rest of its period can be prorated: it was billed for it, the period is paid and
-    /// has begun, and the new price has the same one. What is granted by months, and what is paid in part by coupons, has
-    /// tests of its own.
-    fn proratable(&self, sub: usize, to: Option<(usize, i64)>) -> Option<(usize, i64)> {
-        let Sub { items, until_s, from_s, status, percent_off, is_paused, is_stranger, .. } = &self.subs[sub];
-        let [(price, quantity)] = items[..] else { return None };
-        let is_plain = |price: usize| self.prices[price].promise.is_some() && !self.is_monthly(price);
-        let is_alike = |to: usize| {
-            let (one, other) = (&self.prices[price], &self.prices[to]);
-            is_plain(to) && one.currency == other.currency && one.every == other.every
-        };
-        let of_period = |line: &Line| line.kind == Kind::Period && (line.from_s, line.until_s) == (*from_s, *until_s);
-        let own = || self.invoices.iter().filter(|invoice| invoice.sub == Some(sub));
-        let is_paid = own().any(|invoice| invoice.is_paid() && invoice.lines.iter().any(of_period));
-        let billed = own().flat_map(|invoice| &invoice.lines).rev().find(|line| line.amount > 0)?;
-        let is_billed = (billed.price, billed.quantity) == (price, quantity) && billed.until_s == *until_s;
-        // Of a period that ends with a month it is not certain when it began.
-        let day = DateTime::from_timestamp(*until_s, 0)?.day();
-        let is_right = *status == "active" && *percent_off == 0 && !is_paused && !is_stranger && day < 28;
-        let is_within = (*from_s..*until_s).contains(&self.now_s);
-        (is_right && is_within && is_paid && is_billed && is_plain(price) && to.is_none_or(|(to, _)| is_alike(to)))
-            .then_some((price, quantity))
-    }
-
     /// Ends a subscription, unless credits of a paid period are still to be granted: what becomes of those is a rule of
     /// its own.
     fn end(&mut self, sub: usize) {
@@ -353,7 +341,8 @@ impl Stripe {
 
     fn bill_once(&mut self, sub: Option<usize>, price: usize, quantity: i64, amount: i64, kind: Kind) {
         let (from_s, until_s) = (self.now_s, self.now_s + 30 * DAY_S);
-        let line = Line { price, quantity, amount, discount: 0, kind, from_s, until_s };
+        let promise = self.prices[price].promise.clone();
+        let line = Line { price, promise, quantity, amount, discount: 0, kind, from_s, until_s };
         let is_stranger = sub.is_some_and(|sub| self.subs[sub].is_stranger);
         let reason = if sub.is_some() { "subscription_update" } else { "manual" };
         self.bill(sub, is_stranger, reason, vec![line], Pay::Card);

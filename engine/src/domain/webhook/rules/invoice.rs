@@ -4,7 +4,7 @@ use super::{Facts, RuleResult, incomplete, price_unknown, unclear};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
-use crate::domain::effect::{Effect, Verdict};
+use crate::domain::effect::Effect;
 use crate::domain::job::Outcome;
 use crate::domain::ledger::Command;
 use crate::domain::sale::SaleRecord;
@@ -13,7 +13,7 @@ use crate::domain::sale::level::{left_before_paid, taken};
 use crate::domain::sale::line::{Sale, Sales, sales, tagged_at_another_price};
 use crate::domain::sale::since::{left_since, since};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::fields::InvoiceFields;
+use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::key::PlanKey;
 use std::cmp::Ordering;
 
@@ -28,13 +28,14 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     let from_ms = facts.customer.as_ref().and_then(|customer| customer.credits_from_ms);
     let taken = taken(&left_since(&invoice, &facts.before.invoices, from_ms), facts.before, facts.book);
     let takes_nothing = taken == Ok(Credits::ZERO);
+    let credits_time = invoice.lines.iter().any(Line::credits_time);
     let settles = is_paid == Ok(true) && facts.stored().is_some_and(|row| without_paid_change(row, &invoice) != *row);
     let sold = match guarded(facts, &invoice, sales(&invoice, facts.book)) {
         Sales::Known(sold) if sold.is_empty() && takes_nothing && !settles => return Err(Outcome::Done),
         // Unpaid invoices change nothing, and free ones bring nothing, whatever they sold. What is paid by the credit for
-        // a period that was left is not free.
+        // a period that was left is not free, even if that had brought no credits.
         _ if is_paid == Ok(false) => return Err(Outcome::Done),
-        _ if takes_nothing && !settles && total.as_ref().is_ok_and(|total| *total <= MoneyMinor::ZERO) => {
+        _ if !credits_time && !settles && total.as_ref().is_ok_and(|total| *total <= MoneyMinor::ZERO) => {
             return Err(Outcome::Done);
         }
         Sales::Known(sold) => sold,
@@ -60,10 +61,18 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
         false => left_before_paid(&invoice, facts.before, facts.book, customer.credits_from_ms),
     };
     let taken = taken + left_out.iter().map(|left| left.credits).sum::<Credits>();
-    let brought = Brought::new(grants(&invoice_id, &counted, facts.now_ms), taken);
+    let brought = Brought { grants: grants(&invoice_id, &counted, facts.now_ms), taken };
     let record = SaleRecord::new(&counted, taken, &brought.grants, &grant_key(&invoice_id), facts.now_ms);
     let record = SaleRecord { left_out, ..record };
-    bring(&mut verdict, brought, &record, &invoice_id, customer, facts.now_ms);
+    let left_by_it = facts.before.grants_left_by(&invoice);
+    // What its own periods leave out comes out of what they bring.
+    let left_by_it = if record.left_out.is_empty() { left_by_it } else { Some(left_by_it.unwrap_or_default()) };
+    let (command, later) = brought.into_command(&invoice_id, left_by_it);
+    // What it sold is kept with what it brings.
+    let recorded = |command: Command| Command { metadata: Some(record.to_metadata()), ..command };
+    verdict.ledger = command.map(|command| (customer.id.clone(), recorded(command)));
+    let parts = later.iter().map(|grant| part_job(grant, &invoice_id, &customer.id, facts.now_ms));
+    verdict.effects.extend(parts.map(Effect::JobInsert));
     Ok(verdict)
 }
 
@@ -76,28 +85,6 @@ fn guarded(facts: &Facts<'_>, invoice: &InvoiceFields, sold: Sales) -> Sales {
     let is_priced = facts.stored().is_some_and(|stored| stored.price.is_some());
     let tagged = || tagged_at_another_price(invoice, facts.book).filter(|_| !is_priced);
     facts.sold_before().or_else(tagged).map_or(sold, Sales::Undecided)
-}
-
-/// Adds the credits to the verdict: what is taken back or the first grant, with the record of what was sold, and others by
-/// jobs.
-fn bring(
-    verdict: &mut Verdict,
-    brought: Brought,
-    record: &SaleRecord,
-    invoice_id: &str,
-    customer: &Customer,
-    now_ms: TimeMs,
-) {
-    let recorded =
-        |command: Command| Some((customer.id.clone(), Command { metadata: Some(record.to_metadata()), ..command }));
-    verdict.ledger = brought.take_back(invoice_id).and_then(recorded);
-    for grant in brought.grants {
-        if verdict.ledger.is_none() && grant.at_ms.is_none() {
-            verdict.ledger = recorded(grant.command(invoice_id));
-        } else {
-            verdict.effects.push(Effect::JobInsert(part_job(&grant, invoice_id, &customer.id, now_ms)));
-        }
-    }
 }
 
 /// `invoice.payment_failed`: the subscription is late and support can see why. Nothing is taken.
@@ -288,21 +275,9 @@ fn unseen(facts: &Facts<'_>, sold: &[Sale], customer: &Customer, id: String) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::sale::grant::Grant;
     use crate::domain::webhook::EventKind;
-    use crate::domain::webhook::fixtures::{NOW_MS, by_id, customer, facts, row};
+    use crate::domain::webhook::fixtures::{by_id, facts, row};
     use serde_json::Value;
-
-    #[test]
-    fn credits_of_a_later_time_are_never_granted_at_once() {
-        let later =
-            Grant { key: "later".to_owned(), credits: Credits(5), expires_at_ms: None, at_ms: Some(NOW_MS + 1) };
-        let mut verdict = Verdict::from(Outcome::Done);
-        let brought = Brought::new(vec![later], Credits::ZERO);
-        bring(&mut verdict, brought, &SaleRecord::default(), "in_1", &customer("pro"), NOW_MS);
-        assert!(verdict.ledger.is_none());
-        assert!(matches!(&verdict.effects[..], [Effect::JobInsert(job)] if job.run_at_ms == NOW_MS + 1), "{verdict:?}");
-    }
 
     #[test]
     fn an_invoice_that_sold_nothing_of_ours_leaves_a_subscription_its_plan_and_price() {

@@ -46,10 +46,11 @@ fn plan_set(verdict: &Verdict) -> Option<&str> {
     })
 }
 
-/// The credits that are granted at once.
+/// The credits that are granted at once, less those that are taken in exchange.
 fn granted(verdict: &Verdict) -> Option<i64> {
     verdict.ledger.as_ref().map(|(_, command)| match &command.op {
         Op::Grant { amount, .. } => amount.0,
+        Op::Exchange { amount, taken, .. } => amount.0 - taken.0,
         other => panic!("{other:?}"),
     })
 }

@@ -236,8 +236,8 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::SubscriptionPriceSet { id, stripe_price } => {
             subscription::subscription_set_stripe_price(tx, id, stripe_price).await?;
         }
-        Effect::PaymentRefunded { payment: id, operation, refunded, disputed } => {
-            payment::payment_set_gone(tx, id, operation.as_deref(), (*refunded, *disputed)).await?;
+        Effect::PaymentRefunded { payment: id, operation, refunded, disputed, kept } => {
+            payment::payment_set_gone(tx, id, operation.as_deref(), (*refunded, *disputed), *kept).await?;
         }
         Effect::OperationInsert(operation) => {
             operation::operation_insert(tx, operation).await?;
@@ -249,6 +249,7 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::JobRequeue { job_id } => {
             return Ok(job::job_requeue(tx, job_id, now_ms).await?.into_iter().collect());
         }
+        Effect::StreamHasten { stream_key } => return job::job_hasten_stream(tx, stream_key, now_ms).await,
         Effect::ReplayItems { replay_id, steps } => return write_replay_steps(tx, replay_id, steps, now_ms).await,
         Effect::ReplayEnd { replay_id, state } => {
             replay::replay_move(tx, replay_id, &["running"], state, Some(now_ms)).await?;

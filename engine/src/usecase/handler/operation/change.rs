@@ -16,9 +16,8 @@ use crate::domain::catalogue::currency::Currency;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome};
-use crate::domain::ledger::Op;
 use crate::domain::operation::{Payer, Problem};
-use crate::domain::sale::grant::PartArgs;
+use crate::domain::sale::grant::{PartArgs, net_credits};
 use crate::domain::sale::line::Sale;
 use crate::domain::sale::{PriceBook, Sold};
 use crate::domain::subscription::change::{Need, check, check_payer, check_size, is_dearer, lasting_discount};
@@ -463,11 +462,7 @@ async fn credits_of(
     if matches!(&verdict.outcome, Outcome::Dead { reason } if reason.starts_with("history_too_long")) {
         return Err(PreviewError::Undecided);
     }
-    let now = verdict.ledger.map_or(Credits::ZERO, |(_, command)| match command.op {
-        Op::Grant { amount, .. } => amount,
-        Op::TakeBack { amount } => -amount,
-        _ => Credits::ZERO,
-    });
+    let now = verdict.ledger.map_or(Credits::ZERO, |(_, command)| net_credits(&command));
     let parts = verdict.effects.iter().filter_map(|effect| match effect {
         Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant => serde_json::from_str(&job.args).ok(),
         _ => None,

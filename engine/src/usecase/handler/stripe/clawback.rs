@@ -18,7 +18,9 @@ use super::EventContext;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::charge::top_up::halt_after_return;
-use crate::domain::clawback::{Away, Lot, LotTarget, Step, away, credits_gone, step_towards, targets, withheld};
+use crate::domain::clawback::{
+    Away, Lot, LotTarget, Step, away, bought_credits, credits_gone, step_towards, targets, withheld,
+};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
@@ -107,8 +109,9 @@ pub(in crate::usecase::handler) async fn standing_of(
 /// The effect that stores how much of a payment was given back, and how much is disputed.
 fn refunded(bought: &Bought, charge: Option<&ChargeFields>, money: &Money) -> Option<Effect> {
     let disputed = money.gone.all - money.refunded;
+    let kept = money.gone.all - money.gone.counting();
     let effect =
-        |payment, operation| Effect::PaymentRefunded { payment, operation, refunded: money.refunded, disputed };
+        |payment, operation| Effect::PaymentRefunded { payment, operation, refunded: money.refunded, disputed, kept };
     if let Some(invoice) = &bought.payment.invoice_id {
         return Some(effect(invoice.clone(), None));
     }
@@ -149,7 +152,7 @@ async fn compare_by(
     }
     entries.sort_unstable_by_key(|entry| entry.seq);
     let account = account::account_find(db, &customer.id).await?.unwrap_or_default();
-    let all: Credits = entries.iter().map(Entry::granted).sum();
+    let all: Credits = entries.iter().map(bought_credits).sum();
     // What was taken because the period was left cannot go once more.
     let gone = credits_gone(all, money.gone.counting(), money.total);
     let taken = match taken_of(deps, customer, bought, gone, now_ms).await? {
@@ -180,7 +183,7 @@ pub(in crate::usecase::handler) async fn withheld_of_part(
     let keys: Vec<String> = grant_keys(&part.invoice).collect();
     let pairs: Vec<_> = keys.iter().map(|key| (&customer_id, key.as_str())).collect();
     let entries = account::entry_find_by_keys(deps.db.read(), &pairs).await?.into_iter().map(|(_, entry)| entry);
-    let before = entries.filter(|entry| entry.kind == EntryKind::Grant).map(|entry| entry.granted()).sum();
+    let before = entries.filter(|entry| entry.kind == EntryKind::Grant).map(|entry| bought_credits(&entry)).sum();
     Ok(withheld(before, part.credits, &money.gone, money.total))
 }
 
@@ -461,7 +464,7 @@ async fn bought_by(
             let counted = since(&sold, customer.credits_from_ms);
             let left_out = left_before_paid(&said, &before, &book, customer.credits_from_ms);
             let taken = taken + left_out.iter().map(|left| left.credits).sum::<Credits>();
-            Brought::new(grants(id, &counted, now_ms), taken).now() > Credits::ZERO
+            Brought { grants: grants(id, &counted, now_ms), taken }.now() > Credits::ZERO
         }
         _ => false,
     };

@@ -2,6 +2,8 @@
 //! came.
 
 use super::*;
+use crate::scene::customer_id;
+use bursar_engine::infra::store::account::account_find;
 
 pub(super) const HALF_MONTH: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 
@@ -45,6 +47,21 @@ impl Shop {
         let charge = stripe::id(&self.stripe.list("charge").remove(0)).to_owned();
         self.stripe.refund(&charge, amount).expect("a refund");
         self.announce_refund(&charge).await;
+    }
+
+    /// The credits that are left, with when they end.
+    async fn ends(&self, customer: &TestCustomer) -> Vec<(i64, Option<i64>)> {
+        let account = account_find(self.app.app.db.read(), &customer_id(customer)).await.expect("an account");
+        let grants = account.expect("an account").open.grants;
+        grants.iter().map(|open| (open.remaining.0, open.expires_at_ms)).collect()
+    }
+
+    /// The credits that the customer's invoices are still to bring.
+    async fn to_come(&self, customer: &TestCustomer) -> i64 {
+        let path = format!("/admin/v1/invoices?customer={}", customer.id);
+        let listed = self.app.admin("GET", &path, None).await.expect(200);
+        let rows = listed["data"].as_array().expect("invoices").iter();
+        rows.filter_map(|row| row["credits_to_come"].as_i64()).sum()
     }
 
     async fn until_left(&self, customer: &TestCustomer, credits: i64) {
@@ -115,6 +132,46 @@ with_backend! {
         }
     }
 
+    async fn what_is_left_after_a_change_lasts_as_long_as_what_it_was_bought_with(backend: Backend) {
+        let reset = priced("pro_reset", |price| price.rollover = Rollover::Reset);
+        let shop = Shop::selling(backend, &[reset, pro_yearly(GrantSchedule::Monthly)]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "pro", json!({ "price": "pro_reset" })).await.expect(201);
+        assert!(shop.ends(&customer).await.iter().all(|(_, end)| end.is_some()), "they end with the month");
+        let wanted = json!({ "price": "pro_yearly", "when": "now" });
+        shop.app.call(&customer, "POST", "/api/v1/subscription/change", "keep", Some(&wanted)).await.expect(200);
+        // The month that was left brought as many credits as the first month of the year does.
+        let ends = shop.ends(&customer).await;
+        let kept: i64 = ends.iter().filter(|(_, end)| end.is_none()).map(|(credits, _)| credits).sum();
+        assert_eq!((kept, shop.app.balance(&customer).await), (PERIOD, PERIOD), "{ends:?}");
+        // And back again: what is bought for a month ends with it.
+        let wanted = json!({ "price": "pro_reset", "when": "now" });
+        shop.app.call(&customer, "POST", "/api/v1/subscription/change", "reset", Some(&wanted)).await.expect(200);
+        let ends = shop.ends(&customer).await;
+        assert!(ends.iter().all(|(_, end)| end.is_some()), "{ends:?}");
+        shop.close().await;
+    }
+
+    async fn nothing_is_to_come_of_a_year_that_was_left_or_given_back_with_its_credits(backend: Backend) {
+        for (way, to_come) in [("left", 0), ("unspent", 0), ("none", 660)] {
+            let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly)]).await;
+            let customer = shop.without_credits("pm_card_visa").await;
+            let stripe_customer = shop.stripe_customer(&customer).await;
+            shop.subscribe_to(&customer, "year", json!({ "price": "pro_yearly" })).await.expect(201);
+            assert_eq!(shop.to_come(&customer).await, 660);
+            if way == "left" {
+                shop.leave_at_stripe(&stripe_customer).await;
+            } else {
+                let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+                let form = [("charge", charge.as_str()), ("metadata[bursar_credits]", way)];
+                shop.ask_stripe("POST", "/v1/refunds", &form).await;
+                shop.announce_refund(&charge).await;
+            }
+            assert_eq!(shop.to_come(&customer).await, to_come, "{way}");
+            shop.close().await;
+        }
+    }
+
     async fn a_period_that_is_left_before_it_is_paid_takes_nothing_and_brings_what_was_used(backend: Backend) {
         for is_void in [false, true] {
             let shop = Shop::selling(backend, &[]).await;
@@ -141,6 +198,24 @@ with_backend! {
             shop.app.verify().await;
             shop.close().await;
         }
+    }
+
+    async fn an_invoice_that_costs_nothing_or_less_is_found_by_its_id(backend: Backend) {
+        let shop = Shop::selling(backend, &[]).await;
+        let (customer, stripe_customer) = shop.subscriber().await;
+        shop.leave_at_stripe(&stripe_customer).await;
+        let is_credit = |invoice: &&Value| invoice["total"].as_i64().is_some_and(|total| total < 0);
+        let invoice = shop.stripe.list("invoice").into_iter().find(|invoice| is_credit(&invoice)).expect("a credit");
+        let id = stripe::id(&invoice);
+        let shown = shop.app.admin("GET", &format!("/admin/v1/payments/{id}"), None).await.expect(200);
+        assert_eq!((&shown["payment"]["customer_id"], &shown["payment"]["amount_minor"]), (&json!(customer.id), &invoice["total"]));
+        let history = shown["history"].to_string();
+        assert!(history.contains("60 credits were taken back"), "{history}");
+        let found = shop.app.admin("GET", &format!("/admin/v1/customers?search={id}"), None).await.expect(200);
+        assert_eq!(found["data"][0]["id"], json!(customer.id));
+        let listed = shop.app.admin("GET", &format!("/admin/v1/invoices?customer={}", customer.id), None).await.expect(200);
+        assert!(listed["data"].as_array().expect("invoices").iter().any(|row| row["id"] == id), "{listed}");
+        shop.close().await;
     }
 
     async fn what_went_with_the_money_does_not_go_once_more_when_the_period_is_left(backend: Backend) {

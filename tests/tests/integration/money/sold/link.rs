@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cli::Program;
+use crate::scene::{self, delay_job};
 
 impl Shop {
     /// A Stripe customer that was made at Stripe, with a card and two paid months of Pro. Returns its id, its subscription
@@ -131,6 +132,55 @@ with_shop! {
         let about_money = found["data"].as_array().expect("findings").iter().filter(|row| row["class"] == "invoice_not_granted");
         assert_eq!(about_money.count(), 0, "{found}");
         assert_eq!(shop.app.balance(&customer).await, SIGNUP + PERIOD);
+    }
+
+    async fn what_waited_for_a_link_is_tried_again_at_once(shop: &Shop) {
+        let (theirs, _, _, new) = shop.subscriber_at_stripe().await;
+        let event = stripe::event("invoice.paid", &new);
+        shop.app.deliver(&event).await.expect(200);
+        delay_job(&shop.app, "stripe.event").await;
+        let customer = shop.app.onboard().await;
+        shop.stripe_customer(&customer).await;
+        shop.link(&customer, &theirs, Some(&Shop::period_of(&new))).await.expect(200);
+        shop.app.event_in_state(stripe::id(&event), "processed").await;
+        shop.adopted(&theirs).await;
+        assert_eq!(shop.app.balance(&customer).await, SIGNUP + PERIOD);
+    }
+
+    async fn a_comparison_of_a_customer_has_what_waits_of_it_tried_again_at_once(shop: &Shop) {
+        let (theirs, _, _, new) = shop.subscriber_at_stripe().await;
+        let customer = shop.app.onboard().await;
+        shop.stripe_customer(&customer).await;
+        let event = stripe::event("invoice.paid", &new);
+        shop.app.deliver(&event).await.expect(200);
+        delay_job(&shop.app, "stripe.event").await;
+        let former = format!("UPDATE customers SET stripe_customer_id = NULL WHERE id = '{}'", customer.id);
+        sql(&shop.app, &former).await;
+        scene::link(&shop.app, &customer, &theirs).await;
+        let body = json!({ "customer_id": customer.id });
+        shop.app.admin("POST", "/admin/v1/stripe/reconciliations", Some(&body)).await.expect(202);
+        shop.app.event_in_state(stripe::id(&event), "processed").await;
+    }
+
+    async fn an_event_that_waits_after_a_failure_is_tried_now_if_support_says_so(shop: &Shop) {
+        let (theirs, _, _, new) = shop.subscriber_at_stripe().await;
+        let event = stripe::event("invoice.paid", &new);
+        shop.app.deliver(&event).await.expect(200);
+        delay_job(&shop.app, "stripe.event").await;
+        let failed = shop.app.event(stripe::id(&event)).await["event"]["attempts"].as_i64().expect("a number");
+        let path = format!("/admin/v1/events/{}/replay", stripe::id(&event));
+        shop.app.admin("POST", &path, Some(&json!({ "reason": "linked by hand" }))).await.expect(200);
+        wait::until("it was tried again", || async {
+            let found = shop.app.event(stripe::id(&event)).await;
+            (found["event"]["attempts"].as_i64() > Some(failed)).then_some(())
+        })
+        .await;
+        assert!(shop.audited(&scene::job_of(&shop.app, &event).await.id.to_string()).await.contains(&"job.replay".to_owned()));
+        // So that nothing is left of it.
+        let customer = shop.app.onboard().await;
+        shop.stripe_customer(&customer).await;
+        shop.link(&customer, &theirs, Some(&Shop::period_of(&new))).await.expect(200);
+        shop.adopted(&theirs).await;
     }
 
     async fn what_contradicts_a_link_is_refused_and_changes_nothing(shop: &Shop) {

@@ -64,4 +64,21 @@ with_backend! {
         refund(json!({ "amount_minor": 1, "beyond_credited": true })).await.expect_problem(422, "payment_not_refundable");
         shop.close().await;
     }
+
+    async fn a_planned_refund_of_a_year_says_what_goes_of_the_months_to_come(backend: Backend) {
+        let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly)]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "year", json!({ "price": "pro_yearly" })).await.expect(201);
+        shop.app.spend(&customer, 60, "first month").await.expect(200);
+        let path = format!("/admin/v1/payments/{}/refund", stripe::id(&shop.stripe.list("invoice").remove(0)));
+        let half = pro_yearly(GrantSchedule::Monthly).amount.0 / 2;
+        for (credits, later) in [("unspent", 360), ("none", 0)] {
+            let body = json!({ "reason": "ticket 1", "dry_run": true, "amount_minor": half, "credits": credits });
+            let planned = shop.app.admin("POST", &path, Some(&body)).await.expect(200);
+            assert_eq!((&planned["credits_to_go"], &planned["credits_to_go_later"]), (&json!(0), &json!(later)));
+        }
+        let all = shop.app.admin("POST", &path, Some(&json!({ "reason": "ticket 1", "dry_run": true }))).await.expect(200);
+        assert_eq!(all["credits_to_go_later"], json!(660), "no further month comes");
+        shop.close().await;
+    }
 }

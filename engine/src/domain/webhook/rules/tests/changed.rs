@@ -27,7 +27,7 @@ fn to_team(seats: i64, version: Version) -> Value {
 
 fn taken(verdict: &Verdict) -> Option<Credits> {
     match verdict.ledger.as_ref().map(|(_, command)| &command.op) {
-        Some(Op::TakeBack { amount }) => Some(*amount),
+        Some(Op::TakeBack { amount, .. }) => Some(*amount),
         _ => None,
     }
 }
@@ -55,12 +55,12 @@ fn a_change_in_the_middle_of_a_period_brings_the_new_period_less_what_is_left_of
 }
 
 #[test]
-fn a_change_that_credits_more_than_it_costs_takes_credits_under_the_invoices_key() {
+fn a_change_exchanges_the_credits_that_are_left_for_the_new_ones_under_the_invoices_key() {
     let book = team();
     for version in Version::ALL {
         let verdict = decide(&facts(PAID, &to_team(1, version), &book, "pro"));
-        let command =
-            Command::internal(Op::TakeBack { amount: Credits(5) }, "stripe", "stripe:invoice:in_2".to_owned());
+        let exchange = Op::Exchange { amount: Credits(25), expires_at_ms: None, taken: Credits(30), of: None };
+        let command = Command::internal(exchange, "stripe", "stripe:invoice:in_2".to_owned());
         // What it sold is kept with it.
         let plain = verdict.ledger.map(|(customer, command)| (customer, Command { metadata: None, ..command }));
         assert_eq!(plain, Some((customer("pro").id, command.with_reference("in_2"))), "{version:?}");

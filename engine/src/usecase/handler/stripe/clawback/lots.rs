@@ -2,7 +2,7 @@
 
 use crate::amount::Credits;
 use crate::clock::TimeMs;
-use crate::domain::clawback::Lot;
+use crate::domain::clawback::{Lot, bought_credits};
 use crate::domain::customer::Customer;
 use crate::domain::ledger::{Account, Entry, EntryKind, OpenGrant};
 use crate::error::Result;
@@ -30,7 +30,7 @@ pub(super) async fn lots(
         let (stored, remaining) = (left_of(account, &own), left_of(&settled, &own));
         let kept = std::iter::once(grant).chain(of_it()).filter_map(|entry| entry.detail.unspent);
         lots.push(Lot {
-            granted: grant.granted(),
+            granted: bought_credits(grant),
             clawed_back: account.clawed_back(grant.seq),
             unspent_gone: kept.last(),
             // Some may have ended that no entry takes away yet.

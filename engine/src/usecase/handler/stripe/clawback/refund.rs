@@ -1,15 +1,19 @@
 //! What a refund would do, by the same rules that decide once it is made.
 
-use super::money::money_of;
-use super::{Standing, bought_with, compare_by};
+use super::money::{Money, money_of};
+use super::{GrantStanding, Standing, bought_with, compare_by};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
+use crate::domain::clawback::{bought_credits, withheld};
 use crate::domain::customer::Customer;
 use crate::domain::ledger::Account;
 use crate::domain::payment::Payment;
 use crate::domain::refund::{CreditsChoice, MoneyBefore};
+use crate::domain::sale::SaleRecord;
+use crate::domain::sale::grant::{PartArgs, part_job_key};
 use crate::domain::webhook::fields::{ChargeFields, InvoiceFields, PaymentIntentFields};
 use crate::infra::store::account;
+use crate::infra::store::payment::part_job_list;
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{invoices_before, whole_invoice};
 use crate::usecase::handler::{Deps, Failure};
@@ -32,6 +36,9 @@ pub(in crate::usecase) struct CreditsAfter {
     pub going: Credits,
     /// Credits that would go besides if no hold reserved them.
     pub reserved: Credits,
+    /// Credits that are still to come, and would go then, at most: whoever spends them at once keeps those that go only as far
+    /// as they are unspent.
+    pub going_later: Credits,
     /// The balance now.
     pub balance: Credits,
 }
@@ -102,20 +109,41 @@ pub(in crate::usecase) async fn credits_after_refund(
     let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(Some(after)) };
     let mut money = money_of(deps, &bought.payment, Some(charge)).await?;
     money.gone.add(amount, choice);
-    let going = async |available: fn(&Account) -> Credits| {
-        Ok::<_, Failure>(match compare_by(deps, customer, &bought, &money, available, now_ms).await? {
-            Standing::Granted { grants } => {
-                Some(grants.iter().map(|grant| grant.target.total - grant.clawed_back).sum::<Credits>())
-            }
-            Standing::NotGranted { .. } => Some(Credits::ZERO),
-            Standing::Unclear { .. } => None,
-        })
-    };
-    let Some(goes) = going(Account::available).await? else { return Ok(None) };
-    after.going = goes;
-    if account.held > Credits::ZERO {
-        let without_holds = going(|account| account.balance).await?;
-        after.reserved = without_holds.map_or(Credits::ZERO, |all| (all - goes).max(Credits::ZERO));
+    match compare_by(deps, customer, &bought, &money, Account::available, now_ms).await? {
+        Standing::Granted { grants } => {
+            after.going = going_now(&grants);
+            after.going_later = going_later(deps, &grants, &money).await?;
+        }
+        Standing::NotGranted { .. } => {}
+        Standing::Unclear { .. } => return Ok(None),
+    }
+    if account.held > Credits::ZERO
+        && let Standing::Granted { grants } =
+            compare_by(deps, customer, &bought, &money, |account| account.balance, now_ms).await?
+    {
+        after.reserved = (going_now(&grants) - after.going).max(Credits::ZERO);
     }
     Ok(Some(after))
+}
+
+/// The credits of the later parts of a period that go with its money.
+async fn going_later(deps: &Deps, grants: &[GrantStanding], money: &Money) -> Result<Credits, Failure> {
+    let has_come = |key: &str| grants.iter().any(|one| one.grant.idempotency_key.as_deref() == Some(key));
+    let records = grants.iter().filter_map(|one| SaleRecord::read(one.grant.metadata.as_deref()));
+    let later = records.flat_map(|record| record.later).filter(|later| !has_come(&later.key));
+    let jobs: Vec<String> = later.map(|later| part_job_key(&later.key)).collect();
+    let parts = part_job_list(deps.db.read(), &jobs).await?;
+    let parts = parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok());
+    let to_come: Credits = parts.map(|part| part.expected()).sum();
+    if money.gone.counting() >= money.total {
+        // None of them is granted.
+        return Ok(to_come);
+    }
+    let granted = grants.iter().map(|one| bought_credits(&one.grant)).sum();
+    Ok(withheld(granted, to_come, &money.gone, money.total).0)
+}
+
+/// The credits that go at once.
+fn going_now(grants: &[GrantStanding]) -> Credits {
+    grants.iter().map(|one| one.target.total - one.clawed_back).sum()
 }
