@@ -400,8 +400,8 @@ pub async fn preview_change(
     let said = InvoiceFields::read(&invoice);
     let sale = Sale { price: price.clone(), quantity: change.quantity, from_ms: None, until_ms: None };
     let total = said.total.unwrap_or_default();
-    let lines = said.lines.iter().zip(fields::rows(&invoice["lines"]));
-    let billed = || lines.clone().find(|(line, _)| line.bills_period() && line.price.ids.contains(price_id));
+    let mut lines = said.lines.iter().zip(fields::rows(&invoice["lines"]));
+    let billed = lines.find(|(line, _)| line.bills_period() && line.price.ids.contains(price_id));
     // A period that discounts leave nothing of brings nothing.
     let brings = |costs: bool| if costs { sale.credits() } else { Credits::ZERO };
     let next = ChangePreview {
@@ -414,7 +414,7 @@ pub async fn preview_change(
         credits_later: Credits::ZERO,
         next_at_ms: row.current_period_end_ms,
         next_amount: total,
-        next_credits: brings(billed().is_none_or(|(line, _)| line.costs())),
+        next_credits: brings(billed.is_none_or(|(line, _)| line.costs())),
     };
     if !begins_period {
         return Ok(next);
@@ -423,7 +423,7 @@ pub async fn preview_change(
     let (credits, credits_later) = credits_of(deps, customer, (row, rows), &book, &invoice, now_ms).await?;
     let due = due_of(&invoice);
     let whole = said.lines.iter().filter(|line| line.bills_period()).filter_map(|line| line.period_end_ms).max();
-    let lasting = match billed().filter(|(line, _)| line.discount > MoneyMinor::ZERO) {
+    let lasting = match billed.filter(|(line, _)| line.discount > MoneyMinor::ZERO) {
         Some((_, line)) => lasting_discount(line, &deps.stripe.subscription_retrieve_discounts(&row_id).await?),
         None => MoneyMinor::ZERO,
     };
