@@ -280,7 +280,7 @@ pub const CODES: &[Code] = &[
     code(500, "internal", "Something went wrong on our side. It has been logged."),
     code(503, "onboarding_disabled", "Signing up is switched off. Existing customers are not affected."),
     code(503, "overloaded", "The server is busy. Try again shortly."),
-    code(503, "payment_unavailable", "Subscribing is not possible just now."),
+    code(503, "payment_unavailable", "This price is not available just now."),
     code(503, "stripe_not_configured", "This server has no Stripe key: it charges nobody."),
     code(503, "stripe_unavailable", "Stripe cannot be reached just now. Try again shortly."),
     code(503, "timeout", "There was no answer in time. Try again with the same Idempotency-Key."),

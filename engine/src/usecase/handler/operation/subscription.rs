@@ -148,7 +148,7 @@ impl Run<'_> {
     }
 
     pub(super) fn price_missing(&self, why: &str) -> Verdict {
-        let shown = "Subscribing is not possible just now.".to_owned();
+        let shown = "This price is not available just now.".to_owned();
         let problem = Problem { code: "price_missing".to_owned(), message: shown, ..Problem::default() };
         Verdict { outcome: Outcome::Dead { reason: why.to_owned() }, ..self.failed(problem) }
     }
