@@ -21,9 +21,9 @@ use crate::domain::operation::{Payer, Problem};
 use crate::domain::sale::grant::PartArgs;
 use crate::domain::sale::line::Sale;
 use crate::domain::sale::{PriceBook, Sold};
-use crate::domain::subscription::change::{Need, check, check_payer, check_size, is_dearer};
+use crate::domain::subscription::change::{Need, check, check_payer, check_size, is_dearer, lasting_discount};
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, PresentItem, Subscription};
-use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
+use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, Line, SubscriptionFields};
 use crate::domain::webhook::{self, EventKind, Facts};
 use crate::error::Error;
 use crate::infra::store::subscription;
@@ -400,8 +400,8 @@ pub async fn preview_change(
     let said = InvoiceFields::read(&invoice);
     let sale = Sale { price: price.clone(), quantity: change.quantity, from_ms: None, until_ms: None };
     let total = said.total.unwrap_or_default();
-    let lines = said.lines.iter().zip(fields::rows(&invoice["lines"]));
-    let billed = || lines.clone().find(|(line, _)| line.bills_period() && line.price.ids.contains(price_id));
+    let mut lines = said.lines.iter().zip(fields::rows(&invoice["lines"]));
+    let billed = lines.find(|(line, _)| line.bills_period() && line.price.ids.contains(price_id));
     // A period that discounts leave nothing of brings nothing.
     let brings = |costs: bool| if costs { sale.credits() } else { Credits::ZERO };
     let next = ChangePreview {
@@ -414,7 +414,7 @@ pub async fn preview_change(
         credits_later: Credits::ZERO,
         next_at_ms: row.current_period_end_ms,
         next_amount: total,
-        next_credits: brings(billed().is_none_or(|(line, _)| line.costs())),
+        next_credits: brings(billed.is_none_or(|(line, _)| line.costs())),
     };
     if !begins_period {
         return Ok(next);
@@ -423,16 +423,24 @@ pub async fn preview_change(
     let (credits, credits_later) = credits_of(deps, customer, (row, rows), &book, &invoice, now_ms).await?;
     let due = due_of(&invoice);
     let whole = said.lines.iter().filter(|line| line.bills_period()).filter_map(|line| line.period_end_ms).max();
-    let lasting = match billed().filter(|(line, _)| line.discount > MoneyMinor::ZERO) {
-        Some((_, line)) => lasting_discount(line, &deps.stripe.subscription_retrieve_discounts(&row_id).await?),
-        None => MoneyMinor::ZERO,
-    };
     let full = MoneyMinor(price.amount.0.saturating_mul(change.quantity));
-    let next_amount = (full - lasting).max(MoneyMinor::ZERO);
+    let next_amount = (full - lasting_of(deps, &row_id, billed).await?).max(MoneyMinor::ZERO);
     let next_credits = brings(full == MoneyMinor::ZERO || next_amount > MoneyMinor::ZERO);
     let credited = MoneyMinor(total.0.saturating_neg().max(0));
     let next = ChangePreview { next_at_ms: whole, next_amount, next_credits, ..next };
     Ok(ChangePreview { due, credited, credits, credits_later, ..next })
+}
+
+/// What discounts that never end take off each period of a line of an invoice.
+async fn lasting_of(
+    deps: &Deps,
+    subscription_id: &str,
+    billed: Option<(&Line, &Value)>,
+) -> Result<MoneyMinor, StripeError> {
+    let Some((_, line)) = billed.filter(|(line, _)| line.discount > MoneyMinor::ZERO) else {
+        return Ok(MoneyMinor::ZERO);
+    };
+    Ok(lasting_discount(line, &deps.stripe.subscription_retrieve_discounts(subscription_id).await?))
 }
 
 /// The credits that an invoice would bring, or take, if it were paid: at once, and later.
