@@ -1,7 +1,8 @@
 //! The sweep over automatic top-ups: begins those that are due.
 //!
 //! Nodes sweep independently. A top-up that two of them find due is begun once. What cannot be begun is found again by
-//! a later sweep. A sweep looks at a bounded number of customers whose top-ups are on, one row and one account each, so
+//! a later sweep. A sweep looks at a bounded number of customers whose top-ups are on, one row and one account each, and of
+//! those with few credits at the end of the ledger, so
 //! its cost does not grow with their number; where there are more, each is looked at by every second sweep, or third.
 
 use crate::deadline::{ANSWER_MAX, within};

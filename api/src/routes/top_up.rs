@@ -87,8 +87,8 @@ impl TopUpRequest {
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(in crate::routes) struct TopUpBody {
-    /// `off`, `on`, `waiting` for a cap that is reached, a card that was declined before or credits that are spent, or
-    /// `stopped` by itself because a charge failed or a payment was given back.
+    /// `off`, `on`, `waiting` for a cap that is reached, a card that was declined before, another purchase or credits that are
+    /// spent, or `stopped` by itself because a charge failed or a payment was given back.
     state: String,
     /// Below this number of available credits, some are bought; null if nothing was ever set.
     threshold: Option<i64>,
@@ -114,7 +114,8 @@ pub(in crate::routes) struct TopUpBody {
 #[derive(Debug, Object)]
 struct TopUpProblem {
     /// `card_declined`, `spend_cap_reached`, `payment_returned` (a payment was refunded or disputed, and its credits were
-    /// taken back), `credits_taken` (few are left because some expired or were taken, and not because they were spent) …
+    /// taken back), `credits_taken` (few are left because some expired or were taken, and not because they were spent),
+    /// `purchase_waits` (for its authentication) …
     code: String,
     /// A description for people.
     detail: String,

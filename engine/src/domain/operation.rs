@@ -46,6 +46,8 @@ pub enum Request {
     DebtPayment(DebtPayment),
     /// An automatic top-up: charge, grant.
     AutoTopUp(AutoTopUp),
+    /// A second payment of an operation that was paid before: charge, grant.
+    DuplicatePayment(DuplicatePayment),
     /// A payment method is added.
     PaymentMethodAttach {
         /// Its id at Stripe.

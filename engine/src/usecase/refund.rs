@@ -103,7 +103,7 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
     if charge.left <= MoneyMinor::ZERO {
         return Err(refuse("payment_not_refundable", "all of it was given back before".to_owned()));
     }
-    if charge.charge.is_disputed {
+    if charge.is_contested {
         let message = format!("the charge {} was disputed: Stripe decides about its money", charge.id);
         return Err(Error::conflict("payment_disputed", message));
     }

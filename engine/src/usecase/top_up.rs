@@ -39,7 +39,8 @@ pub async fn read(db: &Db, customer_id: &CustomerId, catalogue: &Catalogue, now_
     let is_called_for = top_up::top_up_is_called_for(db.read(), customer_id).await?;
     let account = account::account_find(db.read(), customer_id).await?.ok_or(Error::NotFound("account"))?;
     let available = account.settled(now_ms).available();
-    let setting = setting.map(|setting| setting.with_credits_taken(available, is_called_for));
+    let waits = !operation::operation_list_awaiting(db.read(), customer_id).await?.is_empty();
+    let setting = setting.map(|setting| setting.with_reason_to_wait(available, is_called_for, waits));
     Ok(TopUpView { standing: TopUpStanding { setting, charged, is_called_for }, currency })
 }
 

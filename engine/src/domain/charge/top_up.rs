@@ -15,6 +15,9 @@ pub const PAYMENT_RETURNED: &str = "payment_returned";
 /// The code of the problem that credits were taken and not spent.
 pub const CREDITS_TAKEN: &str = "credits_taken";
 
+/// The code of the problem that another purchase waits for its customer.
+pub const PURCHASE_WAITS: &str = "purchase_waits";
+
 /// The code of the problem that a declined card is left alone.
 pub const CARD_PAUSED: &str = "card_paused";
 
@@ -48,11 +51,19 @@ impl TopUpSetting {
         self
     }
 
-    /// The setting with the problem that few credits are available and nothing is bought, because the customer itself did
-    /// not leave so few.
+    /// The setting with the problem that few credits are available and nothing is bought, because a purchase waits for the
+    /// customer and keeps credits, or because the customer itself did not leave so few.
     #[must_use]
-    pub fn with_credits_taken(self, available: Credits, is_called_for: bool) -> Self {
-        if !self.is_on || self.stopped.is_some() || is_called_for || available >= self.terms.threshold {
+    pub fn with_reason_to_wait(self, available: Credits, is_called_for: bool, purchase_waits: bool) -> Self {
+        if !self.is_on || self.stopped.is_some() || available >= self.terms.threshold {
+            return self;
+        }
+        if purchase_waits {
+            let message = "A purchase waits for the customer to authenticate it, and keeps credits meanwhile. The next \
+                           top-up follows its end.";
+            return Self { stopped: Some(Problem::new(PURCHASE_WAITS, message)), ..self };
+        }
+        if is_called_for {
             return self;
         }
         let message = "Credits expired or were taken back, and such credits are not bought again by themselves. The next \
@@ -333,15 +344,18 @@ mod tests {
     }
 
     #[test]
-    fn a_top_up_that_nobody_called_for_says_why_it_waits() {
-        let shown = |available: i64, is_called_for: bool| {
-            let shown = setting().with_credits_taken(Credits(available), is_called_for);
+    fn a_top_up_that_does_not_begin_although_few_credits_are_left_says_why() {
+        let shown = |available: i64, is_called_for: bool, purchase_waits: bool| {
+            let shown = setting().with_reason_to_wait(Credits(available), is_called_for, purchase_waits);
             shown.stopped.map(|problem| problem.code)
         };
-        assert_eq!(shown(9, false).as_deref(), Some("credits_taken"));
-        assert_eq!([shown(10, false), shown(9, true)], [None, None]);
+        assert_eq!(shown(9, false, false).as_deref(), Some("credits_taken"));
+        for is_called_for in [false, true] {
+            assert_eq!(shown(9, is_called_for, true).as_deref(), Some("purchase_waits"));
+        }
+        assert_eq!([shown(10, false, true), shown(9, true, false)], [None, None]);
         let off = TopUpSetting { is_on: false, ..setting() };
-        assert_eq!(off.clone().with_credits_taken(Credits(0), false), off);
+        assert_eq!(off.clone().with_reason_to_wait(Credits(0), false, true), off);
     }
 
     #[test]

@@ -114,7 +114,7 @@ async fn replacing(tx: &impl ConnectionTrait, known: &Operation, now_ms: TimeMs)
     let methods = payment_method::payment_method_list(tx, &known.customer_id).await?;
     let is_charged = |method: &&PaymentMethod| method.is_default && method.consent_at_ms.is_some();
     let method = methods.iter().find(is_charged).map(|method| method.id.as_str());
-    Ok((method != Some(&charge.payment_method_id)).then(|| replace_job(known, method, now_ms)))
+    Ok((method != Some(charge.payment_method_id.as_str())).then(|| replace_job(known, method, now_ms)))
 }
 
 /// Asks for the end of a purchase that waits for its customer: its payment is cancelled, and the credits reserved for it come

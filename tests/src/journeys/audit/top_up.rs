@@ -42,9 +42,9 @@ impl Standing {
     fn is_overdue(&self, now_ms: i64) -> bool {
         let waits = parse_rfc3339(text(&self.setting, "waits_until")).is_some_and(|until_ms| until_ms > now_ms);
         let is_on = matches!(text(&self.setting, "state"), "on" | "waiting") && !waits;
-        // Nothing is bought back that was taken, until the customer spends again.
-        let was_taken = self.setting["problem"]["code"] == "credits_taken";
-        is_on && !was_taken && !self.is_suspended && self.available < number(&self.setting, "threshold")
+        // Nothing is bought back that was taken, until the customer spends again, and nothing while a purchase waits.
+        let is_kept = matches!(text(&self.setting["problem"], "code"), "credits_taken" | "purchase_waits");
+        is_on && !is_kept && !self.is_suspended && self.available < number(&self.setting, "threshold")
     }
 }
 

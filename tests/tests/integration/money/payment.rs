@@ -219,6 +219,22 @@ with_shop! {
         assert_eq!(shop.payment_of(&customer).await["state"], "paid");
     }
 
+    async fn an_inquiry_allows_a_refund_and_a_dispute_does_not(shop: &Shop) {
+        let customer = shop.pro().await;
+        let id = shop.payment_of(&customer).await["id"].as_str().expect("an id").to_owned();
+        let dry_run = json!({ "reason": "the bank asks", "dry_run": true });
+        shop.control("disputes", json!({ "charge": shop.charge(), "is_inquiry": true })).await;
+        let planned = shop.refund(&id, &dry_run).await.expect(200);
+        assert_eq!(planned["amount_minor"], MONTH, "{planned}");
+        let disputed = shop.pro().await;
+        let id = shop.payment_of(&disputed).await["id"].as_str().expect("an id").to_owned();
+        let payer = shop.stripe_customer(&disputed).await;
+        let charges = shop.stripe.list("charge");
+        let charge = charges.iter().find(|charge| charge["customer"] == payer.as_str()).expect("a charge");
+        shop.stripe.open_dispute(stripe::id(charge), None, "fraudulent").expect("a dispute");
+        shop.refund(&id, &dry_run).await.expect_problem(409, "payment_disputed");
+    }
+
     async fn what_cannot_be_refunded_is_refused_and_changes_nothing(shop: &Shop) {
         let customer = shop.pro().await;
         let declined = shop.without_credits("pm_card_chargeCustomerFail").await;

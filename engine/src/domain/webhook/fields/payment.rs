@@ -166,6 +166,13 @@ impl DisputeFields {
 }
 
 impl DisputeFields {
+    /// Whether it leaves the money of its charge to us, which may be given back: it is an inquiry, which a refund may settle,
+    /// or was won or prevented. Source: Stripe, "How disputes work".
+    pub fn allows_refund(&self) -> bool {
+        let status = self.status.as_deref().unwrap_or_default();
+        status.starts_with("warning_") || matches!(status, "won" | "prevented")
+    }
+
     /// What is gone of a charge of this amount and currency. A dispute in another currency is about the whole charge,
     /// as nearly all are: Stripe does not tell which part it is.
     pub fn amount_gone_of(&self, charged: MoneyMinor, currency: Option<&str>) -> MoneyMinor {
@@ -262,6 +269,17 @@ mod tests {
             DisputeFields::read(&dispute).amount_gone_of(MoneyMinor(59_900), Some("usd")).0
         };
         assert_eq!((gone("jpy", "lost"), gone("jpy", "won"), gone("usd", "lost")), (59_900, 0, 90_000));
+    }
+
+    #[test]
+    fn an_inquiry_and_a_dispute_that_took_nothing_allow_a_refund() {
+        let allows = |status: Value| DisputeFields::read(&json!({"amount": 1, "status": status})).allows_refund();
+        for status in ["warning_needs_response", "warning_under_review", "warning_closed", "won", "prevented"] {
+            assert!(allows(json!(status)), "{status}");
+        }
+        for status in [json!("needs_response"), json!("under_review"), json!("lost"), json!("new"), Value::Null] {
+            assert!(!allows(status.clone()), "{status}");
+        }
     }
 
     #[test]

@@ -70,16 +70,25 @@ with_shop! {
     async fn a_charge_that_may_still_succeed_counts_and_one_that_failed_does_not(shop: &Shop) {
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         shop.set_caps(&customer, json!({ "day_minor": null, "month_minor": UNIT })).await.expect(200);
+        let charged = async || {
+            let caps = shop.app.call(&customer, "GET", CAPS, "", None).await.expect(200);
+            caps["month"]["charged_minor"].as_i64().expect("money")
+        };
         let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "first").await);
-        shop.app.spend(&customer, 1, "second").await.expect_problem(402, "spend_cap_reached");
-        // The first request still gets its own answer.
-        payment_to_authenticate(&shop.app.spend(&customer, 1, "first").await);
-        shop.stripe.authenticate(&intent, false).expect("it waits");
+        assert_eq!(charged().await, UNIT);
+        // It gives way to another one, and no longer counts.
+        let second = payment_to_authenticate(&shop.app.spend(&customer, 1, "second").await);
+        assert_eq!((&shop.stripe.object(&intent)["status"], charged().await), (&json!("canceled"), UNIT));
+        shop.stripe.authenticate(&second, false).expect("it waits");
         wait::until("it has failed", || async {
-            (shop.app.spend(&customer, 1, "first").await.code() == "payment_declined").then_some(())
+            (shop.app.spend(&customer, 1, "second").await.code() == "payment_declined").then_some(())
         })
         .await;
-        payment_to_authenticate(&shop.app.spend(&customer, 1, "second").await);
+        assert_eq!(charged().await, 0);
+        let third = payment_to_authenticate(&shop.app.spend(&customer, 1, "third").await);
+        shop.stripe.authenticate(&third, true).expect("it waits");
+        shop.spend_until_done(&customer, 1, "third").await;
+        shop.app.spend(&customer, 1, "fourth").await.expect_problem(402, "spend_cap_reached");
     }
 
     async fn a_customer_lowers_its_caps_and_support_raises_them(shop: &Shop) {

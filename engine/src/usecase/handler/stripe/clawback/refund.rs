@@ -11,7 +11,7 @@ use crate::domain::payment::Payment;
 use crate::domain::refund::{CreditsChoice, MoneyBefore};
 use crate::domain::sale::SaleRecord;
 use crate::domain::sale::grant::{PartArgs, part_job_key};
-use crate::domain::webhook::fields::{ChargeFields, InvoiceFields, PaymentIntentFields};
+use crate::domain::webhook::fields::{self, ChargeFields, DisputeFields, InvoiceFields, PaymentIntentFields};
 use crate::infra::store::account;
 use crate::infra::store::payment::part_job_list;
 use crate::infra::stripe::found;
@@ -27,6 +27,8 @@ pub(in crate::usecase) struct RefundableCharge {
     pub id: String,
     /// What of it was not given back yet.
     pub left: MoneyMinor,
+    /// Whether Stripe decides about its money, because it was disputed.
+    pub is_contested: bool,
 }
 
 /// What would become of the credits.
@@ -65,11 +67,18 @@ pub(in crate::usecase) async fn charges_of_payment(
         let charge = ChargeFields::read(&object);
         if charge.is_paid {
             let left = charge.amount.unwrap_or_default() - charge.amount_refunded;
-            charges.push(RefundableCharge { charge, id, left });
+            let is_contested = charge.is_disputed && is_contested(deps, &id).await?;
+            charges.push(RefundableCharge { charge, id, left, is_contested });
         }
     }
     charges.sort_by_key(|charge| std::cmp::Reverse(charge.left));
     Ok(charges)
+}
+
+/// Whether a charge has a dispute that allows no refund.
+async fn is_contested(deps: &Deps, charge_id: &str) -> Result<bool, Failure> {
+    let disputes = deps.stripe.dispute_list(charge_id).await?;
+    Ok(fields::rows(&disputes).iter().map(DisputeFields::read).any(|dispute| !dispute.allows_refund()))
 }
 
 /// What is known of a payment's money before more of this charge of it is given back: also what later invoices of the
