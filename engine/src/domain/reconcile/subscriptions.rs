@@ -70,9 +70,6 @@ fn details(facts: &Facts<'_>, effects: &[Effect]) -> (Vec<String>, Vec<String>) 
                     differing.push((format!("customer on {present}"), format!("customer on {plan}")));
                 }
             }
-            Effect::SubscriptionPriceSet { stripe_price, .. } => {
-                differing.push(("another price at Stripe, or none".to_owned(), format!("price {stripe_price}")));
-            }
             _ => {}
         }
     }
