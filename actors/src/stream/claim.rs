@@ -68,7 +68,7 @@ impl Work for ClaimWork {
         &request.stream
     }
 
-    async fn run(&self, requests: &[ClaimRequest], short_lock_wait: bool) -> Result<Vec<Option<Claimed>>> {
+    async fn run(&self, requests: &[ClaimRequest], short_lock_wait: bool) -> Result<Vec<Claim>> {
         let (db, now_ms) = (self.db.with_short_lock_wait(short_lock_wait), self.clock.now_ms());
         let (unsure, woken): (Vec<&ClaimRequest>, Vec<&ClaimRequest>) =
             requests.iter().partition(|request| request.may_be_empty);

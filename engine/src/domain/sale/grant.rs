@@ -382,6 +382,7 @@ mod tests {
             key: "stripe:invoice:in_1:month:2".to_owned(),
             credits: Credits(60),
             expires_at_ms: Some(9),
+            left: None,
         };
         let reduced = Op::GrantPart(PartGrant {
             amount: Credits(40),
