@@ -57,7 +57,7 @@ impl Subject {
             customer: customer.get(&me, "/api/v1/customer").await,
             credits: customer.get(&me, "/api/v1/credits").await,
             subscription: customer.get(&me, "/api/v1/subscription").await,
-            methods: customer.list_all(&me, "/api/v1/payment-methods").await?,
+            methods: customer.list_whole(&me, "/api/v1/payment-methods").await?,
             summary: customer.get(&me, "/api/v1/usage/summary").await,
             caps: customer.get(&me, "/api/v1/spend-caps").await,
             top_up: customer.get(&me, "/api/v1/credits/auto-top-up").await,

@@ -12,6 +12,7 @@ pub use limits::{CapSide, Limits, TopUpTerms};
 use super::plan::{Action, HoldEnd};
 use super::report::Counts;
 use crate::chaos::caller::{Caller, DefiniteAnswer};
+use anyhow::Context;
 use bursar_engine::clock::Clock;
 use bursar_sandbox::Sandbox;
 use futures_util::future::join_all;
@@ -251,6 +252,19 @@ impl Customer {
         result_of(self.ask(me, method, &format!("/api/v1/payment-methods/{id}{suffix}"), None).await.as_ref())
     }
 
+    /// Reads one of its lists that has no pages.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn list_whole(&self, me: &Identity, path: &str) -> anyhow::Result<Vec<Value>> {
+        self.rows(path, &self.get(me, path).await)
+    }
+
+    fn rows(&self, path: &str, page: &Value) -> anyhow::Result<Vec<Value>> {
+        let rows = page["data"].as_array().cloned();
+        rows.with_context(|| format!("{}: {path} has no answer", self.name))
+    }
+
     /// Reads all pages of one of its lists.
     ///
     /// # Errors
@@ -260,8 +274,7 @@ impl Customer {
         let (mut rows, mut after) = (Vec::new(), String::new());
         for _ in 0..PAGES_MAX {
             let page = self.get(me, &format!("{path}?limit=100{after}")).await;
-            let Some(data) = page["data"].as_array() else { anyhow::bail!("{}: {path} has no answer", self.name) };
-            rows.extend(data.iter().cloned());
+            rows.extend(self.rows(path, &page)?);
             match page["next_cursor"].as_str() {
                 Some(next) => after = format!("&cursor={next}"),
                 None => return Ok(rows),

@@ -31,6 +31,11 @@ fn without_numbers(account: &Account) -> Account {
     account
 }
 
+/// Whether a purchase spends by this entry.
+fn is_of_a_purchase(entry: &Entry) -> bool {
+    entry.detail.paid_by.is_some() || entry.idempotency_key.as_ref().is_some_and(|key| key.starts_with("spend:"))
+}
+
 proptest! {
     #[test]
     fn the_account_agrees_with_a_model_of_single_credits(moves in histories(), floor in -5..3_i64) {
@@ -186,7 +191,7 @@ proptest! {
             let mut order = before.open.grants.clone();
             // What was reserved for a purchase burns them as a capture does, the rest as a debit. The model knows.
             let has_expired = |grant: &OpenGrant| grant.has_expired(entry.created_at_ms);
-            if entry.detail.paid_by.is_some() && order.iter().any(has_expired) {
+            if is_of_a_purchase(&entry) && order.iter().any(has_expired) {
                 continue;
             }
             // Expired credits only back holds: a capture burns those that its hold saw in the usual order, and everything
@@ -229,13 +234,13 @@ proptest! {
                 continue;
             }
             let has_expired = |grant: &&OpenGrant| grant.expires_at_ms.is_some_and(|at| at <= entry.created_at_ms);
-            let expired: Vec<i64> = before.open.grants.iter().filter(has_expired).map(|grant| grant.seq).collect();
-            // The debit of a purchase follows its grant without settling, so credits that expired under a hold remain,
-            // and those reserved for it were reserved in time.
-            let is_of_a_purchase = entry.idempotency_key.as_ref().is_some_and(|key| key.starts_with("spend:"));
-            let is_valid = entry.detail.burned.iter().all(|burn| !expired.contains(&burn.grant));
-            prop_assert!(is_valid || entry.detail.paid_by.is_some());
-            prop_assert!(is_of_a_purchase || expired.is_empty());
+            let expired: Vec<&OpenGrant> = before.open.grants.iter().filter(has_expired).collect();
+            // The debit of a purchase follows its grant without settling, and what was reserved for it was reserved in time.
+            let is_valid = entry.detail.burned.iter().all(|burn| expired.iter().all(|grant| grant.seq != burn.grant));
+            prop_assert!(is_valid || is_of_a_purchase(&entry));
+            // Only what holds keep has not ended.
+            let kept: Credits = expired.iter().map(|grant| grant.remaining).sum();
+            prop_assert!(kept <= before.held || is_of_a_purchase(&entry));
         }
     }
 

@@ -120,7 +120,7 @@ pub async fn check_entries(
     }
     let sql = "SELECT e.customer_id AS customer_id, e.seq AS seq, e.kind AS kind, e.amount AS amount, \
                e.held_delta AS held_delta, e.balance_after AS balance_after, e.held_after AS held_after, \
-               e.detail AS detail, e.hold_id AS hold_id \
+               e.detail AS detail, e.hold_id AS hold_id, e.created_at_ms AS created_at_ms \
                FROM {rows} JOIN ledger_entries e ON e.customer_id = r.customer AND e.seq > r.after \
                AND e.seq <= r.upto ORDER BY e.customer_id, e.seq";
     let found = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
@@ -151,7 +151,7 @@ fn read_entry(row: &QueryResult) -> Result<ReadEntry> {
         idempotency_key: None,
         request_hash: None,
         metadata: None,
-        created_at_ms: 0,
+        created_at_ms: get(row, "created_at_ms")?,
     }))
 }
 

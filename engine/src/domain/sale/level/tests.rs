@@ -314,7 +314,11 @@ fn year_sold(sold: &Price, now: Price) -> (PriceBook, InvoiceFields, BroughtBefo
     let record = SaleRecord::new(&sales, Credits::ZERO, &brought, &brought[0].key, START_MS);
     let catalogue = Catalogue { prices: vec![now], ..Catalogue::clone(&catalogue()) };
     let granted = brought[0].credits;
-    (PriceBook::new(Arc::new(catalogue), []), first, BroughtBefore { record, granted, grants: vec![1], is_clawed_back: false })
+    (
+        PriceBook::new(Arc::new(catalogue), []),
+        first,
+        BroughtBefore { record, granted, grants: vec![1], is_clawed_back: false },
+    )
 }
 
 #[test]

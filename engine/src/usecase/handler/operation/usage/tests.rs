@@ -103,9 +103,9 @@ fn bad_news_goes_by_mail_only_if_they_come_after_the_answer_and_are_the_customer
     let problem = Problem { code: "stripe_refused".to_owned(), ..Problem::default() };
     let refused = Verdict { effects: vec![Effect::operation(operation().failed(problem, 2_000))], ..paid.clone() };
     let template = |verdict: &Verdict, wait_ms: i64| {
-        let Effect::JobInsert(job) = late_bad_news(&operation(), verdict, wait_ms, 2_000)? else {
-            panic!("it is a job")
-        };
+        let id = verdict.operations().next().expect("the operation").id.clone();
+        let asked = Operation { id, ..operation() };
+        let Effect::JobInsert(job) = late_bad_news(&asked, verdict, wait_ms, 2_000)? else { panic!("it is a job") };
         let args: serde_json::Value = serde_json::from_str(&job.args).expect("JSON");
         assert_eq!(args["about"]["purchase"]["what"], "1 fix");
         args["template"].as_str().map(str::to_owned)
