@@ -230,6 +230,7 @@ async fn billing_operations(checker: &mut Checker<'_>, customer: &TestCustomer) 
     let operations = checker.call(customer, "get /api/v1/operations", "", None).await;
     let latest = text(&operations["data"][0]["id"]);
     checker.call(customer, "get /api/v1/operations/{id}", &latest, None).await;
+    checker.call(customer, "post /api/v1/operations/{id}/cancel", &latest, None).await;
 }
 
 /// What limits purchases, and what is bought beside units.
