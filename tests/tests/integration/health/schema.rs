@@ -239,10 +239,6 @@ async fn purchase_operations(checker: &mut Checker<'_>, customer: &TestCustomer)
     for purchase in [json!({ "pay_debt": true }), json!({ "pack": "none" }), json!({})] {
         checker.call(customer, "post /api/v1/credits/purchases", "", Some(purchase)).await;
     }
-    let operations = checker.call(customer, "get /api/v1/operations", "", None).await;
-    for operation in [text(&operations["data"][0]["id"]), "op_1".to_owned()] {
-        checker.call(customer, "post /api/v1/operations/{id}/cancel", &operation, None).await;
-    }
     checker.call(customer, "get /api/v1/spend-caps", "", None).await;
     for day in [10_000, -1] {
         checker.call(customer, "put /api/v1/spend-caps", "", Some(json!({ "day_minor": day }))).await;

@@ -54,7 +54,7 @@ with_shop! {
     async fn failure_10_a_debt_that_was_written_off_gives_no_credits_when_the_dispute_is_won(shop: &Shop) {
         let (customer, charge) = shop.customer_with_purchase().await;
         let spent = shop.app.balance(&customer).await;
-        shop.app.spend(&customer, spent, "all").await.expect(200);
+        shop.app.spend(&customer, spent, "spent").await.expect(200);
         let dispute = shop.dispute(&charge, None).await;
         assert_eq!(shop.app.balance(&customer).await, -1);
         let path = format!("/admin/v1/customers/{}", customer.id);
