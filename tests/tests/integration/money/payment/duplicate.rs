@@ -27,11 +27,11 @@ with_shop! {
         }
         assert_eq!((shop.app.balance(&customer).await, shop.net_paid(&customer).await), (2, 4 * UNIT));
         assert_eq!(shop.payments(&format!("customer={}", customer.id)).await.len(), 2);
-        let shown = shop.payment(&second).await;
+        let shown = shop.payment(&second).await["payment"].clone();
         assert_eq!((&shown["payment_intent"], &shown["amount_minor"]), (&json!(second), &json!(2 * UNIT)), "{shown}");
         assert_ne!(shown["id"], first["id"]);
         let charge = text(&shop.stripe.object(&second)["latest_charge"]);
-        assert_eq!(shop.payment(&charge).await["id"], shown["id"], "its charge leads to it, too");
+        assert_eq!(shop.payment(&charge).await["payment"]["id"], shown["id"], "its charge leads to it, too");
         let violations = verify(&shop.app.app.db, |_| {}).await.expect("verify runs").checks;
         let violations: Vec<_> = violations.into_iter().flat_map(|check| check.violations).collect();
         assert_eq!(violations, Vec::<String>::new());
@@ -40,8 +40,8 @@ with_shop! {
         assert_eq!([&refunded["payment_id"], &refunded["charge"]], [&shown["id"], &json!(charge)]);
         shop.tell_of_refunds(&charge).await;
         assert_eq!((shop.app.balance(&customer).await, shop.net_paid(&customer).await), (0, 2 * UNIT));
-        assert_eq!(shop.payment(&second).await["state"], "refunded");
-        let kept = shop.payment(&operation).await;
+        assert_eq!(shop.payment(&second).await["payment"]["state"], "refunded");
+        let kept = shop.payment(&operation).await["payment"].clone();
         assert_eq!((&kept["state"], &kept["refunded_minor"]), (&json!("paid"), &json!(0)), "the first one stays");
     }
 }
