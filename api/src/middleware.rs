@@ -128,7 +128,10 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
 
     async fn ordinary(&self, mut request: Request) -> poem::Result<Response> {
         let (method, path) = (request.method().as_str(), request.uri().path());
-        if let Some(detail) = request.uri().query().and_then(|query| routes::query_problem(method, path, query)) {
+        // Without a credential the route says so first, whatever the query is.
+        let has_credential = ["x-api-key", "authorization"].iter().any(|name| request.header(*name).is_some());
+        let query = request.uri().query().filter(|_| has_credential);
+        if let Some(detail) = query.and_then(|query| routes::query_problem(method, path, query)) {
             let refused = ApiError::bad_request("invalid_parameter", detail);
             return Err(poem::Error::from_response(problem::respond(refused)));
         }

@@ -186,6 +186,7 @@ async fn subscribe(gateway: &Gateway, customer: &str, method: &str, done: &mut B
     let invoice = id(&subscription["latest_invoice"]);
     let subscription = id(&subscription);
     call!(done, gateway.subscription_retrieve(&subscription));
+    call!(done, gateway.subscription_retrieve_discounts(&subscription));
     call!(done, gateway.subscription_list(Some(customer), None));
     call!(done, gateway.subscription_list(None, Some(&subscription)));
     assert_eq!(call!(done, gateway.subscription_list_at_price(&price, None))["data"][0]["id"], subscription.as_str());

@@ -34,8 +34,8 @@ impl Shop {
 with_backend! {
     async fn a_change_that_was_interrupted_before_its_card_was_set_is_finished_with_it(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted_with(backend, |config| config.stripe.wait_ms = 200).await;
-        shop.sell_plus().await;
         let customer = shop.pro().await;
+        shop.sell_plus().await;
         let other = shop.set_other_payer(&customer).await;
         let busy = Interception::Blocked(429, error("invalid_request_error", "rate_limit"));
         interceptor.intercept(usize::MAX, "POST", "/v1/customers/*", busy);
