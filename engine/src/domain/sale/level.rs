@@ -97,7 +97,7 @@ pub fn taken_of(
         let counted = left_since(other, &before.invoices, credits_from_ms);
         let by_period = taken_by_period(&counted, before, book).unwrap_or_default();
         let by_rules = || whole_credits(by_period.values().sum());
-        let taken = before.brought_by(other).map_or_else(by_rules, |brought| brought.record.taken);
+        let taken = before.brought_by(other).map_or_else(by_rules, |brought| brought.record.taken_of_others());
         part_taken(taken, by_period, other, &ends)
     };
     before.leaving(invoice).map(taken_by).sum()
@@ -209,7 +209,7 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
     // What is not paid has brought nothing yet.
     let is_paid = invoice.is_paid != Some(false) || brought.is_some();
     let is_paid_for = is_paid && (has_credit || invoice.total.is_none_or(|total| total > MoneyMinor::ZERO));
-    let has_taken = brought.is_some_and(|brought| brought.record.taken > Credits::ZERO);
+    let has_taken = brought.is_some_and(|brought| brought.record.taken_of_others() > Credits::ZERO);
     let is_only = invoice.lines.iter().filter(|line| line.bills_period()).count() == 1;
     let mut billed = Vec::new();
     // Of a void invoice only the periods tell something: it gives no credit, and none is asked for.

@@ -101,6 +101,11 @@ impl SaleRecord {
         if self.is_taken_apart { self.taken } else { Credits::ZERO }
     }
 
+    /// The credits that it takes back of periods of other invoices.
+    pub fn taken_of_others(&self) -> Credits {
+        self.taken - self.left_out.iter().map(|left| left.credits).sum()
+    }
+
     /// In how many parts, one a month, the credits of one of these lines are granted, whatever its price says by now. Where
     /// an earlier release did not keep it, the later grants tell.
     pub fn months_of(&self, line: &SoldLine, price: &Price) -> u32 {

@@ -8,7 +8,7 @@ use super::super::before::{Before, ends};
 use super::super::book::PriceBook;
 use super::super::record::LeftOut;
 use super::super::since::left_since;
-use super::{part_taken, taken_by_period, whole_credits};
+use super::{billed, part_taken, taken_by_period, whole_credits};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
@@ -26,19 +26,26 @@ pub fn left_before_paid(
     let all = with(invoice, before);
     let left_out = |other: &InvoiceFields| {
         let brought = before.brought_by(other);
-        // What sold something itself settles both when it is decided.
-        if brought.is_none() && other.lines.iter().any(Line::bills_period) {
+        // What brings credits itself settles both when it is decided. One that brings none may have been decided before.
+        if brought.is_none() && brings_some(other, &all, book) {
             return None;
         }
         let counted = left_since(other, &all.invoices, credits_from_ms);
         let by_period = taken_by_period(&counted, &all, book).ok()?;
         let own = by_period.iter().filter(|(end_ms, _)| end_ms.is_some_and(|end_ms| periods.contains(&end_ms)));
         let due = whole_credits(own.map(|(_, micro)| micro).sum());
-        let taken = brought.map_or(Credits::ZERO, |b| part_taken(b.record.taken, by_period.clone(), other, &periods));
+        let taken = brought.map_or(Credits::ZERO, |b| b.record.taken_of_others());
+        let taken = part_taken(taken, by_period, other, &periods);
         let credits = due - taken;
         (credits > Credits::ZERO).then(|| LeftOut { invoice: other.id.clone().unwrap_or_default(), credits })
     };
     before.leaving(invoice).filter_map(left_out).collect()
+}
+
+/// Whether an invoice brings credits by itself.
+fn brings_some(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> bool {
+    let billed = billed(invoice, before, book, false).unwrap_or_default();
+    billed.iter().any(|line| !line.is_proration && line.brings && line.level > 0)
 }
 
 /// What the invoices that billed a period that ends then left out for another one that leaves it.

@@ -29,11 +29,12 @@ fn year() -> Price {
     Price { every, grant: GrantSchedule::Monthly, ..priced("pro_yearly", 599_000, 720) }
 }
 
-/// The built-in catalogue with Team for 250 credits a month, seats of 20 credits, and a year of Pro granted monthly.
+/// The built-in catalogue with Team for 250 credits a month, a price without credits, seats of 20 credits, and a year of Pro
+/// granted monthly.
 fn book() -> PriceBook {
     let mut catalogue = Catalogue::clone(&catalogue());
     let seats = Price { per_seat: true, ..priced("seats", 5_000, 20) };
-    catalogue.prices.extend([priced("team", 199_900, 250), seats, year()]);
+    catalogue.prices.extend([priced("team", 199_900, 250), priced("plain", 199_900, 0), seats, year()]);
     PriceBook::new(Arc::new(catalogue), [])
 }
 
@@ -191,6 +192,41 @@ fn a_period_that_is_paid_after_it_was_left_brings_what_was_used_whichever_invoic
     assert_eq!(left_out(&Before::of(vec![left.clone()])), half, "whether it is listed itself or not");
     let unpaid = InvoiceFields { is_paid: Some(false), ..left };
     assert!(left_out(&Before::of(vec![unpaid])).is_empty());
+}
+
+/// The middle of the period is left for one of another price, and that for nothing after half of it.
+fn left_twice(other: &str) -> [InvoiceFields; 3] {
+    let [first, left] = left_in_the_middle(true);
+    let (from_ms, until_ms) = (START_MS + 15 * DAY_MS, START_MS + 45 * DAY_MS);
+    let lines = vec![left.lines[0].clone(), line(other, 1, 199_900, from_ms, until_ms)];
+    let second = InvoiceFields { is_paid: Some(true), attempt_count: Some(2), ..invoice("in_2", lines) };
+    let end = Line { is_proration: true, ..line(other, 1, -99_950, from_ms + 15 * DAY_MS, until_ms) };
+    [first, second, InvoiceFields { is_paid: Some(true), ..invoice("in_3", vec![end]) }]
+}
+
+#[test]
+fn what_an_invoice_leaves_out_of_its_own_periods_is_not_taken_of_those_that_it_leaves() {
+    let all = left_twice("team");
+    let mut before = Before::of(all.to_vec());
+    assert_eq!(taken(&all[1], &before, &book()), Ok(Credits(30)));
+    let left_out = left_before_paid(&all[1], &before, &book(), None);
+    assert_eq!(left_out, [LeftOut { invoice: "in_3".to_owned(), credits: Credits(125) }]);
+    let record = SaleRecord { taken: Credits(155), left_out, ..SaleRecord::default() };
+    assert_eq!(record.taken_of_others(), Credits(30));
+    before.brought.insert("in_2".to_owned(), BroughtBefore { record, ..BroughtBefore::default() });
+    assert_eq!(taken_of(&all[0], &before, &book(), None), Credits(30), "the rest may go with its money");
+    assert_eq!(taken_of(&all[1], &before, &book(), None), Credits::ZERO);
+}
+
+#[test]
+fn a_period_that_was_left_for_one_without_credits_brings_what_was_used_if_it_is_paid_later() {
+    let left_out = |other: &str| {
+        let all = left_twice(other);
+        left_before_paid(&all[0], &Before::of(all.to_vec()), &book(), None)
+    };
+    // Nothing of it is in the ledger: it brought nothing, and took nothing of what was not paid.
+    assert_eq!(left_out("plain"), [LeftOut { invoice: "in_2".to_owned(), credits: Credits(30) }]);
+    assert!(left_out("team").is_empty(), "its credits are still to come, and are exchanged then");
 }
 
 #[test]

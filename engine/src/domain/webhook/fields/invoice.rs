@@ -58,7 +58,12 @@ pub struct InvoiceFields {
     pub failure: Option<String>,
     /// When it was made, in whole seconds.
     pub created_ms: Option<TimeMs>,
+    /// How long it was open before it was paid.
+    pub open_for_ms: Option<i64>,
 }
+
+/// An invoice whose payment was tried at once was not open for longer than this.
+const OPEN_AT_ONCE_MS: i64 = 60 * 1_000;
 
 /// The fields of one of its lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,6 +131,7 @@ impl InvoiceFields {
             next_payment_attempt_ms: time_ms(&object["next_payment_attempt"]),
             failure: failure(object),
             created_ms: created_ms(object),
+            open_for_ms: open_for_ms(object),
         }
     }
 
@@ -134,10 +140,13 @@ impl InvoiceFields {
         !self.lines.is_empty() && !self.has_more_lines
     }
 
-    /// Whether it was not paid by its first attempt, so that its periods may have been left before.
+    /// Whether it was not paid by its first attempt, so that its periods may have been left before. Attempts alone do not
+    /// tell: what a customer pays by hand after the first one is not counted. Source: Stripe, "The Invoice object".
     pub fn is_paid_late(&self) -> bool {
         let is_paid = self.is_paid == Some(true) && self.total.is_some_and(|total| total > MoneyMinor::ZERO);
-        is_paid && self.attempt_count.is_some_and(|count| count != 1) && self.lines.iter().any(Line::bills_period)
+        let is_late = self.attempt_count.is_some_and(|count| count != 1)
+            || self.open_for_ms.is_some_and(|open_for_ms| open_for_ms > OPEN_AT_ONCE_MS);
+        is_paid && is_late && self.lines.iter().any(Line::bills_period)
     }
 
     /// The prices that its lines name, for a person to read.
@@ -222,6 +231,12 @@ impl Line {
 /// When an invoice was made: `created`, which was called `date` before 2019-03-14.
 pub fn created_ms(invoice: &Value) -> Option<TimeMs> {
     time_ms(&invoice["created"]).or_else(|| time_ms(&invoice["date"]))
+}
+
+/// How long an invoice was open before it was paid; `None` if one of both times is missing.
+fn open_for_ms(invoice: &Value) -> Option<i64> {
+    let times = &invoice["status_transitions"];
+    Some(time_ms(&times["paid_at"])?.saturating_sub(time_ms(&times["finalized_at"])?))
 }
 
 /// Hand-made objects may lack the total. Credit notes do not change it; the amounts for which it may be read otherwise, they

@@ -238,6 +238,23 @@ fn a_failure_in_words_says_which_attempt_it_was_and_what_comes_next() {
 }
 
 #[test]
+fn an_invoice_that_was_open_for_long_is_paid_late_however_few_attempts_stripe_counts() {
+    let is_late = |attempts: i64, times: Value| {
+        let line = json!({"price": {"id": PRICE, "object": "price"}, "amount": 59_900, "quantity": 1,
+            "type": "subscription", "proration": false, "period": {"start": 100, "end": 900}});
+        let object = json!({"id": "in_1", "object": "invoice", "status": "paid", "total": 59_900,
+            "attempt_count": attempts, "status_transitions": times, "lines": {"data": [line]}});
+        InvoiceFields::read(&object).is_paid_late()
+    };
+    assert!(!is_late(1, json!({"finalized_at": 200, "paid_at": 203})));
+    assert!(is_late(1, json!({"finalized_at": 200, "paid_at": 90_200})), "the customer paid it by hand");
+    assert!(is_late(2, json!({"finalized_at": 200, "paid_at": 203})));
+    for unknown in [json!({"finalized_at": null, "paid_at": 90_200}), json!({"finalized_at": 200}), json!(null)] {
+        assert!(!is_late(1, unknown));
+    }
+}
+
+#[test]
 fn the_period_of_a_subscription_with_items_of_several_intervals_is_that_of_our_item() {
     let object = json!({"items": {"data": [
         {"price": {"id": "price_yearly", "object": "price"}, "current_period_end": 900},

@@ -9,7 +9,7 @@ use super::stripe::Stripe;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, CatalogueHistory};
-use crate::domain::clawback::{Lot, LotTarget, away, step_towards, targets, withheld};
+use crate::domain::clawback::{Lot, LotTarget, away, bought_credits, step_towards, targets, withheld};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
@@ -325,7 +325,7 @@ impl Bursar {
             }
             return;
         }
-        let before = self.granted(&part.args.invoice).iter().map(Entry::granted).sum();
+        let before = self.granted(&part.args.invoice).iter().map(bought_credits).sum();
         let withheld = withheld(before, part.args.credits, &all_gone(gone), total);
         self.command(&part.args.command(withheld));
         if gone > MoneyMinor::ZERO {

@@ -243,7 +243,8 @@ pub const CHECKS: &[Check] = &[
             FROM ledger_entries e JOIN accounts a ON a.customer_id = e.customer_id \
             WHERE e.kind IN ('debit', 'hold', 'adjust') AND e.balance_after - e.held_after < a.floor \
             AND e.detail NOT LIKE '%\"paid_by\":%' \
-            AND NOT EXISTS (SELECT 1 FROM ledger_entries t WHERE t.customer_id = e.customer_id AND t.kind = 'terms')",
+            AND NOT EXISTS (SELECT 1 FROM ledger_entries t WHERE t.customer_id = e.customer_id AND t.kind = 'terms' \
+            AND t.detail NOT LIKE '%\"forgiven\":%')",
     },
     Check {
         // It may stand below the floor where credits were clawed back, but the purchase must not have added to that.

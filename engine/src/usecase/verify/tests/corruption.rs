@@ -143,6 +143,14 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "UPDATE ledger_entries SET balance_after = held_after - 1 WHERE kind = 'adjust'",
     ),
     (
+        // That a debt was forgiven changes no floor.
+        "no customer command took the available credits below the floor",
+        "left -1 available, below the floor of 0",
+        "UPDATE ledger_entries SET balance_after = held_after - 1 WHERE kind = 'adjust'; \
+         UPDATE ledger_entries SET kind = 'terms', detail = '{\"forgiven\":[{\"grant\":1,\"credits\":1}]}' \
+         WHERE kind = 'release'",
+    ),
+    (
         "what a purchase paid for left the available credits as they were, or more",
         "available, fewer than before its purchase",
         "UPDATE ledger_entries SET balance_after = balance_after - 5 WHERE idempotency_key = 'api:1'",
