@@ -353,8 +353,12 @@ proptest! {
             }
             now_ms = step.now_ms;
             let mut command = step.command.clone();
-            if let Op::ClawBack { grant, .. } | Op::Reinstate { grant, .. } = &mut command.op {
-                *grant = seqs[&*grant];
+            match &mut command.op {
+                Op::ClawBack { grant, .. } | Op::Reinstate { grant, .. } => *grant = seqs[&*grant],
+                Op::TakeBack { of: Some(of), .. } | Op::Exchange { of: Some(of), .. } => {
+                    of.iter_mut().for_each(|grant| *grant = seqs[&*grant]);
+                }
+                _ => {}
             }
             match (decide(&settled, &command, now_ms), &step.result) {
                 (Ok(decision), Ok(expected)) => {

@@ -116,6 +116,8 @@ impl Folding {
             return self.stuck.clone();
         }
         let (stored, mut folded) = (&self.stored.account, self.folded.clone());
+        // The time of the last entry is not read with the account, but with the entry.
+        folded.last_entry_at_ms = stored.last_entry_at_ms;
         // Releases before write-offs were noted did not store which claw backs made a debt.
         folded.open.owed.clone_from(&stored.open.owed);
         // Earlier releases did not store when a hold was opened.
