@@ -188,6 +188,12 @@ pub struct Verdict {
     pub effects: Vec<Effect>,
 }
 
+/// Combines the changes of two verdicts, with the outcome of the second.
+pub fn merge(mut first: Verdict, second: Verdict) -> Verdict {
+    first.effects.extend(second.effects);
+    Verdict { outcome: second.outcome, ledger: second.ledger.or(first.ledger), effects: first.effects }
+}
+
 impl Verdict {
     /// The operations that it stores.
     pub fn operations(&self) -> impl Iterator<Item = &Operation> {

@@ -7,7 +7,7 @@ use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::charge::record::records;
 use crate::domain::customer::Customer;
-use crate::domain::effect::{Effect, Verdict};
+use crate::domain::effect::{Effect, Verdict, merge};
 use crate::domain::job::Outcome;
 use crate::domain::operation::State;
 use crate::domain::sale::PriceBook;
@@ -114,10 +114,4 @@ async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: Ti
 pub(super) fn first_was_paid(object: &Value) -> bool {
     let invoice = InvoiceFields::read(&object["latest_invoice"]);
     invoice.is_paid == Some(true) && invoice.amount_paid.is_some_and(|amount| amount > MoneyMinor::ZERO)
-}
-
-/// Combines the changes of two verdicts, with the outcome of the second.
-pub(super) fn merge(mut first: Verdict, second: Verdict) -> Verdict {
-    first.effects.extend(second.effects);
-    Verdict { outcome: second.outcome, ledger: second.ledger.or(first.ledger), effects: first.effects }
 }

@@ -14,7 +14,7 @@ use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::customer::Customer;
-use crate::domain::effect::{Effect, Verdict};
+use crate::domain::effect::{Effect, Verdict, merge};
 use crate::domain::job::{JobKind, Outcome};
 use crate::domain::operation::{Payer, Problem};
 use crate::domain::sale::grant::{PartArgs, net_credits};
@@ -31,7 +31,6 @@ use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError};
 use crate::usecase::charge::read_payer;
 use crate::usecase::handler::invoice::before;
-use crate::usecase::handler::subscription::merge;
 use crate::usecase::handler::{Failure, price};
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use super::{Run, authentication, failure};
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::charge::NotCharged;
 use crate::domain::charge::record::records;
-use crate::domain::effect::{Effect, Verdict};
+use crate::domain::effect::{Effect, Verdict, merge};
 use crate::domain::job::Outcome;
 use crate::domain::operation::{Operation, Payer, Problem};
 use crate::domain::subscription::ChangeRefusal;
@@ -13,7 +13,6 @@ use crate::domain::subscription::change::check_payer;
 use crate::domain::webhook::fields;
 use crate::usecase::charge::read_payer;
 use crate::usecase::handler::Failure;
-use crate::usecase::handler::subscription::merge;
 use serde_json::Value;
 
 impl Run<'_> {

@@ -3,7 +3,7 @@
 use super::{Deps, Run, authentication, check_job, failure, has_failed, settle_job};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, Price};
-use crate::domain::effect::{Effect, Verdict};
+use crate::domain::effect::{Effect, Verdict, merge};
 use crate::domain::job::Outcome;
 use crate::domain::operation::{Operation, Payer, Problem, State, Task};
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
@@ -14,7 +14,7 @@ use crate::infra::store::price as prices;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError, found};
 use crate::key::PriceKey;
-use crate::usecase::handler::subscription::{apply_rules, first_was_paid, merge};
+use crate::usecase::handler::subscription::{apply_rules, first_was_paid};
 use crate::usecase::handler::{Failure, price};
 use serde_json::Value;
 
