@@ -52,7 +52,7 @@ enum UnderWay {
     /// Locking the account.
     Lock,
     /// Committing a batch.
-    Commit(Batch),
+    Commit(Box<Batch>),
 }
 
 impl UnderWay {
@@ -166,7 +166,7 @@ impl CustomerState {
             let (batch, unit) = self.decide(account);
             match unit {
                 Some(unit) => {
-                    self.under_way = UnderWay::Commit(batch);
+                    self.under_way = UnderWay::Commit(Box::new(batch));
                     let reply = Self::commit_reply(myself);
                     self.deps.ledger.commit_then(unit, |result| reply.send(CustomerMsg::Committed(result)));
                 }
@@ -220,7 +220,7 @@ impl CustomerState {
         let Some(unit) = unit else {
             return self.refuse(batch.refused);
         };
-        self.under_way = UnderWay::Commit(batch);
+        self.under_way = UnderWay::Commit(Box::new(batch));
         let (ledger, reply) = (self.deps.ledger.clone(), Self::commit_reply(myself));
         tokio::spawn(async move {
             reply.send(CustomerMsg::Committed(ledger.commit_locked(*lock, unit).await.map_err(Arc::new)));
@@ -325,6 +325,7 @@ impl CustomerState {
 
     fn on_committed(&mut self, result: Result<UnitResult, Arc<Error>>) {
         let UnderWay::Commit(batch) = std::mem::take(&mut self.under_way) else { return };
+        let batch = *batch;
         match result {
             Ok(UnitResult::Committed(_)) => {
                 self.races.record_win();

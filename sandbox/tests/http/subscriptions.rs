@@ -278,7 +278,7 @@ async fn a_year_is_twelve_renewals_in_order() {
 fn told_of_paid(client: &Client) -> Vec<i64> {
     let events = client.sandbox.list("event");
     let paid = events.iter().filter(|event| event["type"] == "invoice.paid");
-    paid.map(|event| event["created"].as_i64().unwrap()).collect()
+    paid.map(|event| event["created"].as_i64().expect("a time")).collect()
 }
 
 #[tokio::test]

@@ -283,7 +283,7 @@ pub(super) fn stored_by(verdict: &Verdict) -> Option<&Invoice> {
 /// The verdict without the credits of an invoice that was stored as paid for another customer ([`of_payer`]).
 pub(super) async fn without_what_another_has(deps: &Deps, verdict: Verdict) -> Result<Verdict> {
     let Some(invoice) = stored_by(&verdict) else { return Ok(verdict) };
-    let payers = payment::invoice_payer_find_many(deps.db.read(), &[invoice.id.clone()]).await?;
+    let payers = payment::invoice_payer_find_many(deps.db.read(), std::slice::from_ref(&invoice.id)).await?;
     let payer = payers.get(&invoice.id);
     Ok(of_payer(verdict, payer))
 }

@@ -28,11 +28,11 @@ pub(super) async fn lots(
         let returned = of_it().filter(|entry| entry.kind == EntryKind::Grant).map(|entry| entry.seq);
         let own: Vec<i64> = std::iter::once(grant.seq).chain(returned).collect();
         let (stored, remaining) = (left_of(account, &own), left_of(&settled, &own));
-        let kept = std::iter::once(grant).chain(of_it()).filter_map(|entry| entry.detail.unspent);
+        let mut kept = std::iter::once(grant).chain(of_it()).filter_map(|entry| entry.detail.unspent);
         lots.push(Lot {
             granted: bought_credits(grant),
             clawed_back: account.clawed_back(grant.seq),
-            unspent_gone: kept.last(),
+            unspent_gone: kept.next_back(),
             // Some may have ended that no entry takes away yet.
             expired: payments::entry_sum_expired(db, &customer.id, &own).await? + stored - remaining,
             remaining,
