@@ -79,7 +79,7 @@ pub struct TopUpStanding {
     pub setting: Option<TopUpSetting>,
     /// What top-ups of the present month have cost, and may still cost.
     pub charged: MoneyMinor,
-    /// Whether the customer itself left few credits: see [`is_wanted`]. The rule stands in SQL, because the sweeper asks it
+    /// Whether the customer itself left few credits: see `is_wanted`. The rule stands in SQL, because the sweeper asks it
     /// of many customers at once.
     pub is_called_for: bool,
 }

@@ -10,7 +10,7 @@
 //! yet, the terms of the period's invoice do.
 //!
 //! A period brings its credits when its invoice is paid. One that is left before that loses nothing then; if it is paid
-//! later, it brings only what is left of it ([`late`]).
+//! later, it brings only what is left of it.
 //!
 //! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
