@@ -6,6 +6,7 @@ use super::deployment::Deployment;
 use super::report::Counts;
 use crate::chaos::caller::Caller;
 use crate::chaos::run_log::RunLog;
+use crate::chaos::settle::{is_behind, later_streams};
 use crate::unique::unique;
 use anyhow::{Context, Result};
 use bursar_engine::clock::parse_rfc3339;
@@ -72,8 +73,8 @@ impl EndOfDay<'_> {
         Ok(known["failed"].as_u64().unwrap_or(0))
     }
 
-    /// Waits until no webhook is being delivered, no job is due soon and no automatic top-up is due; returns what is left
-    /// after the limit.
+    /// Waits until no webhook is being delivered, no job is due soon and no automatic top-up is due; returns what is
+    /// left after the limit.
     ///
     /// # Errors
     /// If the application does not answer.
@@ -118,6 +119,10 @@ impl EndOfDay<'_> {
         let mut unfinished = Vec::new();
         for state in ["available", "running"] {
             unfinished.extend(self.caller.list_as_staff("/admin/v1/jobs", &[("state", state)]).await?);
+        }
+        if !unfinished.is_empty() {
+            let later = later_streams(self.caller).await?;
+            unfinished.retain(|job| !is_behind(job, &later));
         }
         let until_ms = self.deployment.now_ms() + SOON_MS;
         let scheduled = self.caller.list_as_staff("/admin/v1/jobs", &[("state", "scheduled")]).await?;
