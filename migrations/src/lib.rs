@@ -42,6 +42,7 @@ mod m0030_payments;
 mod m0031_disputed_payments;
 mod m0032_subscription_stripe_price;
 mod m0033_invoice_terms;
+mod m0034_invoice_owner;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -82,6 +83,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0031_disputed_payments::Migration),
             Box::new(m0032_subscription_stripe_price::Migration),
             Box::new(m0033_invoice_terms::Migration),
+            Box::new(m0034_invoice_owner::Migration),
         ]
     }
 }

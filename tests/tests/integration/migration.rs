@@ -47,6 +47,8 @@ async fn step_up_without(db: &Db, tables: &str) {
 
 /// Migrations that change rows only.
 const OF_ROWS_ONLY: [&str; 1] = ["m0020_settle_jobs"];
+/// Migrations that change Postgres only.
+const OF_POSTGRES_ONLY: [&str; 1] = ["m0034_invoice_owner"];
 
 async fn works(app: &TestApp) {
     let customer = app.onboard().await;
@@ -67,7 +69,9 @@ with_backend! {
             Migrator::up(db.write(), Some(1)).await.unwrap();
             let up = schema(&db).await;
             let is_same = Some(&up) == schemas.last();
-            assert_eq!(is_same, OF_ROWS_ONLY.contains(&step.as_str()), "what step {step} does to the schema");
+            let changes_nothing_here = OF_ROWS_ONLY.contains(&step.as_str())
+                || backend == Backend::Embedded && OF_POSTGRES_ONLY.contains(&step.as_str());
+            assert_eq!(is_same, changes_nothing_here, "what step {step} does to the schema");
             Migrator::down(db.write(), Some(1)).await.unwrap();
             assert_eq!(&schema(&db).await, schemas.last().unwrap(), "step {step} down leaves something behind");
             Migrator::up(db.write(), Some(1)).await.unwrap();

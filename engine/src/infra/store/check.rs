@@ -13,6 +13,7 @@ use super::{Kind, Rows, from_json, get, query_all, query_one};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::ledger::{Account, Entry, EntryKind};
+use crate::domain::operation::PURCHASE_KINDS;
 use crate::error::Result;
 use crate::ids::{CustomerId, HoldId};
 use sea_orm::{ConnectionTrait, QueryResult};
@@ -30,18 +31,24 @@ pub struct Check {
     offenders: &'static str,
 }
 
+/// Puts the lists that are kept elsewhere in place of their names in braces.
+fn with_lists(sql: String) -> String {
+    sql.replace("{purchase_kinds}", PURCHASE_KINDS)
+}
+
 /// The approximate number of rows to check, counted just before the check.
 pub async fn check_count(db: &impl ConnectionTrait, population: &str) -> Result<u64> {
-    let row = query_one(db, &format!("SELECT COUNT(*) AS n FROM {population}"), []).await?;
+    let sql = with_lists(format!("SELECT COUNT(*) AS n FROM {population}"));
+    let row = query_one(db, &sql, []).await?;
     row.map_or(Ok(0), |row| Ok(get::<i64>(&row, "n")?.cast_unsigned()))
 }
 
 /// Descriptions of the first `limit` violations, and their total number.
 pub async fn check_offenders(db: &impl ConnectionTrait, check: &Check, limit: u64) -> Result<(Vec<String>, u64)> {
-    let sql = format!(
+    let sql = with_lists(format!(
         "SELECT what, COUNT(*) OVER () AS total FROM ({}) AS offenders ORDER BY what LIMIT $1",
         check.offenders
-    );
+    ));
     let rows = query_all(db, &sql, [limit.cast_signed().into()]).await?;
     let total = rows.first().map_or(Ok(0), |row| get::<i64>(row, "total"))?;
     let words = rows.iter().map(|row| get(row, "what")).collect::<Result<_>>()?;

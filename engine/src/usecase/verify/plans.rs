@@ -1,8 +1,8 @@
 //! The part of obligation 8 about plans: each customer is on a plan of the catalogue in force, so that somebody knows
 //! what it may do and what follows.
 //!
-//! Applying a catalogue refuses to remove a plan that somebody has or will have. But a subscription may still be made at
-//! Stripe with a price from before.
+//! Applying a catalogue refuses to remove a plan that somebody has or will have. But a subscription may still be made
+//! at Stripe with a price from before.
 
 use super::{CheckReport, VIOLATIONS_SHOWN_MAX};
 use crate::domain::catalogue::Catalogue;

@@ -1,6 +1,6 @@
 //! Obligation 8 as far as the database tells: each grant for an invoice is what the lines of ours brought that are kept
-//! with it, no more and no less, what it was exchanged for is taken back, and its later parts were granted when they were
-//! due.
+//! with it, no more and no less, what it was exchanged for is taken back, and its later parts were granted when they
+//! were due.
 
 use super::CheckReport;
 use crate::amount::Credits;

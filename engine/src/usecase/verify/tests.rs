@@ -335,6 +335,7 @@ async fn loosen(db: &Db) {
         "jobs",
         "attempts",
         "operations",
+        "invoices",
         "mails",
         "marketplace_accounts",
     ];

@@ -197,16 +197,14 @@ pub const CHECKS: &[Check] = &[
     Check {
         obligation: 4,
         name: "every charge that succeeded granted its credits",
-        population: "operations WHERE kind IN ('usage_charge', 'hold_charge', 'pack_purchase', 'debt_payment', \
-            'auto_top_up', 'duplicate_payment') AND state = 'succeeded'",
-        // A charge of nothing was paid with credits, under the key of its own request. A top-up of nothing was not needed.
+        population: "operations WHERE kind IN {purchase_kinds} AND state = 'succeeded'",
+        // A charge of nothing was paid with credits, under the key of its own request. A top-up of nothing was not
+        // needed.
         offenders: "SELECT o.customer_id || ': operation ' || o.id || ' was charged as ' \
             || COALESCE(o.stripe_id, 'nothing') || ' and granted nothing' AS what \
             FROM operations o LEFT JOIN ledger_entries e ON e.customer_id = o.customer_id \
             AND e.idempotency_key = COALESCE('stripe:payment:' || o.stripe_id, o.idempotency_key) \
-            WHERE o.kind IN ('usage_charge', 'hold_charge', 'pack_purchase', 'debt_payment', 'auto_top_up', \
-            'duplicate_payment') \
-            AND o.state = 'succeeded' AND e.seq IS NULL AND (o.kind <> 'auto_top_up' OR o.stripe_id IS NOT NULL)",
+            WHERE o.kind IN {purchase_kinds} AND o.state = 'succeeded' AND e.seq IS NULL AND (o.kind <> 'auto_top_up' OR o.stripe_id IS NOT NULL)",
     },
     Check {
         obligation: 4,
@@ -215,6 +213,13 @@ pub const CHECKS: &[Check] = &[
         offenders: "SELECT i.customer_id || ': invoice ' || i.id || ' is paid and granted nothing' AS what \
             FROM invoices i LEFT JOIN ledger_entries e ON e.customer_id = i.customer_id \
             AND e.idempotency_key = 'stripe:invoice:' || i.id WHERE i.brings_now AND e.seq IS NULL",
+    },
+    Check {
+        obligation: 4,
+        name: "every invoice belongs to a customer",
+        population: "invoices",
+        offenders: "SELECT 'invoice ' || i.id || ' belongs to ' || i.customer_id || ', who is not there' AS what \
+            FROM invoices i LEFT JOIN customers c ON c.id = i.customer_id WHERE c.id IS NULL",
     },
     Check {
         obligation: 4,

@@ -123,6 +123,11 @@ pub(super) const LEDGER_CORRUPTIONS: &[Corruption] = &[
         "UPDATE invoices SET id = 'in_9' WHERE id = 'in_2'",
     ),
     (
+        "every invoice belongs to a customer",
+        "invoice in_2 belongs to cst_gone, who is not there",
+        "UPDATE invoices SET customer_id = 'cst_gone' WHERE id = 'in_2'",
+    ),
+    (
         "no operation was charged twice",
         "payment pi_1 belongs to no succeeded operation",
         "UPDATE operations SET state = 'failed' WHERE stripe_id = 'pi_1'",
