@@ -33,8 +33,8 @@ pub(crate) enum Claim {
     Head(Box<Claimed>),
     /// No job is due, or another node holds the lease.
     Nothing,
-    /// A job is due, but another transaction holds the stream's row. That one may announce nothing: it may be another node
-    /// that leases the stream, or a request that adds a job, but also one that adds none in the end.
+    /// A job is due, but another transaction holds the stream's row. That one may announce nothing: it may be another
+    /// node that leases the stream, or a request that adds a job, but also one that adds none in the end.
     Locked,
 }
 
@@ -50,8 +50,12 @@ impl ClaimWork {
     /// Takes the newest catalogue before jobs decide by it: what another node sold by a newer one must not be judged by
     /// an older one. Without the database the present one stays until the sweeper's next look.
     async fn refresh_catalogue(&self, claimed: &[Claimed]) {
-        let by_catalogue = |claimed: &Claimed| JobKind::parse(&claimed.job.kind).is_some_and(JobKind::needs_catalogue);
-        if claimed.iter().any(by_catalogue)
+        let present = self.catalogue.version();
+        let needs_newer = |claimed: &Claimed| {
+            JobKind::parse(&claimed.job.kind).is_some_and(JobKind::needs_catalogue)
+                && claimed.catalogue_version.is_none_or(|newest| newest > present)
+        };
+        if claimed.iter().any(needs_newer)
             && let Err(error) = version::refresh(self.db.read(), &self.catalogue).await
         {
             tracing::debug!(error = %error.chain(), "the newest catalogue could not be read");

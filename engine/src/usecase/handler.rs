@@ -18,7 +18,7 @@ mod subscription;
 pub use operation::{ChangePreview, PreviewError, cancel_job, operation_job, preview_change, replace_job};
 pub use stripe::{StripeEvent, gather};
 pub(in crate::usecase) use stripe::{charges_of_payment, credits_after_refund, money_before_refund};
-pub use stripe_adopt::{stream_of, stripe_adopt_job};
+pub use stripe_adopt::stripe_adopt_job;
 pub use stripe_customer::stripe_customer_job;
 
 use crate::clock::TimeMs;
@@ -45,8 +45,8 @@ const SWEEP_BATCH: u64 = 1_000;
 const SWEEP_BATCHES_MAX: usize = 20;
 /// The rest after a run that leaves more to delete, as a multiple of the run's duration.
 const DELETING_REST: u32 = 4;
-/// The rest after a run that only checked streams, as a multiple of the run's duration. Nobody waits for that, so it may
-/// take at most a fiftieth of a connection's time.
+/// The rest after a run that only checked streams, as a multiple of the run's duration. Nobody waits for that, so it
+/// may take at most a fiftieth of a connection's time.
 const SWEEPING_REST: u32 = 50;
 /// The shortest rest of the retention.
 const RETENTION_REST_MIN_MS: i64 = 100;
@@ -95,7 +95,8 @@ pub struct Deps {
 pub const SUPPORT: &str = "support";
 
 impl Deps {
-    /// For the requests of one caller, a customer or [`SUPPORT`]: their calls to Stripe take turns with those of others.
+    /// For the requests of one caller, a customer or [`SUPPORT`]: their calls to Stripe take turns with those of
+    /// others.
     pub fn for_caller(&self, caller: &str) -> Self {
         Self { stripe: self.stripe.for_caller(caller), ..self.clone() }
     }
@@ -120,6 +121,8 @@ pub struct Claimed {
     pub payload: Option<Vec<u8>>,
     /// The type under which that event is stored.
     pub event_type: Option<String>,
+    /// The newest version of the catalogue when its event was read.
+    pub catalogue_version: Option<i64>,
     /// The Stripe event that it processes, with what is known here about it.
     pub event: Option<Box<StripeEvent>>,
 }
@@ -252,7 +255,8 @@ async fn retention(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ver
     sweep_streams(deps, claimed, now_ms).await
 }
 
-/// Deletes streams that are no longer used, some in each run. The job's arguments have the last stream that was checked.
+/// Deletes streams that are no longer used, some in each run. The job's arguments have the last stream that was
+/// checked.
 async fn sweep_streams(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
     let mut args: RetentionArgs = args(claimed)?;
     let began = Instant::now();

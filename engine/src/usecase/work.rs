@@ -44,8 +44,9 @@ pub async fn claim(db: &Db, streams: &[String], node: &str, now_ms: TimeMs, leas
         .filter_map(|job| {
             let epoch = *epochs.get(&job.stream_key)?;
             let event = job.event_id.as_ref().and_then(|id| bytes.remove(id));
+            let catalogue_version = event.as_ref().map(|event| event.catalogue_version);
             let (payload, event_type) = event.map(|event| (event.payload, event.event_type)).unzip();
-            Some(Claimed { job, epoch, started_at_ms: now_ms, payload, event_type, event: None })
+            Some(Claimed { job, epoch, started_at_ms: now_ms, payload, event_type, catalogue_version, event: None })
         })
         .collect();
     handler::gather(&tx, &mut claimed).await?;

@@ -85,7 +85,7 @@ pub async fn event_insert_many(db: &impl ConnectionTrait, events: &[StoredEvent]
     Ok(new)
 }
 
-/// The signed bytes of an event, and its type.
+/// The signed bytes of an event, its type, and by which catalogue it is to be judged.
 #[derive(Debug, Clone)]
 pub struct EventBytes {
     /// Its identifier.
@@ -94,6 +94,8 @@ pub struct EventBytes {
     pub event_type: String,
     /// The bytes.
     pub payload: Vec<u8>,
+    /// The number of the newest version of the catalogue; 0 before the first.
+    pub catalogue_version: i64,
 }
 
 /// The bytes of many events.
@@ -102,11 +104,14 @@ pub async fn event_bytes(db: &impl ConnectionTrait, ids: &[&EventId]) -> Result<
     for id in ids {
         rows.push([id.as_str().into()]);
     }
-    let sql = "SELECT e.id AS id, e.type AS type, e.payload AS payload FROM {rows} JOIN events e ON e.id = {r.event}";
+    let sql = "SELECT e.id AS id, e.type AS type, e.payload AS payload, \
+               (SELECT COALESCE(MAX(v.version), 0) FROM catalogue_versions v) AS catalogue_version \
+               FROM {rows} JOIN events e ON e.id = {r.event}";
     let found = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
     let read = |row| {
         let id = EventId::trusted(get(row, "id")?);
-        Ok(EventBytes { id, event_type: get(row, "type")?, payload: get(row, "payload")? })
+        let catalogue_version = get(row, "catalogue_version")?;
+        Ok(EventBytes { id, event_type: get(row, "type")?, payload: get(row, "payload")?, catalogue_version })
     };
     found.iter().map(read).collect()
 }

@@ -24,8 +24,8 @@ const DRY_RUNS_FOR: Duration = Duration::from_secs(10);
 /// The timeout of trying one job.
 const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The handler of [`JobKind::ReplayRun`]: requeues or tries some jobs, then snoozes for as long as the rate requires. All
-/// progress is in the database, so a crash loses nothing.
+/// The handler of [`JobKind::ReplayRun`]: requeues or tries some jobs, then snoozes for as long as the rate requires.
+/// All progress is in the database, so a crash loses nothing.
 pub async fn run(deps: &Deps, id: &ReplayId, now_ms: TimeMs) -> Result<Verdict> {
     let Some(replay) = replay::replay_find(deps.db.read(), id).await? else {
         return Ok(Outcome::Cancel { reason: "the replay is gone".to_owned() }.into());
@@ -57,8 +57,8 @@ pub(super) fn after_death(id: ReplayId) -> Effect {
     Effect::ReplayEnd { replay_id: id, state: "failed" }
 }
 
-/// Tries jobs for a while. If one fails, that is its result, and the next one is tried. Only a temporary failure, such as
-/// of the database, fails the attempt.
+/// Tries jobs for a while. If one fails, that is its result, and the next one is tried. Only a temporary failure, such
+/// as of the database, fails the attempt.
 async fn try_some(deps: &Deps, items: Vec<ReplayItem>, now_ms: TimeMs) -> Result<Vec<ReplayStep>> {
     let began = Instant::now();
     let mut steps = Vec::new();
@@ -92,7 +92,15 @@ pub async fn dry_run(deps: &Deps, id: &JobId, now_ms: TimeMs) -> Result<serde_js
         None => None,
     };
     let (payload, event_type) = event.map(|event| (event.payload, event.event_type)).unzip();
-    let mut claimed = [Claimed { job: target, epoch: 0, started_at_ms: now_ms, payload, event_type, event: None }];
+    let mut claimed = [Claimed {
+        job: target,
+        epoch: 0,
+        started_at_ms: now_ms,
+        payload,
+        event_type,
+        catalogue_version: None,
+        event: None,
+    }];
     gather(deps.db.read(), &mut claimed).await?;
     let [claimed] = claimed;
     let verdict = handle(&Deps { is_dry_run: true, ..deps.clone() }, &claimed, now_ms).await?;

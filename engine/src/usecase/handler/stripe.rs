@@ -37,8 +37,8 @@ use sea_orm::ConnectionTrait;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// An event with our records of its customer, read when its job was claimed. The lease of the event's stream ensures that
-/// no other event of the same Stripe customer changes them meanwhile.
+/// An event with our records of its customer, read when its job was claimed. The lease of the event's stream ensures
+/// that no other event of the same Stripe customer changes them meanwhile.
 #[derive(Debug, Clone)]
 pub struct StripeEvent {
     /// The event; an error if its bytes cannot be read.
@@ -150,28 +150,37 @@ impl Known {
         if !stripe_ids.is_empty() {
             known.former.extend(customers::stripe_customer_former_find_many(db, &stripe_ids).await?);
         }
-        let subscription_ids = unique(|lookup| lookup.subscription_id.as_ref());
+        let named = unique(|lookup| lookup.bursar_customer_id.as_ref()).into_iter();
+        let former = known.former.values().map(ToString::to_string);
+        known.add_missing(db, named.chain(former).collect()).await?;
+        known.add_subscriptions_of(db, known.by_id.keys().map(ToString::to_string).collect()).await?;
+
+        // A subscription whose customer is not named: its owner, with what else the owner has.
+        let mut subscription_ids = unique(|lookup| lookup.subscription_id.as_ref());
+        subscription_ids.retain(|id| !known.subscriptions.contains_key(id));
         let found = subscription::subscription_find_many(db, subscription::By::Id, &subscription_ids).await?;
-        known.subscriptions.extend(found.into_iter().map(|row| (row.id.clone(), row)));
+        let owners: HashSet<String> = found.iter().map(|row| row.customer_id.to_string()).collect();
+        known.add_missing(db, owners.clone()).await?;
+        known.add_subscriptions_of(db, owners.into_iter().collect()).await?;
 
         let invoice_ids = unique(|lookup| lookup.paid_invoice_id.as_ref());
         known.invoice_payers = payment::invoice_payer_find_many(db, &invoice_ids).await?;
-
-        let named = unique(|lookup| lookup.bursar_customer_id.as_ref()).into_iter();
-        let owners = known.subscriptions.values().map(|row| row.customer_id.to_string());
-        let former = known.former.values().map(ToString::to_string);
-        let missing: HashSet<String> = named
-            .chain(owners)
-            .chain(former)
-            .filter(|id| !known.by_id.contains_key(&CustomerId::trusted(id.clone())))
-            .collect();
-        let missing: Vec<String> = missing.into_iter().collect();
-        known.add(customers::customer_find_many(db, customers::By::Id, &missing).await?);
-
-        let customer_ids: Vec<String> = known.by_id.keys().map(ToString::to_string).collect();
-        let found = subscription::subscription_find_many(db, subscription::By::Customer, &customer_ids).await?;
-        known.subscriptions.extend(found.into_iter().map(|row| (row.id.clone(), row)));
         Ok(known)
+    }
+
+    /// Loads those of these customers that are not there yet.
+    async fn add_missing(&mut self, db: &impl ConnectionTrait, mut ids: HashSet<String>) -> Result<()> {
+        ids.retain(|id| !self.by_id.contains_key(&CustomerId::trusted(id.clone())));
+        let ids: Vec<String> = ids.into_iter().collect();
+        self.add(customers::customer_find_many(db, customers::By::Id, &ids).await?);
+        Ok(())
+    }
+
+    /// Loads all subscriptions of these customers.
+    async fn add_subscriptions_of(&mut self, db: &impl ConnectionTrait, customer_ids: Vec<String>) -> Result<()> {
+        let found = subscription::subscription_find_many(db, subscription::By::Customer, &customer_ids).await?;
+        self.subscriptions.extend(found.into_iter().map(|row| (row.id.clone(), row)));
+        Ok(())
     }
 
     fn add(&mut self, customers: Vec<Customer>) {
