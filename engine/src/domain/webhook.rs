@@ -27,7 +27,7 @@ mod model_tests;
 #[cfg(test)]
 mod never_panics;
 
-pub use envelope::{Envelope, Unreadable, envelope, fallback_external_id, stream_key};
+pub use envelope::{Envelope, Unreadable, envelope, fallback_external_id, stream_key, stripe_stream};
 pub use kind::{EventKind, WANTED};
 pub use rules::{Facts, Lookup, decide, lookup};
 pub use signature::{SignatureError, check_header, sign, verify};

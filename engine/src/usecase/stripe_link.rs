@@ -1,22 +1,22 @@
 //! Support links a Stripe customer to a customer, and takes a link away.
 //!
 //! Stripe is asked before the transaction. Everything about the database is checked again inside it, under the
-//! customer's lock. A link changes neither plan nor credits: a job in the Stripe customer's stream adopts what is there,
-//! in order with Stripe's events.
+//! customer's lock. A link changes neither plan nor credits: a job in the Stripe customer's stream adopts what is
+//! there, in order with Stripe's events.
 
 use crate::clock::{TimeMs, rfc3339};
 use crate::domain::audit::Audit;
 use crate::domain::customer::Customer;
 use crate::domain::job::Wake;
 use crate::domain::stripe_link::{check_replaced, check_theirs, check_unlinked, is_live};
-use crate::domain::webhook::fields;
+use crate::domain::webhook::{fields, stripe_stream};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::infra::store::customer::{self, PlanChange};
 use crate::infra::store::{audit, job, payment_method, stripe_link as rows, subscription};
 use crate::infra::stripe::{Gateway, StripeError, found};
 use crate::stripe_id::is_stripe_id;
-use crate::usecase::handler::{Deps, stream_of, stripe_adopt_job};
+use crate::usecase::handler::{Deps, stripe_adopt_job};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
@@ -156,14 +156,14 @@ pub(super) async fn check_unowned(db: &impl ConnectionTrait, customer: &Customer
     }
 }
 
-/// Has the events of a Stripe customer that failed tried again now: they may have waited for its link, and what is adopted
-/// comes after them.
+/// Has the events of a Stripe customer that failed tried again now: they may have waited for its link, and what is
+/// adopted comes after them.
 pub(super) async fn wake_waiting(
     db: &impl ConnectionTrait,
     stripe_customer_id: &str,
     now_ms: TimeMs,
 ) -> Result<Vec<Wake>> {
-    job::job_hasten_stream(db, &stream_of(stripe_customer_id), now_ms).await
+    job::job_hasten_stream(db, &stripe_stream(stripe_customer_id), now_ms).await
 }
 
 /// Stores a link.

@@ -85,9 +85,9 @@ pub fn fallback_external_id(body: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(body)))
 }
 
-/// The stream of an event: that of the charge if money comes back; that of its Stripe customer, so that what Stripe tells
-/// of one customer is processed one after the other; else that of its object; else one of its own. A credit note names no
-/// charge, so its event is in the customer's stream and hands over to the charge's.
+/// The stream of an event: that of the charge if money comes back; that of its Stripe customer, so that what Stripe
+/// tells of one customer is processed one after the other; else that of its object; else one of its own. A credit note
+/// names no charge, so its event is in the customer's stream and hands over to the charge's.
 pub fn stream_key(envelope: &Envelope) -> String {
     let object = envelope.object.as_ref().unwrap_or(&Value::Null);
     let money = charge_id(object);
@@ -95,7 +95,12 @@ pub fn stream_key(envelope: &Envelope) -> String {
         .or_else(|| stripe_customer_id(object))
         .or_else(|| id(&object["id"]))
         .or_else(|| envelope.related_object_id.clone());
-    key.map_or_else(|| format!("stripe:event:{}", envelope.external_id), |key| format!("stripe:{key}"))
+    key.map_or_else(|| format!("stripe:event:{}", envelope.external_id), |key| stripe_stream(&key))
+}
+
+/// The stream of the events of a Stripe customer, or of another object at Stripe that has no customer.
+pub fn stripe_stream(id: &str) -> String {
+    format!("stripe:{id}")
 }
 
 /// What is refunded or disputed is one charge, whichever object says so: refunds and disputes name no

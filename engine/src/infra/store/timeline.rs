@@ -7,6 +7,7 @@ use crate::clock::{TimeMs, rfc3339};
 use crate::domain::customer::Customer;
 use crate::domain::github;
 use crate::domain::mail::MailArgs;
+use crate::domain::webhook::stripe_stream;
 use crate::error::{Error, Result};
 use crate::ids::{JobId, MailId};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
@@ -104,7 +105,7 @@ pub async fn timeline_list(
 ) -> Result<Vec<HistoryEntry>> {
     let bought = marketplace_find_by_customer(db, &customer.id).await?;
     let streams = [
-        customer.stripe_customer_id.as_ref().map(|id| format!("stripe:{id}")),
+        customer.stripe_customer_id.as_ref().map(|id| stripe_stream(id)),
         bought.map(|account| github::stream_key(account.github_account_id)),
     ];
     let (before_ms, before_sort) = before.unwrap_or((TimeMs::MAX, ""));

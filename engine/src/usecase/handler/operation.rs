@@ -1,8 +1,8 @@
 //! Carries out operations: makes calls to Stripe one after another, each under its own key, and interprets the answers.
 //!
 //! A pure function turns Stripe's answer into the operation's state. After a crash before that is committed, the same
-//! call is repeated under the same key. After an answer that leaves the outcome open, and once Stripe may have forgotten
-//! the key, Stripe is asked what it has before the call is repeated.
+//! call is repeated under the same key. After an answer that leaves the outcome open, and once Stripe may have
+//! forgotten the key, Stripe is asked what it has before the call is repeated.
 
 mod change;
 mod payer;
@@ -23,6 +23,7 @@ use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::ledger::{Command, Op};
 use crate::domain::operation::{Operation, Problem, Request, State, Task};
 use crate::domain::webhook::fields::PaymentIntentFields;
+use crate::domain::webhook::stripe_stream;
 use crate::error::Result;
 use crate::ids::OperationId;
 use crate::infra::store::{customer, operation};
@@ -58,7 +59,7 @@ pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) 
         _ if operation.request.is_purchase() => Some(format!("purchases:{}", customer.id)),
         // It waits for nothing, and nothing waits for it.
         _ if matches!(operation.request, Request::PaymentRefund { .. }) => None,
-        Some(id) => Some(format!("stripe:{id}")),
+        Some(id) => Some(stripe_stream(id)),
         None => Some(format!("operations:{}", customer.id)),
     };
     job
@@ -70,8 +71,8 @@ fn check_job(operation: &Operation, at_ms: TimeMs) -> NewJob {
     NewJob { stream_key: None, ..job(operation, operation.check_key(), at_ms) }
 }
 
-/// The job that cancels a payment which waits for its customer, because the customer wants that. Like a check, it waits for
-/// no other purchase.
+/// The job that cancels a payment which waits for its customer, because the customer wants that. Like a check, it waits
+/// for no other purchase.
 pub fn cancel_job(operation: &Operation, at_ms: TimeMs) -> NewJob {
     NewJob { stream_key: None, ..job(operation, operation.cancel_key(), at_ms) }
 }
@@ -171,8 +172,8 @@ async fn carry_out(
     }
 }
 
-/// Waits for the job that creates the Stripe customer. Before there is one, the operation has made no call to Stripe, so
-/// it can be given up safely.
+/// Waits for the job that creates the Stripe customer. Before there is one, the operation has made no call to Stripe,
+/// so it can be given up safely.
 fn wait_for_customer(operation: &Operation, now_ms: TimeMs) -> Verdict {
     if operation.key_is_stale(now_ms) {
         let message = "There is no customer at Stripe for this account. Nothing was changed.";
@@ -230,8 +231,8 @@ impl Run<'_> {
         Outcome::Snooze { until_ms: self.operation.key_ends_at_ms() }.into()
     }
 
-    /// Handles a failure after which Stripe shows no object of the operation. One may still appear, so a new key is safe
-    /// only after a while. Source: Stripe, "Advanced error handling": the outcome of a 500 is indeterminate.
+    /// Handles a failure after which Stripe shows no object of the operation. One may still appear, so a new key is
+    /// safe only after a while. Source: Stripe, "Advanced error handling": the outcome of a 500 is indeterminate.
     fn nothing_found(&self, why: &str) -> Verdict {
         if self.now_ms - self.operation.round_at_ms < self.deps.doubt_ms {
             return Outcome::Retry { reason: format!("the outcome is in doubt: {why}") }.into();

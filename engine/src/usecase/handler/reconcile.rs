@@ -19,14 +19,14 @@ mod scope;
 mod subscriptions;
 
 use super::Failure;
-use super::{Deps, args, stream_of, stripe_customer_job};
+use super::{Deps, args, stripe_customer_job};
 use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::reconcile::difference::{affected_objects, drop_recent};
 use crate::domain::reconcile::{Difference, Finding, Phase, Reconciliation, Repair, State, Step};
 use crate::domain::webhook::delivery::delivery;
-use crate::domain::webhook::fields;
+use crate::domain::webhook::{fields, stripe_stream};
 use crate::error::Result;
 use crate::ids::ReconciliationId;
 use crate::infra::store::customer::stripe_customers_of;
@@ -188,7 +188,7 @@ impl<'a> Walk<'a> {
     async fn wake_waiting(&mut self) -> Result<(), Failure> {
         let Some(customer) = self.run.only_customer.as_ref().filter(|_| self.run.repair) else { return Ok(()) };
         let ids = stripe_customers_of(self.deps.db.read(), customer).await?;
-        self.repairs.extend(ids.iter().map(|id| Effect::StreamHasten { stream_key: stream_of(id) }));
+        self.repairs.extend(ids.iter().map(|id| Effect::StreamHasten { stream_key: stripe_stream(id) }));
         Ok(())
     }
 

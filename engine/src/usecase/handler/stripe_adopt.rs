@@ -10,9 +10,9 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::stripe_link::is_live;
-use crate::domain::webhook::EventKind;
 use crate::domain::webhook::delivery::delivery;
 use crate::domain::webhook::fields::{self, PaymentMethodFields};
+use crate::domain::webhook::{EventKind, stripe_stream};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::infra::store::customer;
@@ -53,13 +53,8 @@ pub fn stripe_adopt_job(
     let mut job = NewJob::new(JobKind::StripeAdopt, json!(args).to_string(), now_ms);
     job.unique_key = Some(format!("stripe.adopt:{customer}:{stripe_customer}:{credits_from_ms}:{now_ms}"));
     job.customer_id = Some(customer.clone());
-    job.stream_key = Some(stream_of(stripe_customer));
+    job.stream_key = Some(stripe_stream(stripe_customer));
     job
-}
-
-/// The stream of a Stripe customer's events.
-pub fn stream_of(stripe_customer: &str) -> String {
-    format!("stripe:{stripe_customer}")
 }
 
 /// Adopts: at first everything but the invoices, with their first page, then a page of invoices in each attempt.
