@@ -1,7 +1,7 @@
 //! What pays for a subscription, or at once for its change or resume.
 //!
-//! It is decided when the operation's turn comes (`domain/charge/payer.rs`), and stored before Stripe is called: an attempt
-//! that is repeated after a crash charges the same card.
+//! It is decided when the operation's turn comes (`domain/charge/payer.rs`), and stored before Stripe is called: an
+//! attempt that is repeated after a crash charges the same card.
 
 use super::Request;
 use serde::{Deserialize, Serialize};
@@ -41,8 +41,8 @@ impl Request {
         request
     }
 
-    /// Whether it charges this payment method, or begins to need it, while it has not ended. What is not decided yet charges
-    /// the default.
+    /// Whether it charges this payment method, or begins to need it, while it has not ended. What is not decided yet
+    /// charges the default.
     pub fn charges(&self, payment_method_id: &str, is_default: bool) -> bool {
         match self {
             Self::SubscriptionCreate { payment_method_id: named, .. } => named == payment_method_id,

@@ -14,8 +14,8 @@ use crate::ids::{HoldId, OperationId};
 use crate::key::PackKey;
 use serde::{Deserialize, Serialize};
 
-/// How long credits stay reserved for a charge whose end never comes, because its job was cancelled or is dead: 90 days.
-/// That is longer than any charge lasts.
+/// How long credits stay reserved for a charge whose end never comes, because its job was cancelled or is dead: 90
+/// days. That is longer than any charge lasts.
 pub const RESERVED_FOR_MS: i64 = 90 * DAY_MS;
 
 /// The stored names of all purchases, for SQL.
@@ -266,7 +266,8 @@ impl Operation {
         })
     }
 
-    /// The record of this payment, if the operation was paid by another one before. Its key makes it one for each payment.
+    /// The record of this payment, if the operation was paid by another one before. Its key makes it one for each
+    /// payment.
     pub fn duplicate(&self, payment_intent_id: &str, now_ms: TimeMs) -> Option<Self> {
         let is_paid = self.state == State::Succeeded;
         self.stripe_id.as_deref().filter(|paid_by| is_paid && *paid_by != payment_intent_id)?;
