@@ -73,12 +73,12 @@ pub struct Open {
     /// Credits clawed back so far for each grant: (sequence number of the grant, total).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clawed: Vec<(i64, Credits)>,
-    /// The parts of the debt that claw backs made, oldest first: (sequence number of the grant, credits that are not paid).
-    /// Empty without a debt.
+    /// The parts of the debt that claw backs made, oldest first: (sequence number of the grant, credits that are not
+    /// paid). Empty without a debt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owed: Vec<(i64, Credits)>,
-    /// Clawed back credits of each grant that were owed and written off: (sequence number of the grant, total). They do not
-    /// come back.
+    /// Clawed back credits of each grant that were owed and written off: (sequence number of the grant, total). They do
+    /// not come back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forgiven: Vec<(i64, Credits)>,
     /// Whether support has suspended the account: nothing is spent or reserved.
@@ -155,7 +155,8 @@ impl Account {
         owed
     }
 
-    /// Pays a debt that claw backs made, that of the grant `first` before others. A debt of another origin is paid last.
+    /// Pays a debt that claw backs made, that of the grant `first` before others. A debt of another origin is paid
+    /// last.
     fn pay_owed(&mut self, mut credits: Credits, first: Option<i64>) {
         let mut pay = |is_due: &dyn Fn(i64) -> bool| {
             for (_, owed) in self.open.owed.iter_mut().filter(|(grant, _)| is_due(*grant)) {
@@ -172,23 +173,11 @@ impl Account {
     /// The grants that `credits` would be burned from, starting with those that are `first`. Credits beyond all
     /// grants are debt and part of no burn.
     pub fn plan_burn_starting_with(&self, credits: Credits, first: impl Fn(&OpenGrant) -> bool) -> Vec<Burn> {
-        let mut left = credits;
-        let mut plan = Vec::new();
-        let chosen = self.open.grants.iter().filter(|grant| first(grant));
-        let others = self.open.grants.iter().filter(|grant| !first(grant));
-        for grant in chosen.chain(others) {
-            if left == Credits::ZERO {
-                break;
-            }
-            let taken = left.min(grant.remaining);
-            plan.push(Burn { grant: grant.seq, credits: taken });
-            left -= taken;
-        }
-        plan
+        self.plan_burn_by(credits, |grant| u8::from(!first(grant)))
     }
 
-    /// Like [`plan_burn_starting_with`](Self::plan_burn_starting_with), with the grants of a lower rank before those of a
-    /// higher one.
+    /// Like [`plan_burn_starting_with`](Self::plan_burn_starting_with), with the grants of a lower rank before those of
+    /// a higher one.
     pub fn plan_burn_by(&self, credits: Credits, rank: impl Fn(&OpenGrant) -> u8) -> Vec<Burn> {
         let (mut left, mut plan) = (credits, Vec::new());
         let mut grants: Vec<&OpenGrant> = self.open.grants.iter().collect();
