@@ -118,7 +118,8 @@ impl Ledger {
     /// account.
     ///
     /// # Errors
-    /// `Timeout`, or a database error, such as when another node holds the lock too long. In both cases nothing was changed.
+    /// `Timeout`, or a database error, such as when another node holds the lock too long. In both cases nothing was
+    /// changed.
     pub(crate) async fn lock(&self, customer: &CustomerId) -> Result<Option<LockedWithPermit>> {
         within(COMMIT_MAX, async {
             let permit = self.locks.clone().acquire_owned().await.map_err(|_| Error::Busy("the ledger"))?;

@@ -1,5 +1,5 @@
-//! The sweeper: announces overdue jobs, settles due accounts, begins automatic top-ups, renews leases, looks for a newer
-//! catalogue, sets gauges.
+//! The sweeper: announces overdue jobs, settles due accounts, begins automatic top-ups, renews leases, looks for a
+//! newer catalogue, sets gauges.
 
 mod due;
 mod settle;

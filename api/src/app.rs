@@ -210,8 +210,8 @@ impl App {
     }
 }
 
-/// Puts the latest version of the catalogue into force. With the sandbox, whose money is not real, a changed file becomes
-/// a version of its own, and the sandbox gets its prices.
+/// Puts the latest version of the catalogue into force. With the sandbox, whose money is not real, a changed file
+/// becomes a version of its own, and the sandbox gets its prices.
 async fn begin_catalogue(
     config: &Config,
     db: &Db,

@@ -405,8 +405,8 @@ fn documented(name: &'static str) -> ApiError {
     ApiError::with_code(name, code::find(name).map_or("", |code| code.detail))
 }
 
-/// What is wrong with a body, in words. If a field is missing, the framework names only the types of the field and of its
-/// object; the object's required fields are named instead.
+/// What is wrong with a body, in words. If a field is missing, the framework names only the types of the field and of
+/// its object; the object's required fields are named instead.
 fn why_body_is_refused(detail: &str, required_fields: fn(&str) -> Option<&'static [String]>) -> String {
     let object = detail.split("found null. (occurred while parsing \"").nth(1).and_then(|rest| rest.split('"').next());
     match object.and_then(required_fields) {

@@ -1,5 +1,5 @@
-//! Refuses query parameters that a route does not have. A misspelt name would otherwise be ignored, and the request would
-//! do something else than was asked.
+//! Refuses query parameters that a route does not have. A misspelt name would otherwise be ignored, and the request
+//! would do something else than was asked.
 
 use serde_json::Value;
 

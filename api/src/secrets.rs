@@ -1,5 +1,6 @@
 //! Secrets that are generated on the first start if none are configured: the admin token, the webhooks' secrets, the
-//! encryption key and the demo's API key. They are kept in the data folder's `secrets.json`, readable by its owner only.
+//! encryption key and the demo's API key. They are kept in the data folder's `secrets.json`, readable by its owner
+//! only.
 
 use crate::data_folder::{make_private, open_private};
 use anyhow::{Context, Result};

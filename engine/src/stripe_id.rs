@@ -5,8 +5,8 @@ pub const STRIPE_ID_LEN_MAX: usize = 255;
 
 /// Whether a text can be an id at Stripe. Anything else must not become part of a path there.
 ///
-/// Ids that Stripe makes have letters, digits and underscores. Dots, hyphens, spaces, plus signs and colons are those of
-/// plans from before there were prices, whose ids were chosen by their makers.
+/// Ids that Stripe makes have letters, digits and underscores. Dots, hyphens, spaces, plus signs and colons are those
+/// of plans from before there were prices, whose ids were chosen by their makers.
 pub fn is_stripe_id(text: &str) -> bool {
     let is_letter = |byte: u8| is_unreserved(byte) || matches!(byte, b' ' | b'+' | b':');
     let is_trimmed = text.trim().len() == text.len();

@@ -1,4 +1,5 @@
-//! Orders the index of due jobs by time and identifier, so that a sweep can go on in the middle of many jobs of one time.
+//! Orders the index of due jobs by time and identifier, so that a sweep can go on in the middle of many jobs of one
+//! time.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,7 +1,7 @@
 //! Payments for support: invoices with their amounts, and how much of each payment was given back.
 //!
-//! Invoices that brought credits are taken from the ledger; their amounts come from the stored events that announced them.
-//! An event that is no longer stored leaves the amount unknown.
+//! Invoices that brought credits are taken from the ledger; their amounts come from the stored events that announced
+//! them. An event that is no longer stored leaves the amount unknown.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DatabaseBackend};
@@ -54,8 +54,8 @@ const OPERATIONS: &[&str] = &[
     "CREATE INDEX operations_time ON operations (created_at_ms)",
 ];
 
-/// The object of a stored event, a text inside it, and whether the database can read the event: Postgres has no texts with
-/// the character 0.
+/// The object of a stored event, a text inside it, and whether the database can read the event: Postgres has no texts
+/// with the character 0.
 const POSTGRES: (&str, &str, &str) = (
     "convert_from(payload, 'UTF8')::json #> '{data,object}'",
     "object ->> ",

@@ -1,5 +1,5 @@
-//! Which price at Stripe a subscription has, so that its customer sees the terms that it keeps. Subscriptions from before
-//! show them after the next event about them.
+//! Which price at Stripe a subscription has, so that its customer sees the terms that it keeps. Subscriptions from
+//! before show them after the next event about them.
 
 use sea_orm_migration::prelude::*;
 

@@ -78,8 +78,8 @@ fn invoice_transition(invoice: &Value) -> Option<(i64, Transition)> {
 }
 
 impl StripeAccount {
-    /// Carries out what is due until `until_s`, in order, each at its own time, however long the way is. Returns the number
-    /// of transitions, at most [`TRANSITIONS_MAX`]. What has a test clock is left to it.
+    /// Carries out what is due until `until_s`, in order, each at its own time, however long the way is. Returns the
+    /// number of transitions, at most [`TRANSITIONS_MAX`]. What has a test clock is left to it.
     pub(crate) fn run_due(&mut self, until_s: i64) -> Result<usize, ApiError> {
         self.arrival_s = Some(until_s);
         let done = self.run_transitions(until_s, None);

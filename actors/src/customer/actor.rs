@@ -343,8 +343,8 @@ impl CustomerState {
                     match used.filter(|_| pending.key().is_some()) {
                         Some(entry) => pending.answer_replay(entry.clone()),
                         None => {
-                            // The debit was made before under its own key: drop it from the purchase, which still grants its
-                            // credits.
+                            // The debit was made before under its own key: drop it from the purchase, which still
+                            // grants its credits.
                             let used = entries.iter().filter_map(|entry| entry.idempotency_key.as_deref());
                             for key in used {
                                 pending.request.command.drop_spend(key);

@@ -1,5 +1,5 @@
-//! Which due jobs a sweep looks at. A sweep has a bounded cost, however many due jobs cannot run because their stream is
-//! paused or its head waits, and those delay the jobs of other streams little.
+//! Which due jobs a sweep looks at. A sweep has a bounded cost, however many due jobs cannot run because their stream
+//! is paused or its head waits, and those delay the jobs of other streams little.
 
 use bursar_engine::Result;
 use bursar_engine::clock::TimeMs;

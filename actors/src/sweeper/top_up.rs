@@ -1,9 +1,9 @@
 //! The sweep over automatic top-ups: begins those that are due.
 //!
 //! Nodes sweep independently. A top-up that two of them find due is begun once. What cannot be begun is found again by
-//! a later sweep. A sweep looks at a bounded number of customers whose top-ups are on, one row and one account each, and of
-//! those with few credits at the end of the ledger, so
-//! its cost does not grow with their number; where there are more, each is looked at by every second sweep, or third.
+//! a later sweep. A sweep looks at a bounded number of customers whose top-ups are on, one row and one account each,
+//! and of those with few credits at the end of the ledger, so its cost does not grow with their number; where there are
+//! more, each is looked at by every second sweep, or third.
 
 use crate::deadline::{ANSWER_MAX, within};
 use crate::dispatch::Dispatcher;
@@ -22,8 +22,8 @@ const PAGE: u64 = 1_000;
 /// A sweep ends after this many pages. The next one begins with the customers after them.
 const PAGES_MAX: usize = 10;
 
-/// Begins due top-ups, from the customer at which the sweep before stopped, if it did not reach the end. Returns where it
-/// stopped.
+/// Begins due top-ups, from the customer at which the sweep before stopped, if it did not reach the end. Returns where
+/// it stopped.
 pub(super) async fn begin_due(
     db: &Db,
     clock: &Clock,

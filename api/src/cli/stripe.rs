@@ -45,8 +45,8 @@ pub struct SendArgs {
     /// The file to send, and how often.
     #[command(flatten)]
     pub options: SendOptions,
-    /// The endpoint's signing secret (`whsec_…`). If there are several, separated by commas, the first is used. Default:
-    /// the one in the data folder's `secrets.json`.
+    /// The endpoint's signing secret (`whsec_…`). If there are several, separated by commas, the first is used.
+    /// Default: the one in the data folder's `secrets.json`.
     #[arg(long, env = "STRIPE_WEBHOOK_SECRET", hide_env_values = true)]
     pub secret: Option<Secret>,
     /// Time of the signature, in seconds since 1970; by default now.

@@ -71,8 +71,8 @@ impl Example for CustomerBody {
 pub struct Transaction {
     /// Its identifier.
     pub id: String,
-    /// `grant`, `debit`, `hold`, `capture`, `release`, `adjust`, `claw_back`, `expire` or `terms` (support has set a limit,
-    /// or suspended or resumed the customer).
+    /// `grant`, `debit`, `hold`, `capture`, `release`, `adjust`, `claw_back`, `expire` or `terms` (support has set a
+    /// limit, or suspended or resumed the customer).
     pub kind: String,
     /// Change of the balance in credits.
     pub amount: i64,

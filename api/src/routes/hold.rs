@@ -203,9 +203,10 @@ impl HoldApi {
     /// Before the work is done. The credits cannot be spent otherwise until the hold is captured, released or
     /// expires.
     ///
-    /// If there are not enough credits, a customer without a payment method gets 402 `insufficient_credits`, and one with
-    /// a payment method is charged for the missing ones, by the rules of `POST /api/v1/usage`. The time of the hold
-    /// begins when it is opened. If there is no result in time: 202 with an operation to poll, or repeat the request.
+    /// If there are not enough credits, a customer without a payment method gets 402 `insufficient_credits`, and one
+    /// with a payment method is charged for the missing ones, by the rules of `POST /api/v1/usage`. The time of the
+    /// hold begins when it is opened. If there is no result in time: 202 with an operation to poll, or repeat the
+    /// request.
     #[oai(path = "/api/v1/holds", method = "post", operation_id = "create_hold", tag = "Tag::Holds")]
     async fn create(
         &self,

@@ -1,5 +1,5 @@
-//! Operations: requests of a customer that only Stripe can carry out (charge, add a card, subscribe). They can be polled
-//! while they are in progress.
+//! Operations: requests of a customer that only Stripe can carry out (charge, add a card, subscribe). They can be
+//! polled while they are in progress.
 
 use super::Tag;
 use super::bodies::Transaction;
@@ -47,8 +47,8 @@ pub(super) const CREDITS_SPENT: (&str, &str) = (
 );
 
 /// Returns code and message for a usage charge that was paid but whose units could not be debited: credits were clawed
-/// back meanwhile, or another request spent the remaining credits. `bought` is the grant of the bought credits, and `floor`
-/// that of the account.
+/// back meanwhile, or another request spent the remaining credits. `bought` is the grant of the bought credits, and
+/// `floor` that of the account.
 pub(super) fn why_not_spent(bought: Option<&Entry>, floor: Credits) -> (&'static str, String) {
     let available = bought.map_or(Credits::ZERO, |entry| entry.balance_after - entry.held_after);
     if available < floor {
@@ -90,8 +90,9 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
 pub(super) struct OperationBody {
     /// Its identifier.
     pub(super) id: String,
-    /// `usage_charge`, `hold_charge`, `pack_purchase`, `debt_payment`, `auto_top_up`, `duplicate_payment` (a second payment
-    /// of an operation, to be given back), `payment_method_attach`, `subscription_create`, `payment_refund` (by support) …
+    /// `usage_charge`, `hold_charge`, `pack_purchase`, `debt_payment`, `auto_top_up`, `duplicate_payment` (a second
+    /// payment of an operation, to be given back), `payment_method_attach`, `subscription_create`, `payment_refund` (by
+    /// support) …
     kind: String,
     /// `processing`, `requires_action`, `succeeded` or `failed`.
     state: String,
@@ -199,9 +200,9 @@ async fn bodies(
     Ok(operations.iter().map(|row| body(customer_id, row, &entries, floor)).collect())
 }
 
-/// Converts one operation. A purchase includes what it spent or, if it spends nothing, its grant. `entries` contains the
-/// ledger's entries under its key and its payment's. A charge whose units are spent has succeeded, even if its payment is
-/// still being processed.
+/// Converts one operation. A purchase includes what it spent or, if it spends nothing, its grant. `entries` contains
+/// the ledger's entries under its key and its payment's. A charge whose units are spent has succeeded, even if its
+/// payment is still being processed.
 fn body(customer_id: &CustomerId, operation: &Operation, entries: &[Entry], floor: Credits) -> OperationBody {
     let under = |key: &str| entries.iter().find(|entry| entry.idempotency_key.as_deref() == Some(key));
     if operation.request.wanted_units().is_none() {
@@ -461,11 +462,11 @@ impl OperationApi {
 
     /// Cancel a purchase
     ///
-    /// Cancels the payment of a purchase that requires authentication (`requires_action`), and returns the credits that are
-    /// reserved for it. It then is `failed` with the problem `payment_canceled`, and the same request may be sent again. If the
-    /// payment has succeeded meanwhile, the purchase is `succeeded`; while the bank or Stripe takes its time, it stays
-    /// `requires_action`: poll it. One that has failed is returned as it is, and any other is refused with 409
-    /// `operation_not_waiting`. Another purchase cancels one that waits by itself.
+    /// Cancels the payment of a purchase that requires authentication (`requires_action`), and returns the credits that
+    /// are reserved for it. It then is `failed` with the problem `payment_canceled`, and the same request may be sent
+    /// again. If the payment has succeeded meanwhile, the purchase is `succeeded`; while the bank or Stripe takes its
+    /// time, it stays `requires_action`: poll it. One that has failed is returned as it is, and any other is refused
+    /// with 409 `operation_not_waiting`. Another purchase cancels one that waits by itself.
     #[oai(
         path = "/api/v1/operations/:id/cancel",
         method = "post",

@@ -307,8 +307,8 @@ impl PaymentMethodApi {
 
     /// Remove a payment method
     ///
-    /// The last one cannot be removed while a subscription needs it, and none while a charge of it, or a subscription with
-    /// it, is under way: 409 `payment_method_in_use`.
+    /// The last one cannot be removed while a subscription needs it, and none while a charge of it, or a subscription
+    /// with it, is under way: 409 `payment_method_in_use`.
     #[oai(path = "/api/v1/payment-methods/:id", method = "delete", operation_id = "remove_payment_method")]
     async fn detach(
         &self,

@@ -37,8 +37,8 @@ impl Example for SpendCapsRequest {
     }
 }
 
-/// A customer's spend caps. Charges for units, packs and top-ups count, subscriptions do not. A cap is a number that holds
-/// in each currency by itself, without conversion.
+/// A customer's spend caps. Charges for units, packs and top-ups count, subscriptions do not. A cap is a number that
+/// holds in each currency by itself, without conversion.
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(in crate::routes) struct SpendCapsBody {
@@ -145,8 +145,8 @@ impl SpendCapApi {
 
     /// Set my spend caps
     ///
-    /// Sets both caps, in the currency of units; the same numbers hold in every other currency. They may be lower than what
-    /// the plan or support allow, and hold for the next charge. A charge that would exceed one is refused with 402
+    /// Sets both caps, in the currency of units; the same numbers hold in every other currency. They may be lower than
+    /// what the plan or support allow, and hold for the next charge. A charge that would exceed one is refused with 402
     /// `spend_cap_reached`; without a `retry_at`, it is more than the whole cap.
     #[oai(path = "/api/v1/spend-caps", method = "put", operation_id = "set_spend_caps", tag = "Tag::Billing")]
     async fn set(

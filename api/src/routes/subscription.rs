@@ -258,9 +258,9 @@ impl SubscriptionApi {
     /// Subscribe to a plan
     ///
     /// Stripe charges the first period at once, and its credits are granted as the price says. The payment method
-    /// becomes the default. If the payment is declined: 402 `payment_declined`, and there is no subscription. A card that
-    /// was declined, for a subscription or for usage, is tried again only after a while (402 `card_paused`). If the
-    /// bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs.
+    /// becomes the default. If the payment is declined: 402 `payment_declined`, and there is no subscription. A card
+    /// that was declined, for a subscription or for usage, is tried again only after a while (402 `card_paused`). If
+    /// the bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs.
     #[oai(path = "/api/v1/subscription", method = "post", operation_id = "subscribe", tag = "Tag::Billing")]
     async fn subscribe(
         &self,
@@ -303,8 +303,8 @@ impl SubscriptionApi {
 
     /// Cancel the subscription
     ///
-    /// At the end of the period, until which the plan stays, or at once. Credits that were granted stay. A change that is
-    /// to come is dropped.
+    /// At the end of the period, until which the plan stays, or at once. Credits that were granted stay. A change that
+    /// is to come is dropped.
     #[oai(path = "/api/v1/subscription", method = "delete", operation_id = "cancel_subscription", tag = "Tag::Billing")]
     async fn cancel(
         &self,

@@ -34,8 +34,8 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     ),
 ];
 
-/// When credits are bought automatically, and how many. To turn it off, `enabled` is enough, and the rest stays as it was
-/// set.
+/// When credits are bought automatically, and how many. To turn it off, `enabled` is enough, and the rest stays as it
+/// was set.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct TopUpRequest {
@@ -43,8 +43,8 @@ struct TopUpRequest {
     enabled: bool,
     /// Below this number of available credits, some are bought; 1 to 1000000. Required to turn it on.
     threshold: Option<i64>,
-    /// So many are bought, by one charge, that at least this number is available; from `threshold` to 1000000. Required to
-    /// turn it on.
+    /// So many are bought, by one charge, that at least this number is available; from `threshold` to 1000000. Required
+    /// to turn it on.
     target: Option<i64>,
     /// The key of the pack that is bought, as often as needed; single units at the plan's price if not given.
     pack: Option<Text>,
@@ -87,8 +87,8 @@ impl TopUpRequest {
 #[derive(Debug, Object)]
 #[oai(example)]
 pub(in crate::routes) struct TopUpBody {
-    /// `off`, `on`, `waiting` for a cap that is reached, a card that was declined before, another purchase or credits that are
-    /// spent, or `stopped` by itself because a charge failed or a payment was given back.
+    /// `off`, `on`, `waiting` for a cap that is reached, a card that was declined before, another purchase or credits
+    /// that are spent, or `stopped` by itself because a charge failed or a payment was given back.
     state: String,
     /// Below this number of available credits, some are bought; null if nothing was ever set.
     threshold: Option<i64>,
@@ -96,7 +96,8 @@ pub(in crate::routes) struct TopUpBody {
     target: Option<i64>,
     /// The pack that is bought; null for single units.
     pack: Option<String>,
-    /// The most that automatic top-ups may cost in a calendar month in UTC, in minor units; null for no cap of their own.
+    /// The most that automatic top-ups may cost in a calendar month in UTC, in minor units; null for no cap of their
+    /// own.
     month_cap_minor: Option<i64>,
     /// What they have cost in this month, and one under way may still cost, in minor units.
     month_charged_minor: i64,
@@ -113,9 +114,9 @@ pub(in crate::routes) struct TopUpBody {
 /// Why automatic top-ups wait or were stopped.
 #[derive(Debug, Object)]
 struct TopUpProblem {
-    /// `card_declined`, `spend_cap_reached`, `payment_returned` (a payment was refunded or disputed, and its credits were
-    /// taken back), `credits_taken` (few are left because some expired or were taken, and not because they were spent),
-    /// `purchase_waits` (for its authentication) …
+    /// `card_declined`, `spend_cap_reached`, `payment_returned` (a payment was refunded or disputed, and its credits
+    /// were taken back), `credits_taken` (few are left because some expired or were taken, and not because they were
+    /// spent), `purchase_waits` (for its authentication) …
     code: String,
     /// A description for people.
     detail: String,
@@ -176,16 +177,17 @@ impl TopUpApi {
 
     /// Set my automatic top-up
     ///
-    /// Within seconds after the customer has spent or reserved credits so that fewer than `threshold` are available, one
-    /// charge closes the gap to `target`: a sweep looks for such customers every 3 s. Units that are used meanwhile cost
-    /// what units cost; a pack is bought for what it costs then. Credits that expire, that a change of plan, a refund or
-    /// support takes are not bought back: the next top-up follows credits that are spent, within the credit limit, and a
-    /// debt is not paid. This request itself buys at once if few are available, and pays a debt. A top-up obeys the rules
-    /// of all charges. A charge that fails turns it off, and so does a refund or a dispute that takes credits back, of
-    /// whichever payment. A reached cap makes it wait until the cap starts anew, and a card that was declined for something
-    /// else until it is tried again. Each of these is mailed once. This request turns it on again, and ends a wait. A
-    /// payment that requires authentication counts as failed, because nobody is there to authenticate it; so does a charge that
-    /// is more than a whole cap, because waiting would not help. `{"enabled": false}` turns it off and keeps the rest.
+    /// Within seconds after the customer has spent or reserved credits so that fewer than `threshold` are available,
+    /// one charge closes the gap to `target`: a sweep looks for such customers every 3 s. Units that are used meanwhile
+    /// cost what units cost; a pack is bought for what it costs then. Credits that expire, that a change of plan, a
+    /// refund or support takes are not bought back: the next top-up follows credits that are spent, within the credit
+    /// limit, and a debt is not paid. This request itself buys at once if few are available, and pays a debt. A top-up
+    /// obeys the rules of all charges. A charge that fails turns it off, and so does a refund or a dispute that takes
+    /// credits back, of whichever payment. A reached cap makes it wait until the cap starts anew, and a card that was
+    /// declined for something else until it is tried again. Each of these is mailed once. This request turns it on
+    /// again, and ends a wait. A payment that requires authentication counts as failed, because nobody is there to
+    /// authenticate it; so does a charge that is more than a whole cap, because waiting would not help. `{"enabled":
+    /// false}` turns it off and keeps the rest.
     #[oai(path = "/api/v1/credits/auto-top-up", method = "put", operation_id = "set_auto_top_up", tag = "Tag::Billing")]
     async fn set(
         &self,

@@ -181,7 +181,8 @@ pub(crate) struct OpenHoldBody {
     pub(crate) amount: i64,
     /// When it expires and is released.
     pub(crate) expires_at: String,
-    /// The operation for which the credits are kept while a charge buys those that are missing; its end closes the hold.
+    /// The operation for which the credits are kept while a charge buys those that are missing; its end closes the
+    /// hold.
     #[oai(skip_serializing_if_is_none)]
     pub(crate) operation_id: Option<String>,
 }
@@ -305,13 +306,13 @@ impl UsageApi {
     ///
     /// If there are not enough credits, a customer without a payment method gets 402 `insufficient_credits`. A
     /// customer with one is charged for the missing credits at its plan's unit price, once for each key; a plan
-    /// without a unit price is refused with 402 `plan_without_unit_price`. The credits that the customer has are reserved
-    /// meanwhile, and a customer's charges run one at a time: a request that waits is decided again when its turn comes.
-    /// If the bank declines: 402 `payment_declined` with the reason; the same request may be sent again after adding
-    /// another card, and with the same card from the time that 402 `card_paused` names. A charge beyond a spend cap:
-    /// 402 `spend_cap_reached`. If the bank requires authentication: 402 `authentication_required` with the data that
-    /// Stripe.js needs; send the same request again afterwards. With another default payment method, that one is charged; a
-    /// new purchase cancels a payment that waits. If there is no result in time: 202 with an operation to
+    /// without a unit price is refused with 402 `plan_without_unit_price`. The credits that the customer has are
+    /// reserved meanwhile, and a customer's charges run one at a time: a request that waits is decided again when its
+    /// turn comes. If the bank declines: 402 `payment_declined` with the reason; the same request may be sent again
+    /// after adding another card, and with the same card from the time that 402 `card_paused` names. A charge beyond a
+    /// spend cap: 402 `spend_cap_reached`. If the bank requires authentication: 402 `authentication_required` with the
+    /// data that Stripe.js needs; send the same request again afterwards. With another default payment method, that one
+    /// is charged; a new purchase cancels a payment that waits. If there is no result in time: 202 with an operation to
     /// poll; the usage is settled later, once.
     #[oai(path = "/api/v1/usage", method = "post", operation_id = "create_usage", tag = "Tag::Credits")]
     async fn create(

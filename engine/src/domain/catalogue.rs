@@ -100,8 +100,8 @@ pub struct Plan {
     pub unit_prices: BTreeMap<Currency, MoneyMinor>,
     /// Credits are bought in multiples of this, so that cheap units do not cost a fee each.
     pub unit_step: Credits,
-    /// The most that a customer may be charged a day for credits, in the catalogue's currency; `None` for no cap. The same
-    /// number holds in each other currency.
+    /// The most that a customer may be charged a day for credits, in the catalogue's currency; `None` for no cap. The
+    /// same number holds in each other currency.
     pub spend_cap_day: Option<MoneyMinor>,
     /// The same for a month; `None` for 1,000 units of the currency, 100,000 of one without minor units.
     pub spend_cap_month: Option<MoneyMinor>,

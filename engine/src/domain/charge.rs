@@ -49,8 +49,8 @@ pub struct PaymentStanding {
     pub holds_open: usize,
     /// What ended charges of the same card came to, the latest first.
     pub past: Vec<PastCharge>,
-    /// What the customer was charged in the present day and month in the purchase's currency, and may be by charges under
-    /// way.
+    /// What the customer was charged in the present day and month in the purchase's currency, and may be by charges
+    /// under way.
     pub charged: PerSpan<MoneyMinor>,
     /// The caps that apply, in that currency.
     pub caps: SpendCaps,
@@ -172,8 +172,8 @@ pub fn decide(
     Ok(Decided::Charge(Box::new(charge), bought.reserve))
 }
 
-/// The cap that forbids a charge, if one does. One that can never allow it comes first: waiting for another one would not
-/// help.
+/// The cap that forbids a charge, if one does. One that can never allow it comes first: waiting for another one would
+/// not help.
 fn forbidding_cap(
     request: &Request,
     standing: &PaymentStanding,

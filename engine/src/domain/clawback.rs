@@ -49,7 +49,8 @@ pub struct Step {
 }
 
 /// The next step from the credits of the grant that are clawed back to their target; `None` if that many are. Credits
-/// that come back with different ends take one step for each end. `away` is needed where credits come back, see [`away()`].
+/// that come back with different ends take one step for each end. `away` is needed where credits come back, see
+/// [`away()`].
 ///
 /// The command needs no idempotency key, because it names a total, and the charge's stream runs one such command at a
 /// time.

@@ -48,9 +48,9 @@ pub enum Effect {
         /// Its id at Stripe.
         stripe_customer_id: String,
     },
-    /// Makes another Stripe customer one of a customer's, because what it bought names that customer. It takes the place
-    /// of the one that the customer has if `replaces` names that and it has no payment method; else it is one more,
-    /// whose events count.
+    /// Makes another Stripe customer one of a customer's, because what it bought names that customer. It takes the
+    /// place of the one that the customer has if `replaces` names that and it has no payment method; else it is one
+    /// more, whose events count.
     StripeAdopt {
         /// The customer.
         customer_id: CustomerId,

@@ -53,8 +53,8 @@ impl PaymentMethod {
         format!("{number}:{}:{}", expiry(self.exp_year), expiry(self.exp_month))
     }
 
-    /// Why it may not be taken away, `payment_method_in_use`: an operation charges it, or a subscription is left without
-    /// one. `None` if it may.
+    /// Why it may not be taken away, `payment_method_in_use`: an operation charges it, or a subscription is left
+    /// without one. `None` if it may.
     ///
     /// `known` are all of the customer's, `open` its operations that have not ended. A purchase that waits for the
     /// customer's bank is left out: without the payment method it only cannot be finished.

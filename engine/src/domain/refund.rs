@@ -100,7 +100,8 @@ pub struct MoneyBefore {
     pub paid: MoneyMinor,
     /// What was given back of it, by refunds and credit notes.
     pub refunded: MoneyMinor,
-    /// What later invoices of the subscription have credited of it, for time that was left; `None` if that is not known.
+    /// What later invoices of the subscription have credited of it, for time that was left; `None` if that is not
+    /// known.
     pub credited: Option<MoneyMinor>,
 }
 

@@ -1,7 +1,8 @@
 //! What was bought, read from the lines of invoices and the items of subscriptions.
 //!
-//! The order of questions: what was sold, then how much of it was paid, then to whom. What is not ours is done silently,
-//! whoever its customer is. What may be ours and cannot be decided waits for a person, and takes nothing away meanwhile.
+//! The order of questions: what was sold, then how much of it was paid, then to whom. What is not ours is done
+//! silently, whoever its customer is. What may be ours and cannot be decided waits for a person, and takes nothing away
+//! meanwhile.
 //!
 //! | module | what is in it |
 //! |---|---|

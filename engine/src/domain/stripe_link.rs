@@ -43,8 +43,8 @@ pub fn check_theirs(customer: &CustomerId, id: &str, theirs: Option<&Value>, liv
     }
 }
 
-/// Checks that no subscription of ours is in force on the Stripe customer that a new link would replace. `at_stripe` are
-/// that one's subscriptions, `ours` all stored ones of the customer.
+/// Checks that no subscription of ours is in force on the Stripe customer that a new link would replace. `at_stripe`
+/// are that one's subscriptions, `ours` all stored ones of the customer.
 ///
 /// # Errors
 /// `customer_has_subscription`.

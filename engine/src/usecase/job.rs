@@ -24,8 +24,8 @@ pub async fn cancel(db: &Db, id: &JobId, reason: &str, actor: &str, now_ms: Time
     Ok(())
 }
 
-/// The changes that make an ended job run again, or one that failed and waits for another attempt run now, to commit in a
-/// group. What waits before it in its stream is tried now, too.
+/// The changes that make an ended job run again, or one that failed and waits for another attempt run now, to commit in
+/// a group. What waits before it in its stream is tried now, too.
 ///
 /// # Errors
 /// `job_not_ended` if it runs, or was not tried yet.

@@ -111,8 +111,8 @@ fn ask(answer: Result<serde_json::Value, StripeError>) -> Result<Option<serde_js
     }
 }
 
-/// What each of these invoices has brought and will, in their order: from the ledger, and from the jobs of the parts that
-/// come later.
+/// What each of these invoices has brought and will, in their order: from the ledger, and from the jobs of the parts
+/// that come later.
 ///
 /// # Errors
 /// The database cannot be reached.
@@ -283,8 +283,8 @@ fn step_of_entry(entry: &Entry) -> PaymentStep {
     step(entry.created_at_ms, format!("{what}; the balance was {balance} afterwards"))
 }
 
-/// The disputes of a payment, with the ids by which they are found at Stripe. Stripe is asked only where money or credits
-/// went, or came back.
+/// The disputes of a payment, with the ids by which they are found at Stripe. Stripe is asked only where money or
+/// credits went, or came back.
 async fn steps_of_disputes(deps: &Deps, payment: &Payment, taken: &[Entry]) -> Vec<PaymentStep> {
     let is_charge = |id: &&String| PREFIXES_OF_CHARGES.iter().any(|prefix| id.starts_with(prefix));
     let charge = taken.iter().filter_map(|entry| entry.reference.as_ref()).find(is_charge);

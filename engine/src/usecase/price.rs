@@ -35,8 +35,8 @@ pub struct PriceDecision<'a> {
     pub actor: &'a str,
 }
 
-/// Stores a decision, also about a price that was never seen, as long as Stripe has it. Events that waited for it need a
-/// replay.
+/// Stores a decision, also about a price that was never seen, as long as Stripe has it. Events that waited for it need
+/// a replay.
 ///
 /// # Errors
 /// `catalogue_price_unknown` if the catalogue in force lacks the price; `stripe_price_unknown` if Stripe lacks it;

@@ -1,6 +1,6 @@
 //! Support gives money back. The refund is an operation: it is recorded before Stripe is called, carried out by a job
-//! under a key, and repeated safely. What becomes of the credits stands in the refund's metadata at Stripe, and the rules
-//! for refunds ([`crate::domain::refund`]) read it there.
+//! under a key, and repeated safely. What becomes of the credits stands in the refund's metadata at Stripe, and the
+//! rules for refunds ([`crate::domain::refund`]) read it there.
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
@@ -60,8 +60,8 @@ pub struct RefundPlan {
     pub currency: String,
     /// The most that could be given back without giving anything twice; `None` if that is not known.
     pub refundable: Option<MoneyMinor>,
-    /// What of the same money later changes of the subscription have credited to the customer already, for time that was
-    /// left; `None` if that is not known.
+    /// What of the same money later changes of the subscription have credited to the customer already, for time that
+    /// was left; `None` if that is not known.
     pub credited: Option<MoneyMinor>,
     /// Credits that go.
     pub credits: Credits,
@@ -89,8 +89,8 @@ pub struct AskedRefund {
 /// Says what a refund would do. Changes nothing.
 ///
 /// # Errors
-/// `payment_not_refundable` if no card paid, or nothing is left; `refund_too_large`; `refund_credited`, `refund_unclear`;
-/// `payment_disputed`; `invalid_amount`; `stripe_not_configured`, `stripe_unavailable`.
+/// `payment_not_refundable` if no card paid, or nothing is left; `refund_too_large`; `refund_credited`,
+/// `refund_unclear`; `payment_disputed`; `invalid_amount`; `stripe_not_configured`, `stripe_unavailable`.
 pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Result<RefundPlan> {
     let customer = owner(deps, asked.payment).await?;
     let charges = charges_of_payment(deps, asked.payment).await.map_err(failed)?;

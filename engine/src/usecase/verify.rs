@@ -1,5 +1,5 @@
-//! Proves obligations 1 to 6 and 8, and of 9 what is stored, on a live database, with the rows that violate them. `docs/internals/database.md` lists
-//! the obligations under "Proof".
+//! Proves obligations 1 to 6 and 8, and of 9 what is stored, on a live database, with the rows that violate them.
+//! `docs/internals/database.md` lists the obligations under "Proof".
 //!
 //! Nothing is locked or written, and writers may continue: every check sees one moment of the database and holds
 //! after every commit (see `store::check`). Memory is bounded: the database returns only violations, and accounts

@@ -185,8 +185,8 @@ pub struct NewVersion {
 /// Creates the job that applies a catalogue, or finds the one of an earlier request with the same key.
 ///
 /// # Errors
-/// `KeyReused`; `catalogue_version_changed` if another version is in force; `catalogue_refused` with the reasons, as far
-/// as they are known without Stripe.
+/// `KeyReused`; `catalogue_version_changed` if another version is in force; `catalogue_refused` with the reasons, as
+/// far as they are known without Stripe.
 pub async fn request(deps: &Deps, new: NewVersion, now_ms: TimeMs) -> Result<(Job, Vec<Wake>)> {
     let db = &deps.db;
     let key = format!("{STREAM}:{}", new.request_key);

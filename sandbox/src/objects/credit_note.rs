@@ -114,8 +114,8 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     account.change_and_emit(note.id(), Value::Object(fields), "credit_note.updated")
 }
 
-/// `POST /v1/credit_notes/{id}/void`: takes back what it reduced, and what it put onto the customer's balance. A note with
-/// refunds is refused here, because their money is gone; Stripe does not say what it does.
+/// `POST /v1/credit_notes/{id}/void`: takes back what it reduced, and what it put onto the customer's balance. A note
+/// with refunds is refused here, because their money is gone; Stripe does not say what it does.
 pub(crate) fn void(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let note = account.find("credit_note", call.id())?;
     if note.text("status") == "void" {

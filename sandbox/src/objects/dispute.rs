@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 /// How long evidence can be submitted.
 const DUE_AFTER_S: i64 = 9 * 86_400;
 
-/// Opens a dispute of a charge. An inquiry withdraws no money yet. The amount may be more than the charge's: banks dispute
-/// in the cardholder's currency. Source: Stripe, "The Dispute object", amount.
+/// Opens a dispute of a charge. An inquiry withdraws no money yet. The amount may be more than the charge's: banks
+/// dispute in the cardholder's currency. Source: Stripe, "The Dispute object", amount.
 pub(crate) fn open(
     account: &mut StripeAccount,
     charge: &str,

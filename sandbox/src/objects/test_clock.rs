@@ -47,8 +47,8 @@ pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, Ap
     page::list(account, call, KIND, &[])
 }
 
-/// `POST /v1/test_helpers/test_clocks/{id}/advance`. The answer shows the clock on its way, and it has arrived when it is
-/// read again.
+/// `POST /v1/test_helpers/test_clocks/{id}/advance`. The answer shows the clock on its way, and it has arrived when it
+/// is read again.
 pub(crate) fn advance(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let clock = account.find(KIND, call.id())?;
     let (from_s, to_s) = (clock.int("frozen_time"), frozen_time(&call.form)?);

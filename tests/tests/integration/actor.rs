@@ -86,8 +86,8 @@ async fn ask(app: &TestApp, customer: &TestCustomer, count: usize, refused: &Ato
     asked.await.into_iter().flatten().collect()
 }
 
-/// Spends a credit while every write of the account fails as if another writer had been first. From then on the customer's
-/// actor locks the account to decide.
+/// Spends a credit while every write of the account fails as if another writer had been first. From then on the
+/// customer's actor locks the account to decide.
 async fn lose_races(app: &TestApp, customer: &TestCustomer, key: &str) {
     let (make, forget) = if app.app.db.is_postgres() {
         (

@@ -143,8 +143,8 @@ impl AdminAccountApi {
 
     /// Set a credit limit
     ///
-    /// The customer may then go below zero, down to this many credits, before it is refused or charged. What it gets later
-    /// pays the debt first. A debt that is larger than a lower limit stays.
+    /// The customer may then go below zero, down to this many credits, before it is refused or charged. What it gets
+    /// later pays the debt first. A debt that is larger than a lower limit stays.
     #[oai(
         path = "/admin/v1/customers/:id/credit-limit",
         method = "post",
@@ -176,8 +176,8 @@ impl AdminAccountApi {
     /// Suspend a customer
     ///
     /// It can spend and reserve no credits, and nothing is charged by its requests: they are refused with 403
-    /// `customer_suspended`. What was reserved before can be captured. It can read everything, and Stripe's events count as
-    /// before. Follow-up mails stop. Its subscription at Stripe goes on: cancel it if it should not be paid.
+    /// `customer_suspended`. What was reserved before can be captured. It can read everything, and Stripe's events
+    /// count as before. Follow-up mails stop. Its subscription at Stripe goes on: cancel it if it should not be paid.
     #[oai(
         path = "/admin/v1/customers/:id/suspend",
         method = "post",

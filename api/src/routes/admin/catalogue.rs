@@ -45,8 +45,8 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
 impl AdminCatalogueApi {
     /// The catalogue in force
     ///
-    /// The node that applied a new version has it at once, and so has the one that answers this. All nodes have it within
-    /// 5 s.
+    /// The node that applied a new version has it at once, and so has the one that answers this. All nodes have it
+    /// within 5 s.
     #[oai(path = "/admin/v1/catalogue", method = "get", operation_id = "admin_get_catalogue")]
     async fn get(&self, app: Data<&Arc<App>>, _auth: AdminAuth) -> Result<Json<VersionDetail>, ApiError> {
         version::refresh(app.db.read(), &app.config.catalogue).await?;
@@ -88,8 +88,8 @@ impl AdminCatalogueApi {
 
     /// Plan a catalogue
     ///
-    /// Says what applying it would change, whom that touches, what would be made at Stripe, why it would be refused, and
-    /// what hardly anybody could buy. Changes nothing.
+    /// Says what applying it would change, whom that touches, what would be made at Stripe, why it would be refused,
+    /// and what hardly anybody could buy. Changes nothing.
     #[oai(path = "/admin/v1/catalogue/plan", method = "post", operation_id = "admin_plan_catalogue")]
     async fn plan(
         &self,
@@ -130,8 +130,8 @@ impl AdminCatalogueApi {
     }
 }
 
-/// Hashes a request to apply. Which version was expected does not count: whoever repeats a request that succeeded expects
-/// the version that it made.
+/// Hashes a request to apply. Which version was expected does not count: whoever repeats a request that succeeded
+/// expects the version that it made.
 fn hash_of(body: &CatalogueApplyRequest) -> String {
     let mut said = body.to_json().unwrap_or_default();
     if let Some(fields) = said.as_object_mut() {

@@ -248,8 +248,8 @@ impl AdminEventApi {
 
     /// Replay an event
     ///
-    /// Processes it again with a new set of attempts; one that waits after a failure is tried now. Effects that it already
-    /// had do not happen twice.
+    /// Processes it again with a new set of attempts; one that waits after a failure is tried now. Effects that it
+    /// already had do not happen twice.
     #[oai(path = "/admin/v1/events/:id/replay", method = "post", operation_id = "admin_replay_event")]
     async fn replay(
         &self,

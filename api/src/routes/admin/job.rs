@@ -148,8 +148,8 @@ impl AdminJobApi {
 
     /// Replay a job that has ended or failed
     ///
-    /// It runs again with a new set of attempts; one that waits after a failure is tried now. Effects that it already had
-    /// do not happen twice.
+    /// It runs again with a new set of attempts; one that waits after a failure is tried now. Effects that it already
+    /// had do not happen twice.
     #[oai(path = "/admin/v1/jobs/:id/replay", method = "post", operation_id = "admin_replay_job")]
     async fn replay(
         &self,

@@ -178,8 +178,8 @@ impl AdminPaymentApi {
 
     /// Look at a payment
     ///
-    /// By the id of its operation, its PaymentIntent, its invoice or its charge. With everything that happened to it, in
-    /// plain words.
+    /// By the id of its operation, its PaymentIntent, its invoice or its charge. With everything that happened to it,
+    /// in plain words.
     #[oai(path = "/admin/v1/payments/:id", method = "get", operation_id = "admin_get_payment", tag = "Tag::Admin")]
     async fn get(
         &self,
@@ -195,13 +195,13 @@ impl AdminPaymentApi {
 
     /// Refund a payment
     ///
-    /// Gives money of a card payment back: of a charge, or of an invoice. `credits` says what becomes of the credits that
-    /// this money bought: `unspent` takes their share as far as it is not spent, `all` takes it even if the customer then
-    /// owes credits, `none` leaves them. The choice is written into the refund at Stripe, so that every event about it
-    /// leads to the same credits. With `dry_run` nothing is changed, and the answer says what would be.
+    /// Gives money of a card payment back: of a charge, or of an invoice. `credits` says what becomes of the credits
+    /// that this money bought: `unspent` takes their share as far as it is not spent, `all` takes it even if the
+    /// customer then owes credits, `none` leaves them. The choice is written into the refund at Stripe, so that every
+    /// event about it leads to the same credits. With `dry_run` nothing is changed, and the answer says what would be.
     ///
-    /// Money that later changes of the subscription have credited to the customer at Stripe is not given back once more:
-    /// 422 `refund_credited`, unless `beyond_credited` says so.
+    /// Money that later changes of the subscription have credited to the customer at Stripe is not given back once
+    /// more: 422 `refund_credited`, unless `beyond_credited` says so.
     ///
     /// A refund that takes longer is answered with the state `processing`: look at the payment.
     #[oai(
@@ -282,8 +282,8 @@ impl AdminPaymentApi {
 
     /// Find operations
     ///
-    /// Everything that only Stripe can carry out, of all customers, latest first: charges, changes of payment methods and
-    /// subscriptions, refunds.
+    /// Everything that only Stripe can carry out, of all customers, latest first: charges, changes of payment methods
+    /// and subscriptions, refunds.
     #[oai(path = "/admin/v1/operations", method = "get", operation_id = "admin_list_operations", tag = "Tag::Admin")]
     #[allow(clippy::too_many_arguments)]
     async fn operations(

@@ -290,8 +290,8 @@ async fn find_customer(app: &App, id: &str) -> Result<CustomerId, ApiError> {
 impl AdminReconciliationApi {
     /// Compare with Stripe
     ///
-    /// Only one reconciliation of all customers runs at a time, and one of each customer: another one is refused with 409
-    /// `reconciliation_running`.
+    /// Only one reconciliation of all customers runs at a time, and one of each customer: another one is refused with
+    /// 409 `reconciliation_running`.
     #[oai(
         path = "/admin/v1/stripe/reconciliations",
         method = "post",

@@ -71,8 +71,8 @@ impl AdminSpendCapApi {
 
     /// Set a customer's highest spend caps
     ///
-    /// Sets both, in place of the plan's, in the currency of units; the same numbers hold in every other currency. The customer's own caps stay, and the lower one counts. The change is in the
-    /// audit log.
+    /// Sets both, in place of the plan's, in the currency of units; the same numbers hold in every other currency. The
+    /// customer's own caps stay, and the lower one counts. The change is in the audit log.
     #[oai(
         path = "/admin/v1/customers/:id/spend-caps",
         method = "post",

@@ -73,8 +73,8 @@ pub(super) struct CreateCustomerRequest {
     /// The Stripe customer that it has already. Without one, a new one is made at Stripe.
     #[oai(skip_serializing_if_is_none)]
     stripe_customer_id: Option<Text>,
-    /// With a Stripe customer: a time, or a day in UTC. Payments for periods that begin earlier bring no credits. Now, if
-    /// omitted.
+    /// With a Stripe customer: a time, or a day in UTC. Payments for periods that begin earlier bring no credits. Now,
+    /// if omitted.
     #[oai(skip_serializing_if_is_none)]
     credits_from: Option<Text>,
 }
@@ -97,8 +97,8 @@ impl Example for CreateCustomerRequest {
 struct LinkStripeRequest {
     /// The Stripe customer.
     stripe_customer_id: Text,
-    /// A time, or a day in UTC. Payments for periods that begin earlier bring no credits. Now, if omitted; of a link that
-    /// exists already, its present day.
+    /// A time, or a day in UTC. Payments for periods that begin earlier bring no credits. Now, if omitted; of a link
+    /// that exists already, its present day.
     #[oai(skip_serializing_if_is_none)]
     credits_from: Option<Text>,
     /// The reason, for the audit log.
@@ -188,11 +188,11 @@ pub(super) async fn create_customer(
 impl AdminStripeLinkApi {
     /// Link a Stripe customer
     ///
-    /// Stripe is asked whether it exists, is of the server's mode and names no other customer. It takes the place of the
-    /// customer's present one, whose late events still count. A present one with a subscription in force is not replaced.
-    /// Then our id is written into its metadata, its payment methods and subscriptions are taken over, and the payments
-    /// for periods from `credits_from` on bring their credits. The date counts for every later event, replay and
-    /// comparison as well. Repeating the request changes nothing; with another date it sets the date.
+    /// Stripe is asked whether it exists, is of the server's mode and names no other customer. It takes the place of
+    /// the customer's present one, whose late events still count. A present one with a subscription in force is not
+    /// replaced. Then our id is written into its metadata, its payment methods and subscriptions are taken over, and
+    /// the payments for periods from `credits_from` on bring their credits. The date counts for every later event,
+    /// replay and comparison as well. Repeating the request changes nothing; with another date it sets the date.
     #[oai(
         path = "/admin/v1/customers/:id/stripe-link",
         method = "post",
@@ -223,9 +223,9 @@ impl AdminStripeLinkApi {
 
     /// Unlink the Stripe customer
     ///
-    /// For a wrong link. Our id is removed from the Stripe customer's metadata, and its payment methods and subscriptions
-    /// go with it; later payments of it bring this customer nothing. Credits that were granted stay: take them by an
-    /// adjustment. A subscription that was sold to this customer must be cancelled first.
+    /// For a wrong link. Our id is removed from the Stripe customer's metadata, and its payment methods and
+    /// subscriptions go with it; later payments of it bring this customer nothing. Credits that were granted stay: take
+    /// them by an adjustment. A subscription that was sold to this customer must be cancelled first.
     #[oai(
         path = "/admin/v1/customers/:id/stripe-unlink",
         method = "post",

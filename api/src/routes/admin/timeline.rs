@@ -65,8 +65,8 @@ fn parse_key(key: &str) -> Option<(TimeMs, String)> {
 impl AdminTimelineApi {
     /// A customer's timeline
     ///
-    /// Ledger, Stripe events, invoices, mails, operations, jobs and audit log in one list, latest first. Mails and jobs are
-    /// listed at the time of their creation; their details contain their due time and their outcome.
+    /// Ledger, Stripe events, invoices, mails, operations, jobs and audit log in one list, latest first. Mails and jobs
+    /// are listed at the time of their creation; their details contain their due time and their outcome.
     #[oai(
         path = "/admin/v1/customers/:id/timeline",
         method = "get",

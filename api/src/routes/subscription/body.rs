@@ -56,7 +56,8 @@ pub(super) struct SubscriptionBody {
 pub(in crate::routes) struct SubscriptionTermsBody {
     /// The price, on the terms of this subscription.
     price: PriceBody,
-    /// Whether these are terms of the past, which the subscription keeps: the price is sold on others now, or no longer.
+    /// Whether these are terms of the past, which the subscription keeps: the price is sold on others now, or no
+    /// longer.
     is_former: bool,
 }
 

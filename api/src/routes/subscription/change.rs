@@ -95,8 +95,8 @@ enum When {
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
 struct ChangeRequest {
-    /// The key of the price, as `GET /api/v1/plans` lists them. The present one, for another number of seats: it keeps its
-    /// amount and terms.
+    /// The key of the price, as `GET /api/v1/plans` lists them. The present one, for another number of seats: it keeps
+    /// its amount and terms.
     price: Text,
     /// The number of seats, 1 to 100000, of a price that is sold by seat; the present number if not given.
     quantity: Option<i64>,
@@ -222,8 +222,8 @@ impl From<PreviewError> for ApiError {
 }
 
 impl SubscriptionChangeApi {
-    /// Makes the request to change the subscription, if it can be. What it needs of whoever pays is decided in its turn,
-    /// before Stripe is asked for it: what the subscription costs is up to its price there.
+    /// Makes the request to change the subscription, if it can be. What it needs of whoever pays is decided in its
+    /// turn, before Stripe is asked for it: what the subscription costs is up to its price there.
     async fn change_request(&self, app: &App, customer: &CustomerId, change: Change) -> Result<Request, ApiError> {
         let row = find_current(app, customer).await?;
         check(row.as_ref(), &app.config.catalogue.now(), &change).map_err(|refusal| refused(&refusal))?;

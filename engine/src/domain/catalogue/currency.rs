@@ -63,8 +63,8 @@ impl Currency {
         &self.0
     }
 
-    /// A round number of units, such as a cap of 1,000. Where a currency has no minor units, they are read as minor units
-    /// elsewhere, because one is worth as little: 1,000 are $1000.00, and 100000 yen.
+    /// A round number of units, such as a cap of 1,000. Where a currency has no minor units, they are read as minor
+    /// units elsewhere, because one is worth as little: 1,000 are $1000.00, and 100000 yen.
     pub fn number(&self, units: i64) -> MoneyMinor {
         MoneyMinor(units.saturating_mul(self.number_scale()))
     }
@@ -95,8 +95,8 @@ impl Currency {
         })
     }
 
-    /// The spend cap of a month where a plan names none: 1,000 units of the currency, or 100,000 where the unit is worth
-    /// as little as a minor unit elsewhere.
+    /// The spend cap of a month where a plan names none: 1,000 units of the currency, or 100,000 where the unit is
+    /// worth as little as a minor unit elsewhere.
     pub fn spend_cap_month_default(&self) -> MoneyMinor {
         self.number(1_000)
     }

@@ -93,8 +93,8 @@ impl fmt::Display for Problem {
 pub struct Reading {
     /// The catalogue.
     pub catalogue: Catalogue,
-    /// What only customers with raised spend caps could buy, and prices that nobody pays, by line. It can be applied all
-    /// the same.
+    /// What only customers with raised spend caps could buy, and prices that nobody pays, by line. It can be applied
+    /// all the same.
     pub warnings: Vec<Problem>,
 }
 

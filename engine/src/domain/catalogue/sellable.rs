@@ -1,8 +1,8 @@
 //! What a catalogue offers although nobody can buy it: amounts that Stripe refuses, what costs more than the spend caps
 //! let a customer be charged, and unit prices in currencies in which no unit is charged.
 //!
-//! None of these is a rule of [`check`](super::check::check), because a version that was applied by an earlier release may
-//! break it and must stay readable.
+//! None of these is a rule of [`check`](super::check::check), because a version that was applied by an earlier release
+//! may break it and must stay readable.
 
 use super::check::Breach;
 use super::currency::{Currency, money};

@@ -1,8 +1,8 @@
 //! Spend caps: how much a customer may be charged a day and a month, in UTC. Subscriptions do not count.
 //!
-//! A cap is a number of units of money and holds in each currency by itself: what is charged in a currency counts against
-//! the same number in that currency. So no currency is without a cap, a cap of 0 forbids every charge, and another
-//! currency of the catalogue loosens no cap.
+//! A cap is a number of units of money and holds in each currency by itself: what is charged in a currency counts
+//! against the same number in that currency. So no currency is without a cap, a cap of 0 forbids every charge, and
+//! another currency of the catalogue loosens no cap.
 
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;

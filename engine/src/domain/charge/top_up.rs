@@ -41,8 +41,8 @@ pub struct TopUpSetting {
 }
 
 impl TopUpSetting {
-    /// The setting as of now: without a wait that is over, and without the problem that caused it. No top-up begins before
-    /// that, so one that was paid leaves no problem either.
+    /// The setting as of now: without a wait that is over, and without the problem that caused it. No top-up begins
+    /// before that, so one that was paid leaves no problem either.
     #[must_use]
     pub fn as_of(self, now_ms: TimeMs) -> Self {
         if self.is_on && self.waits_until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
@@ -51,8 +51,8 @@ impl TopUpSetting {
         self
     }
 
-    /// The setting with the problem that few credits are available and nothing is bought, because a purchase waits for the
-    /// customer and keeps credits, or because the customer itself did not leave so few.
+    /// The setting with the problem that few credits are available and nothing is bought, because a purchase waits for
+    /// the customer and keeps credits, or because the customer itself did not leave so few.
     #[must_use]
     pub fn with_reason_to_wait(self, available: Credits, is_called_for: bool, purchase_waits: bool) -> Self {
         if !self.is_on || self.stopped.is_some() || available >= self.terms.threshold {
@@ -79,8 +79,8 @@ pub struct TopUpStanding {
     pub setting: Option<TopUpSetting>,
     /// What top-ups of the present month have cost, and may still cost.
     pub charged: MoneyMinor,
-    /// Whether the customer itself left few credits: see `is_wanted`. The rule stands in SQL, because the sweeper asks it
-    /// of many customers at once.
+    /// Whether the customer itself left few credits: see `is_wanted`. The rule stands in SQL, because the sweeper asks
+    /// it of many customers at once.
     pub is_called_for: bool,
 }
 
@@ -140,9 +140,9 @@ pub(super) fn exceeded_cap(
     (amount > left).then_some(OverCap { span: Span::Month, cap, left, is_own: true, until_ms })
 }
 
-/// Whether a top-up is still wanted: its setting stands, few credits are available, and the customer itself left so few. It
-/// did if it spent or reserved credits last, within its credit limit, or turned top-ups on after credits were taken. What a
-/// change of plan, an expiry, a refund or support took is not bought back: nobody asked for that charge.
+/// Whether a top-up is still wanted: its setting stands, few credits are available, and the customer itself left so
+/// few. It did if it spent or reserved credits last, within its credit limit, or turned top-ups on after credits were
+/// taken. What a change of plan, an expiry, a refund or support took is not bought back: nobody asked for that charge.
 pub(super) fn is_wanted(request: &AutoTopUp, standing: &PaymentStanding) -> bool {
     let Some(top_up) = &standing.top_up else { return false };
     let stands = |setting: &TopUpSetting| setting.is_on && setting.version == request.version;
@@ -150,10 +150,10 @@ pub(super) fn is_wanted(request: &AutoTopUp, standing: &PaymentStanding) -> bool
     is_set && top_up.is_called_for && standing.available < request.terms.threshold
 }
 
-/// What follows for the setting from the end of a top-up without a payment. A reached cap makes it wait, and so does a card
-/// that is left alone for a while because it was declined for something else. Everything else turns it off, so that nobody
-/// is charged again and again without knowing. So does a cap that the charge alone exceeds, and a card that is not tried
-/// again, because waiting would not help.
+/// What follows for the setting from the end of a top-up without a payment. A reached cap makes it wait, and so does a
+/// card that is left alone for a while because it was declined for something else. Everything else turns it off, so
+/// that nobody is charged again and again without knowing. So does a cap that the charge alone exceeds, and a card that
+/// is not tried again, because waiting would not help.
 pub fn halt(after: &Operation) -> Option<TopUpHalt> {
     let Request::AutoTopUp(top_up) = &after.request else { return None };
     let problem = after.problem.as_ref().filter(|_| after.state == State::Failed)?;
@@ -167,8 +167,8 @@ pub fn halt(after: &Operation) -> Option<TopUpHalt> {
 }
 
 /// What follows for the setting when credits of a payment are clawed back, because it was refunded or disputed: top-ups
-/// are turned off. Fewer credits are left then, so the next one would charge again at once what has just been given back.
-/// `None` if they are off.
+/// are turned off. Fewer credits are left then, so the next one would charge again at once what has just been given
+/// back. `None` if they are off.
 pub fn halt_after_return(setting: &TopUpSetting) -> Option<TopUpHalt> {
     let message = "A payment was refunded or disputed, and the credits that it bought were taken back.";
     setting.is_on.then(|| TopUpHalt {

@@ -26,8 +26,8 @@ impl Away {
     ///
     /// That is when they would have ended anyway. If this time is past, they get the time that they lacked: from the
     /// moment when they were taken to their end, because nobody could use them meanwhile. If their grant was over
-    /// before that moment, nothing was left of it, and other credits have made up for it since: they get the time of the
-    /// whole grant.
+    /// before that moment, nothing was left of it, and other credits have made up for it since: they get the time of
+    /// the whole grant.
     fn ends_at_ms(&self, now_ms: TimeMs) -> Option<TimeMs> {
         let ended_at_ms = self.ended_at_ms?;
         if ended_at_ms > now_ms {
@@ -83,8 +83,8 @@ fn give_back(away: &mut Vec<Away>, mut credits: Credits) {
     away.retain(|part| part.credits > Credits::ZERO);
 }
 
-/// The credits that come back next, at most this many, and when they end. Of a grant whose claw backs are not known, all
-/// come back as if they had just been taken.
+/// The credits that come back next, at most this many, and when they end. Of a grant whose claw backs are not known,
+/// all come back as if they had just been taken.
 pub(super) fn next_back(grant: &Entry, away: &[Away], at_most: Credits, now_ms: TimeMs) -> (Credits, Option<TimeMs>) {
     let Some(first) = away.first() else {
         return (at_most, Away::new(at_most, now_ms, grant).ends_at_ms(now_ms));
@@ -129,7 +129,8 @@ mod tests {
             self.act(&Command { op: Op::Debit { amount: Credits(amount) }, ..Command::settle() }, day);
         }
 
-        /// Brings what is clawed back of a grant to a total. Returns the credits that came back, each with their last day.
+        /// Brings what is clawed back of a grant to a total. Returns the credits that came back, each with their last
+        /// day.
         fn bring(&mut self, grant: &Entry, total: i64, day: i64) -> Vec<(i64, Option<i64>)> {
             let mut returned = Vec::new();
             loop {

@@ -33,8 +33,8 @@ impl Lot {
     }
 }
 
-/// The credits of a grant that its invoice's money bought, with those that were withheld: not those that were exchanged for
-/// credits of a period that was left.
+/// The credits of a grant that its invoice's money bought, with those that were withheld: not those that were exchanged
+/// for credits of a period that was left.
 pub fn bought_credits(grant: &Entry) -> Credits {
     let record = SaleRecord::read(grant.metadata.as_deref()).unwrap_or_default();
     (grant.granted() - record.taken_apart()).max(Credits::ZERO)

@@ -97,14 +97,14 @@ pub enum Op {
         granted: Credits,
         /// Credits to take back in all, including earlier times. Refunds are cumulative.
         total: Credits,
-        /// How many of those still to be taken go only as far as credits are available at the commit, so that they make no
-        /// debt.
+        /// How many of those still to be taken go only as far as credits are available at the commit, so that they make
+        /// no debt.
         unspent: Credits,
         /// How many of those that are taken already went only because they were unspent.
         unspent_before: Credits,
     },
-    /// Takes back credits of time that was paid for, left and credited: those that came with that time first, then those of
-    /// other paid periods. May lead into debt.
+    /// Takes back credits of time that was paid for, left and credited: those that came with that time first, then
+    /// those of other paid periods. May lead into debt.
     TakeBack {
         /// Their number.
         amount: Credits,

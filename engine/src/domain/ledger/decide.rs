@@ -203,8 +203,8 @@ impl Draft {
         open.cloned().ok_or_else(|| Refusal::HoldNotFound(id.clone()))
     }
 
-    /// What a hold burns: in the usual order, and expired credits only if it may rest on them. Those of another hold come
-    /// last.
+    /// What a hold burns: in the usual order, and expired credits only if it may rest on them. Those of another hold
+    /// come last.
     fn plan_burn_of_hold(&self, amount: Credits, hold: &OpenHold) -> Vec<Burn> {
         self.account.plan_burn_starting_with(amount, |grant| !grant.has_expired(self.now_ms) || hold.may_rest_on(grant))
     }
@@ -293,8 +293,8 @@ impl Draft {
         Some(hold)
     }
 
-    /// The reserved part burns grants like a capture, even those that expired meanwhile; the rest burns valid ones first,
-    /// like a debit.
+    /// The reserved part burns grants like a capture, even those that expired meanwhile; the rest burns valid ones
+    /// first, like a debit.
     fn plan_burn_of_purchase(&self, amount: Credits, reservation: Option<&OpenHold>) -> Vec<Burn> {
         let of_reserved = reservation.map_or(Credits::ZERO, |hold| hold.amount).min(amount);
         let mut burned = reservation.map_or_else(Vec::new, |hold| self.plan_burn_of_hold(of_reserved, hold));
@@ -395,9 +395,9 @@ impl Draft {
         Ok(())
     }
 
-    /// The grants that credits are taken back from: those of the time that was left (`of`), then the one that replaces it,
-    /// then those of other paid periods, then all others. If nobody knows which are of that time, those of all other paid
-    /// periods count as such.
+    /// The grants that credits are taken back from: those of the time that was left (`of`), then the one that replaces
+    /// it, then those of other paid periods, then all others. If nobody knows which are of that time, those of all
+    /// other paid periods count as such.
     fn plan_taking(&self, amount: Credits, of: Option<&[i64]>, new: Option<i64>) -> Vec<Burn> {
         self.account.plan_burn_by(amount, |open| match open {
             open if of.is_some_and(|of| of.contains(&open.seq)) => 0,

@@ -47,13 +47,13 @@ pub enum EntryKind {
     Release,
     /// Takes credits on behalf of support (credits that support gives are a grant of kind adjustment).
     Adjust,
-    /// Takes back credits of a payment that was refunded or disputed, or of paid time that was left and credited; may lead
-    /// into debt.
+    /// Takes back credits of a payment that was refunded or disputed, or of paid time that was left and credited; may
+    /// lead into debt.
     ClawBack,
     /// Removes the remaining credits of an expired grant.
     Expire,
-    /// Sets the credit limit, suspends or resumes the account, or notes that forgiven credits do not come back; moves no
-    /// credits.
+    /// Sets the credit limit, suspends or resumes the account, or notes that forgiven credits do not come back; moves
+    /// no credits.
     Terms,
 }
 
@@ -118,12 +118,12 @@ pub struct Detail {
     /// Of a grant: the credits that were withheld from it, because their money was gone. They count as clawed back.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub withheld: Credits,
-    /// Of a claw back, a grant with withheld credits, or one that returns credits: how many of those that are clawed back
-    /// of their grant since then went only because they were unspent. `None` if that was not kept.
+    /// Of a claw back, a grant with withheld credits, or one that returns credits: how many of those that are clawed
+    /// back of their grant since then went only because they were unspent. `None` if that was not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unspent: Option<Credits>,
-    /// Of a write-off: the grants whose claw backs made the debt that it forgives, with the credits. Of terms: the credits
-    /// that do not come back, because they were forgiven.
+    /// Of a write-off: the grants whose claw backs made the debt that it forgives, with the credits. Of terms: the
+    /// credits that do not come back, because they were forgiven.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forgiven: Vec<Burn>,
     /// Of a debit or a hold: the grant that was bought for it and covers it, with the credits reserved for it.

@@ -18,7 +18,8 @@ impl Account {
     }
 
     /// When the account must next be settled, if it does not change before; `None` if never. That is the earliest
-    /// expiry of an open hold or, while there are credits that no hold needs, of a grant with some on which no hold rests.
+    /// expiry of an open hold or, while there are credits that no hold needs, of a grant with some on which no hold
+    /// rests.
     ///
     /// It does not depend on the present, so the stored value stays valid until the account changes.
     pub fn next_settle_at_ms(&self) -> Option<TimeMs> {
@@ -32,8 +33,8 @@ impl Account {
 
     /// The open grants, in the order of burning, with their credits on which no hold rests.
     ///
-    /// A hold rests on the credits that expire soonest of those that were there when it was opened, because it would have
-    /// spent these. Of several holds the oldest rests on them first.
+    /// A hold rests on the credits that expire soonest of those that were there when it was opened, because it would
+    /// have spent these. Of several holds the oldest rests on them first.
     fn free_of_holds(&self) -> impl Iterator<Item = (&OpenGrant, Credits)> {
         let mut resting: Vec<(&OpenHold, Credits)> = self.open.holds.iter().map(|hold| (hold, hold.amount)).collect();
         self.open.grants.iter().map(move |grant| {

@@ -194,8 +194,8 @@ proptest! {
             if is_of_a_purchase(&entry) && order.iter().any(has_expired) {
                 continue;
             }
-            // Expired credits only back holds: a capture burns those that its hold saw in the usual order, and everything
-            // else burns them last.
+            // Expired credits only back holds: a capture burns those that its hold saw in the usual order, and
+            // everything else burns them last.
             let captured = before.open.holds.iter().find(|hold| Some(&hold.id) == entry.hold_id.as_ref());
             let is_last = |grant: &OpenGrant| {
                 grant.has_expired(entry.created_at_ms) && !captured.is_some_and(|hold| hold.may_rest_on(grant))
@@ -235,7 +235,8 @@ proptest! {
             }
             let has_expired = |grant: &&OpenGrant| grant.expires_at_ms.is_some_and(|at| at <= entry.created_at_ms);
             let expired: Vec<&OpenGrant> = before.open.grants.iter().filter(has_expired).collect();
-            // The debit of a purchase follows its grant without settling, and what was reserved for it was reserved in time.
+            // The debit of a purchase follows its grant without settling, and what was reserved for it was reserved in
+            // time.
             let is_valid = entry.detail.burned.iter().all(|burn| expired.iter().all(|grant| grant.seq != burn.grant));
             prop_assert!(is_valid || is_of_a_purchase(&entry));
             // Only what holds keep has not ended.

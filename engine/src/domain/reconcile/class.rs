@@ -83,8 +83,8 @@ impl Phase {
         Self::ALL.into_iter().skip_while(|phase| *phase != self).nth(1)
     }
 
-    /// Whether it can compare a single customer. Events cannot be listed by customer, and the charges of one tell of its
-    /// disputes.
+    /// Whether it can compare a single customer. Events cannot be listed by customer, and the charges of one tell of
+    /// its disputes.
     pub fn is_of_customer(self) -> bool {
         !matches!(self, Self::Undelivered | Self::Events | Self::Settle | Self::Customers | Self::Disputes)
     }

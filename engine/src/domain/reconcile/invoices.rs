@@ -47,8 +47,8 @@ pub fn compare(facts: &Facts<'_>, granted: &HashSet<String>) -> Option<Differenc
     }
 }
 
-/// Compares an invoice whose credits are in the ledger with what was sold when they were granted. Grants of releases that
-/// kept no record of that are compared only with whether the invoice sells anything.
+/// Compares an invoice whose credits are in the ledger with what was sold when they were granted. Grants of releases
+/// that kept no record of that are compared only with whether the invoice sells anything.
 pub fn compare_granted(facts: &Facts<'_>, record: Option<&SaleRecord>) -> Option<Difference> {
     let said = InvoiceFields::read(facts.object);
     let id = said.id.as_deref()?;

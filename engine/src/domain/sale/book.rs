@@ -112,8 +112,8 @@ impl PriceBook {
         best.and_then(|(item, _)| item.price.ids.first().cloned())
     }
 
-    /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue. It is
-    /// ours only if it can sell that at all: an earlier release may have decided it without asking.
+    /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue. It
+    /// is ours only if it can sell that at all: an earlier release may have decided it without asking.
     fn decided(&self, price: &fields::Price) -> Option<Sold> {
         let stored = self.known(price).map(KnownPrice::said);
         let id = price.ids.first().map_or("(without id)", String::as_str);

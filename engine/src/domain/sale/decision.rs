@@ -35,8 +35,8 @@ pub fn check_not_on_sale(
     ))
 }
 
-/// Checks that a price at Stripe can sell the catalogue's price that a decision names: what it costs is up to Stripe, how
-/// long a period is and the currency are not. Without `seen`, what is stored counts.
+/// Checks that a price at Stripe can sell the catalogue's price that a decision names: what it costs is up to Stripe,
+/// how long a period is and the currency are not. Without `seen`, what is stored counts.
 ///
 /// # Errors
 /// `stripe_price_differs`, with what to do.
@@ -90,8 +90,8 @@ fn on_sale<'c>(
 }
 
 /// The price of the catalogue whose subscribers would lose their plan and credits by a decision, silently. None if the
-/// price at Stripe did not count as theirs before, or still counts as ours. To take a person's decision back is no loss:
-/// the rules decide again.
+/// price at Stripe did not count as theirs before, or still counts as ours. To take a person's decision back is no
+/// loss: the rules decide again.
 pub fn taken_from_subscribers<'k>(decision: &Decision, known: Option<&'k KnownPrice>) -> Option<&'k PriceKey> {
     let known = known?;
     match decision {

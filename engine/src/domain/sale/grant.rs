@@ -50,7 +50,8 @@ pub struct Brought {
 
 impl Brought {
     /// The command for what happens at once, and the grants that jobs make: an invoice brings credits, takes some, or
-    /// exchanges those of the time that it replaces (`of`, by the sequence numbers of their grants, if they are known) for those that it brings. All under one key, so that it happens once.
+    /// exchanges those of the time that it replaces (`of`, by the sequence numbers of their grants, if they are known)
+    /// for those that it brings. All under one key, so that it happens once.
     pub fn into_command(mut self, invoice_id: &str, of: Option<Vec<i64>>) -> (Option<Command>, Vec<Grant>) {
         let first = self.grants.iter().position(|grant| grant.at_ms.is_none()).map(|at| self.grants.remove(at));
         let command = match first {
@@ -115,8 +116,8 @@ pub struct PartArgs {
     pub credits: Credits,
     /// When they expire.
     pub expires_at_ms: Option<TimeMs>,
-    /// What will be left of them, as was last noted when time of their period was left. It is decided anew when they are
-    /// due.
+    /// What will be left of them, as was last noted when time of their period was left. It is decided anew when they
+    /// are due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Credits>,
 }
@@ -132,8 +133,8 @@ impl PartArgs {
         month_of(&self.key)
     }
 
-    /// The command for the ledger. Of its credits some are withheld, because their money is gone, and of those some only
-    /// because they are unspent. A part of which nothing would be left is granted whole.
+    /// The command for the ledger. Of its credits some are withheld, because their money is gone, and of those some
+    /// only because they are unspent. A part of which nothing would be left is granted whole.
     pub fn command(&self, (withheld, unspent): (Credits, Credits)) -> Command {
         let (amount, expires_at_ms) = (self.credits - withheld, self.expires_at_ms);
         if withheld == Credits::ZERO || amount <= Credits::ZERO {
@@ -167,8 +168,8 @@ pub fn part_job_key(key: &str) -> String {
     format!("grant:{key}")
 }
 
-/// Why a part is not granted whose money was given back. Its job ends as cancelled with these words, and runs again if the
-/// money comes back.
+/// Why a part is not granted whose money was given back. Its job ends as cancelled with these words, and runs again if
+/// the money comes back.
 pub fn money_given_back(invoice_id: &str) -> String {
     format!("the money of {invoice_id} was given back")
 }

@@ -31,8 +31,8 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// Why a price at Stripe cannot sell a price of the catalogue, whatever it costs: its periods have another length, it is
-/// in another currency, or it bills use. What is not known differs in nothing.
+/// Why a price at Stripe cannot sell a price of the catalogue, whatever it costs: its periods have another length, it
+/// is in another currency, or it bills use. What is not known differs in nothing.
 ///
 /// A month sold as a year would bring the credits of a year each month.
 pub fn differs(said: &fields::Price, price: &Price) -> Option<String> {
@@ -62,8 +62,8 @@ pub fn tagged<'a>(metadata: &Metadata, catalogue: &'a Catalogue) -> Option<Vec<&
 /// Decides what a price sells. `of_product` are known prices of the same product that are ours.
 ///
 /// The questions, in this order: does the catalogue name its id; does it carry a lookup key of the catalogue; does it
-/// carry our tag; does its product belong to a price of ours. A tag or a product counts only together with the amount of
-/// the catalogue: with another amount it may be ours, and a person decides. So it is if an id or a lookup key of the
+/// carry our tag; does its product belong to a price of ours. A tag or a product counts only together with the amount
+/// of the catalogue: with another amount it may be ours, and a person decides. So it is if an id or a lookup key of the
 /// catalogue belongs to a price that [`differs`].
 pub fn judge(said: &fields::Price, catalogue: &Catalogue, of_product: &[KnownPrice], now_ms: TimeMs) -> KnownPrice {
     let (decision, decided_by, reason) = decide(said, catalogue, of_product);

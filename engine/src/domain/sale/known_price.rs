@@ -61,8 +61,8 @@ impl KnownPrice {
         self.decision == Decision::Undecided && self.decided_by == DecidedBy::Nothing
     }
 
-    /// What a subscription at it costs and brings that is stored as one to this price of the catalogue; `None` if the two
-    /// disagree.
+    /// What a subscription at it costs and brings that is stored as one to this price of the catalogue; `None` if the
+    /// two disagree.
     pub fn subscribed(&self, key: &PriceKey, catalogue: &Catalogue) -> Option<SubscribedPrice> {
         let present = catalogue.price(key);
         let terms = self.terms.as_ref().or(present).filter(|_| self.decision.price() == Some(key))?;

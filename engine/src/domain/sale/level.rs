@@ -85,7 +85,8 @@ fn whole_credits(micro: i128) -> Credits {
 
 /// The credits that other invoices take back of the periods that an invoice billed, because they were left: what the
 /// ledger says of each, else what it takes by the rules. An invoice that brings just what it takes leaves no entry, and
-/// another one's event may still be on its way. Of one that leaves other periods as well, only the part of these counts.
+/// another one's event may still be on its way. Of one that leaves other periods as well, only the part of these
+/// counts.
 pub fn taken_of(
     invoice: &InvoiceFields,
     before: &Before,
@@ -104,7 +105,8 @@ pub fn taken_of(
 }
 
 /// The part of what an invoice took that is of the periods with these ends. The rules say how it is divided, and the
-/// parts of all periods make up the whole. Where the rules know of nothing taken, all periods that it leaves count alike.
+/// parts of all periods make up the whole. Where the rules know of nothing taken, all periods that it leaves count
+/// alike.
 fn part_taken(
     taken: Credits,
     by_period: BTreeMap<Option<TimeMs>, i128>,
@@ -180,7 +182,8 @@ impl Billed {
         self.from_ms.zip(self.until_ms)
     }
 
-    /// Whether it is of the same price at Stripe. A price of the catalogue may have several, each with terms of its own.
+    /// Whether it is of the same price at Stripe. A price of the catalogue may have several, each with terms of its
+    /// own.
     fn is_same_price(&self, other: &Self) -> bool {
         match (&self.ids[..], &other.ids[..]) {
             ([], _) | (_, []) => self.price.key == other.price.key,
@@ -351,8 +354,8 @@ impl Period {
             let at_ms = group[0].at_ms;
             paid += net(group);
             let lowest = paid.clamp(0, granted.max(0));
-            // Several invoices of one moment share what it takes, each up to what it credits. One that has taken its own
-            // already was decided before the others were known.
+            // Several invoices of one moment share what it takes, each up to what it credits. One that has taken its
+            // own already was decided before the others were known.
             for of_invoice in group.chunk_by(|one, other| one.invoice == other.invoice) {
                 let lowest = if of_invoice[0].is_open { lowest } else { 0 };
                 let level = granted - (-net(of_invoice)).clamp(0, (granted - lowest).max(0));

@@ -22,7 +22,8 @@ pub struct SoldLine {
     pub from_ms: Option<TimeMs>,
     /// When it ends.
     pub until_ms: Option<TimeMs>,
-    /// In how many parts, one a month, its credits are granted; 1 if all at once. `None` in records of earlier releases.
+    /// In how many parts, one a month, its credits are granted; 1 if all at once. `None` in records of earlier
+    /// releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub months: Option<u32>,
 }
@@ -75,8 +76,8 @@ pub struct LineCounts {
 }
 
 impl SaleRecord {
-    /// The record of sales, of what is taken back, and of the grants that remain; `first` is the key of the entry that keeps
-    /// it.
+    /// The record of sales, of what is taken back, and of the grants that remain; `first` is the key of the entry that
+    /// keeps it.
     pub fn new(sales: &[Sale], taken: Credits, grants: &[Grant], first: &str, now_ms: TimeMs) -> Self {
         let line = |sale: &Sale| SoldLine {
             price: sale.price.key.clone(),
@@ -106,8 +107,8 @@ impl SaleRecord {
         self.taken - self.left_out.iter().map(|left| left.credits).sum()
     }
 
-    /// In how many parts, one a month, the credits of one of these lines are granted, whatever its price says by now. Where
-    /// an earlier release did not keep it, the later grants tell.
+    /// In how many parts, one a month, the credits of one of these lines are granted, whatever its price says by now.
+    /// Where an earlier release did not keep it, the later grants tell.
     pub fn months_of(&self, line: &SoldLine, price: &Price) -> u32 {
         let is_monthly = || self.later.iter().any(|grant| month_of(&grant.key).is_some());
         match (line.months, &self.sold[..]) {

@@ -18,8 +18,8 @@ pub fn since(sales: &[Sale], credits_from_ms: Option<TimeMs>) -> Vec<Sale> {
     sales.iter().filter(counts).cloned().collect()
 }
 
-/// The invoice without its prorations within periods that do not count: they brought no credits, so a change takes none.
-/// `others` are the other invoices of its subscription, which tell when the periods began.
+/// The invoice without its prorations within periods that do not count: they brought no credits, so a change takes
+/// none. `others` are the other invoices of its subscription, which tell when the periods began.
 pub fn left_since<'a>(
     invoice: &'a InvoiceFields,
     others: &[InvoiceFields],

@@ -1,5 +1,5 @@
-//! The terms on which an invoice is decided: those that it was decided on before, else those of its time. So a catalogue
-//! that came later never brings a period that was paid other credits, and none to one that brought nothing.
+//! The terms on which an invoice is decided: those that it was decided on before, else those of its time. So a
+//! catalogue that came later never brings a period that was paid other credits, and none to one that brought nothing.
 
 use crate::clock::TimeMs;
 use crate::domain::catalogue::touch::is_same_offer;
@@ -22,8 +22,8 @@ pub struct SoldTerms {
 }
 
 impl SoldTerms {
-    /// Whether these are terms of a price at Stripe that sells a price of the catalogue. If a person has decided since that
-    /// it sells another one, they are not.
+    /// Whether these are terms of a price at Stripe that sells a price of the catalogue. If a person has decided since
+    /// that it sells another one, they are not.
     fn are_of(&self, named: &fields::Price, sells: &Price) -> bool {
         let is_same = || self.ids.iter().any(|id| named.ids.contains(id));
         self.price.key == sells.key && (self.ids.is_empty() || named.ids.is_empty() || is_same())
@@ -56,7 +56,8 @@ impl EarlierTerms {
         if let Some(terms) = decided.and_then(|all| all.iter().find(|terms| terms.are_of(&line.price, &price))) {
             return on_terms(price, &terms.price);
         }
-        // Until it was replaced, the terms of each catalogue counted for a price at Stripe, and then those that it keeps.
+        // Until it was replaced, the terms of each catalogue counted for a price at Stripe, and then those that it
+        // keeps.
         let until_ms = match kept {
             Some(kept) => self.history.kept_since(kept).unwrap_or(TimeMs::MIN),
             None => TimeMs::MAX,

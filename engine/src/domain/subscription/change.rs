@@ -56,7 +56,8 @@ pub struct PresentItem {
     pub id: String,
     /// The id of its price.
     pub price_id: String,
-    /// The catalogue's price that it was sold as, on the terms that count for it, with the amount that it costs at Stripe.
+    /// The catalogue's price that it was sold as, on the terms that count for it, with the amount that it costs at
+    /// Stripe.
     pub price: Price,
 }
 
@@ -116,8 +117,8 @@ pub fn check<'a>(
     Ok(price)
 }
 
-/// The number of seats of a change that names none: as many as there are, if the price is sold by seat. Whoever pays for
-/// 30 seats does not mean one.
+/// The number of seats of a change that names none: as many as there are, if the price is sold by seat. Whoever pays
+/// for 30 seats does not mean one.
 pub fn quantity_kept(row: Option<&Subscription>, catalogue: &Catalogue, price: &PriceKey) -> i64 {
     let is_per_seat = catalogue.price(price).is_some_and(|price| price.per_seat);
     let open = row.filter(|row| row.ended_at_ms.is_none() && row.is_ours() && is_per_seat);

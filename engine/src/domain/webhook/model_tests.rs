@@ -1,7 +1,7 @@
-//! What was bought, over random histories at Stripe: a random catalogue is sold, changed, paused, refunded and disputed,
-//! beside other business in the same account, and the events of that arrive in any order, repeated or not at all, in the
-//! formats of many API versions. In the end the ledger must have what a plain computation from Stripe's final objects
-//! says.
+//! What was bought, over random histories at Stripe: a random catalogue is sold, changed, paused, refunded and
+//! disputed, beside other business in the same account, and the events of that arrive in any order, repeated or not at
+//! all, in the formats of many API versions. In the end the ledger must have what a plain computation from Stripe's
+//! final objects says.
 //!
 //! A failure prints its smallest history with the seed of its deliveries, which together are a case of [`regressions`].
 //! `PROPTEST_CASES` sets the number of histories; without it there are 256, in about two seconds.

@@ -1,7 +1,7 @@
 //! What a Stripe event changes here: pure rules, `event + known facts → verdict`.
 //!
-//! Stripe delivers at least once and in any order, so credits and plans must end up the same whichever event comes first
-//! or twice:
+//! Stripe delivers at least once and in any order, so credits and plans must end up the same whichever event comes
+//! first or twice:
 //!
 //! * What was bought is read from the invoice's lines, by price ([`crate::domain::sale`]). What is not ours is done.
 //! * Credits are granted under a key made of the invoice, so one payment grants once, whichever
@@ -207,9 +207,9 @@ impl<'a> Facts<'a> {
 
     /// The link to a Stripe customer, if it is new.
     ///
-    /// Checkout without `customer`, Payment Links and pricing tables make a Stripe customer of their own. What names our
-    /// customer there is ours all the same. The Stripe customer becomes the customer's own if the one that it had is not
-    /// used for anything; else it is one more.
+    /// Checkout without `customer`, Payment Links and pricing tables make a Stripe customer of their own. What names
+    /// our customer there is ours all the same. The Stripe customer becomes the customer's own if the one that it had
+    /// is not used for anything; else it is one more.
     fn link(&self, customer: &Customer, named: &str) -> Option<Effect> {
         let (customer_id, stripe_customer_id) = (customer.id.clone(), named.to_owned());
         match &customer.stripe_customer_id {

@@ -102,8 +102,8 @@ pub async fn catalogue_version_apply(db: &impl ConnectionTrait, applied: &Applie
     Ok(())
 }
 
-/// Looks again, in the transaction, whether what is removed is in use: prices were made at Stripe since the last look. A
-/// request that is stored after this one commits is carried out by the new catalogue.
+/// Looks again, in the transaction, whether what is removed is in use: prices were made at Stripe since the last look.
+/// A request that is stored after this one commits is carried out by the new catalogue.
 async fn check_unused(db: &impl ConnectionTrait, applied: &AppliedCatalogue) -> Result<()> {
     let named: Vec<String> = applied.catalogue.prices.iter().flat_map(|price| price.stripe.clone()).collect();
     let in_use = catalogue_in_use(db, &named).await?;

@@ -126,8 +126,8 @@ pub async fn spend_caps_find(db: &impl ConnectionTrait, customer: &CustomerId) -
     }))
 }
 
-/// Writes the caps that a customer sets for itself. `currency` is that of the caps; those that were set before keep theirs,
-/// so it must be the same.
+/// Writes the caps that a customer sets for itself. `currency` is that of the caps; those that were set before keep
+/// theirs, so it must be the same.
 pub async fn spend_caps_put_own(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -149,8 +149,8 @@ pub async fn spend_caps_put_staff(
     spend_caps_put(db, customer, currency, ("staff", caps), now_ms).await
 }
 
-/// Writes the caps of one side, so that neither side overwrites the other's. The currency of a row never changes, so that
-/// the numbers of both sides stay what they are.
+/// Writes the caps of one side, so that neither side overwrites the other's. The currency of a row never changes, so
+/// that the numbers of both sides stay what they are.
 async fn spend_caps_put(
     db: &impl ConnectionTrait,
     customer: &CustomerId,

@@ -117,8 +117,9 @@ impl Lane {
     /// that it is compiled first.
     ///
     /// The ledger's statements are planned once for each connection, because planning them costs more than running
-    /// them, and are written so that only one plan is left (PostgreSQL manual, "Query Planning"). The others are planned
-    /// each time, by the sizes of that moment, and without bitmaps, which read more entries than a `LIMIT` asks for.
+    /// them, and are written so that only one plan is left (PostgreSQL manual, "Query Planning"). The others are
+    /// planned each time, by the sizes of that moment, and without bitmaps, which read more entries than a `LIMIT` asks
+    /// for.
     fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Ledger => &[

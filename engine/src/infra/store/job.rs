@@ -333,7 +333,7 @@ pub async fn job_exists(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
 
 /// Makes those jobs of a stream due now that failed and wait for another attempt: what they failed for may be there by
 /// now. A job whose time has not come, and which was never tried, keeps its time. No row of the stream is locked: a job
-/// that is taken meanwhile is left alone.
+/// that is taken meanwhile is left alone. The state is asked for twice so that the index of unfinished jobs serves.
 pub async fn job_hasten_stream(db: &impl ConnectionTrait, stream_key: &str, now_ms: TimeMs) -> Result<Vec<Wake>> {
     let sql = "UPDATE jobs SET run_at_ms = $2 WHERE stream_key = $1 AND state IN ('available', 'running') \
                AND state = 'available' AND attempt > 0 AND run_at_ms > $2 RETURNING id, stream_key, attempt";
@@ -353,8 +353,8 @@ pub async fn job_hasten(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) ->
     row.map(|row| read_wake(&row, now_ms)).transpose()
 }
 
-/// Makes the job with this unique key due now, if it ran before and waits, or cancelled itself for this reason. One whose time
-/// has not come stays as it is.
+/// Makes the job with this unique key due now, if it ran before and waits, or cancelled itself for this reason. One
+/// whose time has not come stays as it is.
 pub async fn job_hasten_waiting(
     db: &impl ConnectionTrait,
     key: &str,

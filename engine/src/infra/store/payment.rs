@@ -96,9 +96,9 @@ fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
     Ok(Payment::of_operation(&operation::read(row)?, gone))
 }
 
-/// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes late,
-/// stays with the customer that it was stored for, and keeps the terms that it was decided on. One that brought nothing may
-/// bring credits later, by an earlier date of a link.
+/// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes
+/// late, stays with the customer that it was stored for, and keeps the terms that it was decided on. One that brought
+/// nothing may bring credits later, by an earlier date of a link.
 pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -148,9 +148,9 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
     Ok(())
 }
 
-/// Stores how much of a payment was given back, and how much disputes hold or have taken: of an invoice, or of the charge
-/// that this PaymentIntent made. An operation that was paid by another one is left alone, although the charge may name it.
-/// Of an invoice also the part of both whose credits stay (`kept`): later ones come as far as they do.
+/// Stores how much of a payment was given back, and how much disputes hold or have taken: of an invoice, or of the
+/// charge that this PaymentIntent made. An operation that was paid by another one is left alone, although the charge
+/// may name it. Of an invoice also the part of both whose credits stay (`kept`): later ones come as far as they do.
 pub async fn payment_set_gone(
     db: &impl ConnectionTrait,
     payment: &str,

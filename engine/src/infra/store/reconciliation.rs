@@ -253,9 +253,9 @@ pub async fn customers_unseen(
 const SEVERAL_LIVE: &str = "SELECT d.customer_id FROM subscriptions d WHERE d.ended_at_ms IS NULL AND d.plan IS NOT NULL \
                             AND d.status <> 'incomplete' GROUP BY d.customer_id HAVING COUNT(*) > 1";
 
-/// Unended subscriptions that a run did not list, ordered by id. Unless it is a full pass or of one customer, only those
-/// that changed within its window, whose period is over, or beside which their customer has another live one of ours,
-/// which is wrong however long it has been so.
+/// Unended subscriptions that a run did not list, ordered by id. Unless it is a full pass or of one customer, only
+/// those that changed within its window, whose period is over, or beside which their customer has another live one of
+/// ours, which is wrong however long it has been so.
 pub async fn subscriptions_unseen(
     db: &impl ConnectionTrait,
     run: &Reconciliation,

@@ -197,8 +197,8 @@ fn postgres_table(columns: Columns, offset: usize) -> String {
 }
 
 /// Joins a table (with its alias) to a list `r` of which each row finds one. On Postgres it forces row by row
-/// access, because a plan made and kept while the table was nearly empty would scan all of it. It does the same as `{…}`
-/// in [`Rows::statement`] and costs the ledger, whose statements run most often, 3 to 5 % less.
+/// access, because a plan made and kept while the table was nearly empty would scan all of it. It does the same as
+/// `{…}` in [`Rows::statement`] and costs the ledger, whose statements run most often, 3 to 5 % less.
 pub fn seek(backend: DbBackend, table: &str, condition: &str) -> String {
     let alias = table.rsplit(' ').next().unwrap_or(table);
     match backend {

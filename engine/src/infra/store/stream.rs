@@ -264,8 +264,8 @@ pub async fn stream_renew_many(db: &impl ConnectionTrait, leases: &[(String, i64
     Ok(db.execute_raw(rows.statement(db.get_database_backend(), &sql)).await?.rows_affected())
 }
 
-/// Owner of a stream whose node stopped in the middle of its jobs. Its lease counts as expired, so that the next sweep of
-/// any node finds it.
+/// Owner of a stream whose node stopped in the middle of its jobs. Its lease counts as expired, so that the next sweep
+/// of any node finds it.
 const NODE_STOPPED: &str = "";
 
 /// Releases the leases of a node under any epoch, and raises the epochs so that results under them are rejected;
@@ -282,8 +282,8 @@ pub async fn stream_release_owned(db: &impl ConnectionTrait, node: Option<&str>)
     query_all(db, &sql, values).await?.iter().map(|row| get(row, "key")).collect()
 }
 
-/// Marks a released stream with due jobs as one whose node stopped, so that the next sweep of any node finds it. Without
-/// the mark, a sweep finds it only where it comes among all due jobs.
+/// Marks a released stream with due jobs as one whose node stopped, so that the next sweep of any node finds it.
+/// Without the mark, a sweep finds it only where it comes among all due jobs.
 pub async fn stream_mark_stopped(db: &impl ConnectionTrait, key: &str, now_ms: TimeMs) -> Result<()> {
     let sql = "UPDATE streams SET owner = $2, lease_until_ms = 0 WHERE key = $1 AND owner IS NULL AND EXISTS \
                (SELECT 1 FROM jobs h WHERE h.stream_key = streams.key AND h.state = 'available' AND h.run_at_ms <= $3)";

@@ -16,9 +16,9 @@ const COLUMNS: &str = "t.customer_id AS customer_id, t.version AS version, t.is_
                        t.target AS target, t.pack AS pack, t.cap_month AS cap_month, t.begun AS begun, \
                        t.stopped AS stopped, t.waits_until_ms AS waits_until_ms";
 
-/// Whether the customer of the setting `t` and the account `a` itself left so few credits. What made them fewer last decides:
-/// the customer spent or reserved some and is within its credit limit, or it set its top-ups later. `updated_at_ms` is the
-/// time of that.
+/// Whether the customer of the setting `t` and the account `a` itself left so few credits. What made them fewer last
+/// decides: the customer spent or reserved some and is within its credit limit, or it set its top-ups later.
+/// `updated_at_ms` is the time of that.
 const IS_CALLED_FOR: &str = "COALESCE((SELECT l.created_at_ms <= t.updated_at_ms OR (l.kind IN ('debit', 'hold') \
                              AND a.balance - a.held >= a.floor) FROM ledger_entries l WHERE l.customer_id = t.customer_id \
                              AND l.kind IN ('debit', 'hold', 'adjust', 'claw_back', 'expire') \
@@ -98,9 +98,9 @@ pub async fn top_up_is_called_for(db: &impl ConnectionTrait, customer: &Customer
     Ok(query_one(db, &sql, [customer.as_str().into()]).await?.is_some())
 }
 
-/// The settings of the customers from `first` to `last`, both included, under which credits have to be bought now and no
-/// top-up is under way, nor a purchase that waits for its customer: that one keeps credits. The balance may count credits that
-/// have just expired.
+/// The settings of the customers from `first` to `last`, both included, under which credits have to be bought now and
+/// no top-up is under way, nor a purchase that waits for its customer: that one keeps credits. The balance may count
+/// credits that have just expired.
 pub async fn top_up_due(
     db: &impl ConnectionTrait,
     first: Option<&CustomerId>,

@@ -75,8 +75,8 @@ enum Paid {
     Unclear(String),
 }
 
-/// Finds what the subscription still pays for of a month when the month begins: by what its invoices, and the items that
-/// wait for one, credit.
+/// Finds what the subscription still pays for of a month when the month begins: by what its invoices, and the items
+/// that wait for one, credit.
 async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::Result<Paid, Failure> {
     let Some(month) = part.month() else { return Ok(Paid::Decided(part)) };
     let Some(object) = whole_invoice(deps, &part.invoice).await? else { return Ok(Paid::Decided(part)) };

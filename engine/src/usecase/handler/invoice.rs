@@ -258,7 +258,8 @@ pub(super) fn with_record(
     verdict
 }
 
-/// The credits that a verdict on an invoice brings, now by its command and later by its jobs, and whether some come now.
+/// The credits that a verdict on an invoice brings, now by its command and later by its jobs, and whether some come
+/// now.
 fn credits_brought(verdict: &Verdict) -> (Credits, bool) {
     let command = verdict.ledger.as_ref().map(|(_, command)| command);
     let now = command.map_or(Credits::ZERO, net_credits).max(Credits::ZERO);
@@ -289,8 +290,8 @@ pub(super) async fn without_what_another_has(deps: &Deps, verdict: Verdict) -> R
 }
 
 /// The verdict without the credits of the invoice that it stores, if that was stored as paid for another customer:
-/// support has unlinked that one from the Stripe customer. Money brings credits once; support moves those that the other
-/// has.
+/// support has unlinked that one from the Stripe customer. Money brings credits once; support moves those that the
+/// other has.
 pub(super) fn of_payer(mut verdict: Verdict, payer: Option<&CustomerId>) -> Verdict {
     let is_of_another = stored_by(&verdict).zip(payer).is_some_and(|(invoice, payer)| invoice.customer_id != *payer);
     if is_of_another {

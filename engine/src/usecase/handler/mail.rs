@@ -79,8 +79,8 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     Ok(verdict)
 }
 
-/// Keeps mails an hour apart that say that a payment failed, and so for those that say that top-ups stopped. One about a
-/// single charge is dropped, because its request was answered or its setting shows it; others wait. The jobs of a
+/// Keeps mails an hour apart that say that a payment failed, and so for those that say that top-ups stopped. One about
+/// a single charge is dropped, because its request was answered or its setting shows it; others wait. The jobs of a
 /// customer's mails of such a kind share a stream, so two never pass at once.
 async fn too_soon(deps: &Deps, args: &MailArgs, now_ms: TimeMs) -> Result<Option<Outcome>> {
     if !args.template.is_spaced() || args.copy_of.is_some() {

@@ -1,5 +1,5 @@
-//! What is known of the prices that objects name, and of the terms on which invoices count; which price is not known yet is
-//! asked at Stripe once and remembered.
+//! What is known of the prices that objects name, and of the terms on which invoices count; which price is not known
+//! yet is asked at Stripe once and remembered.
 
 use super::catalogue::history;
 use super::{Deps, Failure};
@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, HashSet};
 const ASKED_MAX: usize = 100;
 /// How long a price that is not ours is taken for that before it is asked again: its lookup key may be set later.
 const ASK_AGAIN_MS: i64 = 24 * 60 * 60 * 1_000;
-/// How far Stripe's clock and the event of an invoice may be behind: for one that was made so long after the catalogue came
-/// into force, no other can count.
+/// How far Stripe's clock and the event of an invoice may be behind: for one that was made so long after the catalogue
+/// came into force, no other can count.
 const BEHIND_MS: i64 = 60 * 60 * 1_000;
 
 /// A price that an object names, and whether what names it carries our own tag.
@@ -73,9 +73,10 @@ pub(super) async fn known_of<'a>(
     if ids.is_empty() { Ok(Vec::new()) } else { rows::price_find_many(db, &ids).await }
 }
 
-/// Adds to a book what it lacks of the prices of an object, and of the terms of an invoice: from the database, else from the object if that has the
-/// whole price, else from Stripe. What is learned is stored, because it is a fact whatever becomes of the event: above
-/// all that a price was sold as ours, which later changes of the catalogue do not undo.
+/// Adds to a book what it lacks of the prices of an object, and of the terms of an invoice: from the database, else
+/// from the object if that has the whole price, else from Stripe. What is learned is stored, because it is a fact
+/// whatever becomes of the event: above all that a price was sold as ours, which later changes of the catalogue do not
+/// undo.
 ///
 /// A price that cannot be asked for because there is no API key stays unknown.
 pub(super) async fn learn(
@@ -126,8 +127,8 @@ pub(super) async fn learn(
     Ok(book)
 }
 
-/// Adds what is known of the terms on which an invoice, or the latest one of a subscription, counts, if another catalogue
-/// may have been in force when it was made or decided.
+/// Adds what is known of the terms on which an invoice, or the latest one of a subscription, counts, if another
+/// catalogue may have been in force when it was made or decided.
 async fn add_earlier_terms(deps: &Deps, book: &mut PriceBook, object: &Value) -> Result<()> {
     let invoice = if object["object"] == "subscription" { &object["latest_invoice"] } else { object };
     let made_ms = fields::created_ms(invoice).map_or(TimeMs::MIN, |made_ms| made_ms.saturating_sub(BEHIND_MS));

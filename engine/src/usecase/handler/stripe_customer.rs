@@ -44,8 +44,8 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
                 return Ok(own.clone());
             }
         }
-        // A new key every two hours, because Stripe may have stored a failure under an older one. Two customers at Stripe
-        // would do no harm: the list above finds the first.
+        // A new key every two hours, because Stripe may have stored a failure under an older one. Two customers at
+        // Stripe would do no harm: the list above finds the first.
         let turn = (now_ms - claimed.job.created_at_ms) / KEY_TURN_MS;
         let key = format!("bursar:customer:{}:{turn}", claimed.job.id);
         let create =

@@ -23,8 +23,8 @@ pub struct RequestedOperation {
 
 /// Records an operation, or finds the earlier one with the same key. A failed one begins a new round with the
 /// present request: refusals are not stored, so that a customer can retry with another card. One that is processing
-/// or requires action is checked at once, even if its job is dead, cancelled or, much later, deleted. A purchase that waits
-/// for its customer begins anew if the customer has another payment method by now.
+/// or requires action is checked at once, even if its job is dead, cancelled or, much later, deleted. A purchase that
+/// waits for its customer begins anew if the customer has another payment method by now.
 ///
 /// # Errors
 /// `KeyReused` if the key was used for another request, `Conflict` `subscribing` if another request is already
@@ -107,8 +107,8 @@ pub async fn ask(
     Ok(asked)
 }
 
-/// The job that begins a purchase anew, if it waits for its customer and another payment method would be charged now, or
-/// none.
+/// The job that begins a purchase anew, if it waits for its customer and another payment method would be charged now,
+/// or none.
 async fn replacing(tx: &impl ConnectionTrait, known: &Operation, now_ms: TimeMs) -> Result<Option<NewJob>> {
     let Some(charge) = known.request.charge().filter(|_| known.state == State::RequiresAction) else { return Ok(None) };
     let methods = payment_method::payment_method_list(tx, &known.customer_id).await?;
@@ -117,8 +117,8 @@ async fn replacing(tx: &impl ConnectionTrait, known: &Operation, now_ms: TimeMs)
     Ok((method != Some(charge.payment_method_id.as_str())).then(|| replace_job(known, method, now_ms)))
 }
 
-/// Asks for the end of a purchase that waits for its customer: its payment is cancelled, and the credits reserved for it come
-/// back. One that has failed is over already. Returns jobs to announce.
+/// Asks for the end of a purchase that waits for its customer: its payment is cancelled, and the credits reserved for
+/// it come back. One that has failed is over already. Returns jobs to announce.
 ///
 /// # Errors
 /// `Conflict` `operation_not_waiting` if it is no purchase or does not wait for its customer.

@@ -93,7 +93,8 @@ fn cap_in_force(limits: &Limits, span: &str, (from_ms, until_ms): (i64, i64)) ->
     [of(CapSide::Own, None), of(CapSide::Support, of_plan)].into_iter().flatten().min()
 }
 
-/// Says what the terms of top-ups that may have been in force forbid about one that made a month's top-ups cost so much.
+/// Says what the terms of top-ups that may have been in force forbid about one that made a month's top-ups cost so
+/// much.
 fn beyond_terms(limits: &Limits, payment: &Payment<'_>, charged: i64) -> Option<String> {
     let (from_ms, until_ms) = payment.times_ms();
     let terms = limits.top_ups_between(from_ms, until_ms).into_iter().flatten();
@@ -127,8 +128,8 @@ fn shown(subject: &Subject, objects: &StripeObjects) -> Vec<String> {
     problems
 }
 
-/// What Stripe took, or may still take, for all purchases of the present span, and for its top-ups; `None` if an operation
-/// may have been decided in it or in another one.
+/// What Stripe took, or may still take, for all purchases of the present span, and for its top-ups; `None` if an
+/// operation may have been decided in it or in another one.
 fn sums(subject: &Subject, objects: &StripeObjects, span: &str, length: usize) -> Option<(i64, i64)> {
     // Caps start anew where the next span begins, so its last moment belongs to the present one.
     let next_ms = parse_rfc3339(text(&subject.caps[span], "until"))?;

@@ -79,8 +79,8 @@ fn is_price(kind: &str, credits: i64, amount: i64) -> bool {
     }
 }
 
-/// The credits clawed back are those that the lost money had paid for in full. Where support took only credits that were
-/// not spent, they may be fewer. Of `granted` credits that cost `paid`, no more than `at_most` can go.
+/// The credits clawed back are those that the lost money had paid for in full. Where support took only credits that
+/// were not spent, they may be fewer. Of `granted` credits that cost `paid`, no more than `at_most` can go.
 pub(super) fn clawback(
     subject: &Subject,
     objects: &StripeObjects,

@@ -21,8 +21,8 @@ pub(super) fn differences(subject: &Subject, objects: &StripeObjects) -> Vec<Str
     problems
 }
 
-/// A paid period granted its credits once, and those of the time that a change of plan left were taken once. Refunds claw
-/// back of the difference.
+/// A paid period granted its credits once, and those of the time that a change of plan left were taken once. Refunds
+/// claw back of the difference.
 fn period(subject: &Subject, objects: &StripeObjects, invoice: &Value) -> Vec<String> {
     let id = text(invoice, "id");
     let brings: i64 = objects.periods_of(invoice).map(|sold| sold.credits).sum();
@@ -46,8 +46,8 @@ fn period(subject: &Subject, objects: &StripeObjects, invoice: &Value) -> Vec<St
     clawback(subject, objects, (id, charges.as_slice()), (granted, number(invoice, "total")), at_most)
 }
 
-/// The credits of an invoice's periods that later ones took, because a change of plan left these periods. They cannot be
-/// clawed back once more.
+/// The credits of an invoice's periods that later ones took, because a change of plan left these periods. They cannot
+/// be clawed back once more.
 fn credits_left_of(subject: &Subject, objects: &StripeObjects, invoice: &Value) -> i64 {
     let ends: Vec<i64> = lines(invoice).filter(|line| bills_period(line)).map(|line| span(line).1).collect();
     let leaves = |other: &&&Value| {
@@ -76,8 +76,8 @@ fn credits_left(objects: &StripeObjects, invoice: &Value) -> Result<i64, String>
     Ok(left)
 }
 
-/// When the period of the invoice's subscription that ends then began. One that ends with a month counts as the shortest
-/// that does: as begun with the last day of the month before.
+/// When the period of the invoice's subscription that ends then began. One that ends with a month counts as the
+/// shortest that does: as begun with the last day of the month before.
 fn period_start_s(objects: &StripeObjects, invoice: &Value, end_s: i64) -> Option<i64> {
     let end = DateTime::<Utc>::from_timestamp(end_s, 0)?;
     if end.checked_add_days(Days::new(1))?.day() == 1 {

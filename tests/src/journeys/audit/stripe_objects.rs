@@ -74,8 +74,8 @@ impl StripeObjects {
         self.intents.iter().filter(is_it).collect()
     }
 
-    /// Paid invoices of the customer's subscriptions that bill a whole period. One without a price pays for nothing, unless
-    /// it credits an earlier period.
+    /// Paid invoices of the customer's subscriptions that bill a whole period. One without a price pays for nothing,
+    /// unless it credits an earlier period.
     pub(super) fn paid_periods_of(&self, customer: &str) -> Vec<&Value> {
         let own = self.subscriptions_of(customer);
         let is_paid = |row: &&Value| {

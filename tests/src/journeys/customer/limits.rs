@@ -94,8 +94,8 @@ fn setting<T>(value: T, (asked_ms, answered_ms): (i64, i64), answer: Option<&Def
     is_possible.then_some(Setting { value, asked_ms, answered_ms, is_certain })
 }
 
-/// The settings that may have been in force at a time: those asked for before its end, unless another one that was asked
-/// for after their answer was in force at its beginning. `None`, the beginning, if none was in force for sure.
+/// The settings that may have been in force at a time: those asked for before its end, unless another one that was
+/// asked for after their answer was in force at its beginning. `None`, the beginning, if none was in force for sure.
 fn between<T: Copy>(settings: &[Setting<T>], from_ms: i64, until_ms: i64) -> Vec<Option<T>> {
     let is_in_force = |setting: &Setting<T>| setting.is_certain && setting.answered_ms <= from_ms;
     let is_replaced = |old: &Setting<T>| settings.iter().any(|new| is_in_force(new) && new.asked_ms > old.answered_ms);

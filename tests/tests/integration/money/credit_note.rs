@@ -1,5 +1,5 @@
-//! Credit notes: what they give back of an invoice takes its share of the credits, and what a refund gives back counts as
-//! that refund.
+//! Credit notes: what they give back of an invoice takes its share of the credits, and what a refund gives back counts
+//! as that refund.
 
 mod odd;
 

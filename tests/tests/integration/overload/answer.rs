@@ -83,8 +83,8 @@ async fn unread_large_answers_share_a_memory_limit() {
     let key = format!("x-api-key: {}\r\n", customer.api_key);
     let waiting = Mutex::new(Vec::new());
     wait::until("a list is refused", || async {
-        // Open another unread list each time: the probe below may have taken the memory that the previous one needed to be
-        // kept.
+        // Open another unread list each time: the probe below may have taken the memory that the previous one needed to
+        // be kept.
         let client = unread(&app, &get(path, &key)).await;
         waiting.lock().unwrap().push(client);
         let answer = list().await;

@@ -227,8 +227,8 @@ pub(super) struct CataloguePlanBody {
     changes: Vec<CatalogueChangeBody>,
     /// Why it cannot be applied; empty if it can.
     refusals: Vec<CatalogueRefusalBody>,
-    /// What it offers and only customers with raised spend caps could buy, each with its line. It can be applied all the
-    /// same.
+    /// What it offers and only customers with raised spend caps could buy, each with its line. It can be applied all
+    /// the same.
     warnings: Vec<String>,
     /// The prices that are made at Stripe.
     stripe: Vec<CatalogueStripeBody>,

@@ -168,8 +168,8 @@ pub(super) struct AdminInvoice {
     subscription: Option<String>,
     /// `paid`, `partly_refunded`, `refunded`, `disputed`, or `failed` if its last payment failed.
     state: String,
-    /// Its total in minor units, 0 or less if it credits as much time that was left as it costs, or more; null if it was
-    /// stored before amounts were.
+    /// Its total in minor units, 0 or less if it credits as much time that was left as it costs, or more; null if it
+    /// was stored before amounts were.
     amount_minor: Option<i64>,
     /// ISO 4217 code.
     currency: Option<String>,

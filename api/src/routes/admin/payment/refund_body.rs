@@ -102,8 +102,8 @@ pub(super) struct RefundAnswer {
     currency: String,
     /// What becomes of the credits.
     credits: CreditsChoiceBody,
-    /// The most that could be given back before without giving anything twice, in minor units. Null if that is not known,
-    /// and in the answer to a repeated request.
+    /// The most that could be given back before without giving anything twice, in minor units. Null if that is not
+    /// known, and in the answer to a repeated request.
     refundable_minor: Option<i64>,
     /// What of this money later changes of the subscription have credited already, for time that was left, in minor
     /// units: `beyond_credited` gives it a second time. Null if that is not known, and in the answer to a repeated
@@ -111,13 +111,13 @@ pub(super) struct RefundAnswer {
     credited_minor: Option<i64>,
     /// Credits that go. Null in the answer to a repeated request.
     credits_to_go: Option<i64>,
-    /// Credits of this money that `unspent` leaves only because open holds reserve them: they are not taken when a hold is
-    /// released. Take them by `all`, or let the holds end first. Null in the answer to a repeated request.
+    /// Credits of this money that `unspent` leaves only because open holds reserve them: they are not taken when a hold
+    /// is released. Take them by `all`, or let the holds end first. Null in the answer to a repeated request.
     credits_reserved: Option<i64>,
     /// The open holds that reserve them, at most 20; one that begins with `rsv_` is of a purchase.
     reserved_by: Vec<String>,
-    /// Credits of months to come that go once they come, at most, because this money paid for them. Null in the answer to a
-    /// repeated request.
+    /// Credits of months to come that go once they come, at most, because this money paid for them. Null in the answer
+    /// to a repeated request.
     credits_to_go_later: Option<i64>,
     /// All credits before. Null in the answer to a repeated request.
     credit_balance: Option<i64>,

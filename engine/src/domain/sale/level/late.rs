@@ -26,7 +26,8 @@ pub fn left_before_paid(
     let all = with(invoice, before);
     let left_out = |other: &InvoiceFields| {
         let brought = before.brought_by(other);
-        // What brings credits itself settles both when it is decided. One that brings none may have been decided before.
+        // What brings credits itself settles both when it is decided. One that brings none may have been decided
+        // before.
         if brought.is_none() && brings_some(other, &all, book) {
             return None;
         }

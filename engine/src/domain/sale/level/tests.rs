@@ -29,8 +29,8 @@ fn year() -> Price {
     Price { every, grant: GrantSchedule::Monthly, ..priced("pro_yearly", 599_000, 720) }
 }
 
-/// The built-in catalogue with Team for 250 credits a month, a price without credits, seats of 20 credits, and a year of Pro
-/// granted monthly.
+/// The built-in catalogue with Team for 250 credits a month, a price without credits, seats of 20 credits, and a year
+/// of Pro granted monthly.
 fn book() -> PriceBook {
     let mut catalogue = Catalogue::clone(&catalogue());
     let seats = Price { per_seat: true, ..priced("seats", 5_000, 20) };

@@ -26,8 +26,8 @@ pub struct InvoiceFields {
     pub subscription_metadata: Metadata,
     /// Why it was made: `subscription_create`, `subscription_cycle`, `manual` …
     pub billing_reason: Option<String>,
-    /// Its total after discounts, taxes, and credit notes that reduced it while it was open; however it is paid: by card,
-    /// from the customer's balance, out of band.
+    /// Its total after discounts, taxes, and credit notes that reduced it while it was open; however it is paid: by
+    /// card, from the customer's balance, out of band.
     pub total: Option<MoneyMinor>,
     /// Money that was paid.
     pub amount_paid: Option<MoneyMinor>,
@@ -140,8 +140,8 @@ impl InvoiceFields {
         !self.lines.is_empty() && !self.has_more_lines
     }
 
-    /// Whether it was not paid by its first attempt, so that its periods may have been left before. Attempts alone do not
-    /// tell: what a customer pays by hand after the first one is not counted. Source: Stripe, "The Invoice object".
+    /// Whether it was not paid by its first attempt, so that its periods may have been left before. Attempts alone do
+    /// not tell: what a customer pays by hand after the first one is not counted. Source: Stripe, "The Invoice object".
     pub fn is_paid_late(&self) -> bool {
         let is_paid = self.is_paid == Some(true) && self.total.is_some_and(|total| total > MoneyMinor::ZERO);
         let is_late = self.attempt_count.is_some_and(|count| count != 1)
@@ -239,8 +239,8 @@ fn open_for_ms(invoice: &Value) -> Option<i64> {
     Some(time_ms(&times["paid_at"])?.saturating_sub(time_ms(&times["finalized_at"])?))
 }
 
-/// Hand-made objects may lack the total. Credit notes do not change it; the amounts for which it may be read otherwise, they
-/// do. Source: Stripe, "The Invoice object".
+/// Hand-made objects may lack the total. Credit notes do not change it; the amounts for which it may be read otherwise,
+/// they do. Source: Stripe, "The Invoice object".
 fn total(object: &Value) -> Option<MoneyMinor> {
     let reduced = money(&object["pre_payment_credit_notes_amount"]).unwrap_or_default();
     let total = money(&object["total"]).map(|total| MoneyMinor(total.0.saturating_sub(reduced.0)));

@@ -166,8 +166,8 @@ impl DisputeFields {
 }
 
 impl DisputeFields {
-    /// Whether it leaves the money of its charge to us, which may be given back: it is an inquiry, which a refund may settle,
-    /// or was won or prevented. Source: Stripe, "How disputes work".
+    /// Whether it leaves the money of its charge to us, which may be given back: it is an inquiry, which a refund may
+    /// settle, or was won or prevented. Source: Stripe, "How disputes work".
     pub fn allows_refund(&self) -> bool {
         let status = self.status.as_deref().unwrap_or_default();
         status.starts_with("warning_") || matches!(status, "won" | "prevented")

@@ -137,9 +137,9 @@ pub(super) fn wrong_end(stripe: &Stripe, grant: &Entry) -> Option<String> {
     (!is_right).then(|| format!("the credits of in_{n} end at {said:?}: {grant:?}"))
 }
 
-/// Why credits that an invoice took in exchange for new ones came from others than those of the time that it left, and not
-/// from the new ones: then what is left would not last as long as what it was bought with. Without a debt, and as far as
-/// the new ones suffice.
+/// Why credits that an invoice took in exchange for new ones came from others than those of the time that it left, and
+/// not from the new ones: then what is left would not last as long as what it was bought with. Without a debt, and as
+/// far as the new ones suffice.
 pub(super) fn wrongly_taken(stripe: &Stripe, entries: &[Entry], taken: &Entry) -> Option<String> {
     let new = entries.iter().find(|entry| entry.seq == taken.seq - 1)?;
     let n: usize = taken.reference.as_ref()?.strip_prefix("in_")?.parse().ok()?;

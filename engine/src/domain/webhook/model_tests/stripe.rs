@@ -28,8 +28,8 @@ pub(super) struct Stripe {
     catalogue: Catalogue,
 }
 
-/// Prices of other business come after those that were sold at first: an add-on in each of three currencies, one that is
-/// billed by use and belongs to a product of ours, and one of our product at an amount that nobody knows.
+/// Prices of other business come after those that were sold at first: an add-on in each of three currencies, one that
+/// is billed by use and belongs to a product of ours, and one of our product at an amount that nobody knows.
 const ADD_ONS: usize = 3;
 const METERED: usize = ADD_ONS;
 const UNKNOWN: usize = ADD_ONS + 1;

@@ -32,8 +32,8 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     let settles = is_paid == Ok(true) && facts.stored().is_some_and(|row| without_paid_change(row, &invoice) != *row);
     let sold = match guarded(facts, &invoice, sales(&invoice, facts.book)) {
         Sales::Known(sold) if sold.is_empty() && takes_nothing && !settles => return Err(Outcome::Done),
-        // Unpaid invoices change nothing, and free ones bring nothing, whatever they sold. What is paid by the credit for
-        // a period that was left is not free, even if that had brought no credits.
+        // Unpaid invoices change nothing, and free ones bring nothing, whatever they sold. What is paid by the credit
+        // for a period that was left is not free, even if that had brought no credits.
         _ if is_paid == Ok(false) => return Err(Outcome::Done),
         _ if !credits_time && !settles && total.as_ref().is_ok_and(|total| *total <= MoneyMinor::ZERO) => {
             return Err(Outcome::Done);
@@ -76,8 +76,9 @@ pub(super) fn paid(facts: &Facts<'_>) -> RuleResult {
     Ok(verdict)
 }
 
-/// What an invoice sold. If nothing of it is known as ours, but its subscription is, a person decides, and the catalogue
-/// names the price: an earlier release sold the subscription at a price that is not known, or somebody tagged it.
+/// What an invoice sold. If nothing of it is known as ours, but its subscription is, a person decides, and the
+/// catalogue names the price: an earlier release sold the subscription at a price that is not known, or somebody tagged
+/// it.
 fn guarded(facts: &Facts<'_>, invoice: &InvoiceFields, sold: Sales) -> Sales {
     if !matches!(&sold, Sales::Known(known) if known.is_empty()) {
         return sold;

@@ -79,8 +79,8 @@ impl Run<'_> {
         }
     }
 
-    /// The payment method that a change is charged to; `None` if it charges no more than before, or if invoices are sent.
-    /// Otherwise the verdict with which this attempt ends: nothing may be charged, or what pays is stored first.
+    /// The payment method that a change is charged to; `None` if it charges no more than before, or if invoices are
+    /// sent. Otherwise the verdict with which this attempt ends: nothing may be charged, or what pays is stored first.
     async fn payer_of(
         &self,
         object: &Value,
@@ -112,8 +112,8 @@ impl Run<'_> {
         Ok(Ok(standing.method.map(|method| method.id)))
     }
 
-    /// What a change needs of whoever pays. Time that is left may not cover a cheaper period that begins now, and a coupon
-    /// or a balance may cover a dearer one.
+    /// What a change needs of whoever pays. Time that is left may not cover a cheaper period that begins now, and a
+    /// coupon or a balance may cover a dearer one.
     async fn need(&self, object: &Value, asked: &ItemChange<'_>, is_dearer: bool) -> Result<Need, Failure> {
         if !asked.begins_period {
             return Ok(Need::of(is_dearer, false));
@@ -131,8 +131,8 @@ impl Run<'_> {
         is_own(object) || is_own(&object["schedule"])
     }
 
-    /// Finishes what an attempt before has begun: with the end of the period, the change is made before what pays for it
-    /// is set. That is done now, with the payment method of now.
+    /// Finishes what an attempt before has begun: with the end of the period, the change is made before what pays for
+    /// it is set. That is done now, with the payment method of now.
     async fn finish_change(&self, id: &str, change: &Change, object: Value) -> Result<Verdict, Failure> {
         if change.when == ChangeTime::Now || is_by_invoice(&object) || self.check_payer_of(&object).is_err() {
             return self.changed(id, &object).await;

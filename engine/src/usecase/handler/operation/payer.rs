@@ -1,5 +1,5 @@
-//! What pays for a subscription: a payment method of the customer's own. It is decided and stored before Stripe is called,
-//! and its charges are recorded, so that declines count wherever the card is charged.
+//! What pays for a subscription: a payment method of the customer's own. It is decided and stored before Stripe is
+//! called, and its charges are recorded, so that declines count wherever the card is charged.
 
 use super::{Run, authentication, failure};
 use crate::domain::catalogue::currency::Currency;
@@ -16,7 +16,8 @@ use crate::usecase::handler::Failure;
 use serde_json::Value;
 
 impl Run<'_> {
-    /// Decides what pays at once, now that the operation's turn has come. It is stored, and the next attempt charges it.
+    /// Decides what pays at once, now that the operation's turn has come. It is stored, and the next attempt charges
+    /// it.
     pub(super) async fn decide_payer(
         &self,
         payment_method_id: Option<&str>,
@@ -34,9 +35,10 @@ impl Run<'_> {
         })
     }
 
-    /// Resumes a paused subscription: a period begins, and the customer's own payment method, which is decided and stored
-    /// first, is charged for it at once. It is set before, because Stripe's resume names none. Nothing renews while it is
-    /// paused, so nothing else is charged to it if the payment is declined. The subscription stays paused then.
+    /// Resumes a paused subscription: a period begins, and the customer's own payment method, which is decided and
+    /// stored first, is charged for it at once. It is set before, because Stripe's resume names none. Nothing renews
+    /// while it is paused, so nothing else is charged to it if the payment is declined. The subscription stays paused
+    /// then.
     pub(super) async fn resume_paused(
         &self,
         id: &str,
@@ -64,7 +66,8 @@ impl Run<'_> {
         })
     }
 
-    /// Why the payment of a resumed subscription did not succeed; `None` if it did, or if the bank is still working on it.
+    /// Why the payment of a resumed subscription did not succeed; `None` if it did, or if the bank is still working on
+    /// it.
     async fn why_still_paused(&self, object: &Value) -> Result<Option<Problem>, Failure> {
         if object["status"] != "paused" {
             return Ok(None);
@@ -94,9 +97,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Makes this payment method the customer's default at Stripe. Returns it if the subscription has another one of its
-    /// own, which is charged as long as it is not replaced. Source: Stripe, "Create a subscription": its own payment
-    /// method comes before that of its customer.
+    /// Makes this payment method the customer's default at Stripe. Returns it if the subscription has another one of
+    /// its own, which is charged as long as it is not replaced. Source: Stripe, "Create a subscription": its own
+    /// payment method comes before that of its customer.
     pub(super) async fn other_payer<'a>(&self, object: &Value, id: &'a str) -> Result<Option<&'a str>, Failure> {
         self.deps.stripe.customer_set_default(self.stripe_customer_id, id, &self.key(&format!("default:{id}"))).await?;
         let own = fields::id(&object["default_payment_method"]).or_else(|| fields::id(&object["default_source"]));
@@ -110,8 +113,8 @@ fn open_invoice(object: &Value) -> Option<String> {
     fields::id(&invoice["id"]).filter(|_| invoice["status"] == "open")
 }
 
-/// The records of a subscription's charge that follow from a verdict on its operation, unless the verdict has them, with
-/// what is known of the payment.
+/// The records of a subscription's charge that follow from a verdict on its operation, unless the verdict has them,
+/// with what is known of the payment.
 pub(super) fn record_charges(operation: &Operation, verdict: &mut Verdict) {
     let after = verdict.effects.iter().rev().find_map(|effect| match effect {
         Effect::OperationPut(after) if after.id == operation.id => Some((**after).clone()),

@@ -103,8 +103,8 @@ impl Run<'_> {
     }
 
     /// Makes subscriptions use a new default. A subscription that names its own payment method, as those made on
-    /// Stripe's page do, is changed to the new one, and an overdue invoice is tried with it at once. A refusal by Stripe
-    /// is ignored: the payment method stays the default, and events report the invoice's state.
+    /// Stripe's page do, is changed to the new one, and an overdue invoice is tried with it at once. A refusal by
+    /// Stripe is ignored: the payment method stays the default, and events report the invoice's state.
     async fn subscriptions_follow(&self, payment_method_id: &str) -> Result<(), Failure> {
         let stripe = &self.deps.stripe;
         let rows = subscription::subscription_list(self.deps.db.read(), &self.customer.id).await?;

@@ -56,9 +56,9 @@ impl Run<'_> {
         }
     }
 
-    /// Ends another purchase of the customer whose payment waits for it, so that there is one charge at a time and no credits
-    /// stay reserved for one that the customer has left. The next attempt goes on with the next of them. `None` if there is
-    /// none, or if the bank is already processing its payment.
+    /// Ends another purchase of the customer whose payment waits for it, so that there is one charge at a time and no
+    /// credits stay reserved for one that the customer has left. The next attempt goes on with the next of them. `None`
+    /// if there is none, or if the bank is already processing its payment.
     ///
     /// A top-up asks for nothing in the customer's name, so it gives way itself.
     async fn end_waiting(&self) -> Result<Option<Verdict>, Failure> {
@@ -130,9 +130,9 @@ fn halt_mail(after: &Operation, halt: &TopUpHalt) -> NewJob {
     mail::job(Template::AutoTopUpStopped, &halt.customer_id, &once_per, about, after.updated_at_ms)
 }
 
-/// Completes the verdict on a purchase. The record of its charge follows it. A purchase that ends without a payment, or begins
-/// anew, returns the credits reserved for it. A top-up that fails stops further ones. A purchase that waits for its customer,
-/// or for a slow bank, leaves the stream to the customer's other purchases, and is checked outside it.
+/// Completes the verdict on a purchase. The record of its charge follows it. A purchase that ends without a payment, or
+/// begins anew, returns the credits reserved for it. A top-up that fails stops further ones. A purchase that waits for
+/// its customer, or for a slow bank, leaves the stream to the customer's other purchases, and is checked outside it.
 pub(super) fn complete(operation: &Operation, task: Task, verdict: &mut Verdict) {
     let after = verdict.operations().filter(|after| after.id == operation.id).last().cloned();
     if let Some(after) = &after {

@@ -306,7 +306,8 @@ impl Run<'_> {
         })
     }
 
-    /// The PaymentIntent of a subscription's latest invoice, which is the first of a new one. Stripe may give only its id; then it is fetched.
+    /// The PaymentIntent of a subscription's latest invoice, which is the first of a new one. Stripe may give only its
+    /// id; then it is fetched.
     pub(super) async fn first_payment(&self, object: &Value) -> Result<Option<PaymentIntentFields>, Failure> {
         let invoice = &object["latest_invoice"];
         let listed = fields::rows(&invoice["payments"]).iter().map(|payment| &payment["payment"]["payment_intent"]);
@@ -323,8 +324,8 @@ impl Run<'_> {
     }
 }
 
-/// What a price of the catalogue is sold by at Stripe now; `None` if Stripe has no such price at the catalogue's amount,
-/// or if support decided that it sells something else.
+/// What a price of the catalogue is sold by at Stripe now; `None` if Stripe has no such price at the catalogue's
+/// amount, or if support decided that it sells something else.
 pub(super) async fn price_at_stripe(
     deps: &Deps,
     catalogue: &Catalogue,

@@ -114,8 +114,8 @@ impl Run<'_> {
         Ok(paid_with_credits(self.deps, self.operation).await?.map(|entry| entry.created_at_ms))
     }
 
-    /// Ends an operation whose units credits have paid for. An earlier attempt may have begun a payment whose answer was
-    /// lost. If that took money, the money buys credits; otherwise it is cancelled.
+    /// Ends an operation whose units credits have paid for. An earlier attempt may have begun a payment whose answer
+    /// was lost. If that took money, the money buys credits; otherwise it is cancelled.
     async fn without_payment(&self, charge: &Charge, paid_at_ms: TimeMs) -> Result<Verdict, Failure> {
         let begun = match &self.operation.stripe_id {
             Some(id) => Some(PaymentIntentFields::read(&self.deps.stripe.payment_retrieve(id).await?)),
@@ -147,8 +147,8 @@ impl Run<'_> {
         }
     }
 
-    /// Ends an operation whose payment Stripe refused to create. If the payment method is no longer the customer's, it is
-    /// detached here too, and the customer is asked for another one.
+    /// Ends an operation whose payment Stripe refused to create. If the payment method is no longer the customer's, it
+    /// is detached here too, and the customer is asked for another one.
     async fn refused_method(&self, charge: &Charge, message: String) -> Result<Verdict, Failure> {
         let id = &charge.payment_method_id;
         let owner = match self.deps.stripe.payment_method_retrieve(id).await {
@@ -173,8 +173,8 @@ impl Run<'_> {
     }
 
     /// Cancels a payment that was not authenticated in time, so that nobody can be charged for it later, one whose
-    /// authentication failed, so that the customer can try another card, and one that the customer has given up. Otherwise the
-    /// payment's state decides.
+    /// authentication failed, so that the customer can try another card, and one that the customer has given up.
+    /// Otherwise the payment's state decides.
     async fn by_intent_or_expire(&self, charge: &Charge, intent: &PaymentIntentFields) -> Result<Verdict, Failure> {
         let operation = self.operation;
         let is_kept = operation.state == State::RequiresAction;
@@ -289,8 +289,8 @@ fn by_intent(operation: &Operation, charge: &Charge, intent: &PaymentIntentField
     }
 }
 
-/// Grants and debits the credits of a payment that succeeded, and ends the operation, in one transaction. If the payment
-/// differs from the request, the job is dead and a person has to look at it.
+/// Grants and debits the credits of a payment that succeeded, and ends the operation, in one transaction. If the
+/// payment differs from the request, the job is dead and a person has to look at it.
 fn settled(
     operation: &Operation,
     charge: &Charge,
@@ -378,8 +378,8 @@ pub(in crate::usecase::handler) async fn paid_with_credits(
     Ok(entry.filter(|entry| entry.request_hash.as_deref() == Some(operation.request_hash.as_str())))
 }
 
-/// The mail about a charge that was declined or requires authentication. It is sent, once each round, if the request for
-/// the charge was answered before the result, or may have been: then perhaps nobody polls for it.
+/// The mail about a charge that was declined or requires authentication. It is sent, once each round, if the request
+/// for the charge was answered before the result, or may have been: then perhaps nobody polls for it.
 pub(super) fn late_bad_news(
     operation: &Operation,
     verdict: &Verdict,

@@ -131,8 +131,9 @@ impl Walk<'_> {
         Ok(Page { checked: fields::rows(list).len(), differences, seen: Vec::new(), cursor: next_of(list) })
     }
 
-    /// The payments of a customer of which credits are taken back, as objects that review them; without the charges of which
-    /// money is gone, which are listed anyway. So a refund that failed is found, and a credit note that was voided.
+    /// The payments of a customer of which credits are taken back, as objects that review them; without the charges of
+    /// which money is gone, which are listed anyway. So a refund that failed is found, and a credit note that was
+    /// voided.
     async fn returned(&self, customer: &CustomerId) -> Result<Vec<Value>, Failure> {
         let db = self.deps.db.read();
         let account = account::account_find(db, customer).await?.unwrap_or_default();
@@ -158,7 +159,8 @@ impl Walk<'_> {
         Ok(differences)
     }
 
-    /// Compares the credits of one payment. Credits that were never granted are another difference, which other phases find.
+    /// Compares the credits of one payment. Credits that were never granted are another difference, which other phases
+    /// find.
     async fn compare_payment(&self, customer: &Customer, object: &Value) -> Result<Option<Difference>, Failure> {
         let Some(id) = fields::id(&object["id"]) else { return Ok(None) };
         let Some(Standing::Granted { grants }) = standing_of(self.deps, customer, object, self.now_ms).await? else {

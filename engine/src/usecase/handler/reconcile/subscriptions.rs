@@ -117,8 +117,8 @@ impl Walk<'_> {
         Ok(granted)
     }
 
-    /// Whether an invoice was paid for another customer, before support unlinked that one from the Stripe customer: what
-    /// that one got is not granted again.
+    /// Whether an invoice was paid for another customer, before support unlinked that one from the Stripe customer:
+    /// what that one got is not granted again.
     async fn is_granted_to_another(&self, customer: &CustomerId, invoice: &str) -> Result<bool, Failure> {
         let stored = payment::invoice_find(self.deps.db.read(), invoice).await?;
         Ok(stored.is_some_and(|stored| stored.is_paid && stored.customer_id != *customer))

@@ -172,8 +172,8 @@ async fn compare_by(
     Ok(Standing::Granted { grants: grants.collect() })
 }
 
-/// What is withheld of a part of an invoice's credits that is granted now, because its money is gone: all of it, and how
-/// much of that only because it is unspent.
+/// What is withheld of a part of an invoice's credits that is granted now, because its money is gone: all of it, and
+/// how much of that only because it is unspent.
 pub(in crate::usecase::handler) async fn withheld_of_part(
     deps: &Deps,
     part: &PartArgs,
@@ -257,7 +257,8 @@ async fn review_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     review_bought(about, &customer, &bought, &id, None).await
 }
 
-/// Brings the ledger to what the money of a payment says now. `paid` is the charge, which is known then, or the invoice.
+/// Brings the ledger to what the money of a payment says now. `paid` is the charge, which is known then, or the
+/// invoice.
 async fn review_bought(
     about: &EventContext<'_>,
     customer: &Customer,
@@ -283,8 +284,8 @@ async fn review_bought(
     Ok(verdict)
 }
 
-/// Whether more of a payment's money is gone than was stored of it, or less. If it is as much, its credits are only computed
-/// anew, as when a part of them has come.
+/// Whether more of a payment's money is gone than was stored of it, or less. If it is as much, its credits are only
+/// computed anew, as when a part of them has come.
 async fn change_of_gone(deps: &Deps, refunded: Option<&Effect>) -> crate::error::Result<Ordering> {
     let Some(Effect::PaymentRefunded { payment, refunded, disputed, .. }) = refunded else {
         return Ok(Ordering::Greater);

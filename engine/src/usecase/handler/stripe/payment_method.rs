@@ -31,8 +31,8 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     Ok(done(vec![Effect::PaymentMethodPut(method)]))
 }
 
-/// Adds to a verdict that links a Stripe customer, made by a Checkout of its own, that one's payment methods: the events
-/// about them found nobody. Nobody has consented to their being charged yet.
+/// Adds to a verdict that links a Stripe customer, made by a Checkout of its own, that one's payment methods: the
+/// events about them found nobody. Nobody has consented to their being charged yet.
 pub(super) async fn add_of_new_link(about: &EventContext<'_>, verdict: &mut Verdict) -> Result<(), StripeError> {
     let is_about_customer = about.object["object"] == "customer";
     let linked = verdict.effects.iter().find_map(|effect| match effect {
@@ -58,8 +58,8 @@ pub(super) async fn add_of_new_link(about: &EventContext<'_>, verdict: &mut Verd
     Ok(())
 }
 
-/// Handles a detached payment method. If it was the default, the next one becomes the default at Stripe as well, so that
-/// invoices can be paid.
+/// Handles a detached payment method. If it was the default, the next one becomes the default at Stripe as well, so
+/// that invoices can be paid.
 async fn detached(about: &EventContext<'_>, id: String) -> Result<Verdict, Failure> {
     let db = about.deps.db.read();
     let Some(customer_id) = rows::payment_method_owner(db, &id).await? else { return Ok(Outcome::Done.into()) };

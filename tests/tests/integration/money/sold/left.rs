@@ -1,5 +1,5 @@
-//! Periods that are left before their end: the credits of the time that is left go, once, and on the terms on which they
-//! came.
+//! Periods that are left before their end: the credits of the time that is left go, once, and on the terms on which
+//! they came.
 
 use super::*;
 use crate::scene::customer_id;

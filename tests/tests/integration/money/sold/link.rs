@@ -5,8 +5,8 @@ use crate::cli::Program;
 use crate::scene::{self, delay_job};
 
 impl Shop {
-    /// A Stripe customer that was made at Stripe, with a card and two paid months of Pro. Returns its id, its subscription
-    /// and the invoices of both months.
+    /// A Stripe customer that was made at Stripe, with a card and two paid months of Pro. Returns its id, its
+    /// subscription and the invoices of both months.
     async fn subscriber_at_stripe(&self) -> (String, Value, Value, Value) {
         let form = [
             ("email", "else@example.com"),
@@ -227,8 +227,8 @@ with_shop! {
         assert_eq!(shop.metadata_names(&theirs).await, Value::Null);
         assert_ne!(shop.plan(&wrong).await, "pro");
         shop.unlink(&wrong).await.expect_problem(409, "stripe_customer_not_linked");
-        // The right one gets the plan and the months to come. Money brings credits once: support moves those of the month
-        // that the wrong one got.
+        // The right one gets the plan and the months to come. Money brings credits once: support moves those of the
+        // month that the wrong one got.
         shop.link(&right, &theirs, Some(&from)).await.expect(200);
         shop.adopted(&theirs).await;
         assert_eq!(shop.status_and_plan(&right).await, ("active".to_owned(), "pro".to_owned()));

@@ -44,8 +44,8 @@ impl Stripe {
     }
 
     /// What a subscription has, if the rest of its period can be prorated: it was billed for it, the period is paid and
-    /// has begun, and the new price has the same one. What is granted by months, and what is paid in part by coupons, has
-    /// tests of its own.
+    /// has begun, and the new price has the same one. What is granted by months, and what is paid in part by coupons,
+    /// has tests of its own.
     fn proratable(&self, sub: usize, to: Option<(usize, i64)>) -> Option<(usize, i64)> {
         let Sub { items, until_s, from_s, status, percent_off, is_paused, is_stranger, .. } = &self.subs[sub];
         let [(price, quantity)] = items[..] else { return None };

@@ -71,8 +71,8 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
     shorter.iter().flat_map(|order| (0..n).map(move |place| at(order, place))).collect()
 }
 
-/// The events of a subscription whose first payment fails once. `doc` is its paid invoice, `then` the subscription after
-/// the payment.
+/// The events of a subscription whose first payment fails once. `doc` is its paid invoice, `then` the subscription
+/// after the payment.
 fn life(version: Version, doc: InvoiceDoc, then: &SubscriptionDoc) -> Vec<(EventKind, Value)> {
     let first = InvoiceDoc { billing_reason: "subscription_create", ..doc };
     let failed = InvoiceDoc { amount_paid: 0, is_paid: false, ..first.clone() };

@@ -1,7 +1,7 @@
 //! Credit notes: what they are about is handed over to where the invoice's other money is reviewed.
 //!
-//! An event of a credit note is in the stream of its Stripe customer, and the refunds of the same invoice are in that of
-//! their charge. If both decided, one might undo what the other did with a newer answer of Stripe. So a credit note
+//! An event of a credit note is in the stream of its Stripe customer, and the refunds of the same invoice are in that
+//! of their charge. If both decided, one might undo what the other did with a newer answer of Stripe. So a credit note
 //! decides nothing: it makes an event of our own about the charge, in the charge's stream.
 
 use super::money::{Payment, reviewed};
@@ -40,8 +40,8 @@ pub(super) async fn charge_of(deps: &Deps, invoice: &Value) -> Result<Option<Val
     Ok(None)
 }
 
-/// The object that reviews a payment, by the reference of the credits that it bought: the charge of a PaymentIntent or of an
-/// invoice, or the invoice if no charge paid it. `None` if Stripe does not have it.
+/// The object that reviews a payment, by the reference of the credits that it bought: the charge of a PaymentIntent or
+/// of an invoice, or the invoice if no charge paid it. `None` if Stripe does not have it.
 pub(in crate::usecase::handler) async fn paid_by(deps: &Deps, reference: &str) -> Result<Option<Value>, Failure> {
     if reference.starts_with("pi_") {
         let Some(intent) = found(deps.stripe.payment_retrieve(reference).await)? else { return Ok(None) };

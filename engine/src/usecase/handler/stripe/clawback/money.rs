@@ -99,8 +99,8 @@ async fn add_charge(deps: &Deps, charge: &ChargeFields, money: &mut Money) -> Re
 }
 
 /// The object of an event that reviews the credits of an invoice: a charge that paid it, so that the event is in the
-/// stream of the charge's refunds. Without one it is the invoice's id alone: that makes a stream of its own, where waiting
-/// for the grant holds up nothing else of the customer.
+/// stream of the charge's refunds. Without one it is the invoice's id alone: that makes a stream of its own, where
+/// waiting for the grant holds up nothing else of the customer.
 pub(super) fn reviewed(charge: Option<Value>, invoice_id: &str) -> Value {
     charge.unwrap_or_else(|| json!({ "id": invoice_id, "object": "invoice" }))
 }

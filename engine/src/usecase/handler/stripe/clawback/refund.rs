@@ -38,8 +38,8 @@ pub(in crate::usecase) struct CreditsAfter {
     pub going: Credits,
     /// Credits that would go besides if no hold reserved them.
     pub reserved: Credits,
-    /// Credits that are still to come, and would go then, at most: whoever spends them at once keeps those that go only as far
-    /// as they are unspent.
+    /// Credits that are still to come, and would go then, at most: whoever spends them at once keeps those that go only
+    /// as far as they are unspent.
     pub going_later: Credits,
     /// The balance now.
     pub balance: Credits,
