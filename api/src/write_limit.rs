@@ -1,25 +1,24 @@
-//! Limits on what a customer may do for free: holds that it releases, keys, operations that fail, purchases that are
-//! refused. Each such write has a write cost.
+//! Limits on what a customer may do for free: requests, holds that it releases, keys, exports, operations that fail,
+//! purchases that are refused. Writes have a write cost.
 //!
-//! Debits and captures are bounded by credits and are not limited here. Each process counts for itself, without a
-//! query: on `n` nodes a customer may write `n` times as much.
+//! Debits and captures are bounded by credits; only the number of requests limits them. All limits hold across nodes
+//! ([`bursar_actors::Limiter`]). Without the database the limit of requests lets them pass, because what needs the
+//! database fails by itself; the others fail, because nothing that they limit can be done.
 
-use bursar_engine::clock::TimeMs;
+use crate::limit_fields;
+use bursar_actors::{Decision, Limiter, Limiters, UsedUnits, WithoutDatabase};
 use bursar_engine::config::LimitsConfig;
-use bursar_engine::domain::token_bucket::{Rate, TokenBucket};
+use bursar_engine::domain::rate_limit::Quota;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::{Error, Result};
-use moka::future::Cache;
-use moka::policy::EvictionPolicy;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// The write cost of a hold: its entry and the entry that ends it.
 pub const HOLD_COST: u32 = 2;
 /// The write cost of an operation at Stripe: its row, its jobs and its calls.
 pub const OPERATION_COST: u32 = 10;
-/// Maximum number of customers that are counted. Beyond it, the least recently used are forgotten.
-const CUSTOMERS_MAX: u64 = 100_000;
+/// Characters of an API key's hash that name it in a limit: 128 bits, which no two keys share, and from which nobody
+/// gets the hash.
+const KEY_NAME_LEN: usize = 32;
 
 /// The additional write cost of metadata: one for each KiB begun.
 pub fn metadata_cost(metadata: Option<&str>) -> u32 {
@@ -27,12 +26,16 @@ pub fn metadata_cost(metadata: Option<&str>) -> u32 {
     u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX)
 }
 
-/// The limits of all customers.
+/// The limits of all API keys and customers.
 pub struct WriteLimits {
+    /// For all requests of an API key.
+    requests: WriteLimit,
     /// For all writes.
     pub writes: WriteLimit,
     /// For API keys that are made or rotated.
     pub keys: WriteLimit,
+    /// For exports.
+    pub exports: WriteLimit,
     /// For purchases that are refused. Each asks the database for all that decides it, so that a customer who repeats
     /// them without end would make others wait.
     pub refusals: WriteLimit,
@@ -40,65 +43,72 @@ pub struct WriteLimits {
 
 impl WriteLimits {
     /// Creates the configured limits.
-    pub fn new(config: &LimitsConfig) -> Self {
+    pub fn new(config: &LimitsConfig, limiters: &Limiters) -> Self {
+        let limit = |name, quota: Option<Quota>, without_database| {
+            WriteLimit(quota.map(|quota| limiters.limiter(name, quota, without_database)))
+        };
         Self {
-            writes: WriteLimit::new(Rate::for_writes(config)),
-            keys: WriteLimit::new(Rate::for_new_keys(config)),
-            refusals: WriteLimit::new(Rate::for_refusals(config)),
+            requests: limit("requests", config.requests(), WithoutDatabase::Passes),
+            writes: limit("writes", config.writes(), WithoutDatabase::Fails),
+            keys: limit("keys", config.keys(), WithoutDatabase::Fails),
+            exports: limit("exports", config.exports(), WithoutDatabase::Fails),
+            refusals: limit("refusals", config.refusals(), WithoutDatabase::Fails),
         }
     }
-}
 
-type Bucket = Arc<Mutex<TokenBucket>>;
-
-/// One limit, for each customer.
-pub struct WriteLimit {
-    /// `None` without a limit.
-    limited: Option<(Rate, Cache<CustomerId, Bucket>)>,
-}
-
-impl WriteLimit {
-    fn new(rate: Option<Rate>) -> Self {
-        let buckets = |rate: Rate| {
-            // A full bucket equals a new one, so it can be dropped.
-            Cache::builder()
-                .max_capacity(CUSTOMERS_MAX)
-                .eviction_policy(EvictionPolicy::lru())
-                .time_to_idle(Duration::from_millis(rate.full_after_ms()))
-                .build()
-        };
-        Self { limited: rate.map(|rate| (rate, buckets(rate))) }
-    }
-
-    /// Counts the cost of a write against the customer's limit, before anything is written.
+    /// Counts a request of the API key with this hash; once, however often its credentials are checked.
     ///
     /// # Errors
     /// [`Error::RateLimited`].
-    pub async fn take(&self, customer: &CustomerId, cost: u32, now_ms: TimeMs) -> Result<WriteCost> {
-        let Some((rate, buckets)) = &self.limited else { return Ok(WriteCost(None)) };
-        let new = async { Arc::new(Mutex::new(TokenBucket::new(*rate, now_ms))) };
-        let bucket = buckets.entry_by_ref(customer).or_insert_with(new).await.into_value();
-        lock(&bucket).take(*rate, cost, now_ms).into_result()?;
-        Ok(WriteCost(Some((*rate, bucket, cost))))
+    pub async fn take_request(&self, key_hash: &str) -> Result<()> {
+        let name = key_hash.get(..KEY_NAME_LEN).unwrap_or(key_hash);
+        if !limit_fields::count_once() {
+            return Ok(());
+        }
+        // Counted for good, whatever becomes of the request.
+        self.requests.take_of(name, 1).await.map(drop)
+    }
+}
+
+/// One limit, if it is configured.
+pub struct WriteLimit(Option<Limiter>);
+
+impl WriteLimit {
+    /// Counts the cost of a write against the customer's limit, before anything is written.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`]; that of the database.
+    pub async fn take(&self, customer: &CustomerId, cost: u32) -> Result<WriteCost> {
+        self.take_of(customer.as_str(), cost).await
     }
 
     /// Gives back the cost of an earlier write that turned out to cost credits.
     pub async fn give_back(&self, customer: &CustomerId, cost: u32) {
-        if let Some((rate, buckets)) = &self.limited
-            && let Some(bucket) = buckets.get(customer).await
-        {
-            lock(&bucket).give_back(*rate, cost);
+        if let Some(limiter) = &self.0 {
+            limiter.give_back(customer.as_str(), cost).await;
+        }
+    }
+
+    async fn take_of(&self, subject: &str, cost: u32) -> Result<WriteCost> {
+        let Some(limiter) = self.0.as_ref().filter(|_| cost > 0) else { return Ok(WriteCost::none()) };
+        let (decision, left) = limiter.take(subject, cost).await?;
+        match decision {
+            Decision::Used(used) => {
+                limit_fields::note(limiter.name(), limiter.quota(), left, None);
+                Ok(WriteCost(Some(used)))
+            }
+            Decision::Denied { retry_after_ms } => {
+                limit_fields::note(limiter.name(), limiter.quota(), left, Some(retry_after_ms));
+                Err(Error::RateLimited { retry_after_ms })
+            }
+            Decision::Unchecked => Ok(WriteCost::none()),
         }
     }
 }
 
-fn lock(bucket: &Mutex<TokenBucket>) -> std::sync::MutexGuard<'_, TokenBucket> {
-    bucket.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The write cost that was counted for one write.
 #[must_use]
-pub struct WriteCost(Option<(Rate, Bucket, u32)>);
+pub struct WriteCost(Option<UsedUnits>);
 
 impl WriteCost {
     /// The cost of a write that is not limited.
@@ -108,8 +118,8 @@ impl WriteCost {
 
     /// Gives the cost back: nothing was written, or the write cost credits.
     pub fn give_back(self) {
-        if let Some((rate, bucket, cost)) = self.0 {
-            lock(&bucket).give_back(rate, cost);
+        if let Some(used) = self.0 {
+            used.give_back();
         }
     }
 
@@ -131,42 +141,8 @@ impl WriteCost {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-
-    fn limit(burst: u32) -> WriteLimit {
-        WriteLimit::new(Some(Rate { units: 1, window_ms: 1_000, burst }))
-    }
-
-    fn is_denied(taken: &Result<WriteCost>) -> bool {
-        matches!(taken, Err(Error::RateLimited { .. }))
-    }
-
-    #[tokio::test]
-    async fn each_customer_has_a_limit_of_its_own() {
-        let (limit, one, other) = (limit(2), CustomerId::new(), CustomerId::new());
-        let _ = limit.take(&one, 2, 0).await.unwrap();
-        assert!(is_denied(&limit.take(&one, 1, 0).await));
-        assert!(limit.take(&other, 2, 0).await.is_ok());
-        assert!(limit.take(&one, 1, 1_000).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn only_a_write_that_may_have_happened_is_counted() {
-        let (limit, customer) = (limit(2), CustomerId::new());
-        limit.take(&customer, 2, 0).await.unwrap().settle(&Error::NotFound("hold"));
-        limit.take(&customer, 2, 0).await.unwrap().settle(&Error::Timeout("the ledger"));
-        assert!(is_denied(&limit.take(&customer, 1, 0).await));
-        limit.give_back(&customer, 1).await;
-        assert!(limit.take(&customer, 1, 0).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn without_a_limit_every_write_passes() {
-        let limit = WriteLimit::new(None);
-        limit.take(&CustomerId::new(), u32::MAX, 0).await.unwrap().give_back();
-    }
 
     #[test]
     fn metadata_costs_one_for_each_kib_begun() {

@@ -1,27 +1,37 @@
-//! Settings: rate limits of writes that cost no credits, and of refused purchases.
+//! Settings: rate limits of each API key and of each customer.
 
+use crate::domain::rate_limit::Quota;
 use serde::{Deserialize, Serialize};
 
 /// The highest value of each setting.
 const SETTING_MAX: u32 = 1_000_000;
 /// The least burst of writes: the cost of the largest hold.
 const WRITES_BURST_MIN: u32 = 10;
+const SECOND_MS: u32 = 1_000;
+const MINUTE_MS: u32 = 60 * SECOND_MS;
+const HOUR_MS: u32 = 60 * MINUTE_MS;
 
-/// Rate limits of each customer's writes that cost no credits, for each process. The credits themselves limit all
-/// other writes.
+/// Rate limits of each API key and of each customer, on all nodes together.
+///
+/// A limit with a burst lets the burst through in any window in which so much comes at its pace: 3,000 at 10 a second
+/// are 3,000 in any 300 seconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Units of writes a customer gains each second; 0 for no limit.
+    /// Requests with one API key in any 60 seconds; 0 for no limit.
+    pub requests_per_minute: u32,
+    /// Exports of a customer in any hour; 0 for no limit.
+    pub exports_per_hour: u32,
+    /// Units of writes that cost no credits a customer gains each second; 0 for no limit.
     pub writes_per_second: u32,
-    /// Maximum number of units that a customer can save up.
+    /// Maximum number of units that a customer can use at once.
     pub writes_burst: u32,
     /// API keys that a customer may create or rotate a minute; 0 for no limit.
     pub keys_per_minute: u32,
     /// Most API keys at once.
     pub keys_burst: u32,
     /// Purchases of a customer that may be refused a second, such as those with a declined card; 0 for no limit.
-    /// Further ones are refused without asking the database.
+    /// Further ones are refused without asking what decides them.
     pub refusals_per_second: u32,
     /// Most refused purchases at once. More requests than this that want to buy at the same moment are refused, too.
     pub refusals_burst: u32,
@@ -31,6 +41,8 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         // Enough for a thousand open holds, each with a KiB of metadata.
         Self {
+            requests_per_minute: 30_000,
+            exports_per_hour: 60,
             writes_per_second: 10,
             writes_burst: 3_000,
             keys_per_minute: 10,
@@ -42,8 +54,38 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
+    /// The limit of an API key's requests.
+    pub fn requests(&self) -> Option<Quota> {
+        Quota::from_rate(self.requests_per_minute, MINUTE_MS, self.requests_per_minute)
+    }
+
+    /// The limit of a customer's exports.
+    pub fn exports(&self) -> Option<Quota> {
+        Quota::from_rate(self.exports_per_hour, HOUR_MS, self.exports_per_hour)
+    }
+
+    /// The limit of a customer's writes that cost no credits.
+    pub fn writes(&self) -> Option<Quota> {
+        Quota::from_rate(self.writes_per_second, SECOND_MS, self.writes_burst)
+    }
+
+    /// The limit of a customer's new API keys.
+    pub fn keys(&self) -> Option<Quota> {
+        Quota::from_rate(self.keys_per_minute, MINUTE_MS, self.keys_burst)
+    }
+
+    /// The limit of a customer's refused purchases.
+    pub fn refusals(&self) -> Option<Quota> {
+        Quota::from_rate(self.refusals_per_second, SECOND_MS, self.refusals_burst)
+    }
+
     /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
+        for (name, value) in
+            [("requests_per_minute", self.requests_per_minute), ("exports_per_hour", self.exports_per_hour)]
+        {
+            need(value <= SETTING_MAX, &format!("limits.{name} must be at most {SETTING_MAX}, or 0 for no limit"));
+        }
         for (name, value, burst, burst_min) in [
             ("writes_per_second", self.writes_per_second, self.writes_burst, WRITES_BURST_MIN),
             ("keys_per_minute", self.keys_per_minute, self.keys_burst, 1),
@@ -58,5 +100,27 @@ impl LimitsConfig {
                 ),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_counts_in_the_window_in_which_it_comes_at_the_pace() {
+        let limits = LimitsConfig::default();
+        let quota = |units, window_ms| Some(Quota { units, window_ms });
+        assert_eq!(limits.requests(), quota(30_000, 60_000));
+        assert_eq!(limits.exports(), quota(60, 3_600_000));
+        assert_eq!(limits.writes(), quota(3_000, 300_000));
+        assert_eq!(limits.keys(), quota(20, 120_000));
+        assert_eq!(limits.refusals(), quota(100, 10_000));
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        let limits = LimitsConfig { requests_per_minute: 0, writes_per_second: 0, ..LimitsConfig::default() };
+        assert_eq!((limits.requests(), limits.writes()), (None, None));
     }
 }

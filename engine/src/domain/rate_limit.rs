@@ -7,7 +7,46 @@
 //! the one `limit` places before it, in whatever order nodes commit, which is the bound. All nodes use the
 //! database's clock ([`crate::clock`]), as exactly as a round trip allows; the window is shorter by the difference.
 
+pub mod log;
+pub mod share;
+
+use crate::clock::TimeMs;
 use crate::error::{Error, Result};
+
+/// A limit of units in any window. A unit is a request, or a part of its cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// The most units in a window.
+    pub units: u32,
+    /// The length of the window, in milliseconds; at least 1.
+    pub window_ms: i64,
+}
+
+/// How often a customer may exchange its API key for credentials: 500 times in any hour.
+pub const EXCHANGES: Quota = Quota { units: 500, window_ms: 60 * 60 * 1_000 };
+
+impl Quota {
+    /// The limit that lets `burst` units through at once and, in the long run, `units` in each `per_ms`: `burst` in any
+    /// window in which so many come at that pace. `None` if `units` is 0, which is no limit.
+    pub fn from_rate(units: u32, per_ms: u32, burst: u32) -> Option<Self> {
+        let window_ms = (u64::from(burst) * u64::from(per_ms)).checked_div(u64::from(units))?;
+        Some(Self { units: burst, window_ms: i64::try_from(window_ms).unwrap_or(i64::MAX).max(1) })
+    }
+
+    /// In which steps its log counts, in milliseconds.
+    pub fn step_ms(self) -> i64 {
+        if self.units <= log::STEPS_MAX {
+            return 1;
+        }
+        self.window_ms.unsigned_abs().div_ceil(u64::from(log::STEPS_MAX)).cast_signed().max(1)
+    }
+}
+
+/// Counts how many of `limit` requests are left, given the times of the last ones that were allowed.
+pub fn count_left(times_ms: impl Iterator<Item = TimeMs>, limit: u32, window_ms: i64, now_ms: TimeMs) -> u32 {
+    let counted = times_ms.filter(|at_ms| *at_ms > now_ms - window_ms).count();
+    limit.saturating_sub(u32::try_from(counted).unwrap_or(u32::MAX))
+}
 
 /// The highest limit: the most times in a row.
 pub const LIMIT_MAX: u32 = 1_000;

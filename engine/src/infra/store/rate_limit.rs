@@ -6,20 +6,21 @@
 
 use super::{execute, get, query_one};
 use crate::clock::TimeMs;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use sea_orm::ConnectionTrait;
 
 /// Characters of one time.
-const TIME_LEN: i64 = 13;
+const TIME_LEN: usize = 13;
 
-/// Counts a request if fewer than `limit` were allowed within the window. Returns whether it was.
+/// Counts a request if fewer than `limit` were allowed within the window. Returns the times of the last allowed ones,
+/// this one included; `None` if it was not allowed.
 pub async fn rate_limit_take(
     db: &impl ConnectionTrait,
     key: &str,
     limit: u32,
     window_ms: i64,
     now_ms: TimeMs,
-) -> Result<bool> {
+) -> Result<Option<Vec<TimeMs>>> {
     // `$4` is the length of a full row. A row may be longer if the limit was higher before; only its latest times
     // count.
     let sql = "INSERT INTO rate_limits (key, hits, until_ms) VALUES ($1, $2, $3) \
@@ -27,11 +28,15 @@ pub async fn rate_limit_take(
                hits = CASE WHEN length(rate_limits.hits) < $4 THEN rate_limits.hits || excluded.hits \
                ELSE substr(rate_limits.hits, CAST(length(rate_limits.hits) - $4 + 14 AS INTEGER)) || excluded.hits END \
                WHERE length(rate_limits.hits) < $4 \
-               OR CAST(substr(rate_limits.hits, CAST(length(rate_limits.hits) - $4 + 1 AS INTEGER), 13) AS BIGINT) <= $5";
+               OR CAST(substr(rate_limits.hits, CAST(length(rate_limits.hits) - $4 + 1 AS INTEGER), 13) AS BIGINT) <= $5 RETURNING hits";
     let time = format!("{:013}", now_ms.clamp(0, 9_999_999_999_999));
     let values =
         [key.into(), time.into(), (now_ms + window_ms).into(), row_len(limit).into(), (now_ms - window_ms).into()];
-    Ok(execute(db, sql, values).await? == 1)
+    let Some(row) = query_one(db, sql, values).await? else { return Ok(None) };
+    let hits: String = get(&row, "hits")?;
+    let read_time = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    let times = hits.as_bytes().chunks(TIME_LEN).map(read_time).collect::<Option<Vec<_>>>();
+    times.map(Some).ok_or_else(|| Error::Corrupt("a rate limit's times cannot be read".to_owned()))
 }
 
 /// The time that must be a window ago before the next request is allowed.
@@ -50,5 +55,5 @@ pub async fn rate_limit_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limi
 }
 
 fn row_len(limit: u32) -> i64 {
-    i64::from(limit) * TIME_LEN
+    i64::from(limit) * TIME_LEN as i64
 }
