@@ -1,10 +1,12 @@
-//! The control API under `/sandbox/v1/`, for actions that Stripe's API does not offer.
+//! The control API under `/sandbox/v1/`, for actions that Stripe's API does not offer. It asks for a token.
 
 mod money;
+mod token;
 
 pub use money::Money;
 pub(crate) use money::of_customer as money_of;
 pub(crate) use money::state;
+pub use token::{CONTROL_TOKEN_FILE, ControlToken};
 
 use crate::account::{Cause, StripeAccount};
 use crate::app::App;
@@ -51,7 +53,10 @@ fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) ->
         ("POST", ["deliveries"]) => set_policy(app, read(body)?),
         ("POST", ["redeliver"]) => redeliver(app, &read(body)?),
         ("GET", ["webhook_endpoints"]) => {
-            Ok(app.read(|account| json!({ "data": account.store.of_kind("webhook_endpoint").collect::<Vec<_>>() })))
+            let rows = |account: &StripeAccount| -> Vec<Value> {
+                account.store.of_kind("webhook_endpoint").map(webhook_endpoint::without_secret).collect()
+            };
+            Ok(json!({ "data": app.read(rows) }))
         }
         ("POST", ["webhook_endpoints"]) => add_endpoint(app, read(body)?),
         ("DELETE", ["webhook_endpoints", id]) => act(app, |account| {
@@ -62,7 +67,8 @@ fn dispatch(app: &App, method: &str, parts: &[&str], query: &str, body: &str) ->
         ("GET", ["calls"]) => calls(app, query),
         ("POST", ["reset"]) => app.reset().map(|()| json!({ "reset": true })),
         ("GET", ["objects", id]) => {
-            app.read(|account| account.get(id).cloned().ok_or_else(|| ApiError::no_such("object", id, None)))
+            let found = app.read(|account| account.get(id).map(webhook_endpoint::without_secret));
+            found.ok_or_else(|| ApiError::no_such("object", id, None))
         }
         ("POST", parts) => act_on_object(app, parts, body),
         (_, parts) => Err(ApiError::no_such_url(method, &format!("/sandbox/v1/{}", parts.join("/")))),

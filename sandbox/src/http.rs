@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::call::{Admission, Incoming, Reply, record};
-use crate::control;
+use crate::control::{self, ControlToken};
 use crate::cut::ConnectionCutter;
 use crate::fault::Fault;
 use crate::html;
@@ -23,6 +23,7 @@ const BANNER: HeaderValue = HeaderValue::from_static("SANDBOX - no real money mo
 /// What a request needs.
 pub(crate) struct Server {
     pub(crate) app: Arc<App>,
+    pub(crate) control_token: ControlToken,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) cutter: ConnectionCutter,
     pub(crate) in_flight: AtomicUsize,
@@ -63,6 +64,13 @@ async fn route(server: &Arc<Server>, request: &Request, body: String) -> Respons
         if request.header("origin").is_some() {
             return plain(403, "The SANDBOX's control API does not accept requests from web pages.");
         }
+        if !server.control_token.is_in(request.header("authorization")) {
+            let mut refused = plain(401, "The SANDBOX's control API asks for its token: Authorization: Bearer sct_...");
+            refused
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sandbox\""));
+            return refused;
+        }
         let query = request.uri().query().unwrap_or_default().to_owned();
         let (app, method, command) = (server.app.clone(), method.to_owned(), command.to_owned());
         let answer = tokio::task::spawn_blocking(move || control::answer(&app, &method, &command, &query, &body)).await;
@@ -98,7 +106,7 @@ async fn imitate(server: &Arc<Server>, request: &Request, body: String) -> Respo
     let done = tokio::spawn(async move {
         let (reply, lost) = run(&inner, &call).await;
         if let Some(recorder) = &inner.recorder {
-            recorder.write(&record(&call, &reply));
+            recorder.write(record(&call, &reply));
         }
         (reply, lost)
     });

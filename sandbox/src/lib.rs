@@ -59,7 +59,7 @@ mod store;
 mod template;
 pub mod version;
 
-pub use control::Money;
+pub use control::{CONTROL_TOKEN_FILE, ControlToken, Money};
 pub use error::Error;
 pub use fault::{Fault, FaultRule};
 pub use log::LoggedCall;

@@ -1,8 +1,8 @@
 //! The `bursar-sandbox` command: turns its options into a [`Sandbox`] and runs it until Ctrl-C or SIGTERM.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bursar_sandbox::version::NEWEST;
-use bursar_sandbox::{AfterRetries, NewEndpoint, Options, Policy, Rules, Sandbox};
+use bursar_sandbox::{AfterRetries, CONTROL_TOKEN_FILE, ControlToken, NewEndpoint, Options, Policy, Rules, Sandbox};
 use clap::{Parser, ValueEnum};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -20,7 +20,8 @@ struct Cli {
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1:12111", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Allow an address that other machines can reach. The sandbox has no password.
+    /// Allow an address that other machines can reach. Only the control API asks for a token: the imitated API takes
+    /// any test key.
     #[arg(long)]
     public: bool,
     /// Keep the state in this folder. By default it is lost at the end.
@@ -29,14 +30,14 @@ struct Cli {
     /// Deliver events to this URL. Can be given several times.
     #[arg(long, value_name = "URL")]
     webhook: Vec<String>,
-    /// Sign events for --webhook with this secret.
-    #[arg(
-        long,
-        value_name = "SECRET",
-        default_value = "whsec_sandbox_no_real_money",
-        env = "BURSAR_SANDBOX_WEBHOOK_SECRET"
-    )]
-    webhook_secret: String,
+    /// Sign events for --webhook with this secret, which begins with whsec_. Prefer the environment variable: other
+    /// users of the machine can see arguments.
+    #[arg(long, value_name = "SECRET", env = "BURSAR_SANDBOX_WEBHOOK_SECRET", hide_env_values = true)]
+    webhook_secret: Option<String>,
+    /// The token of the control API, at least 16 characters. By default the one in the data folder's file
+    /// control-token, or a new one, which is printed at the start.
+    #[arg(long, value_name = "TOKEN", env = "BURSAR_SANDBOX_CONTROL_TOKEN", hide_env_values = true)]
+    control_token: Option<String>,
     /// Render events in this API version.
     #[arg(long, value_name = "VERSION", default_value = NEWEST)]
     api_version: String,
@@ -80,14 +81,20 @@ enum After {
 }
 
 impl Cli {
-    fn options(self) -> Options {
-        let endpoints = self.webhook.iter().map(|url| NewEndpoint::new(url, &self.webhook_secret)).collect();
+    fn options(self) -> Result<Options> {
+        let secret = self.webhook_secret.unwrap_or_default();
+        ensure!(
+            self.webhook.is_empty() || !secret.is_empty(),
+            "--webhook needs --webhook-secret, or BURSAR_SANDBOX_WEBHOOK_SECRET: whsec_ and a random text, the same as in \
+             the receiver's settings"
+        );
+        let endpoints = self.webhook.iter().map(|url| NewEndpoint::new(url, &secret)).collect();
         let after_retries = match self.after_retries {
             After::Cancel => AfterRetries::Cancel,
             After::Unpaid => AfterRetries::Unpaid,
             After::PastDue => AfterRetries::PastDue,
         };
-        Options {
+        Ok(Options {
             listen: self.listen,
             is_public: self.public,
             data_dir: self.data_dir,
@@ -105,8 +112,9 @@ impl Cli {
             },
             rules: Rules { retry_after_days: self.retry_days, after_retries, ..Rules::default() },
             rate_per_s: self.rate_limit,
+            control_token: self.control_token.map(ControlToken::from),
             ..Options::default()
-        }
+        })
     }
 }
 
@@ -125,8 +133,17 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<()> {
     let filter = EnvFilter::try_from_env("BURSAR_LOG").unwrap_or_else(|_| EnvFilter::new("warn,bursar_sandbox=info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let sandbox = Sandbox::start(cli.options()).await.context("the sandbox did not start")?;
+    let options = cli.options()?;
+    let (is_given, folder) = (options.control_token.is_some(), options.data_dir.clone());
+    let sandbox = Sandbox::start(options).await.context("the sandbox did not start")?;
     writeln!(std::io::stdout(), "SANDBOX - no real money moves. Listening on {}", sandbox.url())?;
+    match folder {
+        _ if is_given => {}
+        Some(folder) => {
+            writeln!(std::io::stdout(), "The control API's token is in {}", folder.join(CONTROL_TOKEN_FILE).display())?;
+        }
+        None => writeln!(std::io::stdout(), "The control API's token is {}", sandbox.control_token().reveal())?,
+    }
     stopped().await?;
     sandbox.stop().await;
     Ok(())

@@ -1,5 +1,6 @@
 //! Settings of a sandbox.
 
+use crate::control::ControlToken;
 use crate::error::Error;
 use crate::objects::webhook_endpoint::NewEndpoint;
 use crate::policy::Policy;
@@ -17,6 +18,8 @@ pub struct Options {
     pub is_public: bool,
     /// The folder for the state. `None` keeps it in memory only.
     pub data_dir: Option<PathBuf>,
+    /// The token of the control API. `None` takes the one in `data_dir`, or generates one.
+    pub control_token: Option<ControlToken>,
     /// The webhook endpoints.
     pub endpoints: Vec<NewEndpoint>,
     /// The API version of events for endpoints that name none.
@@ -45,6 +48,7 @@ impl Default for Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             is_public: false,
             data_dir: None,
+            control_token: None,
             endpoints: Vec::new(),
             api_version: NEWEST.to_owned(),
             record: None,
@@ -69,6 +73,9 @@ impl Options {
         let problem = |text: &str| Err(Error::Options(text.to_owned()));
         if !self.listen.ip().is_loopback() && !self.is_public {
             return problem("an address that other machines can reach must be allowed explicitly");
+        }
+        if self.control_token.as_ref().is_some_and(|token| !token.is_usable()) {
+            return problem("the token of the control API must have at least 16 visible ASCII characters");
         }
         if Version::parse(&self.api_version).is_none() {
             return problem("the API version is unknown, an example is 2025-03-31.basil");

@@ -120,6 +120,8 @@ const ROUTES: &[Route] = &[
     ("POST", "/v1/tokens", source::create_token),
     ("POST", "/v1/webhook_endpoints", webhook_endpoint::create),
     ("GET", "/v1/webhook_endpoints", webhook_endpoint::list),
+    ("GET", "/v1/webhook_endpoints/{}", webhook_endpoint::retrieve),
+    ("POST", "/v1/webhook_endpoints/{}", webhook_endpoint::update),
     ("DELETE", "/v1/webhook_endpoints/{}", webhook_endpoint::delete),
 ];
 

@@ -2,7 +2,7 @@
 
 use crate::account::{Cause, StripeAccount};
 use crate::app::App;
-use crate::control::{Money, money_of};
+use crate::control::{ControlToken, Money, money_of};
 use crate::cut::{ConnectionCutter, Listener};
 use crate::deliver::courier;
 use crate::error::{ApiError, Error};
@@ -30,6 +30,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 pub struct Sandbox {
     app: Arc<App>,
     url: String,
+    control_token: ControlToken,
     stop: watch::Sender<bool>,
     server: Option<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
@@ -59,10 +60,16 @@ impl Sandbox {
         let url = format!("http://{}", listener.local_addr().map_err(problem)?);
         let recorder = options.record.as_deref().map(Recorder::open).transpose()?;
         let client = courier::client()?;
+        let control_token = ControlToken::find(options.control_token.as_ref(), options.data_dir.as_deref())?;
         let app = Arc::new(App::new(options, &url)?);
         let cutter = ConnectionCutter::default();
-        let server =
-            Arc::new(Server { app: app.clone(), recorder, cutter: cutter.clone(), in_flight: AtomicUsize::new(0) });
+        let server = Arc::new(Server {
+            app: app.clone(),
+            control_token: control_token.clone(),
+            recorder,
+            cutter: cutter.clone(),
+            in_flight: AtomicUsize::new(0),
+        });
         let endpoint = poem::endpoint::make(move |request: Request| {
             let server = server.clone();
             async move { http::answer(server, request).await }
@@ -82,7 +89,7 @@ impl Sandbox {
         let ticking = app.clone();
         let others =
             vec![tokio::spawn(courier::run(app.clone(), client)), tokio::spawn(async move { ticking.tick().await })];
-        Ok(Self { app, url, stop, server: Some(server), others })
+        Ok(Self { app, url, control_token, stop, server: Some(server), others })
     }
 
     /// Stops it after answering the requests in progress. Deliveries continue at the next start.
@@ -97,6 +104,11 @@ impl Sandbox {
     /// Its URL, such as `http://127.0.0.1:12111`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The token of its control API.
+    pub fn control_token(&self) -> &ControlToken {
+        &self.control_token
     }
 
     /// The sandbox's time, in seconds.

@@ -7,12 +7,13 @@ use crate::handler::Call;
 use crate::page;
 use crate::version::Version;
 use serde_json::{Value, json};
+use std::fmt;
 
 /// Maximum number of endpoints. Source: Stripe, "Webhook endpoints".
 const ENDPOINTS_MAX: usize = 16;
 
-/// The contents of a new endpoint.
-#[derive(Debug, Clone)]
+/// The contents of a new endpoint. `Debug` does not show the secret.
+#[derive(Clone)]
 pub struct NewEndpoint {
     /// The URL that events are sent to.
     pub url: String,
@@ -39,12 +40,22 @@ impl NewEndpoint {
     }
 }
 
+impl fmt::Debug for NewEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, secret, api_version, enabled_events, is_thin } = self;
+        f.debug_struct("NewEndpoint")
+            .field("url", url)
+            .field("has_secret", &secret.is_some())
+            .field("api_version", api_version)
+            .field("enabled_events", enabled_events)
+            .field("is_thin", is_thin)
+            .finish()
+    }
+}
+
 /// Adds an endpoint, or changes the one with the same URL.
 pub(crate) fn add(account: &mut StripeAccount, new: &NewEndpoint) -> Result<Value, ApiError> {
-    if !new.url.starts_with("http://") && !new.url.starts_with("https://") {
-        let message = format!("Invalid URL: {}", new.url);
-        return Err(ApiError::invalid("url_invalid", Some("url"), &message));
-    }
+    check_url(&new.url)?;
     if let Some(version) = &new.api_version
         && Version::parse(version).is_none()
     {
@@ -70,6 +81,13 @@ pub(crate) fn add(account: &mut StripeAccount, new: &NewEndpoint) -> Result<Valu
     let secret = new.secret.clone().unwrap_or_else(|| account.ids.id("whsec"));
     fields["secret"] = secret.into();
     account.make("we", "webhook_endpoint", fields)
+}
+
+fn check_url(url: &str) -> Result<(), ApiError> {
+    if url.starts_with("http://") || url.starts_with("https://") {
+        return Ok(());
+    }
+    Err(ApiError::invalid("url_invalid", Some("url"), &format!("Invalid URL: {url}")))
 }
 
 /// Adds the endpoints of the options, and deletes those of earlier options, because a server's address may have
@@ -113,11 +131,45 @@ pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, 
 pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
     let mut page = page::list(account, call, "webhook_endpoint", &[])?;
     for row in page["data"].as_array_mut().into_iter().flatten() {
-        if let Some(row) = row.as_object_mut() {
-            row.remove("secret");
-        }
+        *row = without_secret(row);
     }
     Ok(page)
+}
+
+/// `GET /v1/webhook_endpoints/{id}`
+pub(crate) fn retrieve(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
+    Ok(without_secret(&account.find("webhook_endpoint", call.id())?))
+}
+
+/// `POST /v1/webhook_endpoints/{id}`
+pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
+    let endpoint = account.find("webhook_endpoint", call.id())?;
+    let form = &call.form;
+    let mut fields = StripeAccount::metadata_change(&endpoint, form)?;
+    if let Some(url) = form.text("url") {
+        check_url(url)?;
+        fields.insert("url".to_owned(), url.into());
+    }
+    if form.has("enabled_events") {
+        fields.insert("enabled_events".to_owned(), form.texts("enabled_events").into());
+    }
+    if let Some(is_disabled) = form.flag("disabled")? {
+        fields.insert("status".to_owned(), if is_disabled { "disabled" } else { "enabled" }.into());
+    }
+    fields.extend(form.nullables(&["description"]));
+    account.change(endpoint.id(), Value::Object(fields));
+    Ok(without_secret(&account.copy(endpoint.id())))
+}
+
+/// An object without a signing secret, which Stripe shows when it makes an endpoint and never again.
+pub(crate) fn without_secret(object: &Value) -> Value {
+    let mut shown = object.clone();
+    if object.text("object") == "webhook_endpoint"
+        && let Some(row) = shown.as_object_mut()
+    {
+        row.remove("secret");
+    }
+    shown
 }
 
 /// `DELETE /v1/webhook_endpoints/{id}`

@@ -92,7 +92,8 @@ impl Client {
     pub async fn command(&self, method: &str, command: &str, body: &Value) -> Answer {
         let url = format!("{}/sandbox/v1/{command}", self.url);
         let method: reqwest::Method = method.parse().expect("a method");
-        let response = self.http.request(method, url).body(body.to_string()).send().await.expect("an answer");
+        let request = self.http.request(method, url).bearer_auth(self.sandbox.control_token().reveal());
+        let response = request.body(body.to_string()).send().await.expect("an answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await.expect("a body");
         Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_default() }

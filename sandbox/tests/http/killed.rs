@@ -55,8 +55,10 @@ async fn every_answered_call_survives_a_kill() {
     let mut process = Process::start(folder.path());
     let makers: Vec<_> = (0..4).map(|_| tokio::spawn(customers(process.url.clone()))).collect();
     let http = reqwest::Client::new();
+    let token = std::fs::read_to_string(folder.path().join("control-token")).unwrap();
     loop {
-        let state = http.get(format!("{}/sandbox/v1/state", process.url)).send().await.unwrap();
+        let request = http.get(format!("{}/sandbox/v1/state", process.url)).bearer_auth(token.trim());
+        let state = request.send().await.unwrap();
         let state: Value = state.json().await.unwrap();
         if state["counts"]["customer"].as_i64().unwrap() >= 20 {
             break;

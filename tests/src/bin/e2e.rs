@@ -41,6 +41,15 @@ struct Arguments {
     /// The server's Stripe sandbox, to advance its clock for a renewal and to read its money.
     #[arg(long, env = "BURSAR_E2E_SANDBOX_URL", value_name = "URL")]
     sandbox_url: Option<String>,
+    /// The token of the sandbox's control API: in the file sandbox/control-token of the server's data folder.
+    #[arg(
+        long,
+        env = "BURSAR_E2E_SANDBOX_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        requires = "sandbox_url"
+    )]
+    sandbox_token: Option<String>,
     /// Run only this journey; may be repeated.
     #[arg(long, value_enum, value_name = "JOURNEY")]
     only: Vec<Journey>,
@@ -80,6 +89,7 @@ impl Arguments {
             stripe_webhook_secret: first(&self.stripe_webhook_secret),
             github_secret: first(&self.github_secret),
             sandbox_url: self.sandbox_url.clone(),
+            sandbox_token: first(&self.sandbox_token),
             ..self.with_options(Target::new(url))
         }
     }

@@ -4,6 +4,7 @@
 use super::target::Target;
 use crate::chaos::process::{Child, signal};
 use anyhow::{Context, Result, bail};
+use bursar_sandbox::CONTROL_TOKEN_FILE;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
@@ -22,9 +23,9 @@ const POLL: Duration = Duration::from_millis(50);
 const LOG_SHOWN_MAX: usize = 4_000;
 const PROGRAM: &str = "bursar";
 
-const ADMIN_TOKEN: &str = "bat_e2e_0123456789abcdef0123456789ab";
+const ADMIN_TOKEN: &str = "bat_e2e_7c1e94b0d25f83a6e90b4d17f2c8a5";
 const STRIPE_SECRET: &str = "whsec_9uKd3XwQe7Rb5TnYc2HsLm4Z";
-const GITHUB_SECRET: &str = "github-e2e-0123456789abcdef";
+const GITHUB_SECRET: &str = "ghwh_e2e_5f0c2d9b71e84a36";
 
 /// A server that is killed when this is dropped.
 pub struct LocalServer {
@@ -93,6 +94,8 @@ impl LocalServer {
             stripe_webhook_secret: Some(STRIPE_SECRET.to_owned()),
             github_secret: Some(GITHUB_SECRET.to_owned()),
             sandbox_url: Some(self.sandbox_url.clone()),
+            sandbox_token: std::fs::read_to_string(self.folder.path().join("data/sandbox").join(CONTROL_TOKEN_FILE))
+                .ok(),
             ..Target::new(&self.url)
         }
     }

@@ -20,12 +20,13 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
         walk.skip("a customer subscribes to Pro", reason);
         return Ok(());
     }
-    let customer = subscribe(walk).await?;
+    let Some(customer) = subscribe(walk).await? else { return Ok(()) };
     use_month(walk, &customer).await?;
     let left = match walk.sandbox() {
         Some(sandbox) => renew(walk, &customer, &sandbox).await?,
         None => {
-            walk.skip("the renewal brings the next month's credits", "moves the sandbox's clock: needs --sandbox-url");
+            let name = "the renewal brings the next month's credits";
+            walk.skip(name, "moves the sandbox's clock: needs --sandbox-url and --sandbox-token");
             0
         }
     };
@@ -33,11 +34,11 @@ pub async fn run(walk: &mut Walk<'_>) -> Expected {
 }
 
 /// A customer that subscribes.
-async fn subscribe(walk: &mut Walk<'_>) -> Expected<Customer> {
+async fn subscribe(walk: &mut Walk<'_>) -> Expected<Option<Customer>> {
     let numbers = walk.settings.target.numbers;
     let free = numbers.signup_credits + numbers.bonus_credits;
     walk.step("without a card there is no Pro");
-    let customer = walk.sign_up(None).await?;
+    let Some(customer) = walk.sign_up_to_pay("a customer subscribes to Pro").await? else { return Ok(None) };
     let refused = customer.call("POST", SUBSCRIPTION, "no-card", Some(&json!({}))).await?;
     refused.problem(402, "payment_method_missing")?;
 
@@ -57,7 +58,7 @@ async fn subscribe(walk: &mut Walk<'_>) -> Expected<Customer> {
     walk.step("the month is on an invoice");
     let invoices = customer.get("/api/v1/invoices").await?;
     invoices.has("/data/0/status", "paid")?.has("/data/0/amount_paid_minor", numbers.pro_price_minor)?;
-    Ok(customer)
+    Ok(Some(customer))
 }
 
 /// Uses the month's credits up, and one unit more.

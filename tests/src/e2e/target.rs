@@ -18,6 +18,8 @@ pub struct Target {
     pub github_secret: Option<String>,
     /// The address of the server's Stripe sandbox.
     pub sandbox_url: Option<String>,
+    /// The token of the sandbox's control API.
+    pub sandbox_token: Option<String>,
     /// Only what is safe in production: no charges and no staff requests.
     pub only_safe_steps: bool,
     /// Domain of the customers' email addresses.
@@ -39,6 +41,7 @@ impl Target {
             stripe_webhook_secret: None,
             github_secret: None,
             sandbox_url: None,
+            sandbox_token: None,
             only_safe_steps: false,
             email_domain: None,
             marketplace_plan: "Pro".to_owned(),
@@ -50,9 +53,8 @@ impl Target {
     /// The secrets to mask in reports.
     pub fn mask(&self) -> Mask {
         let mask = Mask::default();
-        for secret in [&self.admin_token, &self.stripe_webhook_secret, &self.github_secret].into_iter().flatten() {
-            mask.add(secret);
-        }
+        let secrets = [&self.admin_token, &self.stripe_webhook_secret, &self.github_secret, &self.sandbox_token];
+        secrets.into_iter().flatten().for_each(|secret| mask.add(secret));
         // The user name and password in front of the host.
         let login = self.url.split_once("://").and_then(|(_, rest)| rest.split_once('@'));
         if let Some((login, _)) = login {

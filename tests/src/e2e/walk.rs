@@ -100,10 +100,11 @@ impl<'a> Walk<'a> {
         self.client.send(method, path, call).await
     }
 
-    /// The control of the server's Stripe sandbox, if its address is given.
+    /// The control of the server's Stripe sandbox, if its address and its token are given.
     pub fn sandbox(&self) -> Option<SandboxControl> {
-        let url = self.settings.target.sandbox_url.as_deref()?;
-        Some(SandboxControl::new(self.client.with_base(url)))
+        let target = &self.settings.target;
+        let (url, token) = (target.sandbox_url.as_deref()?, target.sandbox_token.as_deref()?);
+        Some(SandboxControl::new(self.client.with_base(url), token))
     }
 
     /// The admin token, or why staff requests are skipped.

@@ -29,6 +29,7 @@ fn target(app: &TestApp, stripe: &Sandbox) -> Target {
         stripe_webhook_secret: Some(WEBHOOK_SECRETS[0].to_owned()),
         github_secret: Some(GITHUB_SECRETS[0].to_owned()),
         sandbox_url: Some(stripe.url().to_owned()),
+        sandbox_token: Some(stripe.control_token().reveal().to_owned()),
         ..Target::new(&app.base)
     }
 }
@@ -111,7 +112,7 @@ with_backend! {
         assert!(report.is_good(), "{}", report.failures().join("\n"));
         let skips = report.skips();
         assert_eq!(skips.len(), 2, "{skips:?}");
-        assert!(skips.iter().all(|line| line.ends_with("needs --sandbox-url")), "{skips:?}");
+        assert!(skips.iter().all(|line| line.ends_with("needs --sandbox-url and --sandbox-token")), "{skips:?}");
         app.stop().await;
     }
 
