@@ -8,7 +8,7 @@ use bursar_engine::config::Config;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Full access for the owner, none for others.
 const FOLDER_MODE: u32 = 0o700;
@@ -17,7 +17,8 @@ const FILE_MODE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 
 /// Bursar's files in the data folder, without the database.
-const FILES: [&str; 4] = ["secrets.json", "secrets.json.new", "sandbox/sandbox.jsonl", "sandbox/sandbox.new"];
+const FILES: [&str; 5] =
+    ["secrets.json", "secrets.json.new", "sandbox/sandbox.jsonl", "sandbox/sandbox.new", "sandbox/control-token"];
 /// Suffixes of `SQLite`'s files, after the name of the database.
 const SQLITE_SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 const LOCK: &str = "bursar.lock";
@@ -79,10 +80,13 @@ pub struct FolderLock {
 /// # Errors
 /// Another process holds the lock, or the folder cannot be used.
 pub fn lock_folder(config: &Config) -> Result<FolderLock> {
-    let Some(folder) = config.sqlite_folder() else { return Ok(FolderLock { _file: None }) };
+    let Some(folder) = config.sqlite_folder() else {
+        // Nothing is made there, but a demo or an earlier SQLite may have left secrets and customers' data.
+        restrict_all(&config.data_dir);
+        return Ok(FolderLock { _file: None });
+    };
     make_private(&config.data_dir)?;
-    restrict(&config.data_dir.join("sandbox"), FOLDER_MODE);
-    FILES.iter().for_each(|file| restrict(&config.data_dir.join(file), FILE_MODE));
+    restrict_all(&config.data_dir);
     // A database outside the data folder may be in a folder that others use, so that folder is not restricted.
     std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be created", folder.display()))?;
     prepare_sqlite(config)?;
@@ -99,6 +103,31 @@ pub fn lock_folder(config: &Config) -> Result<FolderLock> {
         ),
         Err(TryLockError::Error(error)) => Err(error).context("the data folder cannot be locked"),
     }
+}
+
+/// Restricts the data folder, if there is one, and what Bursar keeps in it.
+fn restrict_all(folder: &Path) {
+    restrict(folder, FOLDER_MODE);
+    restrict(&folder.join("sandbox"), FOLDER_MODE);
+    FILES.iter().for_each(|file| restrict(&folder.join(file), FILE_MODE));
+}
+
+/// What other users may open of the data folder: the folder and Bursar's files in it, with their permissions.
+pub fn find_open_to_others(config: &Config) -> Vec<(PathBuf, u32)> {
+    let folder = &config.data_dir;
+    let database = config.sqlite_file().into_iter().flat_map(|file| {
+        SQLITE_SUFFIXES.map(|suffix| {
+            let mut name = file.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        })
+    });
+    let kept = FILES.iter().map(|file| folder.join(file)).chain([folder.clone(), folder.join("sandbox")]);
+    let modes = kept.chain(database).filter_map(|path| {
+        let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o7777;
+        (mode & OTHERS != 0).then_some((path, mode))
+    });
+    modes.collect()
 }
 
 /// Removes the permissions of everybody but the owner, and logs it.

@@ -1,11 +1,13 @@
 //! Values shared by the OpenAPI document's examples, so that they are consistent.
 
+pub const ADMIN_TOKEN: &str = "adt_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const API_KEY: &str = "key_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const AUDIT: &str = "aud_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const CUSTOMER: &str = "cst_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const CURSOR: &str = "djE6Y3N0XzA2YnYxazJtOHgwcTNkNXI3dDl3MXkzejVi";
 pub const EMAIL: &str = "ada@example.com";
 pub const EVENT: &str = "evt_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const HASH: &str = "3a03543ee89120a299336f9433e7eef36efbb245291ff16af37c6f2ed592ac73";
 pub const HOLD: &str = "hld_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const INVOICE: &str = "in_1MtHbELkdIwHu7ixl4OzzPMv";
 pub const JOB: &str = "job_06bv1k2m8x0q3d5r7t9w1y3z5b";

@@ -1,6 +1,7 @@
 //! Configuration: defaults, then `bursar.toml`, then the environment. Everything is checked at start
 //! with one message per problem.
 
+mod admin;
 mod amqp;
 mod catalogue;
 mod check;
@@ -15,43 +16,64 @@ mod limits;
 mod mail;
 mod marketplace;
 mod moved;
+mod names;
 mod onboarding;
 mod read;
 mod secret;
 mod stripe;
 mod url;
 
+pub use admin::AdminConfig;
 pub use amqp::AmqpConfig;
 pub use catalogue::{read_catalogue, read_catalogue_text};
 pub use credits::CreditsConfig;
 pub use database::DatabaseConfig;
 pub use environment::is_known_variable;
-pub use http::{HttpConfig, WEBHOOK_SMALL_MAX_BYTES};
+pub use http::{HTTP_DRAIN_SHARE, HttpConfig, WEBHOOK_SMALL_MAX_BYTES};
 pub use jobs::JobsConfig;
 pub use ledger::LedgerConfig;
 pub use limits::LimitsConfig;
 pub use mail::MailConfig;
 pub(crate) use mail::{normalize_smtp_url, parse_mailbox, sender};
 pub use marketplace::{ListingOffer, MarketplaceConfig};
-pub use onboarding::{OnboardingConfig, PER_IP_PER_MINUTE_MAX};
-pub use secret::key_is_live;
+pub use onboarding::{ConfirmationMode, OnboardingConfig, PER_IP_PER_MINUTE_MAX};
 pub(crate) use secret::{SEAL_KEY_LEN, seal_keys};
-pub use stripe::{ReconcileWindow, StripeConfig};
+pub use secret::{SECRETS, SecretForm, SecretSetting, key_is_live};
+pub use stripe::{ReconcileWindow, STRIPE_API_BASE, StripeConfig};
 
 use crate::domain::catalogue::SharedCatalogue;
 use crate::error::{Error, Result};
+use environment::UnknownVariable;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use file::ConfigFile;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// All settings.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Implements `Debug` by what is serialised, which leaves out the secrets.
+macro_rules! debug_without_secrets {
+    ($name:ident) => {
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let shown = serde_json::to_string(self).map_err(|_| std::fmt::Error)?;
+                write!(f, "{} {shown}", stringify!($name))
+            }
+        }
+    };
+}
+use debug_without_secrets;
+
+debug_without_secrets!(Config);
+
+/// All settings. `Debug` does not show the secrets.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Address to listen on (`BURSAR_LISTEN`).
     pub listen: String,
+    /// Address of the operators' listener: health, metrics and their documents; empty for none (`BURSAR_OPS_LISTEN`).
+    pub ops_listen: String,
     /// Folder of the embedded database and of generated secrets (`BURSAR_DATA_DIR`).
     pub data_dir: PathBuf,
     /// `postgres://` or `sqlite://`; the embedded database if empty (`DATABASE_URL`).
@@ -67,9 +89,14 @@ pub struct Config {
     /// rotating (`BURSAR_SECRET_KEY`).
     #[serde(skip_serializing)]
     pub secret_key: String,
+    /// Where customers reach this server, such as `https://billing.example.com`; links in mails begin with it. If
+    /// empty: the address that the server listens on, where no mail is sent (`BURSAR_PUBLIC_URL`).
+    pub public_url: String,
     /// File of the catalogue. If empty: `bursar.catalogue.toml` beside the configuration file, else in the current
     /// folder, else the built-in catalogue (`BURSAR_CATALOGUE_FILE`).
     pub catalogue_file: String,
+    /// Who may act as staff.
+    pub admin: AdminConfig,
     /// Stripe.
     pub stripe: StripeConfig,
     /// Units of work, warnings and holds.
@@ -92,9 +119,6 @@ pub struct Config {
     pub http: HttpConfig,
     /// Limits of each customer's writes.
     pub limits: LimitsConfig,
-    /// Environment variables with the prefix `BURSAR_` that are no settings.
-    #[serde(skip)]
-    pub unknown_variables: Vec<String>,
     /// What is sold. Clones of these settings share it.
     #[serde(skip)]
     pub catalogue: SharedCatalogue,
@@ -107,12 +131,15 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
+            ops_listen: String::new(),
             data_dir: PathBuf::from("./bursar-data"),
             database_url: String::new(),
             amqp_url: String::new(),
             admin_token: String::new(),
             secret_key: String::new(),
+            public_url: String::new(),
             catalogue_file: String::new(),
+            admin: AdminConfig::default(),
             stripe: StripeConfig::default(),
             credits: CreditsConfig::default(),
             onboarding: OnboardingConfig::default(),
@@ -124,7 +151,6 @@ impl Default for Config {
             amqp: AmqpConfig::default(),
             http: HttpConfig::default(),
             limits: LimitsConfig::default(),
-            unknown_variables: Vec::new(),
             catalogue: SharedCatalogue::default(),
             catalogue_path: None,
         }
@@ -138,17 +164,18 @@ impl Config {
     /// # Errors
     /// `Config` with every problem.
     pub fn load(file: Option<&Path>) -> Result<Self> {
-        let (mut config, mut problems) = match ConfigFile::read(file) {
+        let (config, problems) = Self::load_with_problems(file);
+        if problems.is_empty() { Ok(config) } else { Err(Error::Config(problems)) }
+    }
+
+    /// As [`load`](Self::load), for a look at everything: returns the settings that can be read, with all problems.
+    pub fn load_with_problems(file: Option<&Path>) -> (Self, Vec<String>) {
+        let (config, mut problems) = match ConfigFile::read(file) {
             Ok(file) => Self::read(file.as_ref()),
             Err(problem) => (Self::default(), vec![problem]),
         };
-        for unknown in environment::find_unknown(std::env::vars_os()) {
-            match unknown.meant {
-                Some(meant) => problems.push(format!("{} is not a setting: use {meant}", unknown.name)),
-                None => config.unknown_variables.push(unknown.name),
-            }
-        }
-        if problems.is_empty() { Ok(config) } else { Err(Error::Config(problems)) }
+        problems.extend(environment::find_unknown(std::env::vars_os()).iter().map(UnknownVariable::problem));
+        (config, problems)
     }
 
     /// As [`load`](Self::load), for a client of a server. Settings that cannot be read take their defaults, and none
@@ -234,9 +261,40 @@ impl Config {
         split(&self.stripe.webhook_secrets)
     }
 
+    /// Whether the bootstrap admin token works.
+    pub fn has_bootstrap(&self) -> bool {
+        self.admin.bootstrap && !self.admin_token.is_empty()
+    }
+
+    /// Where customers reach this server, without a slash at the end. If it is not set: the address that it listens on,
+    /// as a browser on this machine reaches it.
+    pub fn public_url(&self) -> String {
+        if !self.public_url.is_empty() {
+            return self.public_url.trim_end_matches('/').to_owned();
+        }
+        match self.listen.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
+            _ => format!("http://{}", self.listen),
+        }
+    }
+
+    /// Whether new customers have to confirm their address.
+    pub fn asks_for_confirmation(&self) -> bool {
+        match self.onboarding.confirmation {
+            ConfirmationMode::Auto => self.sends_mail(),
+            ConfirmationMode::Required => true,
+            ConfirmationMode::Off => false,
+        }
+    }
+
     /// Whether a Stripe key is set.
     pub fn has_stripe(&self) -> bool {
         !self.stripe.secret_key.trim().is_empty()
+    }
+
+    /// Whether mail is sent, and not only stored.
+    pub fn sends_mail(&self) -> bool {
+        !self.mail.smtp_url.trim().is_empty()
     }
 
     /// Whether the sandbox stands in for Stripe. Play money in a production database would be worse than none, so
@@ -259,8 +317,24 @@ impl Config {
                     .to_owned(),
             );
         }
-        let ignored = |name| format!("{name} is set in the environment and is not a setting: it is ignored");
-        warnings.extend(self.unknown_variables.iter().map(ignored));
+        if self.is_postgres() && !self.sends_mail() {
+            warnings.push(
+                "no SMTP server is set (SMTP_URL): mail is stored and not sent, and no customer gets any".to_owned(),
+            );
+        }
+        if self.onboarding.confirmation == ConfirmationMode::Required && !self.sends_mail() {
+            warnings.push(
+                "onboarding.confirmation is required, and no mail is sent (SMTP_URL): the links are only stored, where \
+                 support can read them"
+                    .to_owned(),
+            );
+        }
+        if self.public_url.starts_with("http://") && !url::is_loopback(&self.public_url) {
+            warnings.push(
+                "public_url (BURSAR_PUBLIC_URL) begins with http://: whoever listens on the way can use the links in mails"
+                    .to_owned(),
+            );
+        }
         warnings
     }
 }
@@ -280,17 +354,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_production_database_without_a_stripe_key_is_warned_about() {
+    fn a_production_database_without_a_stripe_key_or_a_mail_server_is_warned_about() {
         let mut config = Config { database_url: "postgres://db/bursar".to_owned(), ..Config::default() };
-        assert!(config.warnings().len() == 1 && config.warnings()[0].contains("STRIPE_SECRET_KEY"));
-        "sk_test_4eC39HqLyjWDarjtT1zdp7dc".clone_into(&mut config.stripe.secret_key);
+        let names = |config: &Config, name: &str| config.warnings().iter().any(|warning| warning.contains(name));
+        assert!(config.warnings().len() == 2 && names(&config, "STRIPE_SECRET_KEY") && names(&config, "SMTP_URL"));
+        "sk_test_7bR41KqTyxWFdsmvN9zgp2hc".clone_into(&mut config.stripe.secret_key);
+        assert!(config.warnings().len() == 1 && names(&config, "SMTP_URL"));
+        "smtps://smtp.example.com".clone_into(&mut config.mail.smtp_url);
         assert!(config.warnings().is_empty());
         assert!(Config::default().warnings().is_empty(), "a sandbox stands in on a laptop");
     }
 
     #[test]
-    fn a_variable_that_is_not_a_setting_is_warned_about() {
-        let config = Config { unknown_variables: vec!["BURSAR_IMAGE".to_owned()], ..Config::default() };
-        assert!(config.warnings().len() == 1 && config.warnings()[0].starts_with("BURSAR_IMAGE "));
+    fn addresses_are_confirmed_wherever_mail_is_sent_unless_the_setting_says_otherwise() {
+        let asks = |mode, smtp_url: &str| {
+            let mut config = Config::default();
+            smtp_url.clone_into(&mut config.mail.smtp_url);
+            config.onboarding.confirmation = mode;
+            config.asks_for_confirmation()
+        };
+        let smtp = "smtps://mx.example.com";
+        assert!(asks(ConfirmationMode::Auto, smtp) && !asks(ConfirmationMode::Auto, ""));
+        assert!(asks(ConfirmationMode::Required, smtp) && asks(ConfirmationMode::Required, ""));
+        assert!(!asks(ConfirmationMode::Off, smtp) && !asks(ConfirmationMode::Off, ""));
+    }
+
+    #[test]
+    fn links_begin_with_the_servers_own_address_unless_another_is_set() {
+        let url = |listen: &str, public_url: &str| {
+            Config { listen: listen.to_owned(), public_url: public_url.to_owned(), ..Config::default() }.public_url()
+        };
+        assert_eq!(url("127.0.0.1:8080", ""), "http://127.0.0.1:8080");
+        assert_eq!(url("0.0.0.0:9000", ""), "http://127.0.0.1:9000");
+        assert_eq!(url("[::]:9000", ""), "http://127.0.0.1:9000");
+        assert_eq!(url("0.0.0.0:9000", "https://example.com/billing/"), "https://example.com/billing");
+    }
+
+    #[test]
+    fn links_that_reach_nobody_or_everybody_are_warned_about() {
+        let warnings = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.warnings().concat()
+        };
+        assert!(
+            warnings(|config| config.onboarding.confirmation = ConfirmationMode::Required).contains("only stored"),
+            "they are stored"
+        );
+        assert!(warnings(|config| config.public_url = "http://bursar.example.com".to_owned()).contains("http://"));
+        for url in ["https://bursar.example.com", "http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:1"] {
+            let config = Config { public_url: url.to_owned(), ..Config::default() };
+            assert!(config.warnings().is_empty(), "{url}");
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Config;
 use super::mail::problems;
-use super::secret::{is_placeholder, key_is_live};
-use super::url::{broker_problem, database_problem, may_be_http};
+use super::secret::{has_placeholder, key_is_live};
+use super::url::{broker_problem, database_problem, may_be_http, public_url_problem};
 use crate::amount::{Credits, UNITS_MAX};
 use crate::error::{Error, Result};
 use crate::name::check_name;
@@ -48,6 +48,7 @@ impl Config {
         self.onboarding.check(&mut need);
         self.marketplace.check(&mut need);
         self.limits.check(&mut need);
+        self.admin.check(&mut need);
         for problem in self.marketplace.plan_problems(&self.catalogue.now()) {
             need(false, &problem);
         }
@@ -59,14 +60,39 @@ impl Config {
             self.listen.parse::<SocketAddr>().is_ok(),
             "listen (BURSAR_LISTEN) must be an address such as 127.0.0.1:8080",
         );
-        self.check_urls(need);
         need(
-            !self.is_postgres() || !self.admin_token.is_empty(),
-            "admin_token (BURSAR_ADMIN_TOKEN) must be set when DATABASE_URL is Postgres",
+            self.ops_listen.is_empty() || self.ops_listen.parse::<SocketAddr>().is_ok(),
+            "ops_listen (BURSAR_OPS_LISTEN) must be an address such as 127.0.0.1:9090",
+        );
+        need(
+            self.ops_listen.is_empty() || self.ops_listen != self.listen || self.listen.ends_with(":0"),
+            "ops_listen (BURSAR_OPS_LISTEN) must differ from listen (BURSAR_LISTEN)",
+        );
+        self.check_urls(need);
+        self.check_public_url(need);
+        need(
+            !self.is_postgres() || !self.admin_token.is_empty() || !self.admin.bootstrap,
+            "admin_token (BURSAR_ADMIN_TOKEN) must be set when DATABASE_URL is Postgres, unless admin.bootstrap is false",
         );
         need(
             !self.is_postgres() || !self.secret_key.is_empty(),
             "secret_key (BURSAR_SECRET_KEY) must be set when DATABASE_URL is Postgres",
+        );
+    }
+
+    fn check_public_url(&self, need: &mut impl FnMut(bool, &str)) {
+        if !self.public_url.is_empty() {
+            if let Some(problem) = public_url_problem(&self.public_url) {
+                need(false, &format!("public_url (BURSAR_PUBLIC_URL) cannot be used: {problem}"));
+            }
+            return;
+        }
+        // A laptop's own address is good for links that stay on it.
+        need(
+            !self.asks_for_confirmation() || !(self.sends_mail() || self.is_postgres()),
+            "public_url (BURSAR_PUBLIC_URL) must be set, because mails carry a link by which customers confirm their \
+             address: where customers reach this server, such as https://billing.example.com. To ask for no confirmation, \
+             set onboarding.confirmation to off",
         );
     }
 
@@ -86,7 +112,7 @@ impl Config {
             if !has_scheme(url, schemes) {
                 need(false, &format!("{name} must begin with {begin}"));
             } else if !url.is_empty()
-                && !is_placeholder(url)
+                && !has_placeholder(url)
                 && let Some(problem) = problem(url)
             {
                 need(false, &format!("{name} cannot be used: {problem}"));
@@ -191,6 +217,7 @@ fn has_scheme(url: &str, schemes: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ConfirmationMode;
 
     #[test]
     fn the_defaults_are_valid() {
@@ -228,6 +255,8 @@ mod tests {
             ("http.answer_timeout_ms", |config| config.http.answer_timeout_ms = 99),
             ("amqp.confirms_max", |config| config.amqp.confirms_max = 0),
             ("amqp.prefetch", |config| config.amqp.prefetch = 0),
+            ("limits.requests_per_minute", |config| config.limits.requests_per_minute = 1_000_001),
+            ("limits.exports_per_hour", |config| config.limits.exports_per_hour = 1_000_001),
             ("limits.writes_per_second", |config| config.limits.writes_per_second = 1_000_001),
             ("limits.writes_per_second", |config| config.limits.writes_burst = 9),
             ("limits.keys_per_minute", |config| config.limits.keys_burst = 0),
@@ -237,6 +266,10 @@ mod tests {
             ("marketplace.plans", |config| {
                 config.marketplace.plans.insert("Team".to_owned(), "gone".to_owned());
             }),
+            ("onboarding.per_ipv6_site_per_minute", |config| config.onboarding.per_ipv6_site_per_minute = 1_001),
+            ("onboarding.ipv6_per_minute", |config| config.onboarding.ipv6_per_minute = 1_001),
+            ("onboarding.confirmation_link_ttl_s", |config| config.onboarding.confirmation_link_ttl_s = 599),
+            ("onboarding.confirmation_mails_per_day", |config| config.onboarding.confirmation_mails_per_day = 0),
             ("credits.warn_at", |config| config.credits.warn_at = Credits(-1)),
             ("credits.unit_plural", |config| config.credits.unit_plural = "fix\nes".to_owned()),
             ("credits.hold_default_s", |config| config.credits.hold_default_s = 0),
@@ -272,9 +305,22 @@ mod tests {
             ("http.body_max_bytes", |config| config.http.body_max_bytes = 0),
             ("http.webhook_body_max_bytes", |config| config.http.webhook_body_max_bytes = 0),
             ("http.timeout_ms", |config| config.http.timeout_ms = 0),
-            ("http.connections_max", |config| config.http.connections_max = 2_048),
+            ("http.connections_max", |config| config.http.connections_max = 3_072),
+            ("http.webhooks_max", |config| config.http.webhooks_max = 0),
+            ("http.connections_per_peer_max", |config| config.http.connections_per_peer_max = 0),
+            ("http.ops_connections_max", |config| config.http.ops_connections_max = 0),
+            ("http.connection_age_max_ms", |config| config.http.connection_age_max_ms = 0),
+            ("http.header_timeout_ms", |config| config.http.header_timeout_ms = 0),
+            ("http.small_body_timeout_ms", |config| config.http.small_body_timeout_ms = 0),
+            ("http.bodies_max_bytes", |config| config.http.bodies_max_bytes = 0),
+            ("http.bodies_per_client_bytes", |config| config.http.bodies_per_client_bytes = 0),
+            ("http.stop_grace_ms", |config| config.http.stop_grace_ms = 4_000),
+            ("http.cors_origins", |config| config.http.cors_origins = vec!["*".to_owned()]),
+            ("ops_listen", |config| config.ops_listen = "everywhere".to_owned()),
+            ("ops_listen", |config| config.ops_listen.clone_from(&config.listen)),
             ("http.idle_timeout_ms", |config| config.http.idle_timeout_ms = u64::MAX),
             ("http.api_key_cache_ms", |config| config.http.api_key_cache_ms = u64::MAX),
+            ("admin.token_cache_ms", |config| config.admin.token_cache_ms = 60_001),
         ];
         for (name, change) in wrong {
             let mut config = Config::default();
@@ -289,10 +335,34 @@ mod tests {
     }
 
     #[test]
+    fn where_a_mail_carries_a_link_the_public_url_must_be_set() {
+        let problems = |mode: ConfirmationMode, smtp_url: &str, public_url: &str| {
+            let mut config = Config { public_url: public_url.to_owned(), ..Config::default() };
+            (config.onboarding.confirmation, config.mail.from) = (mode, "billing@example.com".to_owned());
+            smtp_url.clone_into(&mut config.mail.smtp_url);
+            match config.check() {
+                Ok(()) => String::new(),
+                Err(Error::Config(problems)) => problems.join("\n"),
+                Err(error) => panic!("{error:?}"),
+            }
+        };
+        let (url, smtp) = ("https://billing.example.com", "smtps://user:pass@mx.example.com");
+        for mode in [ConfirmationMode::Auto, ConfirmationMode::Required] {
+            assert!(problems(mode, smtp, "").starts_with("public_url (BURSAR_PUBLIC_URL) must be set"), "{mode:?}");
+            assert_eq!(problems(mode, smtp, url), "");
+            assert_eq!(problems(mode, "", ""), "", "a laptop has an address of its own");
+        }
+        assert_eq!(problems(ConfirmationMode::Off, smtp, ""), "");
+        assert!(
+            problems(ConfirmationMode::Off, "", "example.com").starts_with("public_url (BURSAR_PUBLIC_URL) cannot")
+        );
+    }
+
+    #[test]
     fn keys_and_secrets_of_two_modes_are_refused() {
         for (key, livemode) in [("sk_live_", false), ("rk_live_", false), ("sk_test_", true), ("rk_test_", true)] {
             let mut config = Config::default();
-            let secret_key = format!("{key}4eC39HqLyjWDarjtT1zdp7dc");
+            let secret_key = format!("{key}7bR41KqTyxWFdsmvN9zgp2hc");
             (config.stripe.secret_key, config.stripe.livemode) = (secret_key, livemode);
             match config.check() {
                 Err(Error::Config(problems)) => {
@@ -306,6 +376,16 @@ mod tests {
             config.stripe.livemode = !livemode;
             assert!(config.check().is_ok(), "{key}");
         }
+    }
+
+    #[test]
+    fn postgres_needs_no_bootstrap_token_that_is_switched_off() {
+        let mut config = Config { database_url: "postgres://localhost/x".to_owned(), ..Config::default() };
+        let names_it =
+            |config: &Config| config.check().expect_err("refused").to_string().contains("BURSAR_ADMIN_TOKEN");
+        assert!(names_it(&config));
+        config.admin.bootstrap = false;
+        assert!(!names_it(&config));
     }
 
     #[test]

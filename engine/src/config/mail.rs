@@ -1,11 +1,14 @@
 //! Settings: mail.
 
+use super::debug_without_secrets;
 use lettre::Address;
 use lettre::message::Mailbox;
 use serde::{Deserialize, Serialize};
 
+debug_without_secrets!(MailConfig);
+
 /// Mail.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MailConfig {
     /// `smtps://user:password@host` or `smtp://user:password@host:587` (`SMTP_URL`). If empty, mail is stored and

@@ -1,7 +1,7 @@
 //! Settings: GitHub Marketplace.
 
 use super::check::need_within;
-use super::secret::may_be_random;
+use super::debug_without_secrets;
 use super::split;
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, Interval, Price};
@@ -9,15 +9,15 @@ use crate::key::{PlanKey, PriceKey};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The shortest webhook secret, in characters.
-const SECRET_LEN_MIN: usize = 16;
 /// The highest `link_token_ttl_s`: a week.
 const LINK_TOKEN_TTL_MAX_S: i64 = 7 * 24 * 60 * 60;
 /// The highest `renewal_grace_hours`: a week.
 const RENEWAL_GRACE_MAX_HOURS: i64 = 7 * 24;
 
+debug_without_secrets!(MarketplaceConfig);
+
 /// GitHub Marketplace.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MarketplaceConfig {
     /// Secrets of the webhook, separated by commas while rotating (`GITHUB_WEBHOOK_SECRET`).
@@ -82,11 +82,6 @@ impl MarketplaceConfig {
 
     /// Reports each problem.
     pub(super) fn check(&self, need: &mut impl FnMut(bool, &str)) {
-        need(
-            self.webhook_secrets().iter().all(|secret| secret.len() >= SECRET_LEN_MIN && may_be_random(secret)),
-            "marketplace.webhook_secrets (GITHUB_WEBHOOK_SECRET): each secret must have at least 16 characters and be \
-             random, such as from `openssl rand -hex 32`",
-        );
         need_within(need, "marketplace.link_token_ttl_s", self.link_token_ttl_s, 60..=LINK_TOKEN_TTL_MAX_S);
         need_within(need, "marketplace.renewal_grace_hours", self.renewal_grace_hours, 0..=RENEWAL_GRACE_MAX_HOURS);
     }

@@ -2,7 +2,7 @@
 
 use super::file::ConfigFile;
 use super::moved::place_in_catalogue;
-use super::{Config, split_path};
+use super::{Config, environment, split_path};
 use crate::error::Error;
 use figment::error::Kind;
 use figment::providers::Serialized;
@@ -104,6 +104,7 @@ fn problem_of(figment: &Figment, file: Option<&ConfigFile>, field: &Field) -> Op
     };
     Some(match (unknown, place_in_catalogue(&field.key)) {
         (Some(_), Some(place)) => format!("{key} has moved to the catalogue: {place} (see docs/catalogue.md)"),
+        (Some(_), None) if is_variable => environment::unknown(key).problem(),
         (Some(_), None) => format!("{key} is not a setting"),
         (None, _) => format!("{key} must be {}", expected(&field.key, &error.kind, is_variable)),
     })
@@ -115,6 +116,9 @@ fn expected(key: &str, kind: &Kind, is_variable: bool) -> String {
     let (section, name) = split_path(key);
     let default = section.map_or(&defaults, |section| &defaults[section]).get(name);
     let quoted = |form: &str| if is_variable { format!("'{form}'") } else { form.to_owned() };
+    if let Kind::UnknownVariant(_, words) = kind {
+        return one_of(words);
+    }
     match default {
         Some(Json::Array(values)) => {
             let form = match (values.is_empty(), name) {
@@ -135,6 +139,15 @@ fn expected(key: &str, kind: &Kind, is_variable: bool) -> String {
     }
 }
 
+/// Lists the words of which a setting is one.
+fn one_of(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
 /// Describes the whole numbers of a type.
 fn whole_number(kind: &str) -> String {
     match kind {
@@ -147,6 +160,7 @@ fn whole_number(kind: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::setting_names;
     use super::*;
     use figment::providers::{Format, Toml};
     use std::collections::BTreeSet;
@@ -209,6 +223,7 @@ mod tests {
         assert!(said("mail = 12345\n").ends_with("mail must be a section, [mail]"));
         assert!(said("[stripe]\nsandbox = 12345\n").ends_with("stripe.sandbox must be true or false"));
         assert!(said("[stripe]\nsecret_key = 12345\n").ends_with("stripe.secret_key must be text in quotes"));
+        assert!(said("[onboarding]\nconfirmation = '12345'\n").ends_with("confirmation must be auto, required or off"));
         assert!(said("catalogue_file = 12345\n").ends_with("catalogue_file must be text in quotes"));
         assert!(said("[amqp]\ntiers_ms = ['12345']\n").contains("amqp.tiers_ms must be a list such as [5000,"));
         assert!(said("[strype]\na = 12345\n").ends_with("line 1, column 1: strype is not a setting"));
@@ -281,15 +296,9 @@ mod tests {
         }
         let (config, problems) = read_file(&file);
         assert_eq!((format!("{config:?}"), problems), (format!("{:?}", Config::default()), Vec::new()));
-        let defaults = serde_json::to_value(Config::default()).expect("settings are JSON");
-        for (name, value) in defaults.as_object().into_iter().flatten() {
-            let fields: Vec<String> = match value.as_object() {
-                Some(fields) => fields.keys().map(|field| format!("{name}.{field}")).collect(),
-                None => vec![name.clone()],
-            };
-            for field in fields {
-                assert!(shown.contains(&field), "{field} is missing");
-            }
+        assert_eq!(config.secret_values(), Vec::<String>::new());
+        for field in setting_names() {
+            assert!(shown.contains(field), "{field} is missing");
         }
     }
 }

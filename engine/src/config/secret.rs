@@ -1,38 +1,135 @@
-//! Rejects secrets that are easy to guess: placeholders from documentation, and the same few characters repeated.
+//! The settings that hold secrets, and the check that each may be genuine: long enough, random, and no placeholder or
+//! example from a document.
 
-use super::{Config, split};
+mod guess;
+
+use super::{Config, STRIPE_API_BASE, split};
+use guess::{is_placeholder, may_be_random};
 use zeroize::Zeroizing;
 
-/// The shortest admin token, in characters: 128 random bits in hexadecimal.
-const ADMIN_TOKEN_LEN_MIN: usize = 32;
-/// The shortest secret of Stripe's live mode, in characters after its prefix. Stripe's have at least 24.
-const LIVE_LEN_MIN: usize = 24;
-/// The same in test mode: stand-ins for Stripe and tests invent their own.
-const TEST_LEN_MIN: usize = 8;
-/// The fewest different characters. One in 30,000 texts of 16 random hexadecimal digits has fewer.
-const DISTINCT_MIN: usize = 6;
+pub(super) use guess::is_placeholder as has_placeholder;
 
 /// Length of a sealing key, in bytes.
 pub(crate) const SEAL_KEY_LEN: usize = 32;
 
-/// Placeholders for secrets in documentation, Bursar's and others'.
-const PLACEHOLDERS: [&str; 6] = ["…", "...", "<", "changeme", "change-me", "placeholder"];
-
-/// Whether a text contains a placeholder.
-pub(super) fn is_placeholder(text: &str) -> bool {
-    let text = text.to_lowercase();
-    PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder))
+/// What a secret looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretForm {
+    /// A random text of the operator's choice.
+    Random,
+    /// Hexadecimal digits, all of them random.
+    Hexadecimal,
+    /// Stripe's secret of a webhook: `whsec_` and a random text.
+    StripeWebhook,
+    /// Stripe's secret or restricted key: `sk_live_`, `sk_test_`, `rk_live_` or `rk_test_` and a random text.
+    StripeKey,
+    /// The password in a URL. Its length is its server's affair.
+    UrlPassword,
 }
 
-/// Whether a secret may be random: it has no placeholder, enough different characters, and is not one piece
-/// repeated.
-pub(super) fn may_be_random(secret: &str) -> bool {
-    let characters: Vec<char> = secret.chars().collect();
-    let mut distinct = characters.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let repeats = |period: usize| characters.iter().skip(period).eq(&characters[..characters.len() - period]);
-    distinct.len() >= DISTINCT_MIN && !is_placeholder(secret) && !(1..=characters.len() / 2).any(repeats)
+/// A setting that holds a secret, or several.
+#[derive(Debug, Clone, Copy)]
+pub struct SecretSetting {
+    /// The setting, such as `stripe.secret_key`.
+    pub setting: &'static str,
+    /// Its variable.
+    pub variable: &'static str,
+    /// What it looks like.
+    pub form: SecretForm,
+    /// The shortest, in characters after Stripe's prefix.
+    pub len_min: usize,
+    /// The same where something stands in for Stripe, or Stripe is not used at all.
+    pub len_min_stand_in: usize,
+    values: fn(&Config) -> Vec<String>,
+}
+
+/// Every setting that holds a secret.
+pub const SECRETS: [SecretSetting; 8] = [
+    secret("admin_token", "BURSAR_ADMIN_TOKEN", SecretForm::Random, [32, 32], |config| one(&config.admin_token)),
+    secret("secret_key", "BURSAR_SECRET_KEY", SecretForm::Hexadecimal, [64, 64], |config| split(&config.secret_key)),
+    secret(
+        "stripe.webhook_secrets",
+        "STRIPE_WEBHOOK_SECRET",
+        SecretForm::StripeWebhook,
+        // Stripe's have at least 24.
+        [24, 16],
+        Config::webhook_secrets,
+    ),
+    secret("stripe.secret_key", "STRIPE_SECRET_KEY", SecretForm::StripeKey, [24, 1], |config| {
+        one(&config.stripe.secret_key)
+    }),
+    secret("marketplace.webhook_secrets", "GITHUB_WEBHOOK_SECRET", SecretForm::Random, [16, 16], |config| {
+        config.marketplace.webhook_secrets()
+    }),
+    secret("database_url", "DATABASE_URL", SecretForm::UrlPassword, [0, 0], |config| one(&config.database_url)),
+    secret("amqp_url", "AMQP_URL", SecretForm::UrlPassword, [0, 0], |config| one(&config.amqp_url)),
+    secret("mail.smtp_url", "SMTP_URL", SecretForm::UrlPassword, [0, 0], |config| one(&config.mail.smtp_url)),
+];
+
+const fn secret(
+    setting: &'static str,
+    variable: &'static str,
+    form: SecretForm,
+    [len_min, len_min_stand_in]: [usize; 2],
+    values: fn(&Config) -> Vec<String>,
+) -> SecretSetting {
+    SecretSetting { setting, variable, form, len_min, len_min_stand_in, values }
+}
+
+fn one(value: &str) -> Vec<String> {
+    let value = value.trim();
+    if value.is_empty() { Vec::new() } else { vec![value.to_owned()] }
+}
+
+impl SecretSetting {
+    /// Whether a value may be genuine. `is_real`: Stripe itself is used, and not a stand-in.
+    pub fn admits(&self, value: &str, is_real: bool) -> bool {
+        let len_min = if is_real { self.len_min } else { self.len_min_stand_in };
+        let is_long = |body: &str| body.chars().count() >= len_min;
+        match self.form {
+            SecretForm::Random => is_long(value) && may_be_random(value),
+            SecretForm::Hexadecimal => value.len() == len_min && seal_keys(value).is_some() && may_be_random(value),
+            SecretForm::StripeWebhook => value
+                .strip_prefix("whsec_")
+                .is_some_and(|body| is_long(body) && has_stripe_characters(body) && may_be_random(body)),
+            SecretForm::StripeKey => key_is_live(value).is_some_and(|_| {
+                let body = value.splitn(3, '_').nth(2).unwrap_or_default();
+                is_long(body) && has_stripe_characters(body) && (!is_real || may_be_random(body))
+            }),
+            SecretForm::UrlPassword => !is_placeholder(value) && !has_example_password(value),
+        }
+    }
+
+    /// What to do about a value that is not admitted. The value is not shown.
+    fn problem(&self) -> String {
+        let Self { setting, variable, len_min, len_min_stand_in, .. } = self;
+        let name = format!("{setting} ({variable})");
+        match self.form {
+            SecretForm::Random => format!(
+                "{name} must have at least {len_min} characters and be random, such as from `openssl rand -hex 32`"
+            ),
+            SecretForm::Hexadecimal => {
+                format!("{name} must be {len_min} hexadecimal digits and random, such as from `openssl rand -hex 32`")
+            }
+            SecretForm::StripeWebhook => format!(
+                "{name}: each secret must be whsec_ and the text that Stripe shows after it, with at least {len_min} \
+                 letters and digits ({len_min_stand_in} where something stands in for Stripe), random, and not a \
+                 placeholder"
+            ),
+            SecretForm::StripeKey => format!(
+                "{name} must be sk_live_, sk_test_, rk_live_ or rk_test_ and the text that Stripe shows after it, with \
+                 at least {len_min} letters and digits unless something stands in for Stripe, and not a placeholder or \
+                 the key in Stripe's documents"
+            ),
+            SecretForm::UrlPassword => format!("{name} holds a placeholder: put the real value in its place"),
+        }
+    }
+}
+
+/// Whether a URL has the password that documents print.
+fn has_example_password(url: &str) -> bool {
+    let password = reqwest::Url::parse(url).ok().and_then(|url| url.password().map(str::to_lowercase));
+    password.is_some_and(|password| password == "password")
 }
 
 /// Whether a secret has only characters that Stripe uses, and no placeholder.
@@ -63,57 +160,32 @@ pub(crate) fn seal_keys(text: &str) -> Option<Vec<Zeroizing<[u8; SEAL_KEY_LEN]>>
 }
 
 impl Config {
+    /// A message for each setting with a secret that cannot be genuine. Settings without a value have none.
+    pub fn secret_problems(&self) -> Vec<String> {
+        let is_real = self.stripe.livemode || (self.has_stripe() && self.has_stripes_own_api());
+        let is_wrong = |secret: &&SecretSetting| {
+            let is_empty = split(&self.secret_key).is_empty() && !self.secret_key.is_empty();
+            (secret.setting == "secret_key" && is_empty)
+                || (secret.values)(self).iter().any(|value| !secret.admits(value, is_real))
+        };
+        SECRETS.iter().filter(is_wrong).map(SecretSetting::problem).collect()
+    }
+
+    /// The values of all secrets, for tests that look for them.
+    #[cfg(test)]
+    pub(super) fn secret_values(&self) -> Vec<String> {
+        SECRETS.iter().flat_map(|secret| (secret.values)(self)).collect()
+    }
+
     /// Reports each secret that cannot be genuine.
     pub(super) fn check_secrets(&self, need: &mut impl FnMut(bool, &str)) {
-        need(
-            self.admin_token.is_empty()
-                || (self.admin_token.len() >= ADMIN_TOKEN_LEN_MIN && may_be_random(&self.admin_token)),
-            "admin_token (BURSAR_ADMIN_TOKEN) must have at least 32 characters and be random, such as from \
-             `openssl rand -hex 32`",
-        );
-        need(
-            self.secret_key.is_empty() || self.has_random_keys(),
-            "secret_key (BURSAR_SECRET_KEY) must be 64 hexadecimal digits and random, such as from \
-             `openssl rand -hex 32`",
-        );
-        need(
-            self.webhook_secrets().iter().all(|secret| self.is_likely_webhook_secret(secret)),
-            "stripe.webhook_secrets (STRIPE_WEBHOOK_SECRET): each secret must be whsec_ and the text that Stripe shows \
-             after it, in live mode at least 24 letters and digits, and not a placeholder",
-        );
-        need(
-            self.has_likely_stripe_key(),
-            "stripe.secret_key (STRIPE_SECRET_KEY) must be sk_live_, sk_test_, rk_live_ or rk_test_ and the text that \
-             Stripe shows after it, in live mode at least 24 letters and digits, and not a placeholder",
-        );
-        for (name, url) in [
-            ("database_url (DATABASE_URL)", &self.database_url),
-            ("amqp_url (AMQP_URL)", &self.amqp_url),
-            ("mail.smtp_url (SMTP_URL)", &self.mail.smtp_url),
-        ] {
-            need(!is_placeholder(url), &format!("{name} holds a placeholder: put the real value in its place"));
-        }
+        self.secret_problems().iter().for_each(|problem| need(false, problem));
     }
 
-    fn has_random_keys(&self) -> bool {
-        let keys = split(&self.secret_key);
-        seal_keys(&self.secret_key).is_some() && keys.iter().all(|key| may_be_random(key))
-    }
-
-    fn is_likely_webhook_secret(&self, secret: &str) -> bool {
-        let len_min = if self.stripe.livemode { LIVE_LEN_MIN } else { TEST_LEN_MIN };
-        let body = secret.strip_prefix("whsec_").unwrap_or_default();
-        body.len() >= len_min && has_stripe_characters(body) && may_be_random(body)
-    }
-
-    fn has_likely_stripe_key(&self) -> bool {
-        let key = self.stripe.secret_key.trim();
-        let body = key.splitn(3, '_').nth(2).unwrap_or_default();
-        match key_is_live(key) {
-            None => key.is_empty(),
-            Some(false) => has_stripe_characters(body),
-            Some(true) => body.len() >= LIVE_LEN_MIN && has_stripe_characters(body) && may_be_random(body),
-        }
+    /// Whether calls go to Stripe itself, and not to a stand-in.
+    pub fn has_stripes_own_api(&self) -> bool {
+        let base = self.stripe.api_base.trim().trim_end_matches('/');
+        base.is_empty() || base == STRIPE_API_BASE
     }
 }
 
@@ -123,7 +195,7 @@ mod tests {
     use crate::error::Error;
 
     /// As random as real ones.
-    const BODY: &str = "4eC39HqLyjWDarjtT1zdp7dc";
+    const BODY: &str = "7bR41KqTyxWFdsmvN9zgp2hc";
     const HEX: &str = "7d1f0a4be95c26838a3be41f6c07d592";
 
     fn seal_key() -> String {
@@ -158,15 +230,22 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_secret_is_as_long_as_those_of_stripe_where_real_money_moves() {
-        let given = |livemode, secret: &str| {
-            problems(|config| {
+    fn a_webhook_secret_is_as_long_as_those_of_stripe_unless_something_stands_in() {
+        let given = |livemode, key: &str, base: &str, secret: &str| {
+            let found = problems(|config| {
                 secret.clone_into(&mut config.stripe.webhook_secrets);
                 config.stripe.livemode = livemode;
-            })
+                key.clone_into(&mut config.stripe.secret_key);
+                base.clone_into(&mut config.stripe.api_base);
+            });
+            found.len()
         };
-        let (whole, short) = (format!("whsec_{BODY}"), format!("whsec_{}", &BODY[1..]));
-        assert_eq!([given(true, &whole).len(), given(true, &short).len(), given(false, &short).len()], [0, 1, 0]);
+        let (whole, short) = (format!("whsec_{BODY}"), format!("whsec_{}", &BODY[..16]));
+        let (key, shorter) = (format!("sk_test_{BODY}"), format!("whsec_{}", &BODY[..15]));
+        assert_eq!([given(true, "", "", &whole), given(true, "", "", &short)], [0, 1]);
+        assert_eq!([given(false, &key, "", &whole), given(false, &key, "", &short)], [0, 1]);
+        assert_eq!([given(false, "", "", &short), given(false, "", "", &shorter)], [0, 1]);
+        assert_eq!(given(false, &key, "http://127.0.0.1:12111", &short), 0);
     }
 
     #[test]
@@ -179,8 +258,18 @@ mod tests {
             });
         }
         refused("STRIPE_SECRET_KEY", "sk_test_…", |config| "sk_test_…".clone_into(&mut config.stripe.secret_key));
-        // A stand-in for Stripe takes any test key.
-        assert_eq!(problems(|config| "sk_test_sandbox".clone_into(&mut config.stripe.secret_key)), [""; 0]);
+        // A stand-in for Stripe takes any test key. Stripe does not.
+        refused("STRIPE_SECRET_KEY", "sk_test_sandbox", |config| {
+            "sk_test_sandbox".clone_into(&mut config.stripe.secret_key);
+        });
+        refused("STRIPE_SECRET_KEY", "the key in Stripe's documents", |config| {
+            "sk_test_4eC39HqLyjWDarjtT1zdp7dc".clone_into(&mut config.stripe.secret_key);
+        });
+        let stood_in = problems(|config| {
+            "sk_test_sandbox".clone_into(&mut config.stripe.secret_key);
+            "http://127.0.0.1:12111".clone_into(&mut config.stripe.api_base);
+        });
+        assert_eq!(stood_in, [""; 0]);
     }
 
     #[test]
@@ -191,6 +280,8 @@ mod tests {
             refused("BURSAR_SECRET_KEY", text, |config| text.clone_into(&mut config.secret_key));
             refused("GITHUB_WEBHOOK_SECRET", text, |config| text.clone_into(&mut config.marketplace.webhook_secrets));
         }
+        let sequence = "0123456789abcdef".repeat(4);
+        refused("BURSAR_SECRET_KEY", &sequence, |config| sequence.clone_into(&mut config.secret_key));
         let token = || HEX.to_owned();
         assert_eq!(problems(|config| config.admin_token = token()), [""; 0]);
         assert_eq!(problems(|config| config.marketplace.webhook_secrets = token()), [""; 0]);
@@ -202,10 +293,43 @@ mod tests {
     fn a_url_with_a_placeholder_for_its_password_is_refused() {
         refused("DATABASE_URL", "", |config| "sqlite:…".clone_into(&mut config.database_url));
         refused("AMQP_URL", "", |config| "amqp://bursar:…@mq/%2f".clone_into(&mut config.amqp_url));
-        refused("SMTP_URL", "", |config| {
-            "smtps://user:…@smtp".clone_into(&mut config.mail.smtp_url);
-            "billing@example.com".clone_into(&mut config.mail.from);
-        });
+        for url in ["smtps://user:…@smtp", "smtps://user:password@smtp.example.com"] {
+            refused("SMTP_URL", "", |config| {
+                url.clone_into(&mut config.mail.smtp_url);
+                "billing@example.com".clone_into(&mut config.mail.from);
+            });
+        }
+    }
+
+    #[test]
+    fn every_setting_with_a_secret_is_in_the_table_and_is_never_serialised() {
+        let settings = serde_json::to_value(Config::default()).expect("settings are JSON");
+        for SecretSetting { setting, variable, .. } in SECRETS {
+            let path = format!("/{}", setting.replace('.', "/"));
+            assert!(settings.pointer(&path).is_none(), "{setting} would be shown wherever the settings are");
+            assert!(crate::config::is_known_variable(variable) || !variable.starts_with("BURSAR_"), "{variable}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown_by_debug() {
+        let mut config = Config::default();
+        let text = || format!("aZ7k{BODY}");
+        config.admin_token = text();
+        config.secret_key = text();
+        config.database_url = text();
+        config.amqp_url = text();
+        config.stripe.webhook_secrets = text();
+        config.stripe.secret_key = text();
+        config.marketplace.webhook_secrets = text();
+        config.mail.smtp_url = text();
+        let shown = [
+            format!("{config:?}"),
+            format!("{:?}", config.stripe),
+            format!("{:?}", config.marketplace),
+            format!("{:?}", config.mail),
+        ];
+        assert!(shown.iter().all(|text| !text.contains("aZ7k") && text.contains("_")), "{shown:?}");
     }
 
     #[test]

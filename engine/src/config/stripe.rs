@@ -1,9 +1,15 @@
 //! Settings: Stripe.
 
+use super::debug_without_secrets;
 use serde::{Deserialize, Serialize};
 
+/// Base URL of Stripe's API.
+pub const STRIPE_API_BASE: &str = "https://api.stripe.com";
+
+debug_without_secrets!(StripeConfig);
+
 /// Stripe.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StripeConfig {
     /// Secrets of the webhook endpoint, separated by commas while rotating (`STRIPE_WEBHOOK_SECRET`).

@@ -41,6 +41,30 @@ pub(super) fn may_be_http(url: &str) -> bool {
     url.is_empty() || reqwest::Url::parse(url).is_ok_and(is_http)
 }
 
+/// Why a URL cannot be the beginning of links.
+pub(super) fn public_url_problem(url: &str) -> Option<String> {
+    let parsed = reqwest::Url::parse(url).ok().filter(|parsed| matches!(parsed.scheme(), "http" | "https"));
+    let is_bare = |parsed: &reqwest::Url| {
+        parsed.query().is_none()
+            && parsed.fragment().is_none()
+            && parsed.username().is_empty()
+            && parsed.password().is_none()
+    };
+    match parsed {
+        Some(parsed) if is_bare(&parsed) => None,
+        _ => Some("it must be like https://billing.example.com, without ?, # and a user's name".to_owned()),
+    }
+}
+
+/// Whether a URL leads to this machine.
+pub(super) fn is_loopback(url: &str) -> bool {
+    let host = reqwest::Url::parse(url).ok().and_then(|parsed| parsed.host_str().map(str::to_owned));
+    host.is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +84,18 @@ mod tests {
         for url in ["amqp://u:aZ7k@127.0.0.1:noport/%2f", "amqp://u:aZ7k#b@mq/%2f", "amqp://u:1#aZ7k@mq/%2f"] {
             let problem = broker_problem(url).unwrap_or_default();
             assert!(problem.contains("%23") && !problem.contains("aZ7k"), "{url}: {problem}");
+        }
+    }
+
+    #[test]
+    fn links_begin_with_a_url_of_http_without_query_or_name() {
+        for url in ["https://billing.example.com", "https://example.com/billing/", "http://127.0.0.1:8080"] {
+            assert_eq!(public_url_problem(url), None, "{url}");
+        }
+        for url in
+            ["billing.example.com", "ftp://example.com", "https://a:b@example.com", "https://example.com/?a=b", "x"]
+        {
+            assert!(public_url_problem(url).is_some(), "{url}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Encrypts secrets that must be stored for a while, such as an API key until it is mailed, so that the database
-//! and its backups contain none.
+//! Encrypts secrets that must be stored for a while, such as the token of a link until it is mailed, so that the
+//! database and its backups contain none.
 //!
 //! XChaCha20-Poly1305 with a random nonce of 192 bits. A secret's context is authenticated with it: a sealed text
 //! that is moved to another row does not open.

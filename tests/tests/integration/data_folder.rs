@@ -10,8 +10,15 @@ use std::process::Stdio;
 use tokio::process::{Child, Command};
 
 /// Files in the data folder of a running server on SQLite with a sandbox.
-const FILES: [&str; 6] =
-    ["bursar.db", "bursar.db-wal", "bursar.db-shm", "bursar.lock", "secrets.json", "sandbox/sandbox.jsonl"];
+const FILES: [&str; 7] = [
+    "bursar.db",
+    "bursar.db-wal",
+    "bursar.db-shm",
+    "bursar.lock",
+    "secrets.json",
+    "sandbox/sandbox.jsonl",
+    "sandbox/control-token",
+];
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
@@ -96,4 +103,46 @@ async fn an_open_data_folder_is_made_private_at_start_and_logged() {
         assert!(said.lines().any(is_it), "{path}: {said}");
     }
     server.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn generated_secrets_are_in_one_file_only_and_in_no_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let file = File::create(&log).unwrap();
+    let mut server = Command::new(program())
+        .args(["serve", "--demo"])
+        .current_dir(folder.path())
+        .env_clear()
+        .env("BURSAR_DATA_DIR", &data)
+        .env("BURSAR_LISTEN", "127.0.0.1:0")
+        .env("BURSAR_LOG", "debug")
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let said = wait::until("the demo is printed", || async {
+        let said = std::fs::read_to_string(&log).unwrap();
+        said.contains("Spend a credit").then_some(said)
+    })
+    .await;
+    server.kill().await.unwrap();
+    let secrets: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(data.join("secrets.json")).unwrap()).unwrap();
+    let token = std::fs::read_to_string(data.join("sandbox/control-token")).unwrap();
+    let others = all_below(&data).into_iter().filter(|path| path.is_file());
+    for name in ["webhook_secret", "github_webhook_secret", "secret_key", "control-token"] {
+        let (secret, home) = match secrets[name].as_str() {
+            Some(secret) => (secret, "secrets.json"),
+            None => (token.as_str(), "control-token"),
+        };
+        assert!(secret.len() >= 32 && !said.contains(secret), "the output shows {name}");
+        for path in others.clone().filter(|path| !path.ends_with(home)) {
+            let bytes = std::fs::read(&path).unwrap();
+            let is_in = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!is_in, "{} has {name}", path.display());
+        }
+    }
 }
