@@ -1,6 +1,7 @@
 //! Customers.
 
 use crate::clock::TimeMs;
+use crate::domain::address::Confirmation;
 use crate::ids::CustomerId;
 use crate::key::PlanKey;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,8 @@ pub struct Customer {
     pub credits_from_ms: Option<TimeMs>,
     /// Whether it can be charged.
     pub has_payment_method: bool,
+    /// Whether its address is known to be its own.
+    pub confirmation: Confirmation,
     /// When it was onboarded.
     pub created_at_ms: TimeMs,
 }

@@ -12,7 +12,7 @@ pub mod relevance;
 pub mod render;
 
 pub use relevance::{MailFacts, check_relevance};
-pub use render::{Branding, Params, Rendered, render};
+pub use render::{Branding, CONFIRM_PATH, Params, Rendered, render};
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
@@ -28,8 +28,10 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Template {
-    /// The API key, immediately after signing up.
+    /// The greeting, immediately after signing up, with the link that confirms the address if that is asked for.
     Welcome,
+    /// A new link that confirms the address, on request.
+    ConfirmAddress,
     /// How to begin.
     #[serde(rename = "followup_day_1")]
     FollowupDay1,
@@ -59,8 +61,9 @@ pub enum Template {
 
 impl Template {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Welcome,
+        Self::ConfirmAddress,
         Self::FollowupDay1,
         Self::FollowupDay3,
         Self::FollowupDay5,
@@ -77,6 +80,7 @@ impl Template {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Welcome => "welcome",
+            Self::ConfirmAddress => "confirm_address",
             Self::FollowupDay1 => "followup_day_1",
             Self::FollowupDay3 => "followup_day_3",
             Self::FollowupDay5 => "followup_day_5",
@@ -99,6 +103,11 @@ impl Template {
     /// as often as they like.
     pub fn is_spaced(self) -> bool {
         matches!(self, Self::PaymentFailed | Self::AutoTopUpStopped)
+    }
+
+    /// Whether it may go to an address that is not confirmed: only what asks for that.
+    pub fn asks_to_confirm(self) -> bool {
+        matches!(self, Self::Welcome | Self::ConfirmAddress)
     }
 
     /// Days after signing up at which a follow-up is due; `None` for other mails.
@@ -165,7 +174,13 @@ pub struct MailArgs {
     /// The facts to report.
     #[serde(default)]
     pub about: MailSubject,
-    /// The API key to send, sealed for the customer. Deleted once the mail is sent.
+    /// The token of the link to send, sealed for the customer. Deleted once the mail is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_token: Option<String>,
+    /// Whether it carries a link, also once its token is deleted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub has_link: bool,
+    /// An API key that a release before mailed. It is not mailed any more, and is deleted with the job's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_key: Option<String>,
     /// The mail to repeat unchanged.
@@ -194,6 +209,8 @@ impl MailArgs {
             template,
             customer: customer.clone(),
             about,
+            sealed_token: None,
+            has_link: false,
             sealed_key: None,
             copy_of: None,
             request_hash: None,
@@ -206,9 +223,19 @@ impl MailArgs {
         serde_json::json!(self).to_string()
     }
 
-    /// Removes the API key.
-    pub fn without_key(self) -> Self {
-        Self { sealed_key: None, ..self }
+    /// Whether it holds a secret.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed_token.is_some() || self.sealed_key.is_some()
+    }
+
+    /// Removes the secrets.
+    pub fn without_secrets(self) -> Self {
+        Self { sealed_token: None, sealed_key: None, ..self }
+    }
+
+    /// Adds the link with this token, sealed for the customer.
+    fn with_link(self, sealed_token: String) -> Self {
+        Self { sealed_token: Some(sealed_token), has_link: true, ..self }
     }
 
     fn job(&self, unique_key: String, run_at_ms: TimeMs) -> NewJob {
@@ -217,6 +244,11 @@ impl MailArgs {
         job.customer_id = Some(self.customer.clone());
         job
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl MailId {
@@ -270,7 +302,7 @@ pub struct Mail {
     pub template: Template,
     /// The address.
     pub recipient: String,
-    /// Its contents, with any API key masked.
+    /// Its contents. The token of a link is masked, unless the mail is only stored.
     pub kept: Rendered,
     /// `Sent` or `Stored`.
     pub state: MailState,
@@ -280,16 +312,17 @@ pub struct Mail {
     pub sent_at_ms: TimeMs,
 }
 
-/// The mails for a new customer: the welcome with the key immediately, then the follow-ups. Each exists once in a
-/// customer's life.
-pub fn jobs_on_signup(customer: &CustomerId, sealed_key: String, now_ms: TimeMs) -> Vec<NewJob> {
+/// The mails for a new customer: the welcome immediately, with a link if its token is given, then the follow-ups. Each
+/// exists once in a customer's life.
+pub fn jobs_on_signup(customer: &CustomerId, mut sealed_token: Option<String>, now_ms: TimeMs) -> Vec<NewJob> {
     let mails = Template::ALL.into_iter().filter(|template| *template == Template::Welcome || template.day().is_some());
-    let mut sealed_key = Some(sealed_key);
     mails
         .map(|template| {
             let mut args = MailArgs::new(template, customer, MailSubject::default());
-            if template == Template::Welcome {
-                args.sealed_key = sealed_key.take();
+            if template == Template::Welcome
+                && let Some(sealed) = sealed_token.take()
+            {
+                args = args.with_link(sealed);
             }
             let run_at_ms = now_ms + template.day().unwrap_or(0) * DAY_MS;
             args.job(format!("mail:{}:{customer}", template.as_str()), run_at_ms)
@@ -307,6 +340,23 @@ pub fn job(template: Template, customer: &CustomerId, once_per: &str, about: Mai
         job.stream_key = Some(format!("mails:{}:{customer}", template.as_str()));
     }
     job
+}
+
+/// The unique key of a mail with a new link. The request's key makes a retry a no-op.
+pub fn confirmation_key(customer: &CustomerId, key: &str) -> String {
+    format!("mail:{}:{customer}:{key}", Template::ConfirmAddress.as_str())
+}
+
+/// The mail with a new link.
+pub fn confirmation_job(
+    customer: &CustomerId,
+    sealed_token: String,
+    (key, request_hash): (&str, &str),
+    now_ms: TimeMs,
+) -> NewJob {
+    let mut args = MailArgs::new(Template::ConfirmAddress, customer, MailSubject::default()).with_link(sealed_token);
+    args.request_hash = Some(request_hash.to_owned());
+    args.job(confirmation_key(customer, key), now_ms)
 }
 
 /// Repeats a mail unchanged. The request's key makes a retry a no-op.
@@ -334,10 +384,9 @@ pub fn low_credit_job(
     Some(job(Template::LowCredit, customer, &last_grant.to_string(), MailSubject::default(), now_ms))
 }
 
-/// Masks an API key for storage and display: only its first characters remain, as in lists of keys.
-pub fn mask_key(key: &str) -> String {
-    let shown = crate::domain::api_key::PREFIX.len() + 8;
-    format!("{}…", key.chars().take(shown).collect::<String>())
+/// Masks the token of a link for storage and display: only its prefix remains.
+pub fn mask_token(token: &str) -> String {
+    format!("{}…", token.split_inclusive('_').next().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -6,9 +6,12 @@ pub mod gate;
 
 use crate::amount::Credits;
 use crate::clock::TimeMs;
+use crate::config::{Config, OnboardingConfig};
+use crate::domain::address::Confirmation;
 use crate::domain::api_key::{NewKey, RawKey};
 use crate::domain::audit::Audit;
 use crate::domain::catalogue::Plan;
+use crate::domain::confirmation::DAY_MS;
 use crate::domain::customer::{Customer, Source};
 use crate::domain::email::Email;
 use crate::domain::job::Wake;
@@ -19,10 +22,12 @@ use crate::ids::CustomerId;
 use crate::infra::seal::SealBox;
 use crate::infra::store::account::{self, AccountWrite};
 use crate::infra::store::{Db, api_key, audit, customer, job};
-use crate::name::check_name;
+use crate::name::check_customer_name;
 use crate::usecase::api_key::audit_of_key;
+use crate::usecase::confirmation;
 use crate::usecase::handler::stripe_customer_job;
 use crate::usecase::marketplace::link;
+use crate::usecase::rate_limit;
 use sea_orm::ConnectionTrait;
 
 /// A new customer with its key, which cannot be shown again.
@@ -51,6 +56,37 @@ pub struct Signup<'a> {
     pub plan: &'a Plan,
     /// The link token of the customer's purchase on the Marketplace.
     pub marketplace_link: Option<&'a str>,
+    /// Whether the customer has to confirm its address, and on which terms.
+    pub address: AddressRule<'a>,
+    /// Customers of one mailbox in any 24 hours, unless somebody vouches; 0 for no limit.
+    pub per_mailbox_per_day: u32,
+}
+
+/// What happens about the address of a signup.
+#[derive(Debug, Clone, Copy)]
+pub enum AddressRule<'a> {
+    /// Nobody asks.
+    Assumed,
+    /// Somebody who may says that it is confirmed: this actor of the audit log.
+    Vouched(&'a str),
+    /// The welcome mail carries a link, made by these settings.
+    Asked(&'a OnboardingConfig),
+}
+
+impl<'a> AddressRule<'a> {
+    /// The rule of the settings, for a signup that `voucher` vouches for.
+    pub fn new(config: &'a Config, voucher: Option<&'a str>) -> Self {
+        match voucher {
+            Some(voucher) => Self::Vouched(voucher),
+            None if config.asks_for_confirmation() => Self::Asked(&config.onboarding),
+            None => Self::Assumed,
+        }
+    }
+
+    fn confirmation(self, now_ms: TimeMs) -> Confirmation {
+        let (asks, is_vouched) = (matches!(self, Self::Asked(_)), matches!(self, Self::Vouched(_)));
+        Confirmation::at_signup(asks, is_vouched, now_ms)
+    }
 }
 
 /// Onboards a customer with its signup credits, which each mailbox gets once ([`Email::mailbox`]): another address
@@ -58,19 +94,21 @@ pub struct Signup<'a> {
 ///
 /// # Errors
 /// `invalid_email`, `invalid_name`; `customer_exists` if the address is taken; `marketplace_link_invalid`,
-/// `marketplace_link_expired`. An error changes nothing, so that a link token stays valid.
+/// `marketplace_link_expired`; `RateLimited` if the mailbox has too many new customers or got too many mails with a
+/// link. An error changes nothing, so that a link token stays valid.
 pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs) -> Result<Onboarded> {
     let email = Email::parse(signup.email)?;
     let new = Customer {
         id: CustomerId::new(),
         email: email.given.clone(),
-        name: check_name(signup.name)?,
+        name: check_customer_name(signup.name)?,
         source: signup.source.as_str().to_owned(),
         plan: signup.plan.key.clone(),
         stripe_customer_id: None,
         former_stripe_ids: Vec::new(),
         credits_from_ms: None,
         has_payment_method: false,
+        confirmation: signup.address.confirmation(now_ms),
         created_at_ms: now_ms,
     };
     let NewKey { raw, key } = NewKey::generate(&new.id, "default".to_owned(), now_ms);
@@ -80,21 +118,44 @@ pub async fn onboard(db: &Db, seal: &SealBox, signup: Signup<'_>, now_ms: TimeMs
         tx.rollback().await?;
         return Err(Error::conflict("customer_exists", "a customer with this e-mail address already exists"));
     }
+    take_of_mailbox(&tx, &signup, &email, now_ms).await?;
     api_key::api_key_insert(&tx, &key, &raw.hash(), None).await?;
     let state = open_account(&tx, &new.id, &email, signup.plan.signup_credits, now_ms).await?;
     let actor = format!("customer:{}", new.id);
     let of_key = audit_of_key(&actor, &key, "api_key.create", serde_json::Value::Null);
-    let details = serde_json::json!({ "source": new.source, "free_credits": state.balance });
+    let mut details = serde_json::json!({
+        "source": new.source, "free_credits": state.balance, "address": new.confirmation.state.as_str(),
+    });
+    if let AddressRule::Vouched(by) = signup.address {
+        details["vouched_by"] = by.into();
+    }
     let line = Audit::new(actor, "customer.onboard", &new.id, &details);
     audit::audit_append_many(&tx, &[line, of_key], now_ms).await?;
+    let sealed_token = match signup.address {
+        AddressRule::Asked(config) => {
+            confirmation::take_link(&tx, config, &email, now_ms).await?;
+            Some(confirmation::insert_link(&tx, seal, config, &new.id, &email, now_ms).await?)
+        }
+        AddressRule::Assumed | AddressRule::Vouched(_) => None,
+    };
     let mut jobs = vec![stripe_customer_job(&new.id, "1", now_ms)];
-    jobs.extend(mail::jobs_on_signup(&new.id, seal.seal(raw.expose(), new.id.as_str())?, now_ms));
+    jobs.extend(mail::jobs_on_signup(&new.id, sealed_token, now_ms));
     let mut wakes = job::job_insert_many(&tx, &jobs, now_ms).await?;
     if let Some(token) = signup.marketplace_link {
         wakes.extend(link::claim(&tx, token, &new.id, now_ms).await?);
     }
     tx.commit().await?;
     Ok(Onboarded { customer: new, account: state, api_key: raw, wakes })
+}
+
+/// Counts a new customer of a mailbox. Only those who get in count, so nobody uses up a mailbox's share by trying.
+async fn take_of_mailbox(tx: &impl ConnectionTrait, signup: &Signup<'_>, email: &Email, now_ms: TimeMs) -> Result<()> {
+    let is_vouched = matches!(signup.address, AddressRule::Vouched(_));
+    if is_vouched || signup.per_mailbox_per_day == 0 {
+        return Ok(());
+    }
+    let key = format!("signups:{}", email.mailbox());
+    rate_limit::take_within(tx, &key, signup.per_mailbox_per_day, DAY_MS, now_ms).await?.into_result()
 }
 
 /// Opens the account, with the free credits unless the mailbox already had them.

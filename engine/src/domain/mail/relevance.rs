@@ -7,6 +7,9 @@ use crate::clock::TimeMs;
 /// How late a follow-up may be before it is dropped.
 const FOLLOWUP_LATE_MAX_MS: i64 = 3 * DAY_MS;
 
+/// Why a customer whose address is not confirmed gets no mail but those that ask.
+const UNCONFIRMED: &str = "the address is not confirmed";
+
 /// Why a suspended customer gets no mail about its credits.
 const SUSPENDED: &str = "the customer is suspended";
 
@@ -21,6 +24,8 @@ pub struct MailFacts {
     pub has_payment_method: bool,
     /// Whether its customer has ever spent a credit.
     pub has_used: bool,
+    /// Whether its customer's address is confirmed.
+    pub is_confirmed: bool,
     /// Whether support has suspended its customer.
     pub is_suspended: bool,
     /// Its customer's credits.
@@ -39,7 +44,8 @@ pub struct MailFacts {
 ///
 /// | mail | dropped once |
 /// |---|---|
-/// | `welcome` | never here; its handler cancels it once its API key is deleted |
+/// | `welcome`, `confirm_address` | never here; its handler cancels it once its link is no longer good |
+/// | every other mail | the address is not confirmed: it may be a stranger's |
 /// | `followup_day_1` | the customer spent a credit, or left the trial |
 /// | `followup_day_3` | it has no credits left, or left the trial |
 /// | `followup_day_5`, `7`, `14` | it has a payment method, or left the trial |
@@ -54,6 +60,9 @@ pub struct MailFacts {
 /// # Errors
 /// The reason, in words for the attempt's record.
 pub fn check_relevance(template: Template, facts: &MailFacts, now_ms: TimeMs) -> Result<(), &'static str> {
+    if !facts.is_confirmed && !template.asks_to_confirm() {
+        return Err(UNCONFIRMED);
+    }
     if let Some(day) = template.day() {
         if facts.is_suspended {
             return Err(SUSPENDED);
@@ -96,6 +105,7 @@ mod tests {
             has_bought_plan: false,
             has_payment_method: false,
             has_used: false,
+            is_confirmed: true,
             is_suspended: false,
             balance: Credits(5),
             warn_at: Credits(1),
@@ -118,6 +128,7 @@ mod tests {
             sensible(&trial()),
             [
                 "welcome",
+                "confirm_address",
                 "followup_day_1",
                 "followup_day_3",
                 "followup_day_5",
@@ -157,6 +168,13 @@ mod tests {
             let facts = MailFacts { subscription_status: Some(status.to_owned()), ..trial() };
             assert_eq!(without(facts), Vec::<&str>::new(), "{status}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_not_confirmed_gets_only_the_mails_that_ask() {
+        let facts = MailFacts { is_confirmed: false, balance: Credits(0), ..trial() };
+        assert_eq!(sensible(&facts), ["welcome", "confirm_address"]);
+        assert_eq!(check_relevance(Template::LowCredit, &facts, 0), Err(UNCONFIRMED));
     }
 
     #[test]

@@ -7,8 +7,11 @@ use super::{MailSubject, Template};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::config::{Config, CreditsConfig};
+use crate::count::counted;
+use crate::domain::address::Confirmation;
 use crate::domain::catalogue::currency::money;
 use crate::domain::catalogue::{Catalogue, Price};
+use crate::domain::confirmation::TOKEN_PREFIX;
 use crate::domain::customer::Customer;
 use crate::domain::pricing::{Funds, UnitSale, warning};
 use crate::error::{Error, Result};
@@ -19,6 +22,9 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use std::sync::LazyLock;
+
+/// The path of the page that confirms an address.
+pub const CONFIRM_PATH: &str = "/confirm";
 
 /// Prefix of the subject's line.
 const SUBJECT: &str = "Subject: ";
@@ -45,6 +51,10 @@ pub struct Branding {
     pub credits: CreditsConfig,
     /// Whether no real money moves.
     pub is_sandbox: bool,
+    /// Where customers reach the server; links begin with it.
+    pub public_url: String,
+    /// How long a link is good, in words: `3 days`.
+    pub link_ttl: String,
 }
 
 impl Branding {
@@ -55,8 +65,23 @@ impl Branding {
             billing_url: config.mail.billing_url.clone(),
             credits: config.credits.clone(),
             is_sandbox: config.is_sandbox(),
+            public_url: config.public_url(),
+            link_ttl: duration(config.onboarding.confirmation_link_ttl_s),
         }
     }
+
+    /// The link that confirms an address.
+    fn confirm_url(&self, token: &str) -> String {
+        format!("{}{CONFIRM_PATH}?token={token}", self.public_url)
+    }
+}
+
+/// A duration in the largest unit that measures it: `3 days`, `36 hours`, `90 minutes`.
+fn duration(seconds: i64) -> String {
+    const UNITS: [(i64, &str); 3] = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
+    let whole = UNITS.iter().find(|(unit, _)| seconds % unit == 0);
+    let (unit, name) = *whole.unwrap_or(&(60, "minute"));
+    counted(seconds / unit, name)
 }
 
 /// The parameters of one mail.
@@ -68,8 +93,8 @@ pub struct Params {
     pub balance: Credits,
     /// What its credits may go down to: less than zero for a customer with a credit limit.
     pub floor: Credits,
-    /// The API key to send.
-    pub api_key: Option<String>,
+    /// The token of the link to send.
+    pub token: Option<String>,
     /// The facts to report.
     pub about: MailSubject,
 }
@@ -99,11 +124,12 @@ impl Params {
                 former_stripe_ids: Vec::new(),
                 credits_from_ms: None,
                 has_payment_method: false,
+                confirmation: Confirmation::ASSUMED,
                 created_at_ms: 0,
             },
             balance: Credits(1),
             floor: Credits::ZERO,
-            api_key: Some("bsk_0123456789abcdefghijklmnopqrstuv0123456789abcdefghij".to_owned()),
+            token: Some(format!("{TOKEN_PREFIX}0123456789abcdefghijklmnopqrstuv0123456789abcdefghij")),
             about: MailSubject {
                 subscription: Some("sub_1".to_owned()),
                 purchase: None,
@@ -140,7 +166,11 @@ struct Context<'a> {
     /// Number of ways to pay: by unit, and each offer.
     ways: usize,
     warning: String,
-    api_key: &'a str,
+    /// The link that confirms the address; empty for none.
+    confirm_url: String,
+    link_ttl: &'a str,
+    is_confirmed: bool,
+    email: &'a str,
     purchase: &'a str,
     until: String,
     amount: String,
@@ -218,7 +248,10 @@ fn context<'a>(params: &'a Params, branding: &'a Branding, catalogue: &'a Catalo
         sale_after: sale(after),
         offers,
         warning: warning(&params.customer, funds, credits, catalogue).unwrap_or_default(),
-        api_key: params.api_key.as_deref().unwrap_or_default(),
+        confirm_url: params.token.as_deref().map(|token| branding.confirm_url(token)).unwrap_or_default(),
+        link_ttl: &branding.link_ttl,
+        is_confirmed: params.customer.confirmation.is_confirmed(),
+        email: &params.customer.email,
         purchase: about.purchase.as_ref().map(|purchase| purchase.what.as_str()).unwrap_or_default(),
         until: about.purchase.as_ref().and_then(|purchase| purchase.until_ms).map(format_moment).unwrap_or_default(),
         amount: amount.unwrap_or_default(),
@@ -258,6 +291,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         "layout.html",
         "welcome.txt",
         "welcome.html",
+        "confirm_address.txt",
+        "confirm_address.html",
         "followup_day_1.txt",
         "followup_day_1.html",
         "followup_day_3.txt",

@@ -5,9 +5,10 @@ mod price;
 use super::*;
 use crate::amount::Credits;
 use crate::config::{Config, CreditsConfig};
-use crate::domain::api_key::RawKey;
+use crate::domain::address::{AddressState, Confirmation};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::charge::top_up::{CARD_PAUSED, PAYMENT_RETURNED};
+use crate::domain::confirmation::ConfirmationToken;
 use crate::domain::ledger::{Command, Decision, GrantKind, Op, decide};
 use crate::ids::OperationId;
 
@@ -21,6 +22,8 @@ fn sandbox_branding() -> Branding {
         billing_url: String::new(),
         credits: CreditsConfig::default(),
         is_sandbox: true,
+        public_url: "https://acme.example.com".to_owned(),
+        link_ttl: "3 days".to_owned(),
     }
 }
 
@@ -52,7 +55,7 @@ fn every_template_says_what_it_said() {
 
 #[test]
 fn with_next_to_nothing_known_every_mail_is_whole_and_has_no_hole() {
-    let mut params = Params { about: MailSubject::default(), balance: Credits(0), api_key: None, ..sample() };
+    let mut params = Params { about: MailSubject::default(), balance: Credits(0), token: None, ..sample() };
     let branding = Branding { billing_url: String::new(), ..branding() };
     let mut catalogue = Catalogue::clone(&Catalogue::built_in());
     catalogue.plans[0].payment_method_credits = Credits(0);
@@ -136,18 +139,35 @@ fn a_url_with_quotes_stays_inside_its_attribute() {
 }
 
 #[test]
-fn a_masked_key_is_the_hint_that_lists_of_keys_show() {
-    let raw = RawKey::generate();
-    let shown = mask_key(raw.expose());
-    assert_eq!(shown, format!("{}…", raw.hint()));
-    assert!(shown.starts_with("bsk_") && shown.chars().count() == 13);
-    assert_eq!(mask_key("short"), "short…");
+fn a_masked_token_shows_nothing_but_its_prefix() {
+    assert_eq!(mask_token(ConfirmationToken::generate().expose()), "cfm_…");
 }
 
 #[test]
-fn signing_up_makes_the_welcome_and_five_follow_ups_and_one_holds_the_key() {
+fn a_mail_to_an_address_that_is_not_confirmed_holds_no_words_of_whoever_signed_up() {
+    let mut params = sample();
+    params.customer.confirmation = Confirmation { state: AddressState::Pending, at_ms: None };
+    for template in [Template::Welcome, Template::ConfirmAddress] {
+        let mail = rendered(template, &params, &branding());
+        for part in [&mail.subject, &mail.text, &mail.html] {
+            assert!(!part.contains("Ada"), "{part}");
+        }
+        assert!(mail.text.starts_with("Hello,\n\n") && mail.text.contains("confirm"), "{}", mail.text);
+    }
+    let confirmed = text(Template::ConfirmAddress);
+    assert!(confirmed.contains("new API key") && !confirmed.contains("Please confirm"), "{confirmed}");
+}
+
+#[test]
+fn a_welcome_without_a_link_asks_for_nothing() {
+    let mail = rendered(Template::Welcome, &Params { token: None, ..sample() }, &branding());
+    assert!(!mail.text.contains("onfirm") && mail.text.contains("x-api-key"), "{}", mail.text);
+}
+
+#[test]
+fn signing_up_makes_the_welcome_and_five_follow_ups_and_one_holds_the_link() {
     let customer = CustomerId::new();
-    let jobs = jobs_on_signup(&customer, "v1.sealed".to_owned(), 1_000);
+    let jobs = jobs_on_signup(&customer, Some("v1.sealed".to_owned()), 1_000);
     let seen: Vec<_> = jobs.iter().map(|job| (job.unique_key.clone().unwrap_or_default(), job.run_at_ms)).collect();
     let key = |name: &str| format!("mail:{name}:{customer}");
     assert_eq!(
@@ -165,7 +185,19 @@ fn signing_up_makes_the_welcome_and_five_follow_ups_and_one_holds_the_key() {
     assert_eq!(holding.len(), 1);
     let args: MailArgs = serde_json::from_str(&holding[0].args).expect("our own JSON");
     assert_eq!(args.template, Template::Welcome);
-    assert!(!args.without_key().to_json().contains("sealed"));
+    assert!(args.is_sealed() && args.has_link);
+    let open = args.without_secrets();
+    assert!(!open.to_json().contains("sealed") && open.has_link, "it is known to have had a link");
+    let without = jobs_on_signup(&customer, None, 1_000);
+    assert!(without.len() == jobs.len() && !without[0].args.contains("link"), "{}", without[0].args);
+}
+
+#[test]
+fn a_key_of_a_release_before_is_read_from_a_job_and_removed() {
+    let stored = r#"{"template":"welcome","customer":"cst_1","about":{},"sealed_key":"v1.sealed"}"#;
+    let args: MailArgs = serde_json::from_str(stored).expect("the form of the release before");
+    assert!(args.is_sealed() && !args.has_link);
+    assert!(!args.without_secrets().to_json().contains("sealed"));
 }
 
 #[test]
@@ -228,7 +260,7 @@ fn the_plural_of_a_unit_is_english_unless_it_is_given() {
 #[test]
 fn a_preview_in_the_default_words_is_a_sandbox_one() {
     assert!(Branding::new(&Config::default()).is_sandbox);
-    assert!(text(Template::Welcome).contains("bsk_0123"));
+    assert!(text(Template::Welcome).contains("https://acme.example.com/confirm?token=cfm_0123"));
 }
 
 #[test]

@@ -5,18 +5,19 @@ use super::{Deps, args};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
+use crate::domain::confirmation::{ConfirmationToken, LinkState};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::email::Email;
 use crate::domain::job::Outcome;
 use crate::domain::mail::{
-    Mail, MailArgs, MailFacts, MailState, Params, Purchase, Rendered, Template, check_relevance, mask_key, render,
+    Mail, MailArgs, MailFacts, MailState, Params, Purchase, Rendered, Template, check_relevance, mask_token, render,
 };
 use crate::domain::operation::State;
 use crate::error::Result;
 use crate::ids::MailId;
 use crate::infra::smtp::{Delivery, Letter, SendError};
-use crate::infra::store::{account, customer, mail, operation, subscription};
+use crate::infra::store::{account, confirmation, customer, mail, operation, subscription};
 use crate::usecase::handler::Claimed;
 
 /// How long to wait for a connection to the server to become free.
@@ -24,7 +25,7 @@ const BUSY_MS: i64 = 1_000;
 /// The shortest time between two mails of one kind to a customer, if they are spaced.
 const APART_MS: i64 = 60 * 60 * 1_000;
 
-/// A mail as it is sent, and the copy that is kept, in which the API key is masked.
+/// A mail as it is sent, and the copy that is kept, in which the token of its link is masked.
 struct Composed {
     sent: Rendered,
     kept: Rendered,
@@ -49,16 +50,18 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     };
     let composed = match composed {
         Ok(composed) => composed,
-        // The API key is kept, because a person may correct the cause and replay the job.
+        // The token is kept, because a person may correct the cause and replay the job.
         Err(outcome @ Outcome::Dead { .. }) => return Ok(outcome.into()),
         Err(outcome) => return Ok(end(claimed, args, outcome)),
     };
     // An address that was accepted before today's checks is used as it is; the mail server decides.
     let recipient = Email::parse(&customer.email).map_or_else(|_| customer.email.clone(), |email| email.deliverable());
     let letter = Letter { id: id.clone(), recipient, rendered: composed.sent, now_ms };
-    let state = match deps.mail.send(&letter).await {
-        Ok(Delivery::Sent) => MailState::Sent,
-        Ok(Delivery::Stored) => MailState::Stored,
+    let delivery = deps.mail.send(&letter).await;
+    let (state, kept) = match delivery {
+        Ok(Delivery::Sent) => (MailState::Sent, composed.kept),
+        // Nobody else has a link that was not sent: it is good for whoever reads the stored mail.
+        Ok(Delivery::Stored) => (MailState::Stored, letter.rendered),
         Err(SendError::Busy) => return Ok(Outcome::Snooze { until_ms: now_ms + BUSY_MS }.into()),
         Err(SendError::Temporary(reason)) => return Ok(Outcome::Retry { reason }.into()),
         Err(SendError::Refused(reason)) => return Ok(Outcome::Dead { reason }.into()),
@@ -69,7 +72,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         customer_id: customer.id,
         template: args.template,
         recipient: customer.email,
-        kept: composed.kept,
+        kept,
         state,
         message_id,
         sent_at_ms: now_ms,
@@ -100,11 +103,11 @@ fn cancel(reason: &str) -> Outcome {
     Outcome::Cancel { reason: reason.to_owned() }
 }
 
-/// Ends a job and deletes the API key from its arguments.
+/// Ends a job and deletes the secrets from its arguments.
 fn end(claimed: &Claimed, args: MailArgs, outcome: Outcome) -> Verdict {
     let mut verdict: Verdict = outcome.into();
-    if args.sealed_key.is_some() {
-        let args = args.without_key().to_json();
+    if args.is_sealed() {
+        let args = args.without_secrets().to_json();
         verdict.effects.push(Effect::JobArgs { job_id: claimed.job.id.clone(), args });
     }
     verdict
@@ -134,23 +137,40 @@ async fn composed(
         return Ok(Err(cancel(reason)));
     }
     let (floor, about) = (account.floor, args.about.clone());
-    let mut params = Params { customer: customer.clone(), balance, floor, api_key: None, about };
+    let mut params = Params { customer: customer.clone(), balance, floor, token: None, about };
     let branding = deps.mail.branding();
-    if args.template != Template::Welcome {
+    if !args.has_link {
         let rendered = render(args.template, &params, branding, &catalogue)?;
         return Ok(Ok(Composed { sent: rendered.clone(), kept: rendered }));
     }
-    let Some(sealed) = &args.sealed_key else {
-        return Ok(Err(cancel("the API key that it would tell is forgotten")));
+    let token = match open_token(deps, args, customer, now_ms).await? {
+        Ok(token) => token,
+        Err(outcome) => return Ok(Err(outcome)),
     };
-    let Ok(key) = deps.mail.seal().open(sealed, customer.id.as_str()) else {
-        let reason = "the sealed API key does not open: was BURSAR_SECRET_KEY changed?".to_owned();
+    params.token = Some(mask_token(token.expose()));
+    let kept = render(args.template, &params, branding, &catalogue)?;
+    params.token = Some(token.expose().to_owned());
+    Ok(Ok(Composed { sent: render(args.template, &params, branding, &catalogue)?, kept }))
+}
+
+/// Opens the token of the mail's link, if the link is still good.
+async fn open_token(
+    deps: &Deps,
+    args: &MailArgs,
+    customer: &Customer,
+    now_ms: TimeMs,
+) -> Result<Result<ConfirmationToken, Outcome>> {
+    let Some(sealed) = &args.sealed_token else {
+        return Ok(Err(cancel("the link that it would tell is forgotten")));
+    };
+    let opened = deps.mail.seal().open(sealed, customer.id.as_str());
+    let Some(token) = opened.ok().and_then(|token| ConfirmationToken::parse(&token)) else {
+        let reason = "the sealed link does not open: was BURSAR_SECRET_KEY changed?".to_owned();
         return Ok(Err(Outcome::Dead { reason }));
     };
-    params.api_key = Some(mask_key(&key));
-    let kept = render(args.template, &params, branding, &catalogue)?;
-    params.api_key = Some(key.to_string());
-    Ok(Ok(Composed { sent: render(args.template, &params, branding, &catalogue)?, kept }))
+    let found = confirmation::confirmation_link_find(deps.db.read(), &token.hash()).await?;
+    let is_usable = found.is_some_and(|(link, email_now)| link.state(&email_now, now_ms) == LinkState::Usable);
+    Ok(if is_usable { Ok(token) } else { Err(cancel("its link is used, expired or of another address")) })
 }
 
 /// The facts that decide whether the mail is relevant. Those that its template does not need are not looked up.
@@ -169,6 +189,7 @@ async fn facts(
         has_payment_method: customer.has_payment_method,
         has_used: args.template == Template::FollowupDay1
             && account::account_has_spent(deps.db.read(), &customer.id).await?,
+        is_confirmed: customer.confirmation.is_confirmed(),
         is_suspended: false,
         balance,
         warn_at: deps.credits.warn_at,

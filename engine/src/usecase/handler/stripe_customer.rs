@@ -1,6 +1,6 @@
-//! Creates the Stripe customer of a customer.
+//! Creates the Stripe customer of a customer, and corrects its address.
 
-use super::{AccountArgs, Deps, args};
+use super::{Deps, args};
 use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
@@ -10,6 +10,7 @@ use crate::ids::CustomerId;
 use crate::infra::store::customer;
 use crate::infra::stripe::StripeError;
 use crate::usecase::handler::Claimed;
+use serde::Deserialize;
 
 /// How long one idempotency key is used for.
 const KEY_TURN_MS: i64 = 2 * 60 * 60 * 1_000;
@@ -26,14 +27,32 @@ pub fn stripe_customer_job(customer: &CustomerId, generation: &str, now_ms: Time
     job
 }
 
+/// The job that corrects the address of a customer's Stripe customer, if that still has the wrong one. Without a Stripe
+/// customer it creates one.
+pub fn stripe_email_job(customer: &CustomerId, wrong_email: &str, now_ms: TimeMs) -> NewJob {
+    let mut job = stripe_customer_job(customer, &format!("email:{now_ms}"), now_ms);
+    job.args = serde_json::json!({ "customer": customer.as_str(), "wrong_email": wrong_email }).to_string();
+    job
+}
+
+#[derive(Deserialize)]
+struct StripeCustomerArgs {
+    customer: String,
+    /// The address that is to be replaced by the customer's.
+    wrong_email: Option<String>,
+}
+
 /// Creates it, or finds the one of an earlier attempt whose answer was lost.
 pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Verdict> {
-    let id = CustomerId::trusted(args::<AccountArgs>(claimed)?.customer);
+    let args: StripeCustomerArgs = args(claimed)?;
+    let id = CustomerId::trusted(args.customer);
     let Some(customer) = customer::customer_find(deps.db.read(), &id).await? else {
         return Ok(Outcome::Dead { reason: format!("there is no customer {id}") }.into());
     };
-    if customer.stripe_customer_id.is_some() {
-        return Ok(Outcome::Done.into());
+    if let Some(stripe_customer_id) = &customer.stripe_customer_id {
+        let Some(wrong_email) = args.wrong_email else { return Ok(Outcome::Done.into()) };
+        let corrected = correct_email(deps, claimed, stripe_customer_id, &wrong_email, &customer.email).await;
+        return Ok(corrected.map_or_else(after_failure, |()| Outcome::Done.into()));
     }
     let made = async {
         let is_stale = now_ms - claimed.job.created_at_ms >= KEY_TURN_MS;
@@ -67,10 +86,33 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
             },
             None => Outcome::Dead { reason: "shape_incomplete: a customer without id".to_owned() }.into(),
         },
-        Err(error) if error.is_retryable() => Outcome::Retry { reason: error.to_string() }.into(),
-        // It is made when the customer first needs one: see `operation`.
-        Err(error @ StripeError::NotConfigured) => Outcome::Cancel { reason: error.to_string() }.into(),
-        Err(error @ StripeError::Unauthorized { .. }) => Outcome::Retry { reason: error.to_string() }.into(),
-        Err(error) => Outcome::Dead { reason: error.to_string() }.into(),
+        Err(error) => after_failure(error),
     })
+}
+
+/// Replaces a wrong address at Stripe. Another one there was chosen by somebody, and stays.
+async fn correct_email(
+    deps: &Deps,
+    claimed: &Claimed,
+    stripe_customer_id: &str,
+    wrong_email: &str,
+    email: &str,
+) -> Result<(), StripeError> {
+    let present = deps.stripe.customer_retrieve(stripe_customer_id).await?;
+    if present["email"].as_str() != Some(wrong_email) {
+        return Ok(());
+    }
+    let key = format!("bursar:customer:{}:{}", claimed.job.id, claimed.job.attempt);
+    deps.stripe.customer_set_email(stripe_customer_id, email, &key).await.map(drop)
+}
+
+fn after_failure(error: StripeError) -> Verdict {
+    let reason = error.to_string();
+    match error {
+        error if error.is_retryable() => Outcome::Retry { reason }.into(),
+        // It is made when the customer first needs one: see `operation`.
+        StripeError::NotConfigured => Outcome::Cancel { reason }.into(),
+        StripeError::Unauthorized { .. } => Outcome::Retry { reason }.into(),
+        _ => Outcome::Dead { reason }.into(),
+    }
 }

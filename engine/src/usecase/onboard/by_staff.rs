@@ -4,6 +4,7 @@
 //! staff decides what it gets. A stranger cannot take over a Stripe customer by it, because it needs an admin token.
 
 use crate::clock::{TimeMs, rfc3339};
+use crate::domain::address::{AddressState, Confirmation};
 use crate::domain::audit::Audit;
 use crate::domain::customer::{Customer, Source};
 use crate::domain::email::Email;
@@ -15,7 +16,7 @@ use crate::ids::CustomerId;
 use crate::infra::store::stripe_link as rows;
 use crate::infra::store::{account, audit, customer, job};
 use crate::key::PlanKey;
-use crate::name::check_name;
+use crate::name::check_customer_name;
 use crate::usecase::handler::{Deps, stripe_adopt_job, stripe_customer_job};
 use crate::usecase::stripe_link::{ask_of_theirs, check_unowned, put_link, wake_waiting};
 use sea_orm::ConnectionTrait;
@@ -66,13 +67,15 @@ pub async fn make(deps: &Deps, asked: NewCustomer<'_>, now_ms: TimeMs) -> Result
     let new = Customer {
         id: CustomerId::new(),
         email: email.given.clone(),
-        name: check_name(asked.name)?,
+        name: check_customer_name(asked.name)?,
         source: asked.source.as_str().to_owned(),
         plan: asked.plan.clone(),
         stripe_customer_id: None,
         former_stripe_ids: Vec::new(),
         credits_from_ms: None,
         has_payment_method: false,
+        // Whoever makes it says whose it is.
+        confirmation: Confirmation { state: AddressState::Staff, at_ms: Some(now_ms) },
         created_at_ms: now_ms,
     };
     if let Some(id) = asked.stripe_customer_id {

@@ -1,6 +1,6 @@
 //! Mail through a real SMTP server: delivered, retried, refused.
 
-use super::{Value, job_id, mail_in_state, number, resend, text};
+use super::{Value, job_id, mail_in_state, number, resend, tables_with, text};
 use crate::private::Private;
 use crate::scene::{admin_post, attempts, audited, job, with_backend};
 use bursar_engine::config::Config;
@@ -9,7 +9,7 @@ use bursar_tests::unique::unique;
 use bursar_tests::{TestApp, TestCustomer, wait};
 use serde_json::json;
 
-/// The settings of an application that sends through this server.
+/// The settings of an application that sends through this server. It asks for confirmation, because it sends mail.
 fn through(url: String) -> impl FnOnce(&mut Config) {
     move |config| {
         config.mail.smtp_url = url;
@@ -17,7 +17,15 @@ fn through(url: String) -> impl FnOnce(&mut Config) {
         config.mail.reply_to = "help@acme.example".to_owned();
         config.mail.product_name = "Acme Fixes".to_owned();
         config.mail.timeout_ms = 2_000;
+        config.public_url = "https://billing.acme.example/".to_owned();
     }
+}
+
+/// The token of the link in a delivered mail.
+fn token(mail: &str) -> String {
+    let mail = mail.replace("=3D", "=");
+    let (_, rest) = mail.split_once("https://billing.acme.example/confirm?token=").unwrap_or_else(|| panic!("{mail}"));
+    rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
 }
 
 async fn url(server: &Private<Exim>) -> String {
@@ -63,7 +71,7 @@ async fn failed_times(app: &TestApp, customer: &TestCustomer, tries: i64) -> Val
 }
 
 with_backend! {
-    async fn the_welcome_arrives_with_the_key_and_is_kept_without_it(backend: Backend) {
+    async fn the_welcome_arrives_with_a_link_that_confirms_and_is_kept_without_it(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let app = TestApp::start_with(backend, through(url(&server).await)).await;
         assert_eq!(mail_health(&app).await, json!(["ok", "up"]));
@@ -79,13 +87,22 @@ with_backend! {
         assert_eq!(header(mail, "Auto-Submitted"), "auto-generated");
         assert_eq!(header(mail, "Message-ID"), text(&kept["mail"]["message_id"]));
         assert!(header(mail, "Message-ID").ends_with("@acme.example>"));
-        assert_eq!(mail.matches(&customer.api_key).count(), 2, "in text and HTML: {mail}");
-        assert!(mail.contains("Hello Ada <Lovelace>,") && mail.contains("Hello Ada &lt;Lovelace&gt;,"), "{mail}");
+        let token = token(mail);
+        assert_eq!(mail.matches(&token).count(), 2, "in text and HTML: {mail}");
+        assert!(!mail.contains("bsk_") && !mail.contains("Lovelace"), "no key, and nothing of a stranger's: {mail}");
         for part in ["text", "html"] {
-            assert!(!text(&kept[part]).contains(&customer.api_key), "{kept}");
+            let kept = text(&kept[part]);
+            assert!(kept.contains("token=cfm_…") && !kept.contains(&token), "{kept}");
         }
         let args = job(&app, &job_id(&kept)).await.args;
         assert!(!args.contains("sealed"), "{args}");
+        assert_eq!(tables_with(&app, &token).await, Vec::<String>::new());
+        let form = format!("token={token}&action=confirm&keep_keys=yes");
+        let request = app.client.post(format!("{}/confirm", app.base)).body(form);
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+        assert_eq!(request.send().await.unwrap().status(), 200);
+        let me = app.call(&customer, "GET", "/api/v1/customer", "", None).await.expect(200);
+        assert_eq!(me["email_confirmed"], true);
         app.verify().await;
         app.stop().await;
     }
@@ -100,12 +117,12 @@ with_backend! {
         let waiting = failed_times(&app, &customer, 2).await;
         assert!(!text(&waiting["mail"]["last_error"]).is_empty());
         let sealed = job(&app, &job_id(&waiting)).await.args;
-        assert!(sealed.contains("sealed_key") && !sealed.contains(&customer.api_key), "{sealed}");
+        assert!(sealed.contains("sealed_token") && !sealed.contains("cfm_"), "{sealed}");
         server.run(Exim::start_again).await;
         let sent = mail_in_state(&app, &customer, "welcome", "sent").await;
         let arrived = delivered(&server).await;
         assert_eq!(arrived.len(), 1);
-        assert!(arrived[0].contains(&customer.api_key));
+        assert!(token(&arrived[0]).starts_with("cfm_"));
         assert_eq!(header(&arrived[0], "Message-ID"), text(&sent["mail"]["message_id"]));
         let outcomes: Vec<_> = attempts(&app, &job_id(&sent)).await.into_iter().map(|one| one.outcome).collect();
         let (last, tries) = outcomes.split_last().unwrap();
@@ -114,7 +131,7 @@ with_backend! {
         app.stop().await;
     }
 
-    async fn a_key_sealed_under_another_secret_is_kept_until_the_secret_is_back(backend: Backend) {
+    async fn a_link_sealed_under_another_secret_is_kept_until_the_secret_is_back(backend: Backend) {
         let server = Private::start(Exim::start).await;
         let url = url(&server).await;
         server.run(Exim::stop).await;
@@ -132,7 +149,7 @@ with_backend! {
         let app = TestApp::start_on(config, folder).await;
         admin_post(&app, &format!("/admin/v1/jobs/{}/replay", job_id(&dead)), "the secret is back").await.expect(200);
         mail_in_state(&app, &customer, "welcome", "sent").await;
-        assert!(delivered(&server).await[0].contains(&customer.api_key));
+        assert!(token(&delivered(&server).await[0]).starts_with("cfm_"));
         app.stop().await;
     }
 
@@ -144,8 +161,8 @@ with_backend! {
         let reason = text(&failed["mail"]["last_error"]);
         assert!(reason.contains("550") && reason.contains("no such user here"), "{reason}");
         assert_eq!(failed["mail"]["attempts"], 1);
-        // The key still has to be mailed, so support may retry; only the server decides.
-        assert!(job(&app, &job_id(&failed)).await.args.contains("sealed_key"));
+        // The link still has to be mailed, so support may retry; only the server decides.
+        assert!(job(&app, &job_id(&failed)).await.args.contains("sealed_token"));
         resend(&app, &failed, "the mailbox was created").await.expect(200);
         wait::until("the mail was tried again", || async {
             (attempts(&app, &job_id(&failed)).await.len() == 2).then_some(())
@@ -177,10 +194,10 @@ with_backend! {
         other.expect_problem(422, "idempotency_key_reused");
         assert_eq!(tries().await, 2);
         assert_eq!(audited(&app, text(&failed["mail"]["job_id"])).await, ["job.replay"]);
-        // Another request is another attempt, and the key still has to be mailed.
+        // Another request is another attempt, and the link still has to be mailed.
         resend(&app, &failed, "now it is there").await.expect(200);
         wait::until("the mail was tried a third time", || async { (tries().await == 3).then_some(()) }).await;
-        assert!(job(&app, &job_id(&failed)).await.args.contains("sealed_key"));
+        assert!(job(&app, &job_id(&failed)).await.args.contains("sealed_token"));
         app.stop().await;
     }
 

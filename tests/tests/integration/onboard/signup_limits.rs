@@ -136,6 +136,24 @@ with_backend! {
         attempt(&app, "2001:db8:1:3::1").await.expect(201);
         app.stop().await;
     }
+
+    async fn ipv6_is_limited_by_site_and_in_all_and_ipv4_is_not_affected(backend: Backend) {
+        let app = TestApp::start_with(backend, |config| {
+            proxied(config);
+            (config.onboarding.per_ipv6_site_per_minute, config.onboarding.ipv6_per_minute) = (3, 5);
+        })
+        .await;
+        for network in 0..3 {
+            attempt(&app, &format!("2001:db8:1:{network}::1")).await.expect(201);
+        }
+        assert_limited(&attempt(&app, "2001:db8:1:ffff::1").await);
+        for site in 2..4 {
+            attempt(&app, &format!("2001:db8:{site}::1")).await.expect(201);
+        }
+        assert_limited(&attempt(&app, "2001:db8:9::1").await);
+        attempt(&app, "198.51.100.1").await.expect(201);
+        app.stop().await;
+    }
 }
 
 // Production only: SQLite serves one process.
