@@ -5,9 +5,11 @@
 //! - **Whether two signups are one customer** depends on [`Email::normalized`]: lower case, the domain in its ASCII
 //!   form. Nothing else is folded: `ada+ci@example.com` and `ada@example.com` may be two customers with two
 //!   readers.
-//! - **Whether free credits were given before** depends on [`Email::mailbox`]: the same without the part after a
-//!   `+`, and at Gmail without dots. Folding more is safe here: a customer mistaken for another can still sign up,
-//!   only without free credits.
+//! - **Whether free credits were given before**, and how much mail a mailbox may be sent, depends on
+//!   [`Email::mailbox`]: without tags and whatever else its provider ignores (`mailbox.rs`). Folding more is
+//!   safe here: a customer mistaken for another can still sign up, only without free credits.
+
+mod mailbox;
 
 use crate::error::{Error, Result};
 use crate::name::normalize_domain;
@@ -15,10 +17,6 @@ use email_address::{EmailAddress, Options};
 
 /// The longest address, in bytes (RFC 5321 section 4.5.3.1.3: a path of 256 with its two brackets).
 pub const EMAIL_LEN_MAX: usize = 254;
-
-/// Gmail's domains, which share their mailboxes (Gmail's help: "Dots don't matter in Gmail addresses").
-const GMAIL_DOMAINS: [&str; 2] = [GMAIL, "googlemail.com"];
-const GMAIL: &str = "gmail.com";
 
 /// A valid e-mail address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,12 +65,7 @@ impl Email {
     /// The mailbox behind the address, as far as an outsider can tell; each gets free credits once.
     pub fn mailbox(&self) -> String {
         let (local, domain) = self.parts();
-        // An address that begins with + has no tag, since nothing would be left.
-        let name = local.split('+').next().filter(|name| !name.is_empty()).unwrap_or(local);
-        if GMAIL_DOMAINS.contains(&domain) {
-            return format!("{}@{}", name.replace('.', ""), GMAIL);
-        }
-        format!("{name}@{domain}")
+        mailbox::mailbox(local, domain)
     }
 
     fn parts(&self) -> (&str, &str) {
