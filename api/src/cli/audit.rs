@@ -1,5 +1,9 @@
 //! `bursar audit`: the audit log.
 
+mod export;
+
+pub use export::{check, parse_head};
+
 use super::Session;
 use super::client::admin_path;
 use super::list::{self, Paging};
@@ -27,6 +31,12 @@ pub enum AuditCommand {
         #[command(flatten)]
         paging: Paging,
     },
+    /// Write the sealed log as JSON lines or CSV, check its chain of hashes, and print its head.
+    Export(export::ExportArgs),
+    /// Print the head of the log: the number and the hash of the last seal. Keep it elsewhere.
+    Head,
+    /// Check the chain in a file of an export, without a server, and print its head.
+    Check(export::CheckArgs),
 }
 
 /// Makes the command's requests and prints the answers.
@@ -39,5 +49,8 @@ pub async fn run(session: &Session, command: &AuditCommand) -> anyhow::Result<Ex
             let query = [("target", target.as_deref())];
             list::show(session, &admin_path(&["audit"])?, &query, paging, LINES).await
         }
+        AuditCommand::Export(args) => export::export(session, args).await,
+        AuditCommand::Head => export::head(session).await,
+        AuditCommand::Check(args) => export::check(args),
     }
 }

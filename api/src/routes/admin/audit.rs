@@ -1,6 +1,7 @@
 //! Support: the audit log.
 
 use crate::app::App;
+use crate::audit_lines;
 use crate::auth::AdminAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
@@ -8,19 +9,28 @@ use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
 use crate::sample;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::infra::store::audit::{AuditRow, audit_page};
+use bursar_engine::domain::audit::AuditRow;
+use bursar_engine::infra::store::audit::{audit_head, audit_page};
+use poem::Body;
 use poem::web::Data;
 use poem_openapi::param::Query;
-use poem_openapi::payload::Json;
+use poem_openapi::payload::{Binary, Json};
 use poem_openapi::types::Example;
-use poem_openapi::{Object, OpenApi};
+use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Routes of the audit log for staff.
 pub struct AdminAuditApi;
 
-pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[OperationDoc::new("admin_list_audit", &[])];
+pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
+    OperationDoc::new("admin_list_audit", &[]),
+    OperationDoc::new("admin_get_audit_head", &[]),
+    OperationDoc::new("admin_export_audit", &["busy"]).answer(LINES),
+];
+
+/// An example of an export.
+const LINES: &str = include_str!("audit/example.jsonl");
 
 /// A line of the audit log.
 #[derive(Debug, Object)]
@@ -30,7 +40,7 @@ struct AuditBody {
     id: String,
     /// When it happened.
     at: String,
-    /// Who did it: `admin:bootstrap`, `customer:cst_…` …
+    /// Who did it: `admin:<name>/<token's id>`, `admin:bootstrap`, `customer:cst_…`, `system` …
     actor: String,
     /// What was done: `stream.pause`, `replay.create`, `customer.adjust` …
     action: String,
@@ -67,6 +77,31 @@ impl From<AuditRow> for AuditBody {
     }
 }
 
+/// The last seal of the audit log.
+#[derive(Debug, Object)]
+#[oai(example)]
+struct AuditHeadBody {
+    /// Its number and its hash, as `bursar verify --audit-head` takes them.
+    head: String,
+    /// Its number; 0 if nothing is sealed yet.
+    seal: i64,
+    /// Its hash, a SHA-256 in hexadecimal.
+    hash: String,
+}
+
+impl Example for AuditHeadBody {
+    fn example() -> Self {
+        Self { head: format!("1:{}", sample::HASH), seal: 1, hash: sample::HASH.to_owned() }
+    }
+}
+
+#[derive(ApiResponse)]
+enum LinesResponse {
+    /// One line for each row, oldest seal first.
+    #[oai(status = 200, content_type = "application/jsonl")]
+    Lines(Binary<Body>),
+}
+
 page! {
     /// A page of the audit log, latest first.
     AuditPage of AuditBody
@@ -93,5 +128,35 @@ impl AdminAuditApi {
         let before = page.cursor.as_deref();
         let rows = audit_page(app.db.read(), target.0.as_deref(), before, page.rows_to_query()).await?;
         Ok(page.answer(rows, |row| row.id.clone(), AuditBody::from))
+    }
+
+    /// The head of the audit log
+    ///
+    /// Rows are sealed in a chain of hashes, within 10 s while a worker runs. The head is the last seal. Keep it
+    /// outside of the database: it proves later that no row up to it was changed.
+    #[oai(path = "/admin/v1/audit/head", method = "get", operation_id = "admin_get_audit_head")]
+    async fn head(&self, app: Data<&Arc<App>>, _auth: AdminAuth) -> Result<Json<AuditHeadBody>, ApiError> {
+        let head = audit_head(app.db.read()).await?;
+        Ok(Json(AuditHeadBody { head: head.to_string(), seal: head.seal, hash: head.hash }))
+    }
+
+    /// The sealed audit log as JSON lines
+    ///
+    /// In the order of the seals, streamed: one object on each line, with all that the hash of its seal covers.
+    /// `details` is a text, byte for byte as it is stored.
+    #[oai(path = "/admin/v1/audit/export", method = "get", operation_id = "admin_export_audit")]
+    async fn export(
+        &self,
+        app: Data<&Arc<App>>,
+        _auth: AdminAuth,
+        /// Only rows with a later seal than this.
+        #[oai(validator(minimum(value = "0")))]
+        after: Query<Option<i64>>,
+        /// Only rows up to this seal; by default up to the last one.
+        #[oai(validator(minimum(value = "0")))]
+        upto: Query<Option<i64>>,
+    ) -> Result<LinesResponse, ApiError> {
+        let body = audit_lines::export(&app, after.0.unwrap_or(0), upto.0).await?;
+        Ok(LinesResponse::Lines(Binary(body)))
     }
 }

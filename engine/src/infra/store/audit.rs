@@ -1,27 +1,22 @@
-//! Rows of `audit_log`.
+//! Rows of `audit_log`, and their seals: `audit_seals`, and `audit_unsealed`, where a trigger notes new rows.
 
-use super::{Kind, Rows, get, query_all};
+use super::{Kind, Rows, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
-use crate::domain::audit::Audit;
+use crate::domain::audit::chain::{Head, SealedRow};
+use crate::domain::audit::{Audit, AuditRow};
 use crate::error::Result;
 use crate::ids::AuditId;
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, QueryResult};
 
-/// A stored line of the audit log.
-#[derive(Debug, Clone)]
-pub struct AuditRow {
-    /// Its identifier.
-    pub id: String,
-    /// Who acted.
-    pub actor: String,
-    /// The action.
-    pub action: String,
-    /// Its target.
-    pub target: String,
-    /// Details, as JSON.
-    pub details: String,
-    /// When it happened.
-    pub at_ms: TimeMs,
+fn read(row: &QueryResult) -> Result<AuditRow> {
+    Ok(AuditRow {
+        id: get(row, "id")?,
+        actor: get(row, "actor")?,
+        action: get(row, "action")?,
+        target: get(row, "target")?,
+        details: get(row, "details")?,
+        at_ms: get(row, "at_ms")?,
+    })
 }
 
 /// Appends a line.
@@ -65,17 +60,67 @@ pub async fn audit_page(
     let sql = "SELECT id, actor, action, target, details, at_ms FROM audit_log \
                WHERE ($1 = '' OR target = $1) AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3";
     let values = [target.unwrap_or_default().into(), before.unwrap_or_default().into(), limit.cast_signed().into()];
-    let rows = query_all(db, sql, values).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(AuditRow {
-                id: get(row, "id")?,
-                actor: get(row, "actor")?,
-                action: get(row, "action")?,
-                target: get(row, "target")?,
-                details: get(row, "details")?,
-                at_ms: get(row, "at_ms")?,
-            })
-        })
-        .collect()
+    query_all(db, sql, values).await?.iter().map(read).collect()
+}
+
+/// Rows that wait to be sealed, oldest first. Rows noted again after they were sealed are left out.
+pub async fn audit_unsealed_list(db: &impl ConnectionTrait, limit: u64) -> Result<Vec<AuditRow>> {
+    // The limit inside makes the planner begin with the notes, which are few, and not with the log.
+    let sql = "SELECT a.id AS id, a.actor AS actor, a.action AS action, a.target AS target, a.details AS details, \
+               a.at_ms AS at_ms FROM (SELECT u.audit_id AS audit_id FROM audit_unsealed u \
+               WHERE NOT EXISTS (SELECT 1 FROM audit_seals s WHERE s.audit_id = u.audit_id) \
+               ORDER BY u.audit_id LIMIT $1) AS w JOIN audit_log a ON a.id = w.audit_id ORDER BY a.id";
+    query_all(db, sql, [limit.cast_signed().into()]).await?.iter().map(read).collect()
+}
+
+/// Stores seals, and removes the notes of their rows. False if another node has sealed meanwhile: then the transaction
+/// must be rolled back.
+pub async fn audit_seal_insert_many(db: &impl ConnectionTrait, sealed: &[SealedRow]) -> Result<bool> {
+    let mut rows = Rows::new(&[
+        ("seal", Kind::SomeInt),
+        ("audit_id", Kind::SomeText),
+        ("hash", Kind::SomeText),
+        ("sealed_at_ms", Kind::SomeInt),
+    ]);
+    for next in sealed {
+        rows.push([next.seal.into(), next.row.id.as_str().into(), next.hash.as_str().into(), next.sealed_at_ms.into()]);
+    }
+    let sql = "INSERT INTO audit_seals (seal, audit_id, hash, sealed_at_ms) \
+               SELECT seal, audit_id, hash, sealed_at_ms FROM {rows} WHERE true ON CONFLICT DO NOTHING";
+    let inserted = db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected();
+    if inserted != sealed.len() as u64 {
+        return Ok(false);
+    }
+    let ids: Vec<String> = sealed.iter().map(|next| next.row.id.clone()).collect();
+    query_by(db, "DELETE FROM audit_unsealed WHERE audit_id IN (SELECT sought FROM {rows}) RETURNING audit_id", &ids)
+        .await?;
+    Ok(true)
+}
+
+/// The last seal; [`Head::empty`] if there is none.
+pub async fn audit_head(db: &impl ConnectionTrait) -> Result<Head> {
+    let row = query_one(db, "SELECT seal, hash FROM audit_seals ORDER BY seal DESC LIMIT 1", []).await?;
+    row.map_or(Ok(Head::empty()), |row| Ok(Head { seal: get(&row, "seal")?, hash: get(&row, "hash")? }))
+}
+
+/// The hash of a seal.
+pub async fn audit_seal_hash(db: &impl ConnectionTrait, seal: i64) -> Result<Option<String>> {
+    let row = query_one(db, "SELECT hash FROM audit_seals WHERE seal = $1", [seal.into()]).await?;
+    row.map(|row| get(&row, "hash")).transpose()
+}
+
+/// Sealed rows after the cursor, in the order of their seals, up to and including `upto`.
+pub async fn audit_sealed_list(db: &impl ConnectionTrait, after: i64, upto: i64, limit: u64) -> Result<Vec<SealedRow>> {
+    let sql = "SELECT s.seal AS seal, s.hash AS hash, s.sealed_at_ms AS sealed_at_ms, s.audit_id AS id, \
+               COALESCE(a.actor, '') AS actor, COALESCE(a.action, 'removed') AS action, \
+               COALESCE(a.target, '') AS target, COALESCE(a.details, '') AS details, \
+               COALESCE(a.at_ms, CAST(0 AS BIGINT)) AS at_ms \
+               FROM audit_seals s LEFT JOIN audit_log a ON a.id = s.audit_id \
+               WHERE s.seal > $1 AND s.seal <= $2 ORDER BY s.seal LIMIT $3";
+    let rows = query_all(db, sql, [after.into(), upto.into(), limit.cast_signed().into()]).await?;
+    let sealed = |row: &QueryResult| {
+        let (seal, sealed_at_ms) = (get(row, "seal")?, get(row, "sealed_at_ms")?);
+        Ok(SealedRow { seal, sealed_at_ms, row: read(row)?, hash: get(row, "hash")? })
+    };
+    rows.iter().map(sealed).collect()
 }
