@@ -1,16 +1,41 @@
-//! Authentication: customers' API keys and the admin token.
+//! Authentication: customers' API keys and admin tokens.
+
+pub use crate::admin_token::Admin;
 
 use crate::app::App;
 use crate::problem::ApiError;
+use crate::route_table::Access;
+use crate::scope;
+use bursar_engine::domain::admin_token::Scope;
 use bursar_engine::domain::api_key::secret_hash;
 use bursar_engine::ids::CustomerId;
-use poem::Request;
+use poem::http::{HeaderMap, header};
+use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::SecurityScheme;
-use poem_openapi::auth::{ApiKey, Bearer};
+use poem_openapi::auth::{ApiKey, Bearer, BearerAuthorization};
+use poem_openapi::error::AuthorizationError;
 use std::sync::Arc;
 
 /// The longest accepted credential, in bytes.
 const CREDENTIAL_LEN_MAX: usize = 256;
+
+/// Checks the credentials of a request from its head alone, as its route does.
+///
+/// # Errors
+/// Those of the route.
+pub(crate) async fn check(access: Access, request: &Request) -> poem::Result<()> {
+    match access {
+        Access::Open => Ok(()),
+        Access::Customer => {
+            let key = request.header("x-api-key").ok_or(AuthorizationError)?.to_owned();
+            check_api_key(request, ApiKey { key }).await.map(drop)
+        }
+        Access::Admin => {
+            let bearer = Bearer::from_request(request)?;
+            check_admin_token(request, bearer).await.map(drop)
+        }
+    }
+}
 
 /// A customer's API key in the header `x-api-key`.
 #[derive(SecurityScheme)]
@@ -23,29 +48,107 @@ async fn check_api_key(request: &Request, key: ApiKey) -> poem::Result<CustomerI
     if key.key.len() > CREDENTIAL_LEN_MAX {
         return Err(invalid().into());
     }
-    match app.api_key_owner(&secret_hash(&key.key)).await {
-        Ok(Some(customer)) => Ok(customer),
+    let hash = secret_hash(&key.key);
+    match app.api_key_owner(&hash).await {
+        Ok(Some(customer)) => match app.write_limits.take_request(&hash).await {
+            Ok(()) => Ok(customer),
+            Err(error) => Err(ApiError::from(error).into()),
+        },
         Ok(None) => Err(invalid().into()),
         Err(error) => Err(ApiError::from(error).into()),
     }
 }
 
-/// Staff with an admin token in `Authorization: Bearer`.
+/// The hash of the API key that a request came with. What makes, rotates or revokes keys checks it once more under the
+/// customer's lock, because a found key is cached for a while after its end.
+pub struct CallingKey(pub String);
+
+impl<'a> FromRequest<'a> for CallingKey {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self(secret_hash(request.header("x-api-key").unwrap_or_default())))
+    }
+}
+
+/// Staff with an admin token in `Authorization: Bearer`. The token has the scope that the route needs.
 #[derive(SecurityScheme)]
 #[oai(ty = "bearer", checker = "check_admin_token")]
 pub struct AdminAuth(pub Admin);
 
-/// The member of staff who is calling.
-#[derive(Debug, Clone)]
-pub struct Admin {
-    /// The name in the audit log, `admin:<name>`.
-    pub actor: String,
+async fn check_admin_token(request: &Request, bearer: Bearer) -> poem::Result<Admin> {
+    let Some(app) = request.data::<Arc<App>>() else { return Err(invalid_token().into()) };
+    Ok(admit(app, &bearer.token, scope::needed_by(request)).await?)
 }
 
-async fn check_admin_token(request: &Request, bearer: Bearer) -> poem::Result<Admin> {
-    let app = request.data::<Arc<App>>();
-    if app.is_some_and(|app| bearer.token.len() <= CREDENTIAL_LEN_MAX && app.is_admin_token(&bearer.token)) {
-        return Ok(Admin { actor: "admin:bootstrap".to_owned() });
+/// Finds who is behind a token that has to have `scope`.
+async fn admit(app: &App, token: &str, scope: Scope) -> Result<Admin, ApiError> {
+    if token.len() > CREDENTIAL_LEN_MAX {
+        return Err(invalid_token());
     }
-    Err(ApiError::with_code("invalid_token", "The admin token is not valid.").into())
+    let admin = app.admin_tokens.identify(token).await?.ok_or_else(invalid_token)?;
+    if admin.scopes.allow(scope) { Ok(admin) } else { Err(ApiError::insufficient_scope(scope, &admin.scopes)) }
+}
+
+/// Who vouches for a request to a route that needs no token, such as a signup: the holder of a token with the scope
+/// `onboard`, such as a company's own backend; nobody if no token was sent.
+pub struct Voucher(pub Option<Admin>);
+
+impl Voucher {
+    /// Whoever may say that an address is confirmed, or that a customer came from elsewhere. This is the one place that
+    /// decides who may.
+    pub fn may_vouch(&self) -> Option<&Admin> {
+        self.0.as_ref()
+    }
+}
+
+impl<'a> FromRequest<'a> for Voucher {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let Some(app) = request.data::<Arc<App>>() else { return Err(invalid_token().into()) };
+        Ok(Self(find_voucher(app, request.headers(), Scope::Onboard).await?))
+    }
+}
+
+/// Finds who vouches for a request: the holder of a token with this scope, or nobody if the request has no token. Other
+/// forms of `Authorization` may belong to a proxy, and are ignored.
+///
+/// # Errors
+/// 401 `invalid_token` if the token is unknown, expired or revoked; 403 `insufficient_scope` if it lacks the scope. A
+/// request with a wrong token is never taken for one without.
+pub async fn find_voucher(app: &App, headers: &HeaderMap, scope: Scope) -> Result<Option<Admin>, ApiError> {
+    match bearer(headers) {
+        None => Ok(None),
+        Some(token) => admit(app, token, scope).await.map(Some),
+    }
+}
+
+/// The token in `Authorization: Bearer`, which may be empty.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
+    let (kind, token) = text.split_once(' ').unwrap_or((text, ""));
+    kind.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn invalid_token() -> ApiError {
+    ApiError::with_code("invalid_token", "The admin token is unknown, expired or revoked.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use poem::http::HeaderValue;
+
+    #[test]
+    fn only_a_bearer_token_is_one_and_an_empty_one_is_not_overlooked() {
+        assert_eq!(bearer(&HeaderMap::new()), None);
+        for (text, token) in [
+            ("Bearer bat_1", Some("bat_1")),
+            ("bearer  bat_1 ", Some("bat_1")),
+            ("Bearer", Some("")),
+            ("Bearer ", Some("")),
+            ("Basic YTpi", None),
+            ("bat_1", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(text))]);
+            assert_eq!(bearer(&headers), token, "{text}");
+        }
+    }
 }

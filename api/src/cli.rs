@@ -1,8 +1,9 @@
 //! The command line.
 //!
-//! Some commands run in this process (`serve`, `migrate`, `verify`, `openapi`, `config`); only their arguments are
-//! defined here. The others are client commands: they send requests with an admin token to a running server and never
-//! touch the database, except that `catalogue show` and `export` read it where no server answers. [`run`] runs those.
+//! Some commands run in this process (`serve`, `migrate`, `verify`, `openapi`, `config`, `preflight`); only their
+//! arguments are defined here. The others are client commands: they send requests with an admin token to a running
+//! server and never touch the database, except that `catalogue show` and `export` read it where no server answers.
+//! [`run`] runs those.
 //!
 //! | module | what is in it |
 //! |---|---|
@@ -10,13 +11,14 @@
 //! | [`client`], [`error`] | requests, answers and their errors |
 //! | [`list`] | paged lists |
 //! | [`report`] | the output of `customers usage`, `balance` and `transactions --csv` |
-//! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`] | the commands, one file per resource |
+//! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`], [`admin_token`] | the commands, one file per resource |
 //! | [`payment`] | payments, invoices, operations and refunds |
 //! | [`stripe`], [`github`], [`send`] | sending test webhooks |
 //! | [`watch`] | follows a replay until it ends |
 //! | [`catalogue`] | plans and prices: what is in force, files, versions, and prices at Stripe |
 //! | [`output`], [`table`], [`view`], [`replay_view`], [`progress`] | output on the terminal |
 
+pub mod admin_token;
 pub mod audit;
 pub mod catalogue;
 pub mod client;
@@ -43,6 +45,7 @@ pub mod table;
 pub mod view;
 pub mod watch;
 
+use bursar_engine::domain::audit::chain::Head;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use client::Client;
 use connection::Connection;
@@ -84,11 +87,13 @@ pub enum Command {
     /// Apply or revert migrations of the database.
     Migrate(MigrateArgs),
     /// Prove on the live database that the books balance and nothing was lost.
-    Verify,
+    Verify(VerifyArgs),
     /// Print the OpenAPI document.
     Openapi,
     /// Check the configuration.
     Config(ConfigArgs),
+    /// Check the configuration, the machine, the database, the broker, the SMTP server and Stripe before a start.
+    Preflight(PreflightArgs),
     /// Plans and prices: what is sold.
     #[command(subcommand)]
     Catalogue(catalogue::CatalogueCommand),
@@ -136,6 +141,17 @@ pub enum Command {
     /// The audit log: who did what.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Admin tokens: who may do what.
+    #[command(subcommand, alias = "tokens")]
+    Token(admin_token::TokenCommand),
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A head of the audit log from an earlier export: proves that nothing before it was changed since.
+    #[arg(long, value_name = "HEAD", value_parser = audit::parse_head)]
+    pub audit_head: Option<Head>,
 }
 
 /// Arguments of `serve`.
@@ -223,6 +239,21 @@ pub enum ConfigCommand {
     },
 }
 
+/// Arguments of `preflight`.
+#[derive(Debug, Args)]
+pub struct PreflightArgs {
+    /// The part of the server that will run.
+    #[arg(long, value_enum, default_value_t = Role::All)]
+    pub role: Role,
+    /// The address at which Stripe reaches the server, such as `https://billing.example.com`. By default `public_url`
+    /// of the configuration; without both any webhook endpoint whose path is `/webhooks/stripe` counts as the server's.
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Exit with 1 for warnings, too.
+    #[arg(long)]
+    pub strict: bool,
+}
+
 /// The client and the output format of a command.
 pub struct Session {
     client: Client,
@@ -263,8 +294,16 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Marketplace(command) => marketplace::run(&session()?, command).await,
         Command::Streams(command) => stream::run(&session()?, command).await,
         Command::Replays(command) => replay::run(&session()?, command).await,
+        // A file can be checked without a server.
+        Command::Audit(audit::AuditCommand::Check(args)) => audit::check(args),
         Command::Audit(command) => audit::run(&session()?, command).await,
-        Command::Serve(_) | Command::Migrate(_) | Command::Verify | Command::Openapi | Command::Config(_) => {
+        Command::Token(command) => admin_token::run(&session()?, command).await,
+        Command::Serve(_)
+        | Command::Migrate(_)
+        | Command::Verify(_)
+        | Command::Openapi
+        | Command::Config(_)
+        | Command::Preflight(_) => {
             anyhow::bail!("not a client command")
         }
     }
@@ -310,6 +349,7 @@ mod tests {
             &["bursar", "--config", "f", "config", "check"][..],
             &["bursar", "config", "--config", "f", "check"],
             &["bursar", "config", "check", "--config", "f"],
+            &["bursar", "preflight", "--config", "f"],
             &["bursar", "migrate", "status", "--config", "f"],
             &["bursar", "mail", "preview", "welcome", "--config", "f"],
             &["bursar", "catalogue", "check", "g", "--config", "f"],

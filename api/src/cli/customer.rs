@@ -1,6 +1,7 @@
 //! `bursar customers`: customers and their credits.
 
 mod account;
+mod confirmation;
 mod link;
 mod spend_cap;
 mod top_up;
@@ -171,6 +172,12 @@ pub enum CustomerCommand {
     Suspend(account::ReasonArgs),
     /// End a suspension.
     Resume(account::ReasonArgs),
+    /// Correct an address that nobody has confirmed yet.
+    CorrectEmail(account::EmailArgs),
+    /// Mail a customer a new link that confirms its address, or gives it a new API key.
+    SendLink(confirmation::SendLinkArgs),
+    /// Confirm a customer's address by hand.
+    Confirm(account::ReasonArgs),
     /// Make a customer that comes from elsewhere, with the Stripe customer that it has.
     Create(link::CreateArgs),
     /// Link a Stripe customer, and take over what it has.
@@ -185,6 +192,8 @@ pub enum CustomerCommand {
         #[command(flatten)]
         paging: Paging,
     },
+    /// Revoke a key of a customer that got into wrong hands, even the last one.
+    RevokeKey(account::RevokeKeyArgs),
     /// Create an API key for a customer that has lost all of its own, and show it once.
     NewKey {
         /// The customer.
@@ -240,6 +249,10 @@ pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result
         CustomerCommand::CreditLimit(args) => account::set_limit(session, args).await,
         CustomerCommand::Suspend(args) => account::set_suspended(session, "suspend", args).await,
         CustomerCommand::Resume(args) => account::set_suspended(session, "resume", args).await,
+        CustomerCommand::CorrectEmail(args) => account::correct_email(session, args).await,
+        CustomerCommand::RevokeKey(args) => account::revoke_key(session, args).await,
+        CustomerCommand::SendLink(args) => confirmation::send_link(session, args).await,
+        CustomerCommand::Confirm(args) => confirmation::confirm(session, args).await,
         CustomerCommand::Create(args) => link::create(session, args).await,
         CustomerCommand::Link(args) => link::link(session, args).await,
         CustomerCommand::Unlink(args) => link::unlink(session, args).await,
@@ -290,7 +303,7 @@ fn render(answer: &Value) -> String {
     for (name, key) in [("credits", "balance"), ("credits held", "held"), ("credits available", "available")] {
         listing.line(name, view::full(&credits[key]));
     }
-    for key in ["credit_limit", "suspended", "credits_from"] {
+    for key in ["email_confirmation", "email_confirmed_at", "credit_limit", "suspended", "credits_from"] {
         listing.line(&key.replace('_', " "), view::full(&answer[key]));
     }
     let mut text = listing.render(width);

@@ -103,10 +103,26 @@ pub async fn show(
     paging: &Paging,
     columns: &[Column],
 ) -> anyhow::Result<ExitCode> {
-    let page = fetch(&session.client, path, query, paging).await?;
+    show_with(session, path, query, paging, columns, Value::clone).await
+}
+
+/// Fetches a list and prints it; in a table each item as `view` makes it.
+///
+/// # Errors
+/// As [`show`].
+pub async fn show_with(
+    session: &Session,
+    path: &str,
+    query: &[(&str, Option<&str>)],
+    paging: &Paging,
+    columns: &[Column],
+    view: fn(&Value) -> Value,
+) -> anyhow::Result<ExitCode> {
+    let mut page = fetch(&session.client, path, query, paging).await?;
     if session.json {
         return output::print_json(&page.to_json());
     }
+    page.data.iter_mut().for_each(|item| *item = view(item));
     print(&page, &page.to_table(columns))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use super::path_id::PathId;
 use super::text::Text;
 use super::{Tag, input};
 use crate::app::App;
-use crate::auth::CustomerAuth;
+use crate::auth::{CallingKey, CustomerAuth};
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
 use crate::sample;
@@ -16,13 +16,13 @@ use bursar_engine::domain::api_key::{ApiKey, NewKey};
 use bursar_engine::ids::{ApiKeyId, CustomerId};
 use bursar_engine::infra::store::api_key::{self as rows, KeyRequest};
 use bursar_engine::name::check_name;
-use bursar_engine::usecase::api_key::{self, CreatedKey};
+use bursar_engine::usecase::api_key::{self, Caller, CreatedKey};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Routes of API keys.
@@ -177,6 +177,7 @@ impl ApiKeyApi {
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
+        calling: CallingKey,
         body: Json<ApiKeyRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
         let idempotency_key = input::idempotency_key(&idempotency_key.0)?;
@@ -185,7 +186,9 @@ impl ApiKeyApi {
         let now_ms = app.clock.now_ms();
         let new = NewKey::generate(&auth.0, check_name(&body.0.name.0)?, now_ms);
         let cost = take_write_cost(&app, &auth.0, &idempotency_key).await?;
-        let made = api_key::make(&app.db, &actor(&auth.0), new, request, Value::Null, now_ms).await;
+        let actor = actor(&auth.0);
+        let by = Caller { actor: &actor, key_hash: Some(&calling.0) };
+        let made = api_key::make(&app.db, by, new, request, Value::Null, now_ms).await;
         Ok(settle_write_cost(cost, made, |made| made)?.into())
     }
 
@@ -205,6 +208,7 @@ impl ApiKeyApi {
         /// Makes repeating the request harmless.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<String>,
+        calling: CallingKey,
         body: Json<RotateRequest>,
     ) -> Result<NewApiKeyResponse, ApiError> {
         let idempotency_key = input::idempotency_key(&idempotency_key.0)?;
@@ -214,7 +218,9 @@ impl ApiKeyApi {
         let grace_s = body.0.grace_seconds.unwrap_or(0);
         let now_ms = app.clock.now_ms();
         let cost = take_write_cost(&app, &auth.0, &idempotency_key).await?;
-        let rotated = api_key::rotate(&app.db, &actor(&auth.0), &auth.0, &id, grace_s, request, now_ms).await;
+        let actor = actor(&auth.0);
+        let by = Caller { actor: &actor, key_hash: Some(&calling.0) };
+        let rotated = api_key::rotate(&app.db, by, &auth.0, &id, grace_s, request, now_ms).await;
         let (made, ended) = settle_write_cost(cost, rotated, |(made, _)| made)?;
         if let Some(ended) = ended {
             app.evict_api_key(&ended.hash, ended.at_ms <= now_ms).await;
@@ -234,12 +240,15 @@ impl ApiKeyApi {
         id: Path<PathId<ApiKeyId>>,
         /// Revoke it even if it is the last working key.
         force: Query<Option<bool>>,
+        calling: CallingKey,
     ) -> Result<RevokedResponse, ApiError> {
         let id = id.0.parsed()?;
         let force = force.0.unwrap_or(false);
         // Kept even if the request is refused: both cases take a transaction.
-        let _kept = app.write_limits.writes.take(&auth.0, 1, app.clock.now_ms()).await?;
-        let ended = api_key::revoke(&app.db, &actor(&auth.0), &auth.0, &id, force, app.clock.now_ms()).await?;
+        let _kept = app.write_limits.writes.take(&auth.0, 1).await?;
+        let (actor, now_ms) = (actor(&auth.0), app.clock.now_ms());
+        let by = Caller { actor: &actor, key_hash: Some(&calling.0) };
+        let ended = api_key::revoke(&app.db, by, &auth.0, &id, force, json!({}), now_ms).await?;
         app.evict_api_key(&ended.hash, true).await;
         Ok(RevokedResponse::Revoked)
     }
@@ -255,10 +264,9 @@ struct NewKeyCost {
 
 /// Counts a new key against the customer's limits. A repeated request always passes, because it writes nothing.
 async fn take_write_cost(app: &App, customer: &CustomerId, idempotency_key: &str) -> EngineResult<NewKeyCost> {
-    let now_ms = app.clock.now_ms();
     let taken = async {
-        let write = app.write_limits.writes.take(customer, 1, now_ms).await?;
-        match app.write_limits.keys.take(customer, 1, now_ms).await {
+        let write = app.write_limits.writes.take(customer, 1).await?;
+        match app.write_limits.keys.take(customer, 1).await {
             Ok(key) => Ok(NewKeyCost { key, write }),
             Err(error) => {
                 write.give_back();

@@ -76,8 +76,13 @@ pub struct RawKey(Zeroizing<String>);
 impl RawKey {
     /// A new key with 256 random bits.
     pub fn generate() -> Self {
+        Self::with_prefix(PREFIX)
+    }
+
+    /// A new secret with 256 random bits and a prefix that ends in `_`.
+    pub fn with_prefix(prefix: &str) -> Self {
         let bytes: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
-        Self(Zeroizing::new(format!("{PREFIX}{}", data_encoding::BASE32_DNSSEC.encode(bytes.as_slice()))))
+        Self(Zeroizing::new(format!("{prefix}{}", data_encoding::BASE32_DNSSEC.encode(bytes.as_slice()))))
     }
 
     /// The key itself, to be shown once.
@@ -92,7 +97,8 @@ impl RawKey {
 
     /// First characters, to recognise it by.
     pub fn hint(&self) -> String {
-        self.0.chars().take(PREFIX.len() + HINT_LEN).collect()
+        let prefix_len = self.0.find('_').map_or(0, |at| at + 1);
+        self.0.chars().take(prefix_len + HINT_LEN).collect()
     }
 }
 

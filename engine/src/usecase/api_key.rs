@@ -35,13 +35,24 @@ pub struct Ended {
     pub at_ms: TimeMs,
 }
 
+/// Who asks for something about keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// The name in the audit log.
+    pub actor: &'a str,
+    /// The hash of the API key that the customer asked with; `None` for staff. The key may have ended since it was
+    /// found: whoever has taken the customer over must not lose it to a key that is still in a cache.
+    pub key_hash: Option<&'a str>,
+}
+
 /// Creates a key. `details` go into the audit log.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is no such customer; `too_many_api_keys`; [`Refusal::KeyReused`].
+/// [`Error::NotFound`] if there is no such customer; `invalid_api_key` if the caller's key has ended;
+/// `too_many_api_keys`; [`Refusal::KeyReused`].
 pub async fn make(
     db: &Db,
-    actor: &str,
+    by: Caller<'_>,
     new: NewKey,
     request: KeyRequest<'_>,
     details: Value,
@@ -52,9 +63,10 @@ pub async fn make(
     if let Some(key) = lock_and_find_earlier(&tx, &key.customer_id, request).await? {
         return Ok(CreatedKey { key, raw: None });
     }
+    check_caller(&tx, &key.customer_id, by, now_ms).await?;
     check_room(&tx, &key.customer_id, now_ms).await?;
     insert(&tx, &key, &raw, request).await?;
-    audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.create", details), now_ms).await?;
+    audit::audit_append(&tx, &audit_of_key(by.actor, &key, "api_key.create", details), now_ms).await?;
     tx.commit().await?;
     Ok(CreatedKey { key, raw: Some(raw) })
 }
@@ -63,11 +75,11 @@ pub async fn make(
 /// exchanged.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the customer has no such valid key; `api_key_rotated` if it already has a successor;
-/// `invalid_grace`; `too_many_api_keys`; [`Refusal::KeyReused`].
+/// [`Error::NotFound`] if the customer has no such valid key; `invalid_api_key` if the caller's key has ended;
+/// `api_key_rotated` if it already has a successor; `invalid_grace`; `too_many_api_keys`; [`Refusal::KeyReused`].
 pub async fn rotate(
     db: &Db,
-    actor: &str,
+    by: Caller<'_>,
     customer: &CustomerId,
     id: &ApiKeyId,
     grace_s: i64,
@@ -81,6 +93,7 @@ pub async fn rotate(
     if let Some(key) = lock_and_find_earlier(&tx, customer, request).await? {
         return Ok((CreatedKey { key, raw: None }, None));
     }
+    check_caller(&tx, customer, by, now_ms).await?;
     let old = rows::api_key_find(&tx, customer, id).await?.ok_or(Error::NotFound("API key"))?;
     match old.revoked_at_ms {
         None => {}
@@ -100,26 +113,29 @@ pub async fn rotate(
     let NewKey { raw, key } = NewKey::generate(customer, old.name.clone(), now_ms);
     insert(&tx, &key, &raw, request).await?;
     let details = json!({ "rotated": id.as_str(), "grace_seconds": grace_s });
-    audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.rotate", details), now_ms).await?;
+    audit::audit_append(&tx, &audit_of_key(by.actor, &key, "api_key.rotate", details), now_ms).await?;
     tx.commit().await?;
     Ok((CreatedKey { key, raw: Some(raw) }, Some(Ended { hash, at_ms })))
 }
 
 /// Revokes a key at once. The last one is revoked only if `even_the_last`: without a key the account is unusable
-/// until support creates one.
+/// until support creates one. `details` go into the audit log.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the customer has no such valid key; `last_api_key`.
+/// [`Error::NotFound`] if the customer has no such valid key; `invalid_api_key` if the caller's key has ended;
+/// `last_api_key`.
 pub async fn revoke(
     db: &Db,
-    actor: &str,
+    by: Caller<'_>,
     customer: &CustomerId,
     id: &ApiKeyId,
     even_the_last: bool,
+    mut details: Value,
     now_ms: TimeMs,
 ) -> Result<Ended> {
     let tx = db.begin().await?;
     lock(&tx, customer).await?;
+    check_caller(&tx, customer, by, now_ms).await?;
     let key = rows::api_key_find(&tx, customer, id).await?.ok_or(Error::NotFound("API key"))?;
     // A key that ends soon does not count as the last.
     let is_lasting = key.revoked_at_ms.is_none();
@@ -132,8 +148,8 @@ pub async fn revoke(
             "This is the last valid key. Create another one first, or rotate it.",
         ));
     }
-    audit::audit_append(&tx, &audit_of_key(actor, &key, "api_key.revoke", json!({ "was_last": is_last })), now_ms)
-        .await?;
+    details["was_last"] = is_last.into();
+    audit::audit_append(&tx, &audit_of_key(by.actor, &key, "api_key.revoke", details), now_ms).await?;
     tx.commit().await?;
     Ok(Ended { hash, at_ms: now_ms })
 }
@@ -151,6 +167,17 @@ async fn lock(tx: &DatabaseTransaction, customer: &CustomerId) -> Result<()> {
     if customer::customer_lock(tx, customer).await? { Ok(()) } else { Err(Error::NotFound("customer")) }
 }
 
+/// Refuses a caller whose key has ended since it was found. The caller holds the customer's lock.
+async fn check_caller(tx: &DatabaseTransaction, customer: &CustomerId, by: Caller<'_>, now_ms: TimeMs) -> Result<()> {
+    match by.key_hash {
+        Some(hash) if !rows::api_key_is_valid(tx, customer, hash, now_ms).await? => Err(Error::Unauthorized {
+            code: "invalid_api_key",
+            message: "The API key is unknown or revoked.".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Locks the customer, and finds the key of an earlier request.
 async fn lock_and_find_earlier(
     tx: &DatabaseTransaction,
@@ -166,7 +193,8 @@ async fn lock_and_find_earlier(
     Ok(earlier.map(|(key, _)| key))
 }
 
-async fn check_room(tx: &DatabaseTransaction, customer: &CustomerId, now_ms: TimeMs) -> Result<()> {
+/// Refuses one key more than a customer may have. The caller holds the customer's lock.
+pub(crate) async fn check_room(tx: &DatabaseTransaction, customer: &CustomerId, now_ms: TimeMs) -> Result<()> {
     if rows::api_key_count(tx, customer, now_ms).await?.working >= API_KEYS_MAX {
         let message = format!("A customer may have {API_KEYS_MAX} keys. Revoke one first.");
         return Err(Error::conflict("too_many_api_keys", message));

@@ -1,8 +1,11 @@
 //! Support: authorization, what it sees of a customer, adjustments of credits, and the audit log.
 
+mod audit_log;
+mod customer_email;
 mod list;
 mod price;
 mod support;
+mod token;
 
 use crate::database::{number, refusal};
 use crate::snapshot::assert_body;
@@ -101,6 +104,7 @@ with_app! {
             "created_at": "[time]",
             "credit_balance": 5,
             "email": "…@example.com",
+            "email_confirmed": true,
             "has_payment_method": false,
             "id": "cst_…",
             "name": "Test",
@@ -108,6 +112,8 @@ with_app! {
             "source": "direct",
             "stripe_customer_id": "cus_…"
           },
+          "email_confirmation": "assumed",
+          "email_confirmed_at": null,
           "payments": [],
           "subscriptions": [
             {

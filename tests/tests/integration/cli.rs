@@ -131,6 +131,33 @@ with_app! {
         program.both(&["stripe", "reconciliations", "list"]).await;
     }
 
+    async fn an_admin_token_is_made_used_listed_and_revoked_by_command(app: &TestApp) {
+        let program = Program::of(&app.config, &app.base);
+        let create = ["token", "create", "--name", "ada@example.com", "--scopes", "read,replay", "--reason", "test"];
+        let made = program.json(&create).await;
+        let (id, raw) = (made["admin_token"]["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+        assert!(made["admin_token"]["expires_at"].is_string(), "it expires unless somebody says otherwise: {made}");
+        let shown = program.well(&[&create[..], &["--no-expiry"]].concat()).await;
+        assert!(shown.contains("bat_") && shown.contains("read, replay"), "{shown}");
+
+        let hers = program.with(&[("BURSAR_ADMIN_TOKEN", raw)]);
+        assert_eq!(run(&hers, &["customers", "list"]).await.code, Some(0));
+        let refused = run(&hers, &["token", "list"]).await;
+        assert!(refused.code == Some(1) && refused.err.contains("the scope admin"), "{refused:?}");
+
+        let listed = program.both(&["token", "list"]).await;
+        assert_eq!(listed["data"].as_array().unwrap().len(), 2);
+        assert!(!listed.to_string().contains(raw));
+        assert_eq!(program.json(&["token", "revoke", id, "--reason", "test"]).await["state"], "revoked");
+        let refused = run(&hers, &["customers", "list"]).await;
+        assert!(refused.code == Some(1) && refused.err.contains("invalid_token"), "{refused:?}");
+        for wrong in [["--scopes", "root"], ["--expires-in", "soon"]] {
+            let words = ["token", "create", "--name", "x", "--reason", "x", "--scopes", "read"];
+            let wrong = run(&program.launch, &[&words[..], &wrong].concat()).await;
+            assert_eq!(wrong.code, Some(2), "{wrong:?}");
+        }
+    }
+
     async fn commands_create_start_and_watch_a_replay(app: &TestApp) {
         with_payment(app).await;
         let program = Program::of(&app.config, &app.base);
@@ -163,12 +190,22 @@ with_app! {
         assert_eq!(program.json(&["openapi"]).await["info"]["title"], "Bursar");
         program.well(&["config", "check"]).await;
         let checked = run(&program.launch, &["config", "check"]).await;
-        assert_eq!(checked.err.contains("no Stripe key"), app.app.db.is_postgres(), "{checked:?}");
+        for warning in ["warning: no Stripe key is set", "warning: no SMTP server is set"] {
+            assert_eq!(checked.err.contains(warning), app.app.db.is_postgres(), "{checked:?}");
+        }
         let events = program.json(&["stripe", "events"]).await;
         assert_eq!(events.as_array().unwrap().len(), WANTED.len());
         assert_eq!(program.well(&["stripe", "events"]).await.lines().collect::<Vec<_>>(), WANTED);
-        let ignored = run(&program.with(&[("BURSAR_LISTN", "127.0.0.1:9000")]), &["config", "check"]).await;
-        assert!(ignored.code == Some(0) && ignored.err.contains("warning: BURSAR_LISTN is set"), "{ignored:?}");
+        for (name, said) in [
+            ("BURSAR_LISTN", "BURSAR_LISTN is not a setting: did you mean BURSAR_LISTEN?"),
+            ("BURSAR_IMAGE", "BURSAR_IMAGE is not a setting: unset it"),
+            ("BURSAR_FLAGS__ALL", "BURSAR_FLAGS__ALL is not a setting: unset it"),
+        ] {
+            for command in [&["config", "check"][..], &["serve"], &["migrate", "status"]] {
+                let refused = run(&program.with(&[(name, "127.0.0.1:9000")]), command).await;
+                assert!(refused.code == Some(1) && refused.err.contains(said), "{refused:?}");
+            }
+        }
         let wrong = program.with(&[
             ("BURSAR_LEDGER__COMMANDS_MAX", "0"),
             ("BURSAR_CREDITS__WARN_AT", "-1"),
@@ -178,7 +215,7 @@ with_app! {
         ]);
         let wrong = run(&wrong, &["config", "check"]).await;
         assert_eq!((wrong.code, wrong.err.trim_end().lines().count()), (Some(1), 5), "{wrong:?}");
-        for name in ["ledger.commands_max", "credits.warn_at", "requests_max", "use DATABASE_URL", "BURSAR_LOG"] {
+        for name in ["ledger.commands_max", "credits.warn_at", "requests_max", "did you mean DATABASE_URL?", "BURSAR_LOG"] {
             assert!(wrong.err.to_lowercase().contains(&name.to_lowercase()), "{wrong:?}");
         }
     }

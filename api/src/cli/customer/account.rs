@@ -1,6 +1,6 @@
-//! `bursar customers write-off`, `credit-limit`, `suspend` and `resume`.
+//! `bursar customers write-off`, `credit-limit`, `suspend`, `resume`, `correct-email` and `revoke-key`.
 
-use super::{TRANSACTION_KEYS, new_idempotency_key};
+use super::{CUSTOMER_KEYS, KEY_KEYS, TRANSACTION_KEYS, new_idempotency_key};
 use crate::cli::client::admin_path;
 use crate::cli::error::Error;
 use crate::cli::table::Listing;
@@ -37,14 +37,50 @@ pub struct LimitArgs {
     reason: String,
 }
 
-/// Arguments of `suspend` and `resume`.
+/// Arguments of `suspend`, `resume` and `confirm`.
 #[derive(Debug, Args)]
 pub struct ReasonArgs {
     /// The customer.
+    pub(super) id: String,
+    /// Reason, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
+}
+
+/// Arguments of `correct-email`.
+#[derive(Debug, Args)]
+pub struct EmailArgs {
+    /// The customer.
     id: String,
+    /// The right address.
+    email: String,
     /// Reason, for the audit log.
     #[arg(long, value_name = "TEXT")]
     reason: String,
+}
+
+/// Arguments of `revoke-key`.
+#[derive(Debug, Args)]
+pub struct RevokeKeyArgs {
+    /// The customer.
+    id: String,
+    /// The key's id, such as `key_…`; not the key itself.
+    key: String,
+    /// Reason, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+pub(super) async fn correct_email(session: &Session, args: &EmailArgs) -> anyhow::Result<ExitCode> {
+    let body = json!({ "email": args.email, "reason": args.reason });
+    let answer = session.client.post(&admin_path(&["customers", &args.id, "email"])?, &body).await?;
+    session.show(&answer, |answer| Listing::of(view::part(answer, "customer"), CUSTOMER_KEYS).render(output::width()))
+}
+
+pub(super) async fn revoke_key(session: &Session, args: &RevokeKeyArgs) -> anyhow::Result<ExitCode> {
+    let path = admin_path(&["customers", &args.id, "api-keys", &args.key, "revoke"])?;
+    let answer = session.client.post(&path, &json!({ "reason": args.reason })).await?;
+    session.show(&answer, |key| Listing::of(key, KEY_KEYS).render(output::width()))
 }
 
 pub(super) async fn write_off(session: &Session, args: &WriteOffArgs) -> anyhow::Result<ExitCode> {

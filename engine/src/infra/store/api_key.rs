@@ -140,6 +140,32 @@ pub async fn api_key_count(db: &impl ConnectionTrait, customer: &CustomerId, now
     })
 }
 
+/// Whether a customer's key with this hash is valid.
+pub async fn api_key_is_valid(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    hash: &str,
+    now_ms: TimeMs,
+) -> Result<bool> {
+    let sql = "SELECT id FROM api_keys WHERE hash = $2 AND customer_id = $1 \
+               AND (revoked_at_ms IS NULL OR revoked_at_ms > $3)";
+    Ok(query_one(db, sql, [customer.as_str().into(), hash.into(), now_ms.into()]).await?.is_some())
+}
+
+/// Ends all valid keys of a customer now; returns them with their hashes.
+pub async fn api_key_revoke_all(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    now_ms: TimeMs,
+) -> Result<Vec<(ApiKey, String)>> {
+    let sql = format!(
+        "UPDATE api_keys SET revoked_at_ms = $2 WHERE customer_id = $1 \
+         AND (revoked_at_ms IS NULL OR revoked_at_ms > $2) RETURNING {COLUMNS}, hash"
+    );
+    let rows = query_all(db, &sql, [customer.as_str().into(), now_ms.into()]).await?;
+    rows.iter().map(|row| Ok((read(row)?, get(row, "hash")?))).collect()
+}
+
 /// Ends a key now or later; returns its hash if the customer has such a valid key.
 pub async fn api_key_revoke(
     db: &impl ConnectionTrait,

@@ -72,7 +72,7 @@ async fn a_wrong_type_names_its_variable_and_the_form() {
         "BURSAR_HTTP__TRUSTED_PROXIES must be a list such as '[\"10.0.0.0/8\"]'\n",
         "BURSAR_MAIL__PRODUCT_NAME must be text, in two pairs of quotes if it could be a number: '\"…\"'\n",
         "BURSAR_STRIPE__SECRET_KEY must be text",
-        "BURSAR_JOBS__WORKERS is not a setting\n",
+        "BURSAR_JOBS__WORKERS is not a setting: did you mean BURSAR_JOBS__WORKERS_MAX?\n",
     ] {
         assert!(said.contains(sentence), "{sentence}: {said}");
     }

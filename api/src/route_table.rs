@@ -1,0 +1,168 @@
+//! Every route with its methods and the credentials that they need, read from the OpenAPI document, so that both are
+//! known before the body of a request is read.
+
+use poem::http::Method;
+use serde_json::Value;
+
+/// The credentials that an operation needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// None.
+    Open,
+    /// A customer's API key.
+    Customer,
+    /// An admin token.
+    Admin,
+}
+
+/// An operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operation {
+    /// Its `operation_id`.
+    pub id: &'static str,
+    /// The credentials that it needs.
+    pub access: Access,
+}
+
+/// All routes.
+#[derive(Debug, Clone, Default)]
+pub struct RouteTable(Vec<Route>);
+
+#[derive(Debug, Clone)]
+struct Route {
+    /// The parts of the path between slashes; `None` is a parameter.
+    parts: Vec<Option<String>>,
+    operations: Vec<(Method, Operation)>,
+}
+
+impl Route {
+    fn new(path: &str) -> Self {
+        let part = |part: &str| (!part.starts_with('{')).then(|| part.to_owned());
+        Self { parts: path.split('/').map(part).collect(), operations: Vec::new() }
+    }
+
+    fn fits(&self, path: &str) -> bool {
+        let mut given = path.split('/');
+        let fits = self.parts.iter().all(|part| match (part, given.next()) {
+            (Some(part), Some(text)) => part == text,
+            (None, Some(text)) => !text.is_empty(),
+            (_, None) => false,
+        });
+        fits && given.next().is_none()
+    }
+
+    fn parameters(&self) -> usize {
+        self.parts.iter().filter(|part| part.is_none()).count()
+    }
+}
+
+impl RouteTable {
+    /// Reads the routes of a document. The names of its operations are kept for as long as the process runs.
+    pub fn from_document(document: &str) -> Self {
+        let document: Value = serde_json::from_str(document).unwrap_or_default();
+        let mut routes = Vec::new();
+        for (path, methods) in document["paths"].as_object().into_iter().flatten() {
+            let mut route = Route::new(path);
+            for (method, operation) in methods.as_object().into_iter().flatten() {
+                if let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes())
+                    && let Some(id) = operation["operationId"].as_str()
+                {
+                    let id = id.to_owned().leak();
+                    route.operations.push((method, Operation { id, access: access(operation) }));
+                }
+            }
+            routes.push(route);
+        }
+        Self(routes)
+    }
+
+    /// Adds routes that are not in the document, with their methods. They need no credentials.
+    #[must_use]
+    pub fn with_open(mut self, paths: &[&str], methods: &[Method]) -> Self {
+        self.0.extend(paths.iter().map(|path| {
+            let open = |method: &Method| (method.clone(), Operation { id: "other", access: Access::Open });
+            Route { operations: methods.iter().map(open).collect(), ..Route::new(path) }
+        }));
+        self
+    }
+
+    /// The operation of a request, if there is one.
+    pub fn operation(&self, method: &Method, path: &str) -> Option<Operation> {
+        let mut operations = self.find(path)?.operations.iter();
+        operations.find(|(known, _)| known == method).map(|(_, operation)| *operation)
+    }
+
+    /// The methods of a path, as in `Allow`; `None` if there is no such path.
+    pub fn allow(&self, path: &str) -> Option<String> {
+        let operations = &self.find(path)?.operations;
+        let mut methods: Vec<&str> = operations.iter().map(|(method, _)| method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.sort_unstable();
+        Some(methods.join(", "))
+    }
+
+    /// A path without parameters precedes one with parameters.
+    fn find(&self, path: &str) -> Option<&Route> {
+        let path = match path.strip_suffix('/') {
+            Some(shorter) if !shorter.is_empty() => shorter,
+            _ => path,
+        };
+        self.0.iter().filter(|route| route.fits(path)).min_by_key(|route| route.parameters())
+    }
+}
+
+fn access(operation: &Value) -> Access {
+    let mut schemes = operation["security"].as_array().into_iter().flatten().filter_map(Value::as_object);
+    match schemes.next().and_then(|scheme| scheme.keys().next()).map(String::as_str) {
+        None => Access::Open,
+        Some("AdminAuth") => Access::Admin,
+        Some(_) => Access::Customer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> RouteTable {
+        let document = serde_json::json!({ "paths": {
+            "/api/v1/usage": { "post": { "operationId": "a", "security": [{ "CustomerAuth": [] }] } },
+            "/api/v1/holds/{id}": { "delete": { "operationId": "b", "security": [{ "CustomerAuth": [] }] } },
+            "/api/v1/holds/mine": { "get": { "operationId": "c" }, "put": { "operationId": "d" }, "parameters": [] },
+            "/admin/v1/events": { "get": { "operationId": "e", "security": [{ "AdminAuth": [] }] } },
+        }});
+        RouteTable::from_document(&document.to_string()).with_open(&["/docs", "/"], &[Method::GET])
+    }
+
+    #[test]
+    fn an_operation_has_the_credentials_of_the_document() {
+        let table = table();
+        for (method, path, access) in [
+            (Method::POST, "/api/v1/usage", Some(Access::Customer)),
+            (Method::GET, "/api/v1/usage", None),
+            (Method::DELETE, "/api/v1/holds/hld_1", Some(Access::Customer)),
+            (Method::DELETE, "/api/v1/holds/mine", None),
+            (Method::PUT, "/api/v1/holds/mine", Some(Access::Open)),
+            (Method::DELETE, "/api/v1/holds/", None),
+            (Method::DELETE, "/api/v1/holds/a/b", None),
+            (Method::GET, "/admin/v1/events", Some(Access::Admin)),
+            (Method::GET, "/docs", Some(Access::Open)),
+            (Method::GET, "/docs/", Some(Access::Open)),
+            (Method::GET, "/", Some(Access::Open)),
+            (Method::GET, "/nowhere", None),
+        ] {
+            assert_eq!(table.operation(&method, path).map(|found| found.access), access, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_methods_of_a_path_are_known() {
+        let table = table();
+        assert_eq!(table.allow("/api/v1/usage").as_deref(), Some("POST"));
+        assert_eq!(table.allow("/api/v1/holds/mine").as_deref(), Some("GET, HEAD, PUT"));
+        assert_eq!(table.allow("/docs").as_deref(), Some("GET, HEAD"));
+        assert_eq!(table.allow("/nowhere"), None);
+    }
+}
