@@ -1,4 +1,4 @@
-//! The client's IP address, for rate limits.
+//! The client's IP address, for limits.
 //!
 //! It is the address of the peer, unless the peer is one of `http.trusted_proxies`. Then it is the last address in
 //! `X-Forwarded-For` that is not a trusted proxy's. Each proxy appends the address of its caller, so the addresses
@@ -9,13 +9,31 @@ use crate::app::App;
 use ipnet::IpNet;
 use poem::web::RemoteAddr;
 use poem::{Addr, FromRequest, Request, RequestBody};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// The header that proxies append addresses to.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Maximum number of addresses read from the header. Real chains of proxies are far shorter.
 const HOPS_MAX: usize = 32;
+
+/// The network of one owner: an IPv4 address itself, or the first address of an IPv6 address's /64 (RFC 6177: no site
+/// gets less).
+pub fn peer_network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// Whose limits a request counts against: the network of its client. `None` if that is a trusted proxy itself, which
+/// has no limits of its own.
+pub fn limited_client(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
+    let RemoteAddr(Addr::SocketAddr(peer)) = request.remote_addr() else { return None };
+    let values = request.headers().get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let client = client_ip(peer.ip(), values, trusted);
+    (!trusted.iter().any(|network| network.contains(&client))).then(|| peer_network(client))
+}
 
 /// The address of the client that sent the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +114,14 @@ mod tests {
         assert_eq!(seen("10.0.0.1", &["[2001:db8::7]:443"], &trusted), "2001:db8::7");
         assert_eq!(seen("10.0.0.1", &["[2001:db8::7]"], &trusted), "2001:db8::7");
         assert_eq!(seen("10.0.0.1", &["::ffff:198.51.100.1"], &trusted), "198.51.100.1");
+    }
+
+    #[test]
+    fn the_network_of_an_address_is_its_64_bits_or_itself() {
+        let network = |text: &str| peer_network(text.parse().expect("an address")).to_string();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(network("203.0.113.7"), "203.0.113.7");
+        assert_eq!(network("::ffff:203.0.113.7"), "203.0.113.7");
     }
 
     #[test]

@@ -1,32 +1,42 @@
-//! The middleware of every request: limits, a deadline, metrics, problem documents.
+//! The middleware of every request: limits, a deadline, credentials before bodies, headers, metrics, problem documents.
+
+mod body;
+mod cors;
+mod header;
+mod host;
 
 use crate::app::App;
+use crate::auth;
+use crate::capacity::Capacity;
+use crate::client_ip::limited_client;
+use crate::limit_fields;
 use crate::problem::{self, ApiError, Asked};
+use crate::route_table::{Access, Operation, RouteTable};
 use crate::routes;
 use crate::routes::admin::catalogue;
 use crate::routes::webhook::{self, Sender};
 use crate::unread_answers::UnreadAnswerLimit;
-use crate::webhook_bodies::{BodyMemory, WebhookBodies};
-use bursar_engine::domain::catalogue::read::FILE_MAX_BYTES;
+use body::{Bodies, CATALOGUE_BODY_MAX_BYTES, Kind, has_body};
 use bursar_engine::metric;
-use futures_util::StreamExt;
-use poem::error::ReadBodyError;
-use poem::http::{HeaderValue, Method, StatusCode, header};
-use poem::{Body, Endpoint, Request, Response};
+use cors::Cors;
+use poem::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
+use poem::http::{HeaderValue, Method, StatusCode};
+use poem::{Endpoint, Request, Response};
 use poem_openapi::OperationId;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// The largest body with a catalogue. In JSON its line breaks and quotes take two bytes each.
-const CATALOGUE_BODY_MAX_BYTES: usize = 2 * FILE_MAX_BYTES + 64 * 1_024;
+/// The path of liveness, which costs nothing and is answered without a limit.
+const LIVE: &str = "/health/live";
 
 /// The class of a request, which decides its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// Health and metrics, which are never refused: a busy server must not look like a dead one.
+    /// Liveness, which is never refused.
+    Live,
+    /// Health and metrics, which have a limit of their own: a busy server must not look like a dead one.
     Monitoring,
     /// A webhook, which has a limit of its own.
     Webhook(Sender),
@@ -39,6 +49,7 @@ impl Class {
         let path = request.uri().path();
         let is_monitoring = path == "/metrics" || path.split('/').nth(1) == Some("health");
         match (is_read(request), Sender::of_path(path)) {
+            (true, _) if path == LIVE => Self::Live,
             (true, _) if is_monitoring => Self::Monitoring,
             (false, Some(sender)) if *request.method() == Method::POST => Self::Webhook(sender),
             _ => Self::Ordinary,
@@ -46,31 +57,22 @@ impl Class {
     }
 }
 
-/// An endpoint behind limits, deadline and metrics.
-pub struct Guarded<E> {
-    inner: E,
-    app: Arc<App>,
+/// Requests of one class that are under way.
+struct Lane {
+    requests_max: usize,
     in_flight: AtomicUsize,
-    webhooks_in_flight: AtomicUsize,
-    webhook_bodies: WebhookBodies,
-    unread_answers: UnreadAnswerLimit,
 }
 
-impl<E> Guarded<E> {
-    /// Wraps an endpoint.
-    pub fn new(inner: E, app: Arc<App>) -> Self {
-        let http = &app.config.http;
-        let webhook_bodies = WebhookBodies::new(http.webhook_bodies_max_bytes, http.webhook_bodies_small_bytes);
-        let unread_answers = UnreadAnswerLimit::new(http.answers_max_bytes);
-        let (in_flight, webhooks_in_flight) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { inner, app, in_flight, webhooks_in_flight, webhook_bodies, unread_answers }
+impl Lane {
+    fn new(requests_max: usize) -> Self {
+        Self { requests_max, in_flight: AtomicUsize::new(0) }
     }
 
     /// Counts a request as in flight, or refuses it if there are too many.
-    fn enter<'a>(&self, in_flight: &'a AtomicUsize) -> poem::Result<InFlight<'a>> {
-        let before = in_flight.fetch_add(1, Ordering::Relaxed);
-        let entered = InFlight(in_flight);
-        let is_free = before < self.app.config.http.requests_max;
+    fn enter(&self) -> poem::Result<InFlight<'_>> {
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let entered = InFlight(&self.in_flight);
+        let is_free = before < self.requests_max;
         if is_free { Ok(entered) } else { Err(poem::Error::from_response(problem::respond(overloaded()))) }
     }
 }
@@ -83,18 +85,56 @@ impl Drop for InFlight<'_> {
     }
 }
 
+/// An endpoint behind limits, deadline and metrics.
+pub struct Guarded<E> {
+    inner: E,
+    app: Arc<App>,
+    routes: RouteTable,
+    cors: Cors,
+    requests: Lane,
+    webhooks: Lane,
+    monitoring: Lane,
+    bodies: Bodies,
+    unread_answers: UnreadAnswerLimit,
+}
+
+impl<E> Guarded<E> {
+    /// Wraps an endpoint with these routes.
+    pub fn new(inner: E, app: Arc<App>, routes: RouteTable, capacity: Capacity) -> Self {
+        let http = &app.config.http;
+        Self {
+            inner,
+            routes,
+            cors: Cors::new(&http.cors_origins),
+            requests: Lane::new(capacity.requests),
+            webhooks: Lane::new(capacity.webhooks),
+            monitoring: Lane::new(capacity.health),
+            bodies: Bodies::new(http),
+            unread_answers: UnreadAnswerLimit::new(http.answers_max_bytes),
+            app,
+        }
+    }
+}
+
 impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let started = Instant::now();
-        let method = method_label(request.method());
-        let response = self.handle(request).await;
+        let (method, path) = (method_label(request.method()), request.uri().path().to_owned());
+        let (asked, has_token) = (self.cors.ask(&request), request.headers().contains_key(AUTHORIZATION));
+        let mut response = match cors::answer_preflight(&request, &asked, &self.routes) {
+            Some(response) => response,
+            None => limit_fields::with_fields(self.handle(request)).await,
+        };
+        header::complete(&mut response, &path, has_token, &self.routes);
+        cors::mark(response.headers_mut(), asked);
         let route = response.data::<OperationId>().map_or("other", |id| id.0);
         let status = response.status().as_u16().to_string();
         metrics::counter!(metric::HTTP_REQUESTS, "route" => route, "method" => method, "status" => status).increment(1);
         metrics::histogram!(metric::HTTP_SECONDS, "route" => route).record(started.elapsed().as_secs_f64());
-        let in_flight = self.in_flight.load(Ordering::Relaxed) + self.webhooks_in_flight.load(Ordering::Relaxed);
+        let in_flight: usize =
+            [&self.requests, &self.webhooks].iter().map(|lane| lane.in_flight.load(Ordering::Relaxed)).sum();
         #[allow(clippy::cast_precision_loss)]
         metrics::gauge!(metric::HTTP_IN_FLIGHT).set(in_flight as f64);
         Ok(response)
@@ -103,15 +143,19 @@ impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
 
 impl<E: Endpoint<Output = Response>> Guarded<E> {
     async fn handle(&self, request: Request) -> Response {
-        if request.uri().path_and_query().is_some_and(|text| text.as_str().contains("%00")) {
-            let detail = "The URL contains a NUL character.";
-            return problem::respond(ApiError::bad_request("invalid_parameter", detail));
+        if let Err(error) = check_head(&request) {
+            let response = problem::respond(error);
+            return if has_body(&request) { close_after(response) } else { response };
         }
         let asked = Asked::new(&request);
         let answer = async {
             match Class::of(&request) {
                 Class::Webhook(sender) => self.webhook(sender, request).await,
-                Class::Monitoring => self.inner.call(request).await,
+                Class::Live => self.inner.call(request).await,
+                Class::Monitoring => {
+                    let _in_flight = self.monitoring.enter()?;
+                    self.inner.call(request).await
+                }
                 Class::Ordinary => self.ordinary(request).await,
             }
         };
@@ -132,30 +176,63 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         let has_credential = ["x-api-key", "authorization"].iter().any(|name| request.header(*name).is_some());
         let query = request.uri().query().filter(|_| has_credential);
         if let Some(detail) = query.and_then(|query| routes::query_problem(method, path, query)) {
-            let refused = ApiError::bad_request("invalid_parameter", detail);
-            return Err(poem::Error::from_response(problem::respond(refused)));
+            let response = problem::respond(ApiError::bad_request("invalid_parameter", detail));
+            return Ok(if has_body(&request) { close_after(response) } else { response });
         }
-        let _in_flight = self.enter(&self.in_flight)?;
         if is_read(&request) {
+            let _in_flight = self.requests.enter()?;
             let response = self.inner.call(request).await?;
             let counted = self.unread_answers.count(response).await;
             return Ok(counted.unwrap_or_else(|| problem::respond(overloaded())));
         }
-        let body = request.take_body();
-        let body_max_bytes = self.body_max_bytes(&request);
-        let bytes = self.with_body_timeout(async { Ok(body.into_bytes_limit(body_max_bytes).await?) });
-        request.set_body(Body::from_bytes(bytes.await?));
+        let Some(operation) = self.routes.operation(request.method(), request.uri().path()) else {
+            return self.unknown(request).await;
+        };
+        if let Some(refusal) = self.refuse_credentials(operation, &mut request).await {
+            return Ok(refusal);
+        }
+        let client = limited_client(&request, self.app.trusted_proxies());
+        let bytes_max = self.body_max_bytes(operation.access, &request);
+        let (bytes, _memory) = self.bodies.read(Kind::Other, client, &mut request, bytes_max).await?;
+        let _in_flight = self.requests.enter()?;
+        request.set_body(bytes);
         // The answer is small and tells the outcome, so it is not limited.
         self.inner.call(request).await
     }
 
+    /// Answers a request for nothing that exists, without its body.
+    async fn unknown(&self, mut request: Request) -> poem::Result<Response> {
+        let has_body = has_body(&request);
+        drop(request.take_body());
+        let asked = Asked::new(&request);
+        let response = match self.inner.call(request).await {
+            Err(error) if !error.is_from_response() => problem::from_framework(&error, asked, routes::required_fields),
+            answer => answer.unwrap_or_else(poem::Error::into_response),
+        };
+        Ok(if has_body { close_after(response) } else { response })
+    }
+
+    /// Refuses a request with missing or wrong credentials before its body is read. Its route checks them again.
+    async fn refuse_credentials(&self, operation: Operation, request: &mut Request) -> Option<Response> {
+        if operation.access == Access::Open {
+            return None;
+        }
+        request.extensions_mut().insert(self.app.clone());
+        let checked = async {
+            let _in_flight = self.requests.enter()?;
+            auth::check(operation.access, request).await
+        };
+        let error = checked.await.err()?;
+        let mut response = problem::from_framework_or_own(error, Asked::new(request), routes::required_fields);
+        response.set_data(OperationId(operation.id));
+        Some(if has_body(request) { close_after(response) } else { response })
+    }
+
     /// The largest body of a request. Only staff may send a catalogue, so only they get room for one.
-    fn body_max_bytes(&self, request: &Request) -> usize {
+    fn body_max_bytes(&self, access: Access, request: &Request) -> usize {
         let usual = self.app.config.http.body_max_bytes;
-        let has_catalogue = catalogue::BODY_PATHS.contains(&request.uri().path());
-        let token = request.header(header::AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer "));
-        let is_staff = || token.is_some_and(|token| self.app.is_admin_token(token));
-        if has_catalogue && is_staff() { usual.max(CATALOGUE_BODY_MAX_BYTES) } else { usual }
+        let has_catalogue = access == Access::Admin && catalogue::BODY_PATHS.contains(&request.uri().path());
+        if has_catalogue { usual.max(CATALOGUE_BODY_MAX_BYTES) } else { usual }
     }
 
     /// Refuses a webhook with wrong headers before its body is read. The others count as in flight only once their
@@ -167,45 +244,23 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             return Ok(response);
         }
         // The body is read as bytes: a signed event is never refused for its content type.
-        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        let length = request.header(header::CONTENT_LENGTH).and_then(|text| text.parse().ok()).unwrap_or(0);
-        if length > self.app.config.http.webhook_body_max_bytes {
-            return Err(ReadBodyError::PayloadTooLarge.into());
-        }
-        let mut memory = self.webhook_bodies.begin(length);
-        let bytes = self.with_body_timeout(self.webhook_body(request.take_body(), &mut memory)).await?;
-        let _in_flight = self.enter(&self.webhooks_in_flight)?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        let client = limited_client(&request, self.app.trusted_proxies());
+        let bytes_max = self.app.config.http.webhook_body_max_bytes;
+        let (bytes, _memory) = self.bodies.read(Kind::Webhook, client, &mut request, bytes_max).await?;
+        let _in_flight = self.webhooks.enter()?;
         request.set_body(bytes);
         self.inner.call(request).await
     }
+}
 
-    /// Reads the body of a webhook. Fails if the body is evicted.
-    async fn webhook_body(&self, body: Body, memory: &mut BodyMemory<'_>) -> poem::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let mut chunks = pin!(body.into_bytes_stream());
-        loop {
-            let chunk = tokio::select! {
-                chunk = chunks.next() => chunk,
-                () = memory.evicted() => return Err(refused(overloaded())),
-            };
-            let Some(chunk) = chunk else { break };
-            let chunk = chunk.map_err(ReadBodyError::Io)?;
-            if bytes.len() + chunk.len() > self.app.config.http.webhook_body_max_bytes {
-                return Err(ReadBodyError::PayloadTooLarge.into());
-            }
-            if !memory.grow(chunk.len()) {
-                return Err(refused(overloaded()));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        if memory.complete() { Ok(bytes) } else { Err(refused(overloaded())) }
+/// Refuses a request whose head makes no sense.
+fn check_head(request: &Request) -> Result<(), ApiError> {
+    host::check(request)?;
+    if request.uri().path_and_query().is_some_and(|text| text.as_str().contains("%00")) {
+        return Err(ApiError::bad_request("invalid_parameter", "The URL contains a NUL character."));
     }
-
-    /// Reads a body within the time limit for bodies.
-    async fn with_body_timeout<T>(&self, body: impl Future<Output = poem::Result<T>>) -> poem::Result<T> {
-        let limit = Duration::from_millis(self.app.config.http.body_timeout_ms);
-        timeout(limit, body).await.unwrap_or_else(|_| Err(refused(timed_out())))
-    }
+    Ok(())
 }
 
 /// Whether a request only reads, and has no body.
@@ -229,7 +284,7 @@ fn overloaded() -> ApiError {
 
 /// Closes the connection after the answer, because the rest of the body is not read.
 fn close_after(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

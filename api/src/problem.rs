@@ -3,17 +3,22 @@
 //! This is the one place that maps errors to statuses and codes.
 
 pub mod code;
+mod framework;
+mod plain;
+
+pub use framework::{Asked, from_framework, from_framework_or_own};
+pub(crate) use plain::plain;
 
 use crate::throttle::Throttle;
 use bursar_engine::Error;
 use bursar_engine::amount::{Credits, UNITS_MAX};
 use bursar_engine::clock::rfc3339;
+use bursar_engine::domain::admin_token::{Scope, Scopes};
 use bursar_engine::domain::operation::{self, Operation, State};
 use bursar_engine::error::Refusal;
 use bursar_engine::infra::stripe::StripeError;
 use poem::http::{HeaderValue, StatusCode, header};
-use poem::{IntoResponse, Request, Response};
-use poem_openapi::error::{AuthorizationError, ContentTypeError, ParseParamError, ParseRequestPayloadError};
+use poem::{IntoResponse, Response};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object};
 use std::time::Duration;
@@ -67,6 +72,9 @@ pub struct Problem {
     /// The operation that the problem belongs to.
     #[oai(skip_serializing_if_is_none)]
     pub operation_id: Option<String>,
+    /// The scope that the admin token lacks.
+    #[oai(skip_serializing_if_is_none)]
+    pub required_scope: Option<String>,
 }
 
 impl Problem {
@@ -86,6 +94,7 @@ impl Problem {
             client_secret: None,
             retry_at: None,
             operation_id: None,
+            required_scope: None,
         }
     }
 
@@ -113,6 +122,7 @@ impl Problem {
             "card_paused" | "spend_cap_reached" => {
                 Self { retry_at: text("2026-12-01T00:00:00.000Z"), operation_id, ..plain }
             }
+            "insufficient_scope" => Self { required_scope: text("refund"), ..plain },
             "refused_by_stripe" => Self { reason: text("stripe_refused"), operation_id, ..plain },
             "payment_unavailable" => Self { reason: text("price_missing"), operation_id, ..plain },
             _ => plain,
@@ -214,6 +224,13 @@ impl ApiError {
 }
 
 impl ApiError {
+    /// An admin token lacks the scope that the route needs.
+    pub fn insufficient_scope(needed: Scope, held: &Scopes) -> Self {
+        let detail = format!("This needs an admin token with the scope {needed}. This one has: {held}.");
+        let required_scope = Some(needed.to_string());
+        Self::of(Problem { required_scope, ..Problem::new(403, "insufficient_scope", detail) })
+    }
+
     /// A customer is not charged, and no operation was begun.
     pub fn not_charged(problem: &operation::Problem) -> Self {
         let name = match problem.code.as_str() {
@@ -249,7 +266,7 @@ impl From<&Operation> for ApiError {
             (_, "payment_method_gone") => (402, "payment_method_missing"),
             (_, own @ ("card_paused" | "spend_cap_reached" | "credits_owed" | "plan_without_unit_price")) => (402, own),
             (_, "nothing_owed") => (409, "nothing_owed"),
-            (_, "customer_suspended") => (403, "customer_suspended"),
+            (_, own @ ("customer_suspended" | "address_unconfirmed")) => (403, own),
             (_, "charge_too_large") => (422, "charge_too_large"),
             (_, "too_many_open") => (409, "too_many_open"),
             (_, "subscription_exists") => (409, "already_subscribed"),
@@ -314,6 +331,8 @@ impl From<Error> for ApiError {
             Error::NotFound(what) => Self::new(404, "not_found", format!("There is no such {what}.")),
             Error::Conflict { code, message } => Self::new(409, code, message.as_str()),
             Error::NotAccepted { code, message } => Self::new(422, code, message.as_str()),
+            Error::Unauthorized { code, message } => Self::new(401, code, message.as_str()),
+            Error::Forbidden { code, message } => Self::new(403, code, message.as_str()),
             Error::SwitchedOff { code, message } => Self::new(503, code, *message).after(SWITCHED_OFF_RETRY_AFTER_S),
             Error::RateLimited { retry_after_ms } => {
                 let seconds = retry_after_ms.unsigned_abs().div_ceil(1_000).max(RETRY_AFTER_S);
@@ -381,101 +400,6 @@ pub fn advised(error: Error, advice: &str) -> ApiError {
         }
         error => error.into(),
     }
-}
-
-/// Facts of a request that the framework's errors leave out.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    is_admin: bool,
-    has_idempotency_key: bool,
-}
-
-impl Asked {
-    /// The facts of a request.
-    pub fn new(request: &Request) -> Self {
-        Self {
-            is_admin: request.uri().path().starts_with("/admin/"),
-            has_idempotency_key: request.headers().contains_key("Idempotency-Key"),
-        }
-    }
-}
-
-/// A problem with the documented text of its code.
-fn documented(name: &'static str) -> ApiError {
-    ApiError::with_code(name, code::find(name).map_or("", |code| code.detail))
-}
-
-/// What is wrong with a body, in words. If a field is missing, the framework names only the types of the field and of
-/// its object; the object's required fields are named instead.
-fn why_body_is_refused(detail: &str, required_fields: fn(&str) -> Option<&'static [String]>) -> String {
-    let object = detail.split("found null. (occurred while parsing \"").nth(1).and_then(|rest| rest.split('"').next());
-    match object.and_then(required_fields) {
-        Some(names) => format!("A required field is missing or null. Required fields: {}.", names.join(", ")),
-        None => format!("The body cannot be used: {}", without_types(detail)),
-    }
-}
-
-/// A message of the framework without the names of types, which mean nothing outside of this program.
-fn without_types(detail: &str) -> String {
-    let mut text = detail.strip_prefix("parse request payload error: ").unwrap_or(detail).to_owned();
-    for (start, end) in [("failed to parse \"", "\": "), (" (occurred while parsing \"", "\")")] {
-        while let Some(at) = text.find(start)
-            && let Some(len) = text[at + start.len()..].find(end)
-        {
-            text.replace_range(at..at + start.len() + len + end.len(), "");
-        }
-    }
-    text
-}
-
-/// Converts an error of the framework, raised before a route was reached. `required_fields` gives those of an object of
-/// the API.
-pub fn from_framework(
-    error: &poem::Error,
-    asked: Asked,
-    required_fields: fn(&str) -> Option<&'static [String]>,
-) -> Response {
-    let status = error.status();
-    let detail = error.to_string();
-    let problem = if error.is::<ParseRequestPayloadError>() {
-        ApiError::bad_request("invalid_body", why_body_is_refused(&detail, required_fields))
-    } else if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
-        if parameter.name == "Idempotency-Key" && asked.has_idempotency_key {
-            // The framework ignores a header that is not ASCII.
-            documented("invalid_idempotency_key")
-        } else if parameter.name == "Idempotency-Key" {
-            ApiError::bad_request(
-                "missing_idempotency_key",
-                "This request needs the header Idempotency-Key, so that repeating it does nothing twice.",
-            )
-        } else {
-            ApiError::bad_request("invalid_parameter", without_types(&detail))
-        }
-    } else if error.is::<ContentTypeError>() {
-        ApiError::new(415, "unsupported_media_type", "The body must be application/json.")
-    } else if error.is::<AuthorizationError>() && asked.is_admin {
-        ApiError::new(
-            401,
-            "missing_credentials",
-            "This route needs an admin token in the header Authorization: Bearer.",
-        )
-    } else if error.is::<AuthorizationError>() {
-        documented("missing_credentials")
-    } else {
-        match status {
-            StatusCode::NOT_FOUND => ApiError::new(404, "not_found", "There is no such route."),
-            StatusCode::METHOD_NOT_ALLOWED => {
-                ApiError::new(405, "method_not_allowed", "This route has no such method.")
-            }
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(413, "body_too_large", "The body is too large."),
-            status if status.is_client_error() => ApiError::new(400, "bad_request", detail),
-            _ => {
-                tracing::error!(%error, "a request failed");
-                ApiError::new(500, "internal", "Something went wrong on our side. It has been logged.")
-            }
-        }
-    };
-    respond(problem)
 }
 
 /// Converts an error outside a route into a response.

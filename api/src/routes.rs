@@ -88,6 +88,8 @@ apis! {
     webhook => WebhookApi,
     health => HealthApi,
     admin::customer => AdminCustomerApi,
+    admin::customer_email => AdminCustomerEmailApi,
+    admin::confirmation => AdminConfirmationApi,
     admin::spend_cap => AdminSpendCapApi,
     admin::top_up => AdminTopUpApi,
     admin::stripe_link => AdminStripeLinkApi,
@@ -105,6 +107,7 @@ apis! {
     admin::marketplace => AdminMarketplaceApi,
     admin::price => AdminPriceApi,
     admin::audit => AdminAuditApi,
+    admin::admin_token => AdminTokenApi,
     admin::catalogue => AdminCatalogueApi,
 }
 
@@ -114,8 +117,9 @@ pub(crate) fn service() -> OpenApiService<impl poem_openapi::OpenApi, ()> {
         "Credits for companies that sell work by credit: onboarding, usage, holds, webhooks, support.\n\n\
          Errors are problem documents (RFC 9457) with a stable `code`. Lists are paged with `cursor` and `limit`. \
          An `Idempotency-Key` is required for usage, for holds, for packs, for making and rotating API keys, for payment \
-         methods and for the subscription; of the support routes, for making customers, adjustments, write-offs, refunds, new \
-         API keys, sending mails again, making replays and reconciliations, and applying a catalogue. Repeating such a \
+         methods, for the subscription and for asking for a link; of the support routes, for making customers, adjustments, \
+         write-offs, refunds, new API keys, admin tokens, sending mails and links again, making replays and reconciliations, \
+         and applying a catalogue. Repeating such a \
          request with the same key and body gives the first answer and does nothing twice; the same key with another \
          body is refused. Other routes take no key.",
     )

@@ -3,20 +3,25 @@
 //! HTTP/2 would let one connection request any number of answers at once, and its control frames would keep idle
 //! connections open. Proxies that speak HTTP/2 to browsers speak HTTP/1.1 to their backends, so nothing is lost.
 
+use crate::connection::{Connection, LimitedAcceptor};
+use crate::exchange::AnswerBody;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use poem::http::uri::Scheme;
+use poem::http::{HeaderValue, header};
 use poem::listener::Acceptor;
 use poem::web::{LocalAddr, RemoteAddr};
-use poem::{Endpoint, Response};
+use poem::{Endpoint, Request, Response};
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +33,13 @@ const HEADERS_MAX: usize = 100;
 const SEND_BUFFER_BYTES: u32 = 64 * 1_024;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
+/// That queue is empty when no connection has come out of it for this long.
+const QUEUE_EMPTY: Duration = Duration::from_millis(20);
+/// How long a stop takes connections out of the queue at most.
+const QUEUE_MAX: Duration = Duration::from_millis(200);
+
+/// How long a new connection may take to send its first request while the server closes.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
 
 /// Opens a listener whose connections inherit a small send buffer.
 ///
@@ -45,33 +57,94 @@ pub fn listen(address: &str) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves until `stop`. Then accepts no more connections, gives requests in flight `drain` to end, and aborts the rest.
-pub async fn serve(
-    mut acceptor: impl Acceptor,
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// The age from which a connection is closed after its next answer.
+    pub age_max: Duration,
+    /// How long a stop still accepts connections.
+    pub grace: Duration,
+    /// How long requests may take to end after that.
+    pub drain: Duration,
+}
+
+/// Serves until `stop`. Then goes on for the grace time, but closes each connection after its next answer; closes the
+/// connections without a request; gives requests in flight `drain` to end, and aborts the rest.
+pub async fn serve<A: Acceptor>(
+    mut acceptor: LimitedAcceptor<A>,
     endpoint: impl Endpoint<Output = Response> + 'static,
     stop: impl Future<Output = ()>,
-    drain: Duration,
+    times: Times,
 ) {
-    let endpoint = Arc::new(endpoint);
-    let (connections, stopping, aborted) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+    let connections = Connections::new(endpoint, times.age_max);
     let mut stop = pin!(stop);
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             () = &mut stop => break,
-            accepted = acceptor.accept() => accepted,
-        };
-        // The acceptor has logged the error and paused.
-        let Ok((io, local, remote, scheme)) = accepted else { continue };
-        let origin = Origin { local, remote, scheme };
-        let served = serve_connection(TokioIo::new(io), endpoint.clone(), origin, stopping.clone());
-        connections.spawn(aborted.clone().run_until_cancelled_owned(served));
+            accepted = acceptor.accept() => connections.spawn(accepted),
+        }
+    }
+    connections.stopping.cancel();
+    let mut end = pin!(sleep(times.grace));
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut end => break,
+            accepted = acceptor.accept() => connections.spawn(accepted),
+        }
+    }
+    // The system resets the connections in its queue when the listener closes. So take them all first.
+    let end = Instant::now() + QUEUE_MAX;
+    while Instant::now() < end
+        && let Ok(accepted) = timeout(QUEUE_EMPTY, acceptor.accept()).await
+    {
+        connections.spawn(accepted);
     }
     drop(acceptor);
-    stopping.cancel();
-    connections.close();
-    if tokio::time::timeout(drain, connections.wait()).await.is_err() {
-        aborted.cancel();
-        connections.wait().await;
+    connections.end(times.drain).await;
+}
+
+type Accepted<S> = io::Result<(Connection<S>, LocalAddr, RemoteAddr, Scheme)>;
+
+/// The open connections.
+struct Connections<E> {
+    endpoint: Arc<E>,
+    age_max: Duration,
+    tasks: TaskTracker,
+    /// Answers close their connections.
+    stopping: CancellationToken,
+    /// Connections without a request are closed.
+    closing: CancellationToken,
+    aborted: CancellationToken,
+}
+
+impl<E: Endpoint<Output = Response> + 'static> Connections<E> {
+    fn new(endpoint: E, age_max: Duration) -> Self {
+        let [stopping, closing, aborted] = [(); 3].map(|()| CancellationToken::new());
+        Self { endpoint: Arc::new(endpoint), age_max, tasks: TaskTracker::new(), stopping, closing, aborted }
+    }
+
+    fn spawn<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, accepted: Accepted<S>) {
+        // The acceptor has logged the error and paused.
+        let Ok((io, local, remote, scheme)) = accepted else { return };
+        let answering = Answering {
+            endpoint: self.endpoint.clone(),
+            origin: Origin { local, remote, scheme },
+            age_max: self.age_max,
+            stopping: self.stopping.clone(),
+        };
+        let served = serve_connection(io, answering, self.closing.clone());
+        self.tasks.spawn(self.aborted.clone().run_until_cancelled_owned(served));
+    }
+
+    /// Ends all connections.
+    async fn end(self, drain: Duration) {
+        self.closing.cancel();
+        self.tasks.close();
+        if timeout(drain, self.tasks.wait()).await.is_err() {
+            self.aborted.cancel();
+            self.tasks.wait().await;
+        }
     }
 }
 
@@ -83,26 +156,52 @@ struct Origin {
     scheme: Scheme,
 }
 
-async fn serve_connection<I, E>(io: I, endpoint: Arc<E>, origin: Origin, stopping: CancellationToken)
+/// What the requests of a connection need.
+struct Answering<E> {
+    endpoint: Arc<E>,
+    origin: Origin,
+    age_max: Duration,
+    stopping: CancellationToken,
+}
+
+async fn serve_connection<S, E>(io: Connection<S>, answering: Answering<E>, closing: CancellationToken)
 where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
     E: Endpoint<Output = Response> + 'static,
 {
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (endpoint, Origin { local, remote, scheme }) = (endpoint.clone(), origin.clone());
-        async move {
-            let response = endpoint.get_response((request, local, remote, scheme).into()).await;
-            Ok::<_, Infallible>(hyper::Response::from(response))
-        }
-    });
+    let exchange = io.exchange().clone();
+    let service = {
+        let (exchange, answering) = (exchange.clone(), Arc::new(answering));
+        service_fn(move |request: hyper::Request<Incoming>| {
+            let (exchange, answering) = (exchange.clone(), answering.clone());
+            let served = exchange.begin();
+            async move {
+                let Origin { local, remote, scheme } = answering.origin.clone();
+                let mut request = Request::from((request, local, remote, scheme));
+                let opened = exchange.opened();
+                request.extensions_mut().insert(exchange);
+                let mut response = hyper::Response::from(answering.endpoint.get_response(request).await);
+                if answering.stopping.is_cancelled() || opened.elapsed() > answering.age_max {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, served)))
+            }
+        })
+    };
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER_MAX_BYTES).max_headers(HEADERS_MAX);
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     // Errors are ignored: a broken connection concerns only its client, which notices it.
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = stopping.cancelled() => {}
+        () = exchange.place().closed() => return,
+        () = closing.cancelled() => {}
     }
-    connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    let now = Instant::now();
+    // The first request of a new connection may be on its way.
+    exchange.close_idle_at(if exchange.requests() == 0 { now.max(exchange.opened() + FIRST_REQUEST) } else { now });
+    tokio::select! {
+        _ = connection => {}
+        () = exchange.place().closed() => {}
+    }
 }

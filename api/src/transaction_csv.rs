@@ -4,6 +4,7 @@
 //! formula gets an apostrophe in front. Numbers are not changed. Source: OWASP, "CSV Injection".
 
 use crate::app::App;
+use crate::export::{PAGE_ROWS, Pages, Permit, escape_formula};
 use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::clock::{TimeMs, rfc3339};
@@ -11,20 +12,6 @@ use bursar_engine::domain::ledger::Entry;
 use bursar_engine::ids::{CustomerId, transaction_id};
 use bursar_engine::infra::store::{Db, account, summary};
 use poem::Body;
-use std::io;
-use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
-
-/// Rows of a page.
-const PAGE_ROWS: u64 = 500;
-/// Maximum number of pages that wait for the reader.
-const PAGES_WAITING_MAX: usize = 1;
-/// Maximum number of exports at once in this process.
-const EXPORTS_MAX: usize = 16;
-/// How long a reader may take for a page, in milliseconds, before the export is aborted.
-const READER_WAIT_MS: u64 = 30_000;
-
-static EXPORTS: Semaphore = Semaphore::const_new(EXPORTS_MAX);
 
 /// The columns. New ones are only ever added at the end.
 const COLUMNS: [&str; 15] = [
@@ -47,9 +34,12 @@ const COLUMNS: [&str; 15] = [
 
 /// A range of a ledger's entries, which never changes because entries are only appended.
 struct EntryRange {
+    db: Db,
     customer: CustomerId,
     after: i64,
     upto: i64,
+    /// Whether the first page, which has the header, was read.
+    is_begun: bool,
 }
 
 /// Streams the entries decided at or after `from_ms` and before `to_ms`, oldest first, as they are when the export
@@ -66,7 +56,7 @@ pub async fn export(
     {
         return Err(ApiError::bad_request("invalid_time", "from must not be later than to."));
     }
-    let permit = EXPORTS.try_acquire().map_err(|_| Error::Busy("exports"))?;
+    let permit = Permit::take()?;
     let db = app.db.clone();
     let last_seq_before = async |at_ms: TimeMs| {
         let standings = summary::standing_list(db.read(), customer, &[at_ms - 1]).await?;
@@ -81,60 +71,23 @@ pub async fn export(
         Some(to_ms) => last_seq_before(to_ms).await?,
         None => found.version,
     };
-    let mut range = EntryRange { customer: customer.clone(), after, upto };
-    let first = next_page(&db, &mut range, true).await?.unwrap_or_default();
-    let (sender, receiver) = mpsc::channel(PAGES_WAITING_MAX);
-    tokio::spawn(send_pages(db, range, first, sender, permit));
-    Ok(Body::from_bytes_stream(futures_util::stream::unfold(Some(receiver), next_bytes)))
+    permit.stream(EntryRange { db, customer: customer.clone(), after, upto, is_begun: false }).await
 }
 
-/// A message to the reader.
-enum Page {
-    Rows(Vec<u8>),
-    End,
-}
-
-/// Sends pages until the reader is gone. Without [`Page::End`] the export was aborted.
-async fn send_pages(
-    db: Db,
-    mut range: EntryRange,
-    first: Vec<u8>,
-    sender: mpsc::Sender<Page>,
-    _permit: SemaphorePermit<'static>,
-) {
-    let mut page = Page::Rows(first);
-    loop {
-        let is_last = matches!(page, Page::End);
-        let sent = sender.send_timeout(page, Duration::from_millis(READER_WAIT_MS)).await;
-        if is_last || sent.is_err() {
-            return;
-        }
-        page = match next_page(&db, &mut range, false).await {
-            Ok(Some(rows)) => Page::Rows(rows),
-            Ok(None) => Page::End,
-            Err(error) => {
-                tracing::error!(customer.id = %range.customer, error = %error.chain(), "an export was aborted");
-                return;
-            }
-        };
+impl Pages for EntryRange {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let is_begun = std::mem::replace(&mut self.is_begun, true);
+        next_page(self, !is_begun).await
     }
-}
 
-/// `None` once the export was aborted.
-type Receiver = Option<mpsc::Receiver<Page>>;
-
-async fn next_bytes(receiver: Receiver) -> Option<(io::Result<Vec<u8>>, Receiver)> {
-    let mut receiver = receiver?;
-    match receiver.recv().await {
-        Some(Page::Rows(rows)) => Some((Ok(rows), Some(receiver))),
-        Some(Page::End) => None,
-        None => Some((Err(io::Error::other("the export was aborted")), None)),
+    fn name(&self) -> String {
+        format!("transactions of {}", self.customer)
     }
 }
 
 /// Reads the next rows as CSV. `None` at the end of the range.
-async fn next_page(db: &Db, range: &mut EntryRange, with_header: bool) -> Result<Option<Vec<u8>>, Error> {
-    let entries = account::entry_list_up(db.read(), &range.customer, range.after, range.upto, PAGE_ROWS).await?;
+async fn next_page(range: &mut EntryRange, with_header: bool) -> Result<Option<Vec<u8>>, Error> {
+    let entries = account::entry_list_up(range.db.read(), &range.customer, range.after, range.upto, PAGE_ROWS).await?;
     if let Some(last) = entries.last() {
         range.after = last.seq;
     } else if !with_header {
@@ -177,16 +130,6 @@ fn row(customer: &CustomerId, entry: &Entry) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// Puts an apostrophe before text that a spreadsheet would run. The full-width forms are those of East Asian keyboards.
-fn escape_formula(text: Option<&str>) -> String {
-    let text = text.unwrap_or_default();
-    let is_prefix = |c: char| matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠');
-    if text.trim_start().starts_with(is_prefix) || text.starts_with(['\t', '\r', '\n']) {
-        return format!("'{text}");
-    }
-    text.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,13 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn formulas_are_escaped_and_negative_numbers_are_not() {
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1"] {
-            assert_eq!(escape_formula(Some(formula)), format!("'{formula}"));
-        }
-        for plain in ["deploy-1", "1+1", "a=b", ""] {
-            assert_eq!(escape_formula(Some(plain)), plain);
-        }
+    fn negative_numbers_are_not_escaped() {
         let debit = Entry { amount: Credits(-3), ..entry("x") };
         assert!(text(&[debit], false).contains(",-3,"));
     }

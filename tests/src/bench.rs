@@ -1,5 +1,6 @@
 //! The benchmark: one module for each workload.
 
+pub mod abuse;
 pub mod actors;
 pub mod baseline;
 pub mod fairness;
@@ -38,6 +39,7 @@ pub async fn run_scenario(scenario: &Scenario) -> Result<Measurement> {
         Workload::Holds => holds::run(scenario).await,
         Workload::Hot => hot::run(scenario).await,
         Workload::Fairness => fairness::run(scenario).await,
+        Workload::Abuse => abuse::run(scenario).await,
     }
 }
 

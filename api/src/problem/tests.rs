@@ -1,6 +1,7 @@
 //! Logging of errors, and the list of codes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use super::framework::{why_body_is_refused, without_types};
 use super::*;
 use sea_orm::{DbErr, RuntimeErr};
 use std::io::Write;

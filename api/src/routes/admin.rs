@@ -1,10 +1,14 @@
-//! Routes for support staff. Every change is in the audit log.
+//! Routes for support staff. Every change is in the audit log under the name of its token, and every route has its row
+//! in [`scope`](crate::scope).
 
 pub(super) mod account;
+pub(super) mod admin_token;
 pub(super) mod api_key;
 pub(super) mod audit;
 pub(crate) mod catalogue;
+pub(super) mod confirmation;
 pub(super) mod customer;
+pub(super) mod customer_email;
 pub(super) mod event;
 pub(super) mod job;
 mod job_body;

@@ -16,6 +16,8 @@ pub struct CustomerBody {
     pub id: String,
     /// Its e-mail address.
     pub email: String,
+    /// Whether the address counts as its own. Before that there is no card, no charge and no subscription.
+    pub email_confirmed: bool,
     /// Its name.
     pub name: String,
     /// The key of its plan, such as `trial`.
@@ -38,6 +40,7 @@ impl CustomerBody {
         Self {
             id: customer.id.to_string(),
             email: customer.email.clone(),
+            email_confirmed: customer.confirmation.is_confirmed(),
             name: customer.name.clone(),
             plan: customer.plan.as_str().to_owned(),
             source: customer.source.clone(),
@@ -54,6 +57,7 @@ impl Example for CustomerBody {
         Self {
             id: "cst_06bv1k2m8x0q3d5r7t9w1y3z5b".to_owned(),
             email: "ada@example.com".to_owned(),
+            email_confirmed: true,
             name: "Ada Lovelace".to_owned(),
             plan: "trial".to_owned(),
             source: "direct".to_owned(),

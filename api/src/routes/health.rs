@@ -1,5 +1,9 @@
 //! Health of the process and its dependencies.
 
+mod shared;
+
+pub(crate) use shared::SharedChecks;
+
 use super::Tag;
 use crate::app::App;
 use crate::document::OperationDoc;
@@ -27,8 +31,11 @@ pub struct HealthApi;
 
 pub(super) const OPERATION_DOCS: &[OperationDoc] = &[];
 
+/// Maximum number of checks at once. Each may use a connection to the database.
+pub(crate) const CHECKS_MAX: usize = 16;
+
 /// One dependency.
-#[derive(Debug, Object)]
+#[derive(Debug, Clone, Object)]
 struct Dependency {
     /// `database`, `broker`, `stripe`, on Postgres `clock` and, where mail is sent, `mail`.
     name: String,
@@ -54,9 +61,9 @@ impl Dependency {
 }
 
 /// The server's health.
-#[derive(Debug, Object)]
+#[derive(Debug, Clone, Object)]
 #[oai(example)]
-struct HealthBody {
+pub(crate) struct HealthBody {
     /// `ok`; `degraded` (it works, but more slowly); `down` (requests fail).
     status: String,
     /// This server's version.
@@ -179,7 +186,7 @@ impl HealthApi {
     /// and on a schema that this server cannot use. `warnings` do not change the status.
     #[oai(path = "/health", method = "get", operation_id = "health")]
     async fn health(&self, app: Data<&Arc<App>>) -> HealthResponse {
-        let mut body = check(&app).await;
+        let mut body = app.health_checks.run(check(&app)).await;
         if let Some(health) = app.runtime.handlers.mail.health().await {
             let latency = match health {
                 smtp::Health::Up(latency) => Some(latency),
@@ -216,7 +223,7 @@ impl HealthApi {
     /// warning, so that releases can be rolled out. A server with a wrong clock still works, by the database's time.
     #[oai(path = "/health/ready", method = "get", operation_id = "health_ready")]
     async fn ready(&self, app: Data<&Arc<App>>) -> HealthResponse {
-        let mut body = check(&app).await;
+        let mut body = app.health_checks.run(check(&app)).await;
         let is_clock_wrong = body.dependencies.iter().any(|found| found.name == CLOCK && !found.is_up());
         if app.is_stopping() || is_clock_wrong {
             "down".clone_into(&mut body.status);

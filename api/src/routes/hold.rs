@@ -12,7 +12,7 @@ use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
-use crate::problem::ApiError;
+use crate::problem::{ApiError, advised};
 use crate::sample;
 use crate::write_limit::{HOLD_COST, WriteCost, metadata_cost};
 use bursar_engine::amount::Credits;
@@ -20,6 +20,7 @@ use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::idempotency::check_same_request;
 use bursar_engine::domain::ledger::{Command, EntryKind, Op};
 use bursar_engine::domain::operation::{HoldCharge, Request};
+use bursar_engine::domain::pricing;
 use bursar_engine::error::Refusal;
 use bursar_engine::ids::{CustomerId, HoldId};
 use bursar_engine::infra::store::account;
@@ -41,6 +42,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "create_hold",
         &[
+            "address_unconfirmed",
             "authentication_required",
             "busy",
             "card_paused",
@@ -346,6 +348,7 @@ async fn buy_missing(
         Checked::MayCharge => {}
         Checked::Covered => return Ok(None),
         Checked::NoPaymentMethod => return Err(refuse_uncharged(app, customer, refusal).await),
+        Checked::Unconfirmed => return Err(advised(refusal, pricing::CONFIRM_FIRST)),
     }
     match request_operation(app, customer, request, key, hash).await? {
         RequestOutcome::Pending(operation) => {
@@ -368,7 +371,7 @@ async fn buy_missing(
 
 /// Counts a hold against the customer's write limit. A repeated request always passes, because it writes nothing.
 async fn take_write_cost(app: &App, customer: &CustomerId, cost: u32, key: &str) -> EngineResult<WriteCost> {
-    let taken = app.write_limits.writes.take(customer, cost, app.clock.now_ms()).await;
+    let taken = app.write_limits.writes.take(customer, cost).await;
     if taken.is_err() && account::entry_find_by_key(app.db.read(), customer, key).await?.is_some() {
         return Ok(WriteCost::none());
     }

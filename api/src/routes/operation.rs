@@ -317,6 +317,8 @@ pub(super) enum Checked {
     Covered,
     /// Nothing can be charged.
     NoPaymentMethod,
+    /// Nothing is charged before the customer confirms its address.
+    Unconfirmed,
 }
 
 /// Checks a purchase before it is stored, so that a refusal leaves nothing behind. It is decided again when its turn
@@ -331,7 +333,7 @@ pub(super) async fn check_purchase(
     key: &str,
     hash: &str,
 ) -> Result<Checked, ApiError> {
-    let refusal = app.write_limits.refusals.take(customer_id, 1, app.clock.now_ms()).await?;
+    let refusal = app.write_limits.refusals.take(customer_id, 1).await?;
     let checked = check_purchase_now(app, customer_id, request, key, hash).await;
     if matches!(checked, Ok(Checked::MayCharge | Checked::Covered)) {
         refusal.give_back();
@@ -360,6 +362,7 @@ async fn check_purchase_now(
             Ok(Checked::MayCharge)
         }
         Err(NotCharged::NoPaymentMethod) => Ok(Checked::NoPaymentMethod),
+        Err(NotCharged::Unconfirmed) => Ok(Checked::Unconfirmed),
         Err(refused) => Err(ApiError::not_charged(&refused.problem(&standing.customer, config, &catalogue))),
     }
 }
@@ -376,7 +379,7 @@ async fn take_write_cost(
     let metadata = metadata_cost(request.metadata());
     match find_earlier(app, customer_id, key, hash).await? {
         Some(known) if known.state != State::Failed => Ok(WriteCost::none()),
-        _ => Ok(app.write_limits.writes.take(customer_id, OPERATION_COST + metadata, app.clock.now_ms()).await?),
+        _ => Ok(app.write_limits.writes.take(customer_id, OPERATION_COST + metadata).await?),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::problem::ApiError;
 use crate::routes::text::Text;
 use bursar_engine::Error;
 use bursar_engine::domain::catalogue::Pack;
+use bursar_engine::domain::confirmation::unconfirmed;
 use bursar_engine::domain::operation::{DebtPayment, Operation, PackPurchase, Request, State, payment_key};
 use bursar_engine::infra::store::account;
 use bursar_engine::key::PackKey;
@@ -29,6 +30,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "purchase_pack",
         &[
+            "address_unconfirmed",
             "authentication_required",
             "busy",
             "card_paused",
@@ -197,8 +199,12 @@ impl PackApi {
             Some(earlier) => earlier.request,
             None => requested(&app, &body.0)?,
         };
-        if let Checked::NoPaymentMethod = check_purchase(&app, &auth.0, &request, &key, &hash).await? {
-            return Err(ApiError::with_code("payment_method_missing", "Add a payment method to buy credits."));
+        match check_purchase(&app, &auth.0, &request, &key, &hash).await? {
+            Checked::MayCharge | Checked::Covered => {}
+            Checked::NoPaymentMethod => {
+                return Err(ApiError::with_code("payment_method_missing", "Add a payment method to buy credits."));
+            }
+            Checked::Unconfirmed => return Err(unconfirmed().into()),
         }
         match request_operation(&app, &auth.0, request, &key, &hash).await? {
             RequestOutcome::Pending(operation) => {

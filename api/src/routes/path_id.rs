@@ -3,7 +3,9 @@
 use crate::problem::ApiError;
 use bursar_engine::Error;
 use bursar_engine::error::Refusal;
-use bursar_engine::ids::{ApiKeyId, CustomerId, HoldId, JobId, MailId, OperationId, ReconciliationId, ReplayId};
+use bursar_engine::ids::{
+    AdminTokenId, ApiKeyId, CustomerId, HoldId, JobId, MailId, OperationId, ReconciliationId, ReplayId,
+};
 use poem_openapi::registry::MetaSchemaRef;
 use poem_openapi::types::{ParseFromParameter, ParseResult, Type};
 use std::borrow::Cow;
@@ -34,6 +36,7 @@ macro_rules! ids {
 }
 
 ids! {
+    AdminTokenId => Error::NotFound("admin token"),
     ApiKeyId => Error::NotFound("API key"),
     CustomerId => Error::NotFound("customer"),
     HoldId => Refusal::HoldNotFound(HoldId::trusted(String::new())).into(),

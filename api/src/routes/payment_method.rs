@@ -28,6 +28,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "add_payment_method",
         &[
+            "address_unconfirmed",
             "consent_required",
             "payment_declined",
             "payment_method_invalid",
@@ -51,6 +52,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "make_payment_method_default",
         &[
+            "address_unconfirmed",
             "consent_required",
             "not_found",
             "payment_declined",
@@ -255,7 +257,8 @@ impl PaymentMethodApi {
     /// Add a payment method
     ///
     /// The customer's browser sends the card to Stripe and gets an id for it, which is sent here with the
-    /// customer's consent. A customer's first payment method adds credits.
+    /// customer's consent. A customer's first payment method adds credits. The customer's address must be confirmed
+    /// (403 `address_unconfirmed`).
     #[oai(path = "/api/v1/payment-methods", method = "post", operation_id = "add_payment_method")]
     async fn attach(
         &self,

@@ -18,6 +18,7 @@ use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::catalogue::{Catalogue, Price};
 use bursar_engine::domain::charge::NotCharged;
+use bursar_engine::domain::confirmation::unconfirmed;
 use bursar_engine::domain::operation::{Request, State};
 use bursar_engine::domain::subscription::Subscription;
 use bursar_engine::domain::subscription::change::{QUANTITY_MAX, check_size};
@@ -40,6 +41,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "subscribe",
         &[
+            "address_unconfirmed",
             "already_subscribed",
             "authentication_required",
             "card_paused",
@@ -75,6 +77,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "resume_subscription",
         &[
+            "address_unconfirmed",
             "card_paused",
             "customer_suspended",
             "not_found",
@@ -193,6 +196,10 @@ impl SubscriptionApi {
     ) -> Result<Request, ApiError> {
         let catalogue = app.config.catalogue.now();
         let price = price_wanted(&catalogue, &body)?;
+        let found = customer::customer_find(app.db.read(), customer).await?.ok_or(Error::NotFound("customer"))?;
+        if !found.confirmation.is_confirmed() {
+            return Err(unconfirmed().into());
+        }
         let quantity = body.quantity.unwrap_or(1);
         let methods = payment_method::payment_method_list(app.db.read(), customer).await?;
         let wanted = body.payment_method.map(|text| text.0);

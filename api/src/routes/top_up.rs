@@ -25,6 +25,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "set_auto_top_up",
         &[
+            "address_unconfirmed",
             "charge_too_large",
             "invalid_auto_top_up",
             "pack_not_offered",

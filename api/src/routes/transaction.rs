@@ -101,6 +101,7 @@ impl TransactionApi {
     ///
     /// All lines of the ledger, oldest first, streamed. New columns are only added at the end. Text that begins
     /// with `=`, `+`, `-` or `@` gets an apostrophe in front, so that spreadsheets do not run it as a formula.
+    /// A customer may export 60 times in any hour, as configured (429 `rate_limited`).
     #[oai(path = "/api/v1/credits/transactions.csv", method = "get", operation_id = "export_transactions")]
     async fn export(
         &self,
@@ -111,6 +112,8 @@ impl TransactionApi {
         /// Only transactions before this time (RFC 3339).
         to: Query<Option<String>>,
     ) -> Result<CsvResponse, ApiError> {
+        // Kept whatever becomes of it: a client that hangs up made the database read, too.
+        let _kept = app.write_limits.exports.take(&auth.0, 1).await?;
         csv(&app, &auth.0, from.0.as_deref(), to.0.as_deref()).await
     }
 

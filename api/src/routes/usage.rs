@@ -13,7 +13,7 @@ use super::{Tag, input};
 use crate::app::App;
 use crate::auth::CustomerAuth;
 use crate::document::OperationDoc;
-use crate::problem::ApiError;
+use crate::problem::{ApiError, advised};
 use bursar_engine::Error;
 use bursar_engine::amount::Credits;
 use bursar_engine::clock::rfc3339;
@@ -43,6 +43,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "create_usage",
         &[
+            "address_unconfirmed",
             "authentication_required",
             "busy",
             "card_paused",
@@ -271,6 +272,7 @@ async fn charge_missing(
         Checked::MayCharge => {}
         Checked::Covered => return Ok(None),
         Checked::NoPaymentMethod => return Err(refuse_uncharged(app, customer_id, Error::Refused(refusal)).await),
+        Checked::Unconfirmed => return Err(advised(Error::Refused(refusal), pricing::CONFIRM_FIRST)),
     }
     match request_operation(app, customer_id, request, &key, &hash).await? {
         RequestOutcome::Pending(operation) => {

@@ -13,6 +13,8 @@ pub enum Goal {
     P95Ms(f64),
     /// A 95th percentile of less than this many times the one without the other traffic.
     P95Times(f64),
+    /// A 99th percentile of less than this many times the one without the other traffic.
+    P99Times(f64),
     /// No request is refused, neither for the hot customer nor for others.
     NoneRefused,
     /// A peak of resident memory below this many MiB.
@@ -25,6 +27,7 @@ impl fmt::Display for Goal {
             Self::Ratio(least) => write!(f, "{least:.1}x"),
             Self::P95Ms(bound) => write!(f, "p95 < {bound:.0} ms"),
             Self::P95Times(bound) => write!(f, "p95 < {bound:.0}x alone"),
+            Self::P99Times(bound) => write!(f, "p99 < {bound:.0}x alone"),
             Self::NoneRefused => f.write_str("none refused"),
             Self::PeakMib(bound) => write!(f, "peak < {bound:.0} MiB"),
         }

@@ -38,6 +38,8 @@ pub enum Workload {
     Hot,
     /// A paying customer beside another one whose card declines and who asks all the time.
     Fairness,
+    /// Debits beside strangers who are slow, withhold bodies and forge webhooks.
+    Abuse,
     /// One debit for each of many customers; measures the resident memory.
     Touch,
 }
@@ -55,6 +57,7 @@ impl Workload {
             Self::Holds => "hold + capture",
             Self::Hot => "hot customer",
             Self::Fairness => "fairness",
+            Self::Abuse => "abuse",
             Self::Touch => "touch",
         }
     }
@@ -203,6 +206,7 @@ pub fn plan(length: Length) -> Vec<Scenario> {
     all.extend(HOT.map(|(nodes, callers)| hot(nodes, callers, length)));
     all.push(signups(length));
     all.push(fairness(length));
+    all.push(abuse(length));
     all.push(scenario(Workload::Webhooks, "postgres", 64, 2_000));
     for customers in [1, MANY] {
         for callers in CALLERS {
@@ -227,6 +231,13 @@ fn fairness(length: Length) -> Scenario {
     let scenario = Scenario::new(Workload::Fairness, "postgres", 1, 2, length);
     let name = "charges postgres, beside 500 declines a second".to_owned();
     Scenario { name, goal: Some(Goal::P95Times(2.0)), ..scenario }
+}
+
+/// Debits beside an attack from another address.
+fn abuse(length: Length) -> Scenario {
+    let scenario = Scenario::new(Workload::Abuse, "postgres", 20, OTHER_CUSTOMERS, length);
+    let name = "debits postgres, beside 2,100 slow clients and forged webhooks".to_owned();
+    Scenario { name, goal: Some(Goal::P99Times(2.0)), ..scenario }
 }
 
 /// Signups run longer, since query plans made for empty tables degrade over time.

@@ -37,6 +37,8 @@ pub struct Measurement {
     pub others: Option<OtherTraffic>,
     /// For a customer beside a flood: its 95th percentile divided by that without the flood.
     pub p95_times: Option<f64>,
+    /// For customers beside strangers: their 99th percentile divided by that without the strangers.
+    pub p99_times: Option<f64>,
     /// Peak resident memory of the process that does the work.
     pub peak_mib: f64,
     /// Resident memory at the end.
@@ -67,6 +69,9 @@ impl Measurement {
         if let Some(times) = self.p95_times {
             notes.push(format!("p95 {times:.2}x alone"));
         }
+        if let Some(times) = self.p99_times {
+            notes.push(format!("p99 {times:.2}x alone"));
+        }
         if let Some(OtherTraffic { per_second, p95_ms, refused }) = &self.others {
             notes.push(format!("others {per_second:.0}/s, p95 {p95_ms:.1} ms, {refused} refused"));
         }
@@ -79,6 +84,7 @@ impl Measurement {
             Goal::Ratio(least) => self.ratio.map(|ratio| ratio >= least),
             Goal::P95Ms(bound) => Some(self.p95_ms < bound),
             Goal::P95Times(bound) => self.p95_times.map(|times| times < bound),
+            Goal::P99Times(bound) => self.p99_times.map(|times| times < bound),
             Goal::NoneRefused => {
                 let refused = self.refused? + self.others.as_ref()?.refused;
                 Some(refused == 0)
@@ -106,6 +112,7 @@ impl Measurement {
             refused: None,
             others: None,
             p95_times: None,
+            p99_times: None,
             peak_mib: memory.0,
             end_mib: memory.1,
         }

@@ -66,7 +66,7 @@ async fn number(db: &bursar_engine::infra::store::Db, sql: &str) -> Result<i64> 
 }
 
 /// Looks for the latest unprocessed event; an index finds it however many other jobs there are.
-async fn wait_until_done(db: &bursar_engine::infra::store::Db) -> Result<()> {
+pub(super) async fn wait_until_done(db: &bursar_engine::infra::store::Db) -> Result<()> {
     let sql = "SELECT e.id FROM events e JOIN jobs j ON j.event_id = e.id WHERE j.state IN ('available', 'running') \
                ORDER BY e.id DESC LIMIT 1";
     while db.read().query_one_raw(Statement::from_string(db.backend(), sql)).await?.is_some() {
@@ -75,7 +75,8 @@ async fn wait_until_done(db: &bursar_engine::infra::store::Db) -> Result<()> {
     Ok(())
 }
 
-async fn check_results(db: &bursar_engine::infra::store::Db, webhooks: u64) -> Result<()> {
+/// Checks that every webhook was processed, once.
+pub(super) async fn check_results(db: &bursar_engine::infra::store::Db, webhooks: u64) -> Result<()> {
     let done = "SELECT COUNT(*) FROM jobs WHERE state = 'succeeded' AND event_id IS NOT NULL";
     anyhow::ensure!(number(db, done).await? == i64::try_from(webhooks)?, "not every webhook succeeded");
     let granted = "SELECT COUNT(*) FROM ledger_entries WHERE source = 'stripe'";

@@ -9,7 +9,10 @@ use bursar_tests::{TestApp, stripe, wait, with_app};
 use serde_json::{Value, json};
 
 /// Metrics that appear only after failures, and that of evictions.
-const RARE: [&str; 6] = [
+const RARE: [&str; 9] = [
+    metric::HTTP_CONNECTIONS_CLOSED,
+    metric::RATE_LIMITED,
+    metric::RATE_LIMIT_UNCHECKED,
     metric::JOB_FENCED,
     metric::ACTORS_RESTARTED,
     metric::ACTORS_PASSIVATED,
@@ -67,9 +70,10 @@ with_app! {
         expected.extend(app.app.db.is_postgres().then_some(["clock", "system", "up"]));
         assert_eq!(json!(seen), json!(expected));
         assert!(dependencies[0]["latency_ms"].is_number());
-        // In production there is a warning that nobody is charged, and nothing is down.
-        let warned = health["warnings"].to_string().contains("no Stripe key");
-        assert_eq!(warned, app.app.db.is_postgres(), "{health}");
+        // In production there are warnings that nobody is charged and no mail is sent, and nothing is down.
+        for warning in ["no Stripe key", "no SMTP server"] {
+            assert_eq!(health["warnings"].to_string().contains(warning), app.app.db.is_postgres(), "{health}");
+        }
         assert_eq!(dependencies[1]["latency_ms"].is_number(), app.app.db.is_postgres(), "{health}");
     }
 

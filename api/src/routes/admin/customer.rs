@@ -116,6 +116,11 @@ struct CustomerDetail {
     customer: CustomerBody,
     /// Its credits.
     credits: CreditsBody,
+    /// Whether its address counts as its own: `pending` (not yet), `assumed` (nobody asked), `link` (by the link in a
+    /// mail), `vouched` (by whoever signed it up, with an admin token) or `staff`.
+    email_confirmation: String,
+    /// Since when the address is confirmed; null if it is not, or nobody asked.
+    email_confirmed_at: Option<String>,
     /// How many credits below zero it may go.
     credit_limit: i64,
     /// Whether support has suspended it: it can spend and reserve nothing, and is charged nothing.
@@ -148,6 +153,8 @@ impl Example for CustomerDetail {
         Self {
             customer: CustomerBody::example(),
             credits: CreditsBody::example(),
+            email_confirmation: "link".to_owned(),
+            email_confirmed_at: sample::text(sample::AT),
             credit_limit: 0,
             suspended: false,
             credits_from: None,
@@ -294,6 +301,8 @@ impl AdminCustomerApi {
         Ok(Json(CustomerDetail {
             customer: CustomerBody::new(&found, Some(&account)),
             credits: CreditsBody::new(&app, &found, &account),
+            email_confirmation: found.confirmation.state.as_str().to_owned(),
+            email_confirmed_at: found.confirmation.at_ms.map(rfc3339),
             credit_limit: -account.floor.0,
             suspended: account.open.suspended,
             credits_from: found.credits_from_ms.map(rfc3339),

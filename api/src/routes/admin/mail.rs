@@ -31,7 +31,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new("admin_get_mail", &["not_found"]),
     OperationDoc::new(
         "admin_resend_mail",
-        &["busy", "invalid_reason", "job_not_ended", "mail_holds_key", "mail_not_sent", "not_found"],
+        &["busy", "invalid_reason", "job_not_ended", "mail_holds_link", "mail_not_sent", "not_found"],
     ),
     OperationDoc::new("admin_list_customer_emails", &["not_found"]),
 ];
@@ -139,9 +139,9 @@ page! {
 struct MailDetail {
     /// The mail.
     mail: MailBody,
-    /// The plain text, once it is sent or stored. An API key in it is masked.
+    /// The plain text, once it is sent or stored. A link in a mail that was sent is masked.
     text: Option<String>,
-    /// The HTML, once it is sent or stored. An API key in it is masked.
+    /// The HTML, once it is sent or stored. A link in a mail that was sent is masked.
     html: Option<String>,
 }
 
@@ -207,8 +207,8 @@ impl AdminMailApi {
     /// Send a mail again
     ///
     /// A mail that was sent or stored is sent again unchanged, as a new mail. The answer is that new mail. A mail that
-    /// failed is tried again. The welcome mail cannot be sent again once it was sent or stored, because its API key
-    /// is not kept.
+    /// failed is tried again. A mail with a link cannot be sent again once it was sent or stored (409
+    /// `mail_holds_link`): send a new link.
     #[oai(path = "/admin/v1/mails/:id/resend", method = "post", operation_id = "admin_resend_mail")]
     async fn resend(
         &self,

@@ -56,6 +56,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new(
         "change_subscription",
         &[
+            "address_unconfirmed",
             "card_paused",
             "change_pending",
             "charge_too_large",
@@ -255,7 +256,7 @@ impl SubscriptionChangeApi {
         let now_ms = app.clock.now_ms();
         // It asks Stripe several times.
         let _read = app.stripe_reads.begin(&auth.0)?;
-        let _cost = app.write_limits.writes.take(&auth.0, OPERATION_COST, now_ms).await?;
+        let _cost = app.write_limits.writes.take(&auth.0, OPERATION_COST).await?;
         let found = customer::customer_find(app.db.read(), &auth.0).await?.ok_or(Error::NotFound("customer"))?;
         let deps = app.runtime.handlers.for_caller(auth.0.as_str());
         let preview = preview_change(&deps, &found, &change, now_ms).await?;

@@ -162,6 +162,20 @@ fn assert_fits(document: &Value, name: &str, described: &Value) {
 }
 
 #[test]
+fn every_limited_operation_documents_the_fields_of_limits() {
+    let document = document();
+    for (name, operation) in operations(&document) {
+        let responses = operation["responses"].as_object().unwrap();
+        let examples = &operation["responses"]["429"]["content"]["application/problem+json"]["examples"];
+        let is_limited = examples.get("rate_limited").is_some();
+        for (status, response) in responses.iter().filter(|(status, _)| status.as_str() < "400" || *status == "429") {
+            let has_fields = ["RateLimit", "RateLimit-Policy"].map(|field| response["headers"][field].is_object());
+            assert_eq!(has_fields, [is_limited; 2], "{name} {status}");
+        }
+    }
+}
+
+#[test]
 fn every_operation_has_an_example_for_each_of_its_codes() {
     let document = document();
     let problem = json!({ "$ref": "#/components/schemas/Problem" });
@@ -210,6 +224,10 @@ fn every_operation_documents_exactly_its_error_statuses() {
         let has = |place: &str| parameters.iter().any(|parameter| parameter["in"] == place);
         let takes_json = operation["requestBody"]["content"]["application/json; charset=utf-8"].is_object();
         due.extend(operation["security"].is_array().then_some("401"));
+        due.extend(name.contains(" /admin/").then_some("403"));
+        // The requests of an API key are limited.
+        let takes_key = |scheme: &Value| scheme.get("CustomerAuth").is_some();
+        due.extend(operation["security"].as_array().into_iter().flatten().any(takes_key).then_some("429"));
         due.extend((!name.starts_with("get ")).then_some("413"));
         due.extend(takes_json.then_some("415"));
         due.extend(has("path").then_some("404"));
@@ -289,11 +307,13 @@ fn mutations_without_an_idempotency_key_are_listed() {
         "post /admin/v1/customers",
         "post /admin/v1/customers/{id}/adjustments",
         "post /admin/v1/customers/{id}/api-keys",
+        "post /admin/v1/customers/{id}/confirmation-link",
         "post /admin/v1/customers/{id}/write-off",
         "post /admin/v1/mails/{id}/resend",
         "post /admin/v1/payments/{id}/refund",
         "post /admin/v1/replays",
         "post /admin/v1/stripe/reconciliations",
+        "post /admin/v1/tokens",
     ];
     assert_eq!(admin_with_key.iter().collect::<Vec<_>>(), expected);
 }

@@ -54,6 +54,7 @@ async fn cost(app: &TestApp, requests: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_clients_that_read_no_document_cost_less_than_50_mib() {
     let app = TestApp::start(Backend::Embedded).await;
+    super::attack::compressed(&app.client, &app.base).await;
     for path in ["/docs", "/openapi.json", "/metrics"] {
         for requests in [get(path, ""), get(path, "").repeat(20)] {
             let cost = cost(&app, &requests).await;

@@ -1,0 +1,122 @@
+//! What a connection's bytes and its requests must know of each other.
+
+use crate::places::Place;
+use hyper::body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+/// The state of a connection, shared by its bytes and its requests.
+pub struct Exchange {
+    place: Place,
+    opened: Instant,
+    requests: AtomicU64,
+    is_served: AtomicBool,
+    idle_until: OnceLock<Instant>,
+}
+
+impl Exchange {
+    /// Begins with a new connection.
+    pub fn new(place: Place) -> Self {
+        let (requests, is_served, idle_until) = (AtomicU64::new(0), AtomicBool::new(false), OnceLock::new());
+        Self { place, opened: Instant::now(), requests, is_served, idle_until }
+    }
+
+    /// When the connection was accepted.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// The place of the connection.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// How many requests have begun.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Acquire)
+    }
+
+    /// Whether a request is being served, until all of its answer is handed over.
+    pub fn is_served(&self) -> bool {
+        self.is_served.load(Ordering::Acquire)
+    }
+
+    /// Closes the connection at this time if no request has begun by then.
+    pub fn close_idle_at(&self, time: Instant) {
+        let _ = self.idle_until.set(time);
+    }
+
+    /// When an idle connection closes, if the server is stopping.
+    pub fn idle_until(&self) -> Option<Instant> {
+        self.idle_until.get().copied()
+    }
+
+    /// Begins a request, whose head is complete.
+    pub fn begin(self: &Arc<Self>) -> Served {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        self.is_served.store(true, Ordering::Release);
+        self.place.end_wait();
+        Served(self.clone())
+    }
+
+    /// Waits for the body of the request that is being served, until the guard is dropped.
+    pub fn wait_for_body(&self) -> BodyWait<'_> {
+        self.place.begin_wait();
+        BodyWait(self)
+    }
+}
+
+/// A request that is being served.
+pub struct Served(Arc<Exchange>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.is_served.store(false, Ordering::Release);
+        self.0.place.begin_wait();
+    }
+}
+
+/// A wait for a body.
+pub struct BodyWait<'a>(&'a Exchange);
+
+impl Drop for BodyWait<'_> {
+    fn drop(&mut self) {
+        self.0.place.end_wait();
+    }
+}
+
+/// The body of an answer, which ends its request.
+pub struct AnswerBody<B> {
+    inner: B,
+    _served: Served,
+}
+
+impl<B> AnswerBody<B> {
+    /// Ends `served` when the body is dropped.
+    pub fn new(inner: B, served: Served) -> Self {
+        Self { inner, _served: served }
+    }
+}
+
+impl<B: Body + Unpin> Body for AnswerBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.get_mut().inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
