@@ -7,9 +7,12 @@
 use crate::problem::Problem;
 use crate::problem::code::{self, Code};
 use crate::sample;
+use crate::scope::scope_of;
 use poem_openapi::types::ToJSON;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Documentation of an operation that its types do not contain.
 #[derive(Debug)]
@@ -57,6 +60,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("event_type", "invoice.paid"),
     ("from", "2026-11-01T00:00:00Z"),
     ("key", sample::STREAM),
+    ("key_id", sample::API_KEY),
     ("kind", "stripe.event"),
     ("login", "example-org"),
     ("search", sample::EMAIL),
@@ -81,6 +85,21 @@ const PATH_IDS: &[(&str, &str)] = &[
     ("prices", sample::PRICE),
     ("reconciliations", sample::RECONCILIATION),
     ("replays", sample::REPLAY),
+    ("tokens", sample::ADMIN_TOKEN),
+];
+
+/// The fields that say what is left of limits: name, description, example.
+const LIMIT_FIELDS: [(&str, &str, &str); 2] = [
+    (
+        "RateLimit-Policy",
+        "The limits that the request counted against: name, units (`q`), window in seconds (`w`).",
+        "\"requests\";q=30000;w=60, \"writes\";q=3000;w=300",
+    ),
+    (
+        "RateLimit",
+        "What is left of them: name, units (`r`), and for how many seconds there are no more (`t`).",
+        "\"requests\";r=29871;t=60, \"writes\";r=2998;t=300",
+    ),
 ];
 
 /// Adds `docs` and examples to the framework's document. Returns it pretty-printed, with a final line break.
@@ -103,7 +122,100 @@ pub fn complete(document: String, docs: &[&OperationDoc]) -> String {
     }
     value["components"]["examples"] =
         code::CODES.iter().map(|code| (code.name.to_owned(), json!({ "value": example(code) }))).collect();
-    serde_json::to_string_pretty(&value).unwrap_or(document) + "\n"
+    order_tags(&mut value);
+    print(&value)
+}
+
+/// The document without what is for staff only: their routes, and schemas that no other route uses.
+pub fn for_customers(document: &str) -> String {
+    let mut value: Value = serde_json::from_str(document).unwrap_or_default();
+    if let Some(paths) = value.get_mut("paths").and_then(Value::as_object_mut) {
+        paths.retain(|path, _| !is_for_staff(path));
+    }
+    let used = used_schemas(&value);
+    let schemas = value.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
+    if let Some(schemas) = schemas {
+        schemas.retain(|name, _| used.contains(name));
+    }
+    if let Some(schemes) = value.pointer_mut("/components/securitySchemes").and_then(Value::as_object_mut) {
+        schemes.remove("AdminAuth");
+    }
+    if let Some(tags) = value.get_mut("tags").and_then(Value::as_array_mut) {
+        tags.retain(|tag| tag["name"] != "Admin");
+    }
+    print(&value)
+}
+
+fn is_for_staff(path: &str) -> bool {
+    path.starts_with("/admin/")
+}
+
+/// The names of the schemas that the paths refer to, directly or not.
+fn used_schemas(document: &Value) -> BTreeSet<String> {
+    let mut used = BTreeSet::from(["Problem".to_owned()]);
+    let mut unread: Vec<&Value> = vec![&document["paths"], &document["components"]["schemas"]["Problem"]];
+    while let Some(value) = unread.pop() {
+        match value {
+            Value::Array(items) => unread.extend(items),
+            Value::Object(fields) => unread.extend(fields.values()),
+            Value::String(text) => {
+                if let Some(name) = text.strip_prefix("#/components/schemas/")
+                    && used.insert(name.to_owned())
+                {
+                    unread.push(&document["components"]["schemas"][name]);
+                }
+            }
+            _ => {}
+        }
+    }
+    used
+}
+
+/// What is for customers first, what is for staff last.
+fn rank(path: &str) -> usize {
+    let first = ["/api/", "/webhooks/", "/health"];
+    first.iter().position(|start| path.starts_with(start)).unwrap_or(if is_for_staff(path) { 4 } else { 3 })
+}
+
+fn order_tags(document: &mut Value) {
+    const ORDER: [&str; 8] = ["Customers", "Credits", "Billing", "Holds", "ApiKeys", "Webhooks", "Health", "Admin"];
+    if let Some(tags) = document.get_mut("tags").and_then(Value::as_array_mut) {
+        // A tag that is not listed comes before the last three.
+        let place = |tag: &Value| ORDER.iter().position(|name| tag["name"] == *name).unwrap_or(4);
+        tags.sort_by_key(place);
+    }
+}
+
+/// Prints a document with its paths in the order of readers, and with a final line break.
+fn print(document: &Value) -> String {
+    serde_json::to_string_pretty(&InOrder(document)).unwrap_or_default() + "\n"
+}
+
+/// A document whose paths are written in the order of readers; everything else is in alphabetical order.
+struct InOrder<'a>(&'a Value);
+
+impl Serialize for InOrder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(fields) = self.0.as_object() else { return self.0.serialize(serializer) };
+        let mut map = serializer.serialize_map(Some(fields.len()))?;
+        for (name, value) in fields {
+            match value.as_object().filter(|_| name == "paths") {
+                Some(paths) => map.serialize_entry(name, &Paths(paths))?,
+                None => map.serialize_entry(name, value)?,
+            }
+        }
+        map.end()
+    }
+}
+
+struct Paths<'a>(&'a Map<String, Value>);
+
+impl Serialize for Paths<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut paths: Vec<_> = self.0.iter().collect();
+        paths.sort_by_key(|(path, _)| rank(path));
+        serializer.collect_map(paths)
+    }
 }
 
 /// Moves the description of a field with a `$ref` beside the reference. The framework puts it into a second part of
@@ -157,10 +269,33 @@ fn complete_operation(operation: &mut Value, path: &str, method: &str, docs: &[&
             response["description"] = summary.clone();
         }
     }
+    if let Some(scope) = scope_of(&id) {
+        let described = operation["description"].as_str().unwrap_or_default();
+        operation["description"] = format!("{described}\n\nNeeds an admin token with the scope `{scope}`.").into();
+    }
     // The health operations report errors in a format of their own.
     if has_problem_responses(operation) {
         let codes = list_codes(operation, method, doc.map_or(&[], |doc| doc.codes));
         set_problems(operation, &codes);
+        if codes.iter().any(|code| code.name == "rate_limited") {
+            add_limit_fields(operation);
+        }
+    }
+}
+
+/// Adds the fields that say what is left of limits to the answers of a limited operation.
+fn add_limit_fields(operation: &mut Value) {
+    let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
+    for (_, response) in
+        responses.into_iter().flatten().filter(|(status, _)| status.as_str() < "400" || *status == "429")
+    {
+        if !response["headers"].is_object() {
+            response["headers"] = json!({});
+        }
+        for (name, description, example) in LIMIT_FIELDS {
+            response["headers"][name] =
+                json!({ "description": description, "schema": { "type": "string" }, "example": example });
+        }
     }
 }
 
@@ -195,6 +330,8 @@ fn parameter_example(parameter: &Value, path: &str, schemas: &Value) -> Option<V
     match (name, schema["type"].as_str()?) {
         ("limit", _) => Some(50.into()),
         ("version", _) => Some(2.into()),
+        ("after", _) => Some(0.into()),
+        ("upto", _) => Some(42.into()),
         ("github_account_id", _) => Some(18_404_719.into()),
         (_, "boolean") => Some(true.into()),
         ("id", _) => {
@@ -241,7 +378,10 @@ fn list_codes(operation: &Value, method: &str, own: &[&'static str]) -> Vec<&'st
     let schemes = operation["security"].as_array().into_iter().flatten().filter_map(Value::as_object);
     for scheme in schemes.flat_map(Map::keys) {
         names.push("missing_credentials");
-        names.push(if scheme == "AdminAuth" { "invalid_token" } else { "invalid_api_key" });
+        match scheme.as_str() {
+            "AdminAuth" => names.extend(["invalid_token", "insufficient_scope"]),
+            _ => names.extend(["invalid_api_key", "rate_limited"]),
+        }
     }
     names.extend(own);
     names.sort_unstable();
@@ -282,7 +422,7 @@ fn describe_status(status: u16) -> &'static str {
         400 => "The request is invalid",
         401 => "The credentials are missing or wrong",
         402 => "There are not enough credits, or the payment for them failed",
-        403 => "The customer may not do this now",
+        403 => "The customer may not do this now, or the admin token may not do it",
         404 => "It does not exist, or belongs to another customer",
         409 => "The current state does not allow it",
         413 => "The body is larger than allowed",

@@ -3,7 +3,8 @@
 mod walk;
 
 use bursar_engine::clock::{Clock, parse_rfc3339};
-use bursar_engine::config::{Config, is_known_variable};
+use bursar_engine::config::{Config, SECRETS, SecretSetting, is_known_variable};
+use bursar_engine::domain::preflight::{broker, database, machine, mail, stripe};
 use bursar_engine::domain::webhook::WANTED;
 use serde_yaml::Value;
 use std::collections::BTreeSet;
@@ -11,17 +12,6 @@ use std::path::{Path, PathBuf};
 
 /// Words in documents that look like Stripe event types but are not.
 const NOT_EVENTS: [&str; 3] = ["customer.id", "customer.onboard", "refund.rs"];
-
-/// Variables that hold a secret.
-const SECRETS: [&str; 7] = [
-    "DATABASE_URL",
-    "AMQP_URL",
-    "SMTP_URL",
-    "BURSAR_ADMIN_TOKEN",
-    "BURSAR_SECRET_KEY",
-    "STRIPE_SECRET_KEY",
-    "STRIPE_WEBHOOK_SECRET",
-];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -81,7 +71,7 @@ fn the_guide_lists_exactly_the_processed_event_types() {
     let mut listing = Vec::new();
     for (name, text) in documents() {
         for list in lists(&text) {
-            assert_eq!(list, WANTED, "{name}: paste what `bursar stripe events` prints");
+            assert_eq!(list, WANTED, "{name}: run ./dev documents, which writes the list anew");
             listing.push(name.clone());
         }
     }
@@ -125,7 +115,13 @@ fn variables(text: &str) -> impl Iterator<Item = &str> {
 fn every_variable_that_is_read_or_documented_is_known() {
     // The documents list these as wrong.
     const WRONG: [&str; 2] = ["BURSAR_JOBS_WORKERS_MAX", "BURSAR_DATABASE_URL"];
-    const TESTS_OF_UNKNOWN: [&str; 3] = ["config/environment.rs", "integration/cli.rs", "engine/src/config.rs"];
+    const TESTS_OF_UNKNOWN: [&str; 5] = [
+        "config/environment.rs",
+        "integration/cli.rs",
+        "cli/catalogue.rs",
+        "cli/config.rs",
+        "integration/preflight.rs",
+    ];
     let sources = ["actors", "api", "engine", "sandbox", "tests"].map(|name| root().join(name));
     let mut texts = documents();
     texts.push(("dev".to_owned(), read("dev")));
@@ -168,31 +164,94 @@ fn assignments(text: &str) -> Vec<(String, String)> {
     text.lines().filter_map(of_line).collect()
 }
 
+/// The settings with a value in a variable that holds a secret.
+fn with_secret(variable: &str, value: &str) -> Config {
+    let mut config = Config::default();
+    let field = match variable {
+        "DATABASE_URL" => &mut config.database_url,
+        "AMQP_URL" => &mut config.amqp_url,
+        "SMTP_URL" => &mut config.mail.smtp_url,
+        "BURSAR_ADMIN_TOKEN" => &mut config.admin_token,
+        "BURSAR_SECRET_KEY" => &mut config.secret_key,
+        "STRIPE_SECRET_KEY" => &mut config.stripe.secret_key,
+        "STRIPE_WEBHOOK_SECRET" => &mut config.stripe.webhook_secrets,
+        "GITHUB_WEBHOOK_SECRET" => &mut config.marketplace.webhook_secrets,
+        other => panic!("{other} is not known here"),
+    };
+    value.clone_into(field);
+    config
+}
+
 #[test]
-fn no_documented_placeholder_is_accepted_as_a_secret() {
+fn no_documented_value_is_accepted_as_a_secret() {
+    let variables: BTreeSet<&str> = SECRETS.iter().map(|secret| secret.variable).collect();
     let mut tried = BTreeSet::new();
     for (document, text) in documents() {
-        for (name, value) in assignments(&text).into_iter().filter(|(name, _)| SECRETS.contains(&name.as_str())) {
-            let mut config = Config::default();
-            // Only the value is invalid.
-            let field = match name.as_str() {
-                "DATABASE_URL" => &mut config.database_url,
-                "AMQP_URL" => &mut config.amqp_url,
-                "SMTP_URL" => &mut config.mail.smtp_url,
-                "BURSAR_ADMIN_TOKEN" => &mut config.admin_token,
-                "BURSAR_SECRET_KEY" => &mut config.secret_key,
-                "STRIPE_SECRET_KEY" => &mut config.stripe.secret_key,
-                _ => &mut config.stripe.webhook_secrets,
+        for (name, value) in assignments(&text) {
+            // What a shell computes is no value of a document.
+            let Some(variable) = variables.get(name.as_str()).filter(|_| !value.is_empty() && !value.contains('$'))
+            else {
+                continue;
             };
-            field.clone_from(&value);
-            if value.contains('…') {
-                let refused = config.check().expect_err(&format!("{document}: {name}={value}")).to_string();
-                assert!(refused.contains(&name), "{document}: {name}={value}: {refused}");
-                tried.insert(name);
-            }
+            let problems = with_secret(variable, &value).secret_problems();
+            assert!(problems.iter().any(|problem| problem.contains(&name)), "{document}: {name}={value}: {problems:?}");
+            tried.insert(*variable);
         }
     }
-    assert_eq!(tried, SECRETS.map(str::to_owned).into(), "the documents print each secret somewhere");
+    assert_eq!(tried, variables, "the documents print each secret somewhere");
+}
+
+#[test]
+fn the_documents_table_of_secrets_is_the_codes() {
+    let text = read("docs/operations.md");
+    let (_, section) = text.split_once("\n### Secrets\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(rows.len(), SECRETS.len(), "{rows:#?}");
+    for (row, SecretSetting { variable, len_min, len_min_stand_in, .. }) in rows.iter().zip(SECRETS) {
+        let shortest = if len_min == 0 { String::new() } else { format!("{len_min} ") };
+        assert!(row.starts_with(&format!("| `{variable}` | {shortest}|")), "{variable}: {row}");
+        if len_min_stand_in > 1 && len_min_stand_in < len_min {
+            assert!(row.contains(&format!("{len_min_stand_in} where something stands in")), "{row}");
+        }
+    }
+}
+
+#[test]
+fn the_guide_to_the_preflight_names_every_check() {
+    let text = read("docs/operations.md");
+    let (_, section) = text.split_once("\n## Preflight\n").unwrap();
+    let (section, _) = section.split_once("\n### ").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name));
+    let named: BTreeSet<&str> = rows.collect();
+    let checks: BTreeSet<&str> = [
+        "config",
+        machine::FOLDER,
+        machine::DISK,
+        machine::FILES,
+        database::REACHABLE,
+        database::VERSION,
+        database::WRITABLE,
+        database::PRIVILEGES,
+        database::SCHEMA,
+        database::CONNECTIONS,
+        database::CLOCK,
+        broker::REACHABLE,
+        broker::VERSION,
+        broker::TOPOLOGY,
+        mail::LOGIN,
+        mail::ENCRYPTION,
+        stripe::KEY,
+        stripe::MODE,
+        stripe::PERMISSIONS,
+        stripe::WEBHOOK,
+        stripe::EVENTS,
+        stripe::API_VERSION,
+        stripe::PRICES,
+        stripe::CLOCK,
+    ]
+    .into();
+    assert_eq!(named, checks);
 }
 
 #[test]
