@@ -7,11 +7,12 @@
 //! ├─ StreamRouter   → Stream(key)    runs the jobs of one stream, one at a time
 //! ├─ Sweeper                         overdue jobs, accounts to settle, leases, gauges
 //! ├─ Timekeeper                      compares the machine's clock with the database's
-//! └─ Scheduler                       recurring jobs
+//! ├─ Scheduler                       recurring jobs
+//! └─ Sealer                          chains new rows of the audit log
 //! ```
 //!
 //! Between actors and database are batchers, which are queues, not actors: for group commit, event intake, claims of
-//! work, loads of accounts and look-ups of API keys.
+//! work, loads of accounts, look-ups of API keys and shares of rate limits.
 //!
 //! Message types are private to this crate: every component is a handle with async methods. ractor's mailboxes are
 //! unbounded, so permits limit every entrance.
@@ -24,9 +25,11 @@ mod dispatch;
 mod guaranteed_reply;
 mod intake;
 mod ledger;
+mod limiter;
 mod root;
 mod runtime;
 mod scheduler;
+mod sealer;
 mod stream;
 mod sweeper;
 mod timekeeper;
@@ -38,4 +41,5 @@ pub use customer::{Applied, Customers, Request};
 pub use dispatch::Dispatcher;
 pub use intake::{Intake, Receipt};
 pub use ledger::Ledger;
+pub use limiter::{Decision, Limiter, Limiters, UsedUnits, WithoutDatabase};
 pub use runtime::{Role, Runtime, RuntimeOptions};

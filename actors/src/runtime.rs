@@ -5,8 +5,10 @@ use crate::customer::{AccountCache, Customers};
 use crate::dispatch::Dispatcher;
 use crate::intake::Intake;
 use crate::ledger::Ledger;
+use crate::limiter::Limiters;
 use crate::root::{Child, Root, RootArguments, RootMsg};
 use crate::scheduler::{self, SchedulerDeps};
+use crate::sealer::{self, SealerDeps};
 use crate::stream::{self, Leases, StreamDeps};
 use crate::sweeper::{self, SweeperDeps};
 use crate::timekeeper::{self, TimekeeperDeps};
@@ -65,6 +67,8 @@ pub struct RuntimeOptions {
 pub struct Runtime {
     /// API keys.
     pub credentials: Credentials,
+    /// Rate limits.
+    pub limiters: Limiters,
     /// Credit commands.
     pub customers: Customers,
     /// Commits without a customer's actor.
@@ -128,6 +132,7 @@ impl Runtime {
         })?;
         Ok(Self {
             credentials: parts.credentials,
+            limiters: parts.limiters,
             customers: parts.customers,
             ledger: parts.ledger,
             intake: parts.intake,
@@ -179,6 +184,7 @@ struct Parts {
     children: Vec<Child>,
     tasks: Vec<JoinHandle<()>>,
     credentials: Credentials,
+    limiters: Limiters,
     customers: Customers,
     ledger: Ledger,
     intake: Intake,
@@ -210,6 +216,7 @@ impl Parts {
         let (customers, router) = Customers::new(db, clock, &ledger, &account_cache, config);
         let intake = Intake::new(db, clock, &dispatcher);
         let credentials = Credentials::new(db, clock, account_cache, config.http.requests_max);
+        let limiters = Limiters::new(db, clock, config.http.requests_max);
         let leases = Leases::default();
         let sweeper = SweeperDeps {
             db: db.clone(),
@@ -226,7 +233,7 @@ impl Parts {
         let timekeeper =
             TimekeeperDeps { db: db.clone(), clock: clock.clone(), offset_max_ms: config.database.clock_offset_max_ms };
         let children = vec![router, sweeper::child(Arc::new(sweeper)), timekeeper::child(Arc::new(timekeeper))];
-        Self { children, tasks, credentials, customers, ledger, intake, dispatcher, broker, streams, leases }
+        Self { children, tasks, credentials, limiters, customers, ledger, intake, dispatcher, broker, streams, leases }
     }
 
     fn add_work(
@@ -260,7 +267,12 @@ impl Parts {
             reconcile_hour: Some(config.stripe.reconcile_hour).filter(|hour| *hour >= 0 && config.has_stripe()),
             reconcile_window: config.stripe.reconcile_window(),
         };
-        self.children.extend([stream::child(streams, Arc::new(deps)), scheduler::child(Arc::new(scheduler))]);
+        let sealer = SealerDeps { db: handlers.db.clone(), clock: clock.clone() };
+        self.children.extend([
+            stream::child(streams, Arc::new(deps)),
+            scheduler::child(Arc::new(scheduler)),
+            sealer::child(Arc::new(sealer)),
+        ]);
     }
 }
 

@@ -1,9 +1,11 @@
 //! The application: everything that a request needs, assembled in the same way for the binary and the tests.
 
+use crate::admin_token::AdminTokens;
 use crate::data_folder::FolderLock;
 use crate::database::{connect, connect_node};
 use crate::migrate;
 use crate::recorder::Recorder;
+use crate::routes::health::{self, HealthBody, SharedChecks};
 use crate::sandbox::{self, Sandbox};
 use crate::secrets::Secrets;
 use crate::stripe_reads::StripeReads;
@@ -13,7 +15,7 @@ use anyhow::{Context, Result};
 use bursar_actors::{Role, Runtime, RuntimeOptions};
 use bursar_engine::clock::Clock;
 use bursar_engine::config::Config;
-use bursar_engine::domain::api_key::{KeyOwner, secret_hash};
+use bursar_engine::domain::api_key::KeyOwner;
 use bursar_engine::domain::catalogue::CatalogueVersion;
 use bursar_engine::domain::catalogue::sellable::unsellable;
 use bursar_engine::ids::CustomerId;
@@ -21,7 +23,7 @@ use bursar_engine::infra::seal::SealBox;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions};
 use bursar_engine::usecase::handler::{Deps, SUPPORT};
-use bursar_engine::usecase::{timekeeping, version};
+use bursar_engine::usecase::{admin_token, timekeeping, version};
 use ipnet::IpNet;
 use moka::future::Cache;
 use std::net::SocketAddr;
@@ -45,13 +47,15 @@ pub struct App {
     pub runtime: Runtime,
     /// Generated secrets.
     pub secrets: Secrets,
+    /// Who is behind an admin token.
+    pub admin_tokens: AdminTokens,
     pub(crate) write_limits: WriteLimits,
     pub(crate) stripe_reads: StripeReads,
+    pub(crate) health_checks: SharedChecks<HealthBody>,
     metrics: Recorder,
     api_keys: Cache<String, KeyOwner>,
     /// Recently revoked keys: a look-up that began before the revocation must not cache the key again.
     api_keys_revoked: Cache<String, ()>,
-    admin_token_hash: String,
     webhook_secrets: Vec<String>,
     github_secrets: Vec<String>,
     trusted_proxies: Vec<IpNet>,
@@ -73,6 +77,11 @@ impl App {
         config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
         let secrets = Secrets::complete(&mut config)?;
         let sandbox = sandbox::start(&mut config, server).await?;
+        if config.public_url.is_empty() {
+            // The port may have been chosen just now.
+            let listen = server.to_string();
+            config.public_url = Config { listen, ..Config::default() }.public_url();
+        }
         let metrics = Recorder::start()?;
         let migration_db = connect(&config).await?;
         migrate::up(&migration_db).await?;
@@ -99,24 +108,29 @@ impl App {
             .max_capacity(API_KEYS_CACHED_MAX)
             .time_to_live(Duration::from_millis(config.http.api_key_cache_ms) + API_KEY_REVOKED_FOR)
             .build();
-        let admin_token_hash = secret_hash(&config.admin_token);
+        let admin_tokens = AdminTokens::new(&config, &db, &clock);
+        admin_tokens.look().await.context("the admin tokens cannot be read")?;
+        if let Some(warning) = admin_token::bootstrap_warning(&config, admin_tokens.count_known()) {
+            tracing::warn!("{warning}");
+        }
         let webhook_secrets = config.webhook_secrets();
         let github_secrets = config.marketplace.webhook_secrets();
         let trusted_proxies = config.http.trusted_proxies();
         let trusted_proxies = trusted_proxies.map_err(|text| anyhow::anyhow!("{text} is not a network of proxies"))?;
-        let write_limits = WriteLimits::new(&config.limits);
+        let write_limits = WriteLimits::new(&config.limits, &runtime.limiters);
         Ok(Self {
             config,
             db,
             clock,
             runtime,
             secrets,
+            admin_tokens,
             write_limits,
             stripe_reads: StripeReads::default(),
+            health_checks: SharedChecks::new(health::CHECKS_MAX),
             metrics,
             api_keys,
             api_keys_revoked,
-            admin_token_hash,
             webhook_secrets,
             github_secrets,
             trusted_proxies,
@@ -156,11 +170,6 @@ impl App {
         &self.trusted_proxies
     }
 
-    /// Whether a token is the bootstrap admin token. Compares hashes in constant time.
-    pub fn is_admin_token(&self, token: &str) -> bool {
-        constant_time_eq(secret_hash(token).as_bytes(), self.admin_token_hash.as_bytes())
-    }
-
     /// Secrets that verify GitHub's webhooks; empty if GitHub is not configured.
     pub fn github_secrets(&self) -> &[String] {
         &self.github_secrets
@@ -191,6 +200,7 @@ impl App {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.config.warnings();
         warnings.extend(self.unsold.warning(self.config.catalogue.version()));
+        warnings.extend(admin_token::bootstrap_warning(&self.config, self.admin_tokens.count_known()));
         warnings
     }
 
@@ -259,11 +269,6 @@ fn tell_of_replaced(config: &Config, replaced: &CatalogueVersion) {
         "{file} is in force, and no longer version {before}, which {by} applied: with the sandbox the file counts at each \
          start. To have that version again, write it there: bursar catalogue export --version {before} > {file}"
     );
-}
-
-fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
-    use subtle::ConstantTimeEq;
-    a.ct_eq(b).into()
 }
 
 fn hostname() -> String {

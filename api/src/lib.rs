@@ -7,6 +7,7 @@
 //! | [`database`] | connections to the configured database |
 //! | [`data_folder`] | locks the data folder and restricts it to its owner |
 //! | [`migrate`] | `bursar migrate`, and migrations at start |
+//! | [`preflight`] | `bursar preflight` |
 //! | [`serve`] | start, drain, stop |
 //! | [`endpoint`] | the whole HTTP endpoint: API, document, metrics, behind [`middleware`] |
 //! | [`routes`] | the HTTP API, one file per resource |
@@ -14,39 +15,61 @@
 //! | [`recorder`] | the metrics recorder |
 //! | [`problem`] | HTTP errors: problem documents and their codes |
 //! | [`middleware`] | limits, timeouts and metrics of every request |
-//! | [`auth`] | API keys and the admin token |
+//! | [`auth`], [`admin_token`], [`scope`] | API keys and admin tokens; which scope each admin route needs |
 //! | [`secrets`] | secrets that the first start generates |
-//! | [`transaction_csv`] | a ledger as CSV, streamed |
-//! | [`connection`] | the limit on connections, and their timeouts |
+//! | [`export`], [`transaction_csv`], [`audit_lines`] | streamed exports: a ledger as CSV, the audit log as JSON lines |
 //! | `server` | the HTTP/1.1 server, with small buffers |
-//! | `webhook_bodies` | the memory limit of webhook bodies being read |
+//! | `capacity` | how many connections there are, and requests of each kind |
+//! | `places` | which connection makes room for another, and how many a peer has |
+//! | `connection` | the timeouts of connections, and answers to unreadable requests |
+//! | `exchange` | what a connection's bytes and its requests must know of each other |
+//! | `body_memory` | the memory limit of bodies that are being read |
+//! | `route_table` | methods and credentials of every route |
+//! | `asset` | documents that are in memory, compressed, with entity tags |
+//! | `pages` | the document and the page that shows it |
 //! | `query_names` | refuses query parameters that a route does not have |
 //! | `unsold` | prices of the catalogue that Stripe does not have |
 //! | `unread_answers` | the memory limit of answers that clients have not read |
 //! | `stripe_reads` | how many requests of a customer may ask Stripe at a time |
-//! | `write_limit` | rate limits on writes that cost no credits |
+//! | `write_limit` | rate limits of API keys, and on what costs customers no credits |
+//! | `limit_fields` | what answers say of rate limits |
+//! | `confirm_page` | the page on which the owner of a mailbox confirms its address |
 //! | [`client_ip`] | the client's IP address |
 //! | `throttle` | limits how often an event is logged |
 //! | `sample` | values that the document's examples share |
 //! | [`cli`] | the command line |
 
+pub mod admin_token;
 pub mod app;
+mod asset;
+pub mod audit_lines;
 pub mod auth;
+mod body_memory;
+mod capacity;
 pub mod cli;
 pub mod client_ip;
-pub mod connection;
+mod confirm_page;
+mod connection;
 pub mod data_folder;
 pub mod database;
 pub mod document;
 pub mod endpoint;
+mod exchange;
+pub mod export;
+mod limit_fields;
 pub mod middleware;
 pub mod migrate;
+mod pages;
+mod places;
+pub mod preflight;
 pub mod problem;
 mod query_names;
 pub mod recorder;
+mod route_table;
 pub mod routes;
 mod sample;
 pub mod sandbox;
+pub mod scope;
 pub mod secrets;
 pub mod serve;
 mod server;
@@ -55,5 +78,4 @@ mod throttle;
 pub mod transaction_csv;
 mod unread_answers;
 mod unsold;
-mod webhook_bodies;
 mod write_limit;

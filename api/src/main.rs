@@ -1,15 +1,16 @@
 //! The `bursar` command.
 
 use anyhow::{Result, bail};
+use bursar::admin_token::find_bootstrap_warning;
 use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
-use bursar::cli::{Cli, Command, ConfigCommand, ServeArgs, output};
+use bursar::cli::{Cli, Command, ConfigCommand, ServeArgs, VerifyArgs, output};
 use bursar::database::connect_command;
-use bursar::{cli, migrate, routes, sandbox, serve};
+use bursar::{cli, migrate, preflight, routes, sandbox, secrets, serve};
 use bursar_engine::Error;
 use bursar_engine::config::Config;
 use bursar_engine::usecase::schema::schema;
-use bursar_engine::usecase::verify::verify;
+use bursar_engine::usecase::verify::verify_since;
 use clap::Parser;
 use std::env::VarError;
 use std::io::IsTerminal;
@@ -43,25 +44,34 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Migrate(arguments) => migrate::run(&load(file)?, cli.json, arguments).await,
-        Command::Verify => verify_database(cli, &load(file)?).await,
+        Command::Verify(arguments) => verify_database(cli, arguments, &load(file)?).await,
         Command::Openapi => {
             output::print(routes::openapi_document().trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(arguments) => match arguments.command {
-            ConfigCommand::Check { role } => check_config(cli, role.into()),
+            ConfigCommand::Check { role } => check_config(cli, role.into()).await,
         },
+        Command::Preflight(arguments) => preflight::run(cli, arguments, log_filter().err().into_iter().collect()).await,
         _ => cli::run(cli).await,
     }
 }
 
 /// Prints whether the configuration is valid, with its warnings. As JSON, it prints the problems too.
-fn check_config(cli: &Cli, role: bursar_actors::Role) -> Result<ExitCode> {
-    let checked = load(cli.config.as_deref()).and_then(|config| {
+async fn check_config(cli: &Cli, role: bursar_actors::Role) -> Result<ExitCode> {
+    let valid = load(cli.config.as_deref()).and_then(|config| {
         serve::check_role(&config, role)?;
         sandbox::check(&config)?;
-        Ok(config.warnings())
+        secrets::check(&config.data_dir)?;
+        Ok(config)
     });
+    let checked: Result<Vec<String>> = match valid {
+        Ok(config) => {
+            let bootstrap = find_bootstrap_warning(&config, "bursar config check").await;
+            Ok(config.warnings().into_iter().chain(bootstrap).collect())
+        }
+        Err(error) => Err(error),
+    };
     if cli.json {
         let (warnings, problems) = match checked {
             Ok(warnings) => (warnings, Vec::new()),
@@ -93,14 +103,14 @@ fn load(file: Option<&Path>) -> Result<Config> {
     Err(Error::Config(problems).into())
 }
 
-async fn verify_database(cli: &Cli, config: &Config) -> Result<ExitCode> {
+async fn verify_database(cli: &Cli, arguments: &VerifyArgs, config: &Config) -> Result<ExitCode> {
     let db = connect_command(config, "bursar verify").await?;
     let schema = schema(&db).await?;
     if !schema.is_served() {
         bail!(schema.problem().unwrap_or_default());
     }
     let bar = Progress::bar("verifying", 0);
-    let report = verify(&db, |progress| {
+    let report = verify_since(&db, arguments.audit_head.as_ref(), |progress| {
         bar.set(progress.done, progress.total);
         bar.set_message(&progress.to_string());
     })

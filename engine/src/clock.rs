@@ -60,6 +60,14 @@ impl Clock {
         }
     }
 
+    /// The machine's time as it is, whatever the database says.
+    pub fn uncorrected_ms(&self) -> TimeMs {
+        match self {
+            Self::System => machine_ms(),
+            Self::Manual(now) => now.load(Ordering::SeqCst),
+        }
+    }
+
     /// Advances a manual clock. Does nothing to [`Clock::System`].
     pub fn advance_ms(&self, by_ms: i64) {
         if let Self::Manual(now) = self {

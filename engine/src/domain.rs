@@ -8,6 +8,7 @@
 //! | [`webhook`], [`github`] | Stripe's events and GitHub's: signatures, deliveries, facts; the rules for Stripe's |
 //! | [`marketplace`] | the rules for purchases on GitHub Marketplace |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`audit`] | the nouns |
+//! | [`admin_token`] | who may do what as staff |
 //! | [`pricing`], [`charge`], [`clawback`] | what a unit costs, whether a customer is charged for it, which credits go with refunded money |
 //! | [`payment`], [`refund`] | payments as support sees them; what a refund does to the credits |
 //! | [`catalogue`] | everything that is sold: plans and prices |
@@ -15,19 +16,24 @@
 //! | [`stripe_link`] | which Stripe customer may be linked to a customer |
 //! | [`idempotency`] | whether a repeated request is the same one |
 //! | [`email`], [`disposable`] | which addresses are the same, which are throwaway |
-//! | [`rate_limit`], [`token_bucket`] | rate limits, exact across all nodes or approximate in one process |
+//! | [`address`], [`confirmation`] | whether an address is its customer's own; the links by which it is confirmed |
+//! | [`rate_limit`] | rate limits, exact across all nodes |
 //! | [`mail`] | mails, and when each is dropped |
 //! | [`summary`] | a customer's credits: balance, granted and spent in the period, warnings |
 //! | [`reconcile`] | differences between Bursar's records and Stripe's |
 //! | [`replay`] | a frozen set of jobs to run again |
+//! | [`preflight`] | whether what surrounds the server is as it needs it |
 //! | [`schema`] | whether the database's schema fits this release |
 
+pub mod address;
+pub mod admin_token;
 pub mod api_key;
 pub mod audit;
 pub mod bonus;
 pub mod catalogue;
 pub mod charge;
 pub mod clawback;
+pub mod confirmation;
 pub mod customer;
 pub mod disposable;
 pub mod effect;
@@ -41,6 +47,7 @@ pub mod marketplace;
 pub mod operation;
 pub mod payment;
 pub mod payment_method;
+pub mod preflight;
 pub mod pricing;
 pub mod rate_limit;
 pub mod reconcile;
@@ -51,5 +58,4 @@ pub mod schema;
 pub mod stripe_link;
 pub mod subscription;
 pub mod summary;
-pub mod token_bucket;
 pub mod webhook;

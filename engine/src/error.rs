@@ -44,6 +44,22 @@ pub enum Error {
         /// Why not, for the caller.
         message: String,
     },
+    /// The caller's credentials are no longer good. The code is stable and documented.
+    #[error("{message}")]
+    Unauthorized {
+        /// Stable code.
+        code: &'static str,
+        /// What is wrong with them, for the caller.
+        message: String,
+    },
+    /// The caller may not do this, or not yet. The code is stable and documented.
+    #[error("{message}")]
+    Forbidden {
+        /// Stable code.
+        code: &'static str,
+        /// What to do, for the caller.
+        message: String,
+    },
     /// The operator has switched the feature off. The code is stable and documented.
     #[error("{message}")]
     SwitchedOff {
@@ -123,6 +139,8 @@ impl Error {
             Self::Invalid { code, .. }
             | Self::Conflict { code, .. }
             | Self::NotAccepted { code, .. }
+            | Self::Unauthorized { code, .. }
+            | Self::Forbidden { code, .. }
             | Self::TooMany { code, .. }
             | Self::SwitchedOff { code, .. } => Some(code),
             Self::RateLimited { .. } => Some("rate_limited"),

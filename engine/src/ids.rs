@@ -130,6 +130,11 @@ id!(
     "key"
 );
 id!(
+    /// The record of an admin token (not the token itself).
+    AdminTokenId,
+    "adt"
+);
+id!(
     /// An operation at Stripe for a customer.
     OperationId,
     "op"

@@ -8,6 +8,12 @@ pub const HTTP_SECONDS: &str = "bursar_http_request_duration_seconds";
 pub const HTTP_IN_FLIGHT: &str = "bursar_http_requests_in_flight";
 /// Open HTTP connections.
 pub const HTTP_CONNECTIONS: &str = "bursar_http_connections";
+/// HTTP connections that a limit closed, by `reason`.
+pub const HTTP_CONNECTIONS_CLOSED: &str = "bursar_http_connections_closed_total";
+/// Requests that a limit denied, by `limit`.
+pub const RATE_LIMITED: &str = "bursar_rate_limited_total";
+/// Requests that a limit let pass uncounted because the database did not answer, by `limit`.
+pub const RATE_LIMIT_UNCHECKED: &str = "bursar_rate_limit_unchecked_total";
 /// Webhook deliveries by `source` and `type`.
 pub const WEBHOOKS_RECEIVED: &str = "bursar_webhooks_received_total";
 /// Deliveries of already stored events, by `source` and `type`.

@@ -4,21 +4,29 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`onboard`] | a customer signs up |
+//! | [`confirmation`] | the owner of its address takes a customer over |
 //! | [`intake`] | events are stored with their jobs |
 //! | [`work`] | a node claims jobs, and returns them |
 //! | [`handler`] | a job runs, one handler for each kind |
 //! | [`operation`], [`charge`] | a customer requests an operation at Stripe, and is charged for credits or not |
 //! | [`spend_cap`] | a customer or support sets how much may be charged |
 //! | [`api_key`] | a customer's keys are created, rotated, revoked |
+//! | [`admin_token`] | an admin token is made or revoked |
 //! | [`summary`] | a customer reads its usage summary |
-//! | [`replay`], [`reconcile`], [`job`], [`stream`], [`stripe_link`], [`mail`], [`marketplace`], [`price`], [`payment`], [`refund`] | support acts, or a schedule |
+//! | [`replay`], [`reconcile`], [`job`], [`stream`], [`stripe_link`], [`mail`], [`marketplace`], [`price`], [`payment`], [`refund`], [`customer_email`] | support acts, or a schedule |
 //! | [`version`] | another version of the catalogue is planned and applied |
 //! | [`verify`], [`schema`], [`catalogue`] | the database is checked |
+//! | [`preflight`] | everything around a server is looked at before it starts |
+//! | [`audit`] | the audit log is sealed |
 //! | [`timekeeping`], [`rate_limit`] | the shared clock, the shared limits |
 
+pub mod admin_token;
 pub mod api_key;
+pub mod audit;
 pub mod catalogue;
 pub mod charge;
+pub mod confirmation;
+pub mod customer_email;
 pub mod handler;
 pub mod intake;
 pub mod job;
@@ -27,6 +35,7 @@ pub mod marketplace;
 pub mod onboard;
 pub mod operation;
 pub mod payment;
+pub mod preflight;
 pub mod price;
 pub mod rate_limit;
 pub mod reconcile;

@@ -43,6 +43,9 @@ mod m0031_disputed_payments;
 mod m0032_subscription_stripe_price;
 mod m0033_invoice_terms;
 mod m0034_invoice_owner;
+mod m0035_identities;
+mod m0036_confirmation;
+mod m0037_rate_logs;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -84,6 +87,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0032_subscription_stripe_price::Migration),
             Box::new(m0033_invoice_terms::Migration),
             Box::new(m0034_invoice_owner::Migration),
+            Box::new(m0035_identities::Migration),
+            Box::new(m0036_confirmation::Migration),
+            Box::new(m0037_rate_logs::Migration),
         ]
     }
 }

@@ -15,14 +15,14 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 /// The admin token of every application under test.
-pub const ADMIN_TOKEN: &str = "bat_0123456789abcdef0123456789abcdef";
+pub const ADMIN_TOKEN: &str = "bat_3b8f60d1c47a95e2f01d8b6c42e97a58";
 /// The key under which every application under test seals secrets.
 pub const SECRET_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 /// Stripe's webhook secrets; the second is the one being rotated out.
 pub const WEBHOOK_SECRETS: [&str; 2] = ["whsec_wNq3Vb7xK2mYtR9cLz4sHd8e", "whsec_oA5rT2kDn8Wq6Xs1ZbE4yMv7"];
 
 /// GitHub's webhook secrets; the second is the one being rotated out.
-pub const GITHUB_SECRETS: [&str; 2] = ["github-secret-new", "github-secret-old"];
+pub const GITHUB_SECRETS: [&str; 2] = ["ghwh_Vq4tZ8mKx2Rb7LcW9sHd3YnP", "ghwh_Jf6sT1wEo5Qa8NzG3vXk7BrU"];
 
 /// The database and the queue that an application runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct TestCustomer {
     pub api_key: String,
 }
 
-/// The defaults, but with short intervals and no limits on signups and new API keys.
+/// The defaults, but with short intervals and no limits on signups, requests, exports and new API keys.
 pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     let mut config = Config {
         listen: "127.0.0.1:0".to_owned(),
@@ -74,6 +74,7 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     config.jobs.sweep_grace_ms = 1_000;
     config.jobs.lease_ms = 3_000;
     config.http.drain_timeout_ms = 6_000;
+    config.http.stop_grace_ms = 0;
     // Reconciliations run only when a test asks for one, and without a grace period.
     config.stripe.reconcile_hour = -1;
     config.stripe.reconcile_grace_s = 0;
@@ -81,6 +82,9 @@ pub async fn config(backend: Backend, folder: &TempDir) -> Config {
     config.stripe.sandbox = false;
     // All customers of a test sign up from one address.
     config.onboarding.per_ip_per_minute = 0;
+    config.onboarding.per_mailbox_per_day = 0;
+    config.limits.requests_per_minute = 0;
+    config.limits.exports_per_hour = 0;
     config.limits.keys_per_minute = 0;
     config.limits.refusals_per_second = 0;
     // Most customers of a test pay by the same of Stripe's test cards.
@@ -150,6 +154,11 @@ impl TestApp {
     /// The address it listens on.
     pub fn address(&self) -> std::net::SocketAddr {
         self.running.address
+    }
+
+    /// The address it listens on for operators, if it does.
+    pub fn ops_address(&self) -> Option<std::net::SocketAddr> {
+        self.running.ops_address
     }
 
     /// Stops the application, keeps its data, and returns what [`TestApp::start_on`] needs to start it again.

@@ -20,6 +20,7 @@ use crate::config::CreditsConfig;
 use crate::count::counted;
 use crate::domain::catalogue::currency::money;
 use crate::domain::catalogue::{Catalogue, Pack};
+use crate::domain::confirmation::{UNCONFIRMED, UNCONFIRMED_DETAIL};
 use crate::domain::customer::Customer;
 use crate::domain::ledger::HOLDS_OPEN_MAX;
 use crate::domain::operation::{Charge, Problem, Request};
@@ -59,8 +60,12 @@ pub struct PaymentStanding {
 }
 
 impl PaymentStanding {
-    /// The payment method that is charged.
+    /// The payment method that is charged. Whoever has not confirmed its address is charged to none, wherever the
+    /// payment method came from.
     fn charged_method(&self) -> Result<&PaymentMethod, NotCharged> {
+        if !self.customer.confirmation.is_confirmed() {
+            return Err(NotCharged::Unconfirmed);
+        }
         self.method.as_ref().filter(|_| self.customer.has_payment_method).ok_or(NotCharged::NoPaymentMethod)
     }
 }
@@ -79,6 +84,8 @@ pub enum Decided {
 pub enum NotCharged {
     /// Support has suspended it.
     Suspended,
+    /// Its address is not confirmed.
+    Unconfirmed,
     /// It has no payment method that may be charged.
     NoPaymentMethod,
     /// It owes credits: a purchase would pay the debt and not the work.
@@ -254,6 +261,7 @@ impl NotCharged {
     pub fn problem(&self, customer: &Customer, config: &CreditsConfig, catalogue: &Catalogue) -> Problem {
         match self {
             Self::Suspended => Problem::new("customer_suspended", "The customer is suspended. Contact support."),
+            Self::Unconfirmed => Problem::new(UNCONFIRMED, UNCONFIRMED_DETAIL),
             Self::NoPaymentMethod => Problem::new("payment_method_gone", "Add a payment method that may be charged."),
             Self::CreditsOwed(available) => Problem::new("credits_owed", pricing::credits_owed(*available)),
             Self::NothingOwed => Problem::new("nothing_owed", "The account owes no credits."),

@@ -12,6 +12,8 @@ use serde::Serialize;
 
 /// The advice to a customer who would be charged for units if it had a payment method.
 const ADD_BILLING: &str = "Add billing to continue.";
+/// What a customer does to be charged whose address is not confirmed.
+pub const CONFIRM_FIRST: &str = "Confirm the e-mail address first. Add billing to continue.";
 
 /// What a customer has to spend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,13 +74,18 @@ impl UnitSale {
 /// The price of one unit beyond the customer's credits, in the catalogue's currency; `None` if it cannot be charged,
 /// or its plan has no price for single units.
 pub fn next_price_minor(customer: &Customer, catalogue: &Catalogue) -> Option<MoneyMinor> {
-    if customer.has_payment_method { catalogue.unit_price(&customer.plan) } else { None }
+    if may_be_charged(customer) { catalogue.unit_price(&customer.plan) } else { None }
+}
+
+/// Whether a customer has a payment method, and an address that counts as its own.
+fn may_be_charged(customer: &Customer) -> bool {
+    customer.has_payment_method && customer.confirmation.is_confirmed()
 }
 
 /// What is charged next beyond the customer's credits, in words: `$29.00`, or `5.00 EUR for 20 pages`. `None` as for
 /// [`next_price_minor`].
 pub fn next_price(customer: &Customer, config: &CreditsConfig, catalogue: &Catalogue) -> Option<String> {
-    let sale = UnitSale::of(&customer.plan, config, catalogue).filter(|_| customer.has_payment_method)?;
+    let sale = UnitSale::of(&customer.plan, config, catalogue).filter(|_| may_be_charged(customer))?;
     Some(if sale.is_single { sale.amount } else { format!("{} for {}", sale.amount, sale.units) })
 }
 
@@ -94,6 +101,7 @@ pub fn warning(customer: &Customer, funds: Funds, config: &CreditsConfig, catalo
     let after = if funds.spendable() > Credits::ZERO { " after that" } else { "" };
     Some(match UnitSale::of(&customer.plan, config, catalogue) {
         None => format!("{left} {}", no_unit_price(&customer.plan, config, catalogue)),
+        Some(_) if !customer.confirmation.is_confirmed() => format!("{left} {CONFIRM_FIRST}"),
         Some(UnitSale { what, verb, amount, .. }) if customer.has_payment_method => {
             format!("{left} The next {what}{after} {verb} {amount}.")
         }
@@ -146,6 +154,7 @@ pub fn credits_owed(available: Credits) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::address::{AddressState, Confirmation};
     use crate::domain::catalogue::Pack;
     use crate::domain::catalogue::currency::Currency;
     use crate::ids::CustomerId;
@@ -162,6 +171,7 @@ mod tests {
             former_stripe_ids: Vec::new(),
             credits_from_ms: None,
             has_payment_method,
+            confirmation: Confirmation::ASSUMED,
             created_at_ms: 0,
         }
     }
@@ -183,6 +193,17 @@ mod tests {
         assert!(text.ends_with("costs $29.00."), "{text}");
         let text = warned(&customer("pro", true), 0).expect("a warning");
         assert!(text.ends_with("costs $15.00."), "{text}");
+    }
+
+    #[test]
+    fn a_customer_whose_address_is_not_confirmed_is_told_to_confirm_it_and_no_price() {
+        for has_payment_method in [false, true] {
+            let mut customer = customer("trial", has_payment_method);
+            customer.confirmation = Confirmation { state: AddressState::Pending, at_ms: None };
+            let text = warned(&customer, 1).expect("a warning");
+            assert_eq!(text, format!("You have 1 fix credit left. {CONFIRM_FIRST}"));
+            assert_eq!(next_price_minor(&customer, &Catalogue::built_in()), None);
+        }
     }
 
     #[test]

@@ -5,9 +5,11 @@
 //! the session ends, and a new one connects, declares the topology and consumes again.
 
 mod session;
+mod survey;
 mod topology;
 
 pub use session::{Broker, BrokerOptions, Delivered, Health};
+pub use survey::{Survey, SurveyError, server_version, survey};
 pub use topology::Topology;
 
 use crate::domain::job::Wake;

@@ -8,6 +8,7 @@ use super::seal::SealBox;
 use crate::clock::TimeMs;
 use crate::config::{Config, MailConfig, normalize_smtp_url, parse_mailbox, sender};
 use crate::domain::mail::{Branding, Rendered};
+use crate::domain::preflight::mail::Encryption;
 use crate::error::{Error, Result};
 use crate::ids::MailId;
 use lettre::Address;
@@ -193,6 +194,41 @@ impl Mailer {
             }
         }
     }
+}
+
+/// Connects to the server of the settings and logs in, as a mail would, without sending one.
+///
+/// # Errors
+/// Why no mail could be sent.
+pub async fn try_login(mail: &MailConfig) -> Result<(), String> {
+    let from = sender(mail)?;
+    let url = normalize_smtp_url(mail.smtp_url.trim())?;
+    let transport = build_transport(&url, mail, &from)?;
+    match transport.test_connection().await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("the SMTP server ended the connection".to_owned()),
+        Err(error) => Err(match classify(&error) {
+            SendError::Temporary(reason) | SendError::Refused(reason) => reason,
+            SendError::Busy => error.to_string(),
+        }),
+    }
+}
+
+/// Whether a connection to the server of the settings is encrypted, and whether the server is on this machine.
+///
+/// # Errors
+/// The URL cannot be used.
+pub fn encryption(mail: &MailConfig) -> Result<(Encryption, bool), String> {
+    let url = normalize_smtp_url(mail.smtp_url.trim())?;
+    let parsed = reqwest::Url::parse(&url).map_err(|error| error.to_string())?;
+    let is_local = matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let tls = parsed.query_pairs().find(|(name, _)| name == "tls").map(|(_, value)| value.into_owned());
+    let encryption = match (parsed.scheme(), tls.as_deref()) {
+        ("smtps", _) | (_, Some("required")) => Encryption::Always,
+        (_, Some("opportunistic")) => Encryption::IfOffered,
+        _ => Encryption::Never,
+    };
+    Ok((encryption, is_local))
 }
 
 /// Codes of class 4 and broken connections are temporary; codes of class 5 are permanent (RFC 5321, section 4.2.1),

@@ -3,6 +3,7 @@
 //! JSON is text.
 
 pub mod account;
+pub mod admin_token;
 pub mod api_key;
 pub mod attempt;
 pub mod audit;
@@ -12,6 +13,7 @@ pub mod charge;
 pub mod check;
 pub mod clock;
 pub mod commit;
+pub mod confirmation;
 pub mod customer;
 pub(crate) mod db;
 pub mod event;
@@ -22,8 +24,10 @@ pub mod marketplace;
 pub mod operation;
 pub mod payment;
 pub mod payment_method;
+pub mod preflight;
 pub mod price;
 pub mod rate_limit;
+pub mod rate_log;
 mod reach;
 pub mod reconciliation;
 pub mod replay;

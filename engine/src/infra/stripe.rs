@@ -12,6 +12,7 @@
 //! | `path` | which paths are asked |
 //! | `turns` | whose call is next at the rate limit |
 //! | [`gateway`] | one call: limits, retries, metrics |
+//! | [`probe`] | reads for a preflight |
 //! | [`requests`] | the calls, one function each |
 //! | [`charge`] | those about charges, refunds and disputes |
 //! | [`catalogue`] | those that make products and prices |
@@ -24,6 +25,7 @@ pub mod charge;
 pub mod error;
 pub mod gateway;
 mod path;
+pub mod probe;
 pub mod requests;
 pub mod retry;
 mod turns;
@@ -31,5 +33,4 @@ mod turns;
 pub use error::{Decline, StripeError, found};
 pub use gateway::{Answer, Gateway, GatewayOptions};
 
-/// Base URL of Stripe's API.
-pub const API_BASE: &str = "https://api.stripe.com";
+pub use crate::config::STRIPE_API_BASE as API_BASE;

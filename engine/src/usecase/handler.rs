@@ -19,7 +19,7 @@ pub use operation::{ChangePreview, PreviewError, cancel_job, operation_job, prev
 pub use stripe::{StripeEvent, gather};
 pub(in crate::usecase) use stripe::{charges_of_payment, credits_after_refund, money_before_refund};
 pub use stripe_adopt::stripe_adopt_job;
-pub use stripe_customer::stripe_customer_job;
+pub use stripe_customer::{stripe_customer_job, stripe_email_job};
 
 use crate::clock::TimeMs;
 use crate::config::{CreditsConfig, MarketplaceConfig};
@@ -30,7 +30,7 @@ use crate::domain::ledger::Command;
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, ReplayId};
 use crate::infra::smtp::Mailer;
-use crate::infra::store::{Db, job, rate_limit, reconciliation, stream};
+use crate::infra::store::{Db, confirmation, job, rate_limit, rate_log, reconciliation, stream};
 use crate::infra::stripe::{Gateway, StripeError};
 use serde::{Deserialize, Serialize};
 use std::sync::Once;
@@ -246,10 +246,12 @@ async fn retention(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Result<Ver
     let tx = deps.db.begin().await?;
     let deleted = job::job_prune(&tx, before_ms, RETENTION_BATCH).await?;
     tx.commit().await?;
-    let forgotten =
-        rate_limit::rate_limit_prune(deps.db.write(), now_ms - RATE_LIMIT_SLACK_MS, RETENTION_BATCH).await?;
+    let unlimited_ms = now_ms - RATE_LIMIT_SLACK_MS;
+    let forgotten = rate_limit::rate_limit_prune(deps.db.write(), unlimited_ms, RETENTION_BATCH).await?;
+    let logs = rate_log::rate_log_prune(deps.db.write(), unlimited_ms, RETENTION_BATCH).await?;
     let seen = reconciliation::reconciliation_prune(deps.db.write(), before_ms, RETENTION_BATCH).await?;
-    if [deleted, forgotten, seen].contains(&RETENTION_BATCH) {
+    let links = confirmation::confirmation_link_prune(deps.db.write(), before_ms, RETENTION_BATCH).await?;
+    if [deleted, forgotten, logs, seen, links].contains(&RETENTION_BATCH) {
         return Ok(after_rest(began.elapsed(), DELETING_REST, now_ms).into());
     }
     sweep_streams(deps, claimed, now_ms).await

@@ -5,7 +5,7 @@ use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
 use crate::domain::idempotency::check_same_request;
 use crate::domain::job::Wake;
-use crate::domain::mail::{self, MailState, Retry, Template};
+use crate::domain::mail::{self, MailState, Retry};
 #[cfg(doc)]
 use crate::error::Refusal;
 use crate::error::{Error, Result};
@@ -30,17 +30,16 @@ pub struct Resend<'a> {
 /// was given up is retried. Also returns the jobs to announce.
 ///
 /// # Errors
-/// `mail_holds_key` for a welcome that was sent or stored; `mail_not_sent` if it is waiting or was cancelled;
+/// `mail_holds_link` for one with a link that was sent or stored; `mail_not_sent` if it is waiting or was cancelled;
 /// `job_not_ended`; [`Refusal::KeyReused`].
 pub async fn resend(db: &Db, row: MailRow, request: Resend<'_>, now_ms: TimeMs) -> Result<(MailRow, Vec<Wake>)> {
     if is_retried(&row, request)? {
         return Ok((row, Vec::new()));
     }
     match row.state {
-        MailState::Sent | MailState::Stored if row.args.template == Template::Welcome => Err(Error::conflict(
-            "mail_holds_key",
-            "The mail contained an API key, which is deleted once the mail is sent. The customer can create a new \
-             key with another one.",
+        MailState::Sent | MailState::Stored if row.args.has_link => Err(Error::conflict(
+            "mail_holds_link",
+            "The mail contained a link that is good once, which is deleted once the mail is sent. Send a new link.",
         )),
         MailState::Sent | MailState::Stored => send_copy(db, &row, request, now_ms).await,
         MailState::Failed => retry(db, &row, request, now_ms).await,

@@ -11,11 +11,11 @@ pub fn known() -> Vec<String> {
     Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
 }
 
-/// Compares the schemas.
+/// Compares the schemas. The look-up waits behind no list or report, so that health is answered while many of them run.
 ///
 /// # Errors
 /// Fails if the database cannot be read.
 pub async fn schema(db: &Db) -> Result<Schema> {
-    let applied = schema_versions(db.read()).await?;
+    let applied = schema_versions(db.ledger()).await?;
     Ok(Schema::of(&known(), applied.as_deref()))
 }

@@ -1,16 +1,18 @@
-//! Proves obligations 1 to 6 and 8, and of 9 what is stored, on a live database, with the rows that violate them.
+//! Proves obligations 1 to 6, 8 and 12, and of 9 what is stored, on a live database, with the rows that violate them.
 //! `docs/internals/database.md` lists the obligations under "Proof".
 //!
 //! Nothing is locked or written, and writers may continue: every check sees one moment of the database and holds
 //! after every commit (see `store::check`). Memory is bounded: the database returns only violations, and accounts
 //! are folded page by page.
 
+mod audit;
 mod fold;
 mod plans;
 mod sales;
 #[cfg(test)]
 mod tests;
 
+use crate::domain::audit::chain::Head;
 use crate::error::Result;
 use crate::infra::store::Db;
 use crate::infra::store::check::{self, CHECKS};
@@ -90,12 +92,20 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Proves obligations 1 to 6 and 8, and of 9 what is stored, on a database that may be in use.
+/// Proves obligations 1 to 6, 8 and 12, and of 9 what is stored, on a database that may be in use.
 ///
 /// # Errors
 /// Only failures of the database; violations are in the report.
 pub async fn verify(db: &Db, progress: impl Fn(Progress)) -> Result<Report> {
-    let others = fold::CHECKS + sales::CHECKS + plans::CHECKS;
+    verify_since(db, None, progress).await
+}
+
+/// As [`verify`], and proves that the audit log was not changed since it had this head.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_since(db: &Db, known: Option<&Head>, progress: impl Fn(Progress)) -> Result<Report> {
+    let others = fold::CHECKS + sales::CHECKS + plans::CHECKS + audit::CHECKS;
     let checks = CHECKS.len() + others;
     let report_fold = |done, total| progress(Progress { name: fold::NAME, check: 1, checks, done, total });
     let mut reports = fold::run(db, report_fold).await?.to_vec();
@@ -105,6 +115,9 @@ pub async fn verify(db: &Db, progress: impl Fn(Progress)) -> Result<Report> {
     let at = at + sales::CHECKS;
     let report_plans = |done, total| progress(Progress { name: plans::NAME, check: at, checks, done, total });
     reports.push(plans::run(db, report_plans).await?);
+    let at = at + plans::CHECKS;
+    let report_audit = |done, total| progress(Progress { name: audit::NAME, check: at, checks, done, total });
+    reports.push(audit::run(db, known, report_audit).await?);
     let mut counts: HashMap<&str, u64> = HashMap::new();
     for (at, check) in CHECKS.iter().enumerate() {
         let total = match counts.get(check.population) {

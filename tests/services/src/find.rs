@@ -78,6 +78,14 @@ pub(crate) fn exim() -> Result<PathBuf, Error> {
     })
 }
 
+/// Chromium, the browser.
+pub(crate) fn chromium() -> Result<PathBuf, Error> {
+    on_path("chromium").or_else(|| on_path("chromium-headless-shell")).ok_or(Error::MissingProgram {
+        name: "chromium".to_owned(),
+        hint: "install the Debian package chromium, or put it on PATH",
+    })
+}
+
 /// Erlang's port mapper, which some installations have outside of the search path.
 pub(crate) fn epmd() -> Result<PathBuf, Error> {
     let in_erlang = || {

@@ -1,4 +1,4 @@
-//! Private Postgres clusters, RabbitMQ nodes and SMTP servers for tests, chaos runs and benchmarks.
+//! Private Postgres clusters, RabbitMQ nodes, SMTP servers and browsers for tests, chaos runs and benchmarks.
 //!
 //! All servers run in a directory that the caller names, on free ports, and listen on the loopback address only.
 //! Servers that were already running are never touched. The calls block; an async caller wraps them in its runtime's
@@ -21,6 +21,7 @@
 //! ```
 
 mod amqp;
+mod chromium;
 mod error;
 mod exim;
 mod find;
@@ -31,6 +32,7 @@ mod process;
 mod rabbitmq;
 mod scratch;
 
+pub use chromium::Chromium;
 pub use error::Error;
 pub use exim::{Exim, SMTP_PASSWORD, SMTP_USER};
 pub use postgres::Postgres;

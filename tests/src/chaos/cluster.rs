@@ -38,6 +38,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("BURSAR_AMQP__TIERS_MS", "[200,1000,5000]"),
     // All customers sign up from one address.
     ("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", "0"),
+    ("BURSAR_LIMITS__REQUESTS_PER_MINUTE", "1000000"),
 ];
 
 /// The servers of a run.

@@ -55,7 +55,7 @@ impl EndOfDay<'_> {
     /// If the sandbox does not answer.
     pub async fn stop_faults(&self) -> Result<()> {
         let url = format!("{}/sandbox/v1/faults", self.stripe.url());
-        let pending: Value = self.caller.client().get(url).send().await?.json().await?;
+        let pending: Value = self.control(url).await?;
         let pending = pending["faults"].as_array().map_or(0, Vec::len);
         self.counts.add("faults", "never struck", pending as u64);
         self.stripe.clear_faults();
@@ -69,8 +69,14 @@ impl EndOfDay<'_> {
     /// If the sandbox does not answer.
     pub async fn lost_webhooks(&self) -> Result<u64> {
         let url = format!("{}/sandbox/v1/deliveries", self.stripe.url());
-        let known: Value = self.caller.client().get(url).send().await?.json().await?;
+        let known: Value = self.control(url).await?;
         Ok(known["failed"].as_u64().unwrap_or(0))
+    }
+
+    /// Reads from the sandbox's control API.
+    async fn control(&self, url: String) -> Result<Value> {
+        let token = self.stripe.control_token().reveal();
+        Ok(self.caller.client().get(url).bearer_auth(token).send().await?.error_for_status()?.json().await?)
     }
 
     /// Waits until no webhook is being delivered, no job is due soon and no automatic top-up is due; returns what is

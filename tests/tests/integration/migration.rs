@@ -172,6 +172,33 @@ with_backend! {
         app.stop().await;
     }
 
+    async fn audit_rows_from_before_the_chain_are_sealed_after_the_migration(backend: Backend) {
+        let app = TestApp::start(backend).await;
+        app.onboard().await;
+        let (config, folder) = app.halt().await;
+        let db = connect(&config).await.unwrap();
+        let migrations = Migrator::migrations();
+        let before = migrations.iter().position(|one| one.name() == "m0035_identities").unwrap();
+        Migrator::down(db.write(), Some(u32::try_from(migrations.len() - before).unwrap())).await.unwrap();
+        let old = "INSERT INTO audit_log (id, actor, action, target, details, at_ms) \
+                   VALUES ('aud_0', 'admin:bootstrap', 'stream.pause', 'x', '{}', 1)";
+        db.write().execute_unprepared(old).await.unwrap();
+        Migrator::up(db.write(), None).await.unwrap();
+        let waiting = "SELECT audit_id FROM audit_unsealed ORDER BY 1";
+        assert_eq!(lines(&db, waiting).await, lines(&db, "SELECT id FROM audit_log ORDER BY 1").await);
+        db.close().await;
+
+        let app = TestApp::start_on(config, folder).await;
+        bursar_tests::wait::until("all are sealed", || async {
+            lines(&app.app.db, waiting).await.is_empty().then_some(())
+        })
+        .await;
+        let order = "SELECT audit_id FROM audit_seals ORDER BY seal";
+        assert_eq!(lines(&app.app.db, order).await, lines(&app.app.db, "SELECT id FROM audit_log ORDER BY 1").await);
+        app.verify().await;
+        app.stop().await;
+    }
+
     async fn settlement_jobs_migrate_to_the_sweep_and_back(backend: Backend) {
         let folder = tempfile::tempdir().unwrap();
         let db = connect(&config(backend, &folder).await).await.unwrap();

@@ -5,6 +5,7 @@ mod buying;
 mod charge;
 mod credit_note;
 mod deleted;
+mod email;
 mod failures;
 mod interceptor;
 mod lifecycle;
@@ -56,7 +57,7 @@ impl Shop {
     }
 
     /// Like [`Shop::open`], with changed settings.
-    async fn open_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn open_with(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
         let shop = Self::start(backend, change).await;
         shop.stripe.set_policy(Policy { is_paused: true, ..Policy::default() });
         shop
@@ -106,7 +107,7 @@ impl Shop {
         customer
     }
 
-    async fn attach(&self, customer: &TestCustomer, payment_method: &str, key: &str) -> Answer {
+    pub(crate) async fn attach(&self, customer: &TestCustomer, payment_method: &str, key: &str) -> Answer {
         let body = json!({ "payment_method": payment_method, "consent": true });
         self.app.call(customer, "POST", "/api/v1/payment-methods", key, Some(&body)).await
     }

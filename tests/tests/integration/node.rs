@@ -118,6 +118,7 @@ pub(crate) fn environment(config: &Config) -> BTreeMap<String, String> {
         ("BURSAR_JOBS__SWEEP_GRACE_MS", jobs.sweep_grace_ms.to_string()),
         ("BURSAR_JOBS__LEASE_MS", jobs.lease_ms.to_string()),
         ("BURSAR_ONBOARDING__PER_IP_PER_MINUTE", config.onboarding.per_ip_per_minute.to_string()),
+        ("BURSAR_LIMITS__REQUESTS_PER_MINUTE", config.limits.requests_per_minute.to_string()),
         ("BURSAR_DATABASE__CONNECTIONS_MAX", config.database.connections_max.to_string()),
         ("BURSAR_AMQP__PREFIX", config.amqp.prefix.clone()),
         ("BURSAR_AMQP__SHARDS", config.amqp.shards.to_string()),

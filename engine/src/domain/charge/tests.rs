@@ -1,6 +1,7 @@
 //! Who is charged, for what, and why not.
 
 use super::*;
+use crate::domain::address::{AddressState, Confirmation};
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::operation::{DebtPayment, HoldCharge, Operation, PackPurchase, UsageCharge};
 use crate::ids::CustomerId;
@@ -19,6 +20,7 @@ fn customer(plan: &str) -> Customer {
         former_stripe_ids: Vec::new(),
         credits_from_ms: None,
         has_payment_method: true,
+        confirmation: Confirmation::ASSUMED,
         created_at_ms: 0,
     }
 }
@@ -160,6 +162,17 @@ fn a_debt_is_paid_whole_in_steps_and_nobody_pays_one_that_it_does_not_have() {
     assert_eq!(decide(&within_limit, &catalogue), Ok((3, 4_500, 0)), "a credit limit is a debt, too");
     catalogue.plans.iter_mut().for_each(|plan| plan.unit_step = Credits(10));
     assert_eq!(decide(&standing("pro", -3), &catalogue), Ok((10, 15_000, 0)));
+}
+
+#[test]
+fn a_customer_whose_address_is_not_confirmed_spends_its_credits_and_is_charged_nothing() {
+    for has_payment_method in [true, false] {
+        let mut standing = standing("pro", 5);
+        standing.customer.confirmation = Confirmation { state: AddressState::Pending, at_ms: None };
+        standing.customer.has_payment_method = has_payment_method;
+        assert_eq!(decided(&standing, 5, &Catalogue::built_in()), Ok(Decided::Covered));
+        assert_eq!(charge(&standing, 6), Err(NotCharged::Unconfirmed), "with a payment method: {has_payment_method}");
+    }
 }
 
 #[test]

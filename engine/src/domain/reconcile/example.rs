@@ -1,5 +1,6 @@
 //! Examples shared by the rules' tests.
 
+use crate::domain::address::Confirmation;
 use crate::domain::customer::Customer;
 use crate::domain::sale::example::catalogue;
 use crate::domain::sale::{Decision, PriceBook};
@@ -19,6 +20,7 @@ pub(super) fn ada(plan: &str, stripe_customer_id: Option<&str>) -> Customer {
         has_payment_method: true,
         former_stripe_ids: Vec::new(),
         credits_from_ms: None,
+        confirmation: Confirmation::ASSUMED,
         created_at_ms: 0,
     }
 }

@@ -96,6 +96,42 @@ pub fn at_stripe(catalogue: &Catalogue, seen: &StripePrices, known: &[KnownPrice
     at
 }
 
+/// How a price that the catalogue offers stands at Stripe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It can be bought.
+    Sold,
+    /// Stripe has none.
+    Missing,
+    /// Stripe has it, and sells it no longer.
+    Archived {
+        /// Its id at Stripe.
+        id: String,
+    },
+    /// Stripe has one that costs something else.
+    Differs {
+        /// Its id at Stripe.
+        id: String,
+        /// What it costs at Stripe, in words.
+        at_stripe: String,
+        /// What it costs in the catalogue, in words.
+        here: String,
+    },
+}
+
+/// How each price that the catalogue offers stands at Stripe. `seen` may hold archived prices by lookup key, too.
+pub fn standings(catalogue: &Catalogue, seen: &StripePrices) -> Vec<(PriceKey, Standing)> {
+    let standing = |price: &Price| {
+        let Some(found) = seen.of(price) else { return Standing::Missing };
+        let id = found.id().to_owned();
+        if !is_offer_of(&found.said, price) {
+            return Standing::Differs { id, at_stripe: describe(&found.said), here: describe_price(price) };
+        }
+        if found.is_active { Standing::Sold } else { Standing::Archived { id } }
+    };
+    catalogue.prices.iter().filter(|price| price.offered).map(|price| (price.key.clone(), standing(price))).collect()
+}
+
 fn by_id(
     price: &Price,
     id: &str,
@@ -275,6 +311,24 @@ mod tests {
         let mut retired = Catalogue::clone(&catalogue());
         retired.prices[0].offered = false;
         assert!(at_stripe(&retired, &StripePrices::default(), &[]).missing.is_empty(), "nobody can buy it");
+    }
+
+    #[test]
+    fn an_offered_price_is_sold_missing_archived_or_differs() {
+        let standing = |prices: &StripePrices| standings(&catalogue(), prices).remove(0).1;
+        assert_eq!(standing(&keyed(seen("price_1", 59_900))), Standing::Sold);
+        assert_eq!(standing(&StripePrices::default()), Standing::Missing);
+        let archived = SeenPrice { is_active: false, ..seen("price_1", 59_900) };
+        assert_eq!(standing(&keyed(archived)), Standing::Archived { id: "price_1".to_owned() });
+        let Standing::Differs { id, at_stripe, here } = standing(&keyed(seen("price_1", 49_900))) else {
+            panic!("its amount differs")
+        };
+        assert_eq!((id.as_str(), at_stripe.as_str()), ("price_1", "$499.00 each month"));
+        assert_eq!(here, describe_price(&pro_price()));
+        let (mut named, prices) = named(None);
+        assert_eq!(standings(&named, &prices)[0].1, Standing::Missing);
+        named.prices[0].offered = false;
+        assert!(standings(&named, &prices).is_empty(), "nobody can buy it");
     }
 
     #[test]

@@ -152,6 +152,7 @@ fn describe_change(row: &Subscription, change: &PendingChange, catalogue: &Catal
 mod tests {
     use super::*;
     use crate::amount::Credits;
+    use crate::domain::address::Confirmation;
     use crate::domain::ledger::{GrantKind, OpenGrant};
     use crate::domain::subscription::UnpaidChange;
     use crate::domain::webhook::fixtures::row;
@@ -172,6 +173,7 @@ mod tests {
             former_stripe_ids: Vec::new(),
             credits_from_ms: None,
             has_payment_method,
+            confirmation: Confirmation::ASSUMED,
             created_at_ms: 0,
         }
     }

@@ -11,6 +11,7 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Event};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -26,8 +27,8 @@ const CONFIRM_TIMEOUT_MS: u64 = 5_000;
 /// Messages are persistent.
 const DELIVERY_MODE_PERSISTENT: u8 = 2;
 
-/// The broker's address and settings.
-#[derive(Debug, Clone)]
+/// The broker's address and settings. `Debug` does not show the address, which holds a password.
+#[derive(Clone)]
 pub struct BrokerOptions {
     /// `amqp://…`.
     pub url: String,
@@ -35,6 +36,13 @@ pub struct BrokerOptions {
     pub config: AmqpConfig,
     /// Whether to consume; a node that only serves HTTP only publishes.
     pub consume: bool,
+}
+
+impl fmt::Debug for BrokerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, config, consume } = self;
+        f.debug_struct("BrokerOptions").field("config", config).field("consume", consume).finish_non_exhaustive()
+    }
 }
 
 /// A message for the application, to acknowledge once its attempt is committed.

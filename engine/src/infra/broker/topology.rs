@@ -75,26 +75,42 @@ impl Topology {
 
     /// Declares all exchanges and queues. Those that exist with the same arguments are left alone.
     pub async fn declare(&self, channel: &Channel) -> Result<()> {
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let exchange = async |name: String, kind: ExchangeKind| {
-            channel.exchange_declare(name.into(), kind, durable, FieldTable::default()).await
+        for part in self.parts() {
+            part.declare(channel).await?;
+        }
+        Ok(())
+    }
+
+    /// All exchanges and queues; each comes after those that it refers to.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let exchange = |name: String, kind| Part { name, form: Form::Exchange(kind) };
+        let queue = |name: String, exchange: String, key: String, arguments| Part {
+            name,
+            form: Form::Queue { exchange, key, arguments },
         };
-        exchange(self.work_exchange(), ExchangeKind::Direct).await?;
-        exchange(self.parked_exchange(), ExchangeKind::Fanout).await?;
-        declare_queue(channel, &self.parked_queue(), &self.parked_exchange(), "", self.quorum_arguments(None)).await?;
-        for (shard, name) in self.work_queues().iter().enumerate() {
+        let mut parts = vec![
+            exchange(self.work_exchange(), ExchangeKind::Direct),
+            exchange(self.parked_exchange(), ExchangeKind::Fanout),
+            queue(self.parked_queue(), self.parked_exchange(), String::new(), self.quorum_arguments(None)),
+        ];
+        for (shard, name) in self.work_queues().into_iter().enumerate() {
             let mut arguments = self.quorum_arguments(Some(&self.parked_exchange()));
             arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-            declare_queue(channel, name, &self.work_exchange(), &shard.to_string(), arguments).await?;
+            parts.push(queue(name, self.work_exchange(), shard.to_string(), arguments));
         }
         for tier_ms in &self.tiers_ms {
             let name = self.tier_name(*tier_ms);
-            exchange(format!("{name}.x"), ExchangeKind::Fanout).await?;
             let mut arguments = self.quorum_arguments(Some(&self.work_exchange()));
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(*tier_ms));
-            declare_queue(channel, &name, &format!("{name}.x"), "", arguments).await?;
+            parts.push(exchange(format!("{name}.x"), ExchangeKind::Fanout));
+            parts.push(queue(name.clone(), format!("{name}.x"), String::new(), arguments));
         }
-        Ok(())
+        parts
+    }
+
+    /// A name for a queue that exists for a moment, to see whether queues can be made.
+    pub(super) fn trial_queue(&self) -> String {
+        format!("{}.preflight.{:016x}", self.prefix, rand::random::<u64>())
     }
 
     /// The arguments of a replicated queue that refuses messages when full, and keeps a dead-lettered message until
@@ -113,12 +129,48 @@ impl Topology {
     }
 }
 
-async fn declare_queue(channel: &Channel, name: &str, exchange: &str, key: &str, arguments: FieldTable) -> Result<()> {
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(name.into(), durable, arguments).await?;
-    channel
-        .queue_bind(name.into(), exchange.into(), key.into(), QueueBindOptions::default(), FieldTable::default())
-        .await
+/// An exchange or a queue.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    /// Its name.
+    pub(super) name: String,
+    form: Form,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Exchange(ExchangeKind),
+    /// A queue, bound to an exchange under a key.
+    Queue {
+        exchange: String,
+        key: String,
+        arguments: FieldTable,
+    },
+}
+
+impl Part {
+    /// Declares it, and binds it if it is a queue.
+    pub(super) async fn declare(&self, channel: &Channel) -> Result<()> {
+        self.declare_as(channel, false).await?;
+        let Form::Queue { exchange, key, .. } = &self.form else { return Ok(()) };
+        let (name, exchange, key) = (self.name.as_str().into(), exchange.as_str().into(), key.as_str().into());
+        channel.queue_bind(name, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
+    }
+
+    /// Declares it, or if `passive` only asks whether it is there.
+    pub(super) async fn declare_as(&self, channel: &Channel, passive: bool) -> Result<()> {
+        let name = self.name.as_str().into();
+        match &self.form {
+            Form::Exchange(kind) => {
+                let options = ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
+                channel.exchange_declare(name, kind.clone(), options, FieldTable::default()).await
+            }
+            Form::Queue { arguments, .. } => {
+                let options = QueueDeclareOptions { passive, durable: true, ..QueueDeclareOptions::default() };
+                channel.queue_declare(name, options, arguments.clone()).await.map(drop)
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +184,17 @@ mod tests {
         assert_eq!(topology.exchange_for(4_000), Some("bursar.v1.wait.5000.x".to_owned()));
         assert_eq!(topology.exchange_for(5_001), Some("bursar.v1.wait.30000.x".to_owned()));
         assert_eq!(topology.exchange_for(600_001), None);
+    }
+
+    #[test]
+    fn what_a_queue_refers_to_is_declared_before_it() {
+        let parts = Topology::new(&AmqpConfig::default()).parts();
+        assert_eq!(parts.len(), 2 + 1 + 4 + 2 * 4);
+        for (at, part) in parts.iter().enumerate() {
+            if let Form::Queue { exchange, .. } = &part.form {
+                assert!(parts[..at].iter().any(|before| before.name == *exchange), "{}", part.name);
+            }
+        }
     }
 
     #[test]

@@ -6,15 +6,16 @@ pub use plan::{PlanChange, customer_count_on_plan, customer_list_on_plan, custom
 
 use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
+use crate::domain::address::{AddressState, Confirmation};
 use crate::domain::customer::Customer;
 use crate::domain::email::Email;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::key::PlanKey;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 pub(super) const COLUMNS: &str = "id, email, name, source, plan, stripe_customer_id, has_payment_method, created_at_ms, \
-                                  credits_from_ms";
+                                  credits_from_ms, address_state, address_confirmed_at_ms";
 
 pub(super) fn read(row: &QueryResult) -> Result<Customer> {
     Ok(Customer {
@@ -27,8 +28,15 @@ pub(super) fn read(row: &QueryResult) -> Result<Customer> {
         former_stripe_ids: Vec::new(),
         credits_from_ms: get(row, "credits_from_ms")?,
         has_payment_method: get(row, "has_payment_method")?,
+        confirmation: read_confirmation(row)?,
         created_at_ms: get(row, "created_at_ms")?,
     })
+}
+
+fn read_confirmation(row: &QueryResult) -> Result<Confirmation> {
+    let state: String = get(row, "address_state")?;
+    let state = AddressState::parse(&state).ok_or_else(|| Error::Corrupt(format!("address state {state}")))?;
+    Ok(Confirmation { state, at_ms: get(row, "address_confirmed_at_ms")? })
 }
 
 /// Inserts a customer. False if its e-mail address is taken.
@@ -36,7 +44,8 @@ pub async fn customer_insert(db: &impl ConnectionTrait, customer: &Customer, ema
     let rows = execute(
         db,
         "INSERT INTO customers (id, email, email_normalized, name, source, plan, stripe_customer_id, \
-         has_payment_method, created_at_ms, updated_at_ms) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$9) \
+         has_payment_method, created_at_ms, updated_at_ms, address_state, address_confirmed_at_ms) \
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$9,$10,$11) \
          ON CONFLICT (email_normalized) DO NOTHING",
         [
             customer.id.as_str().into(),
@@ -48,6 +57,8 @@ pub async fn customer_insert(db: &impl ConnectionTrait, customer: &Customer, ema
             customer.stripe_customer_id.clone().into(),
             customer.has_payment_method.into(),
             customer.created_at_ms.into(),
+            customer.confirmation.state.as_str().into(),
+            customer.confirmation.at_ms.into(),
         ],
     )
     .await?;
@@ -90,6 +101,19 @@ pub async fn customer_find_many(db: &impl ConnectionTrait, by: By, ids: &[String
     let columns = COLUMNS.split(", ").map(|column| format!("c.{column} AS {column}")).collect::<Vec<_>>();
     let sql = format!("SELECT {} FROM {{rows}} JOIN customers c ON c.{column} = {{r.sought}}", columns.join(", "));
     query_by(db, &sql, ids).await?.iter().map(read).collect()
+}
+
+/// Changes a customer's address. False if another customer has it.
+pub async fn customer_set_email(
+    db: &impl ConnectionTrait,
+    id: &CustomerId,
+    email: &Email,
+    now_ms: TimeMs,
+) -> Result<bool> {
+    let sql = "UPDATE customers SET email = $2, email_normalized = $3, updated_at_ms = $4 WHERE id = $1 \
+               AND NOT EXISTS (SELECT 1 FROM customers c WHERE c.email_normalized = $3 AND c.id <> $1)";
+    let values = [id.as_str().into(), email.given.as_str().into(), email.normalized.as_str().into(), now_ms.into()];
+    Ok(execute(db, sql, values).await? == 1)
 }
 
 /// Finds a customer by its normalized address.

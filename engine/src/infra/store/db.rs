@@ -13,6 +13,7 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
     TransactionTrait,
 };
+use std::fmt;
 use std::time::Duration;
 
 /// Connections for reading a SQLite database, in addition to the writer.
@@ -50,8 +51,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The application name of nodes in Postgres.
 pub const NODE: &str = "bursar";
 
-/// How to connect.
-#[derive(Debug, Clone)]
+/// How to connect. `Debug` does not show the URL, which holds a password.
+#[derive(Clone)]
 pub struct DbOptions {
     /// `postgres://…` or `sqlite://…`.
     pub url: String,
@@ -63,6 +64,12 @@ pub struct DbOptions {
     pub statement_timeout_ms: u64,
     /// How long a transaction of Postgres may wait for its next statement; 0 for no limit.
     pub idle_transaction_timeout_ms: u64,
+}
+
+impl fmt::Debug for DbOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DbOptions").field("connections_max", &self.connections_max).finish_non_exhaustive()
+    }
 }
 
 impl DbOptions {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// Idle connections kept open to Stripe.
 const IDLE_CONNECTIONS_MAX: usize = 32;
 /// The largest answer, in bytes.
-const ANSWER_LEN_MAX: usize = 16 * 1_024 * 1_024;
+pub(super) const ANSWER_LEN_MAX: usize = 16 * 1_024 * 1_024;
 
 /// The gateway's settings.
 #[derive(Clone)]

@@ -144,6 +144,11 @@ impl Gateway {
         self.write("customer_set_owner", &UpdateCustomer::new(id).metadata(metadata), key).await
     }
 
+    /// Sets a Stripe customer's address.
+    pub async fn customer_set_email(&self, id: &str, email: &str, key: &str) -> Call {
+        self.write("customer_set_email", &UpdateCustomer::new(id).email(email), key).await
+    }
+
     /// Sets the payment method for the customer's invoices.
     pub async fn customer_set_default(&self, id: &str, payment_method_id: &str, key: &str) -> Call {
         let settings = UpdateCustomerInvoiceSettings {

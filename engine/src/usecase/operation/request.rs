@@ -2,6 +2,7 @@
 
 use crate::clock::TimeMs;
 use crate::domain::charge::PURCHASES_WAITING_MAX;
+use crate::domain::confirmation::check_confirmed;
 use crate::domain::customer::Customer;
 use crate::domain::idempotency::check_same_request;
 use crate::domain::job::{NewJob, Wake};
@@ -27,8 +28,9 @@ pub struct RequestedOperation {
 /// waits for its customer begins anew if the customer has another payment method by now.
 ///
 /// # Errors
-/// `KeyReused` if the key was used for another request, `Conflict` `subscribing` if another request is already
-/// subscribing the customer, `TooMany` `purchases_waiting` if too many of its purchases wait for their turn.
+/// `address_unconfirmed`; `KeyReused` if the key was used for another request, `Conflict` `subscribing` if another
+/// request is already subscribing the customer, `TooMany` `purchases_waiting` if too many of its purchases wait for
+/// their turn.
 pub async fn ask(
     db: &Db,
     customer: &Customer,
@@ -37,6 +39,7 @@ pub async fn ask(
     request_hash: &str,
     now_ms: TimeMs,
 ) -> Result<RequestedOperation> {
+    check_confirmed(customer, &request)?;
     let new = Operation::new(&customer.id, request, key.to_owned(), request_hash.to_owned(), now_ms);
     if operation::operation_find_by_key(db.read(), &customer.id, key).await?.is_none()
         && let Some(asked) = begin(db, customer, &new, now_ms).await?

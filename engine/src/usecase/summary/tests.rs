@@ -12,7 +12,7 @@ use crate::infra::seal::{SealBox, key_new};
 use crate::infra::store::DbOptions;
 use crate::infra::store::account::AccountWrite;
 use crate::migrations::{Migrator, MigratorTrait};
-use crate::usecase::onboard::{Signup, onboard};
+use crate::usecase::onboard::{AddressRule, Signup, onboard};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tempfile::TempDir;
@@ -37,7 +37,15 @@ async fn customer(db: &Db) -> CustomerId {
     let seal = SealBox::new(&key_new()).unwrap();
     let email = format!("{}@example.com", HoldId::new().body());
     let plan = Plan { signup_credits: Credits::ZERO, ..Catalogue::built_in().entry_plan().clone() };
-    let signup = Signup { email: &email, name: "Ada", source: Source::Direct, plan: &plan, marketplace_link: None };
+    let signup = Signup {
+        email: &email,
+        name: "Ada",
+        source: Source::Direct,
+        plan: &plan,
+        marketplace_link: None,
+        address: AddressRule::Assumed,
+        per_mailbox_per_day: 0,
+    };
     onboard(db, &seal, signup, START_MS).await.unwrap().customer.id
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+mod audit_log;
 mod corruption;
 
 use super::*;
@@ -17,8 +18,7 @@ use crate::domain::effect::Effect;
 use crate::domain::github;
 use crate::domain::job::{Backoff, JobFilter, Outcome, finish};
 use crate::domain::ledger::{Command, GrantKind, Op, decide};
-use crate::domain::marketplace::rules;
-use crate::domain::marketplace::terms::Terms;
+use crate::domain::marketplace::{rules, terms::Terms};
 use crate::domain::operation::{Charge, Request, UsageCharge, payment_key};
 use crate::domain::payment::Invoice;
 use crate::domain::replay::ReplayStep;
@@ -34,12 +34,13 @@ use crate::infra::store::commit::{Unit, UnitResult, commit_units};
 use crate::infra::store::{DbOptions, customer, event, marketplace, operation, payment};
 use crate::key::PlanKey;
 use crate::migrations::{Migrator, MigratorTrait};
+use crate::usecase::audit::seal as seal_audit_log;
 use crate::usecase::intake::take_in;
-use crate::usecase::onboard::{Onboarded, Signup, onboard};
+use crate::usecase::onboard::{AddressRule, Onboarded, Signup, onboard};
 use crate::usecase::operation::request::ask;
 use crate::usecase::replay::{self, NewReplay};
 use crate::usecase::work::claim;
-use corruption::{JOB_CORRUPTIONS, LEDGER_CORRUPTIONS, SALE_CORRUPTIONS};
+use corruption::{AUDIT_CORRUPTIONS, JOB_CORRUPTIONS, LEDGER_CORRUPTIONS, SALE_CORRUPTIONS};
 use sea_orm::ConnectionTrait;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,15 @@ fn seal() -> SealBox {
 async fn sign_up(db: &Db, name: &str, credits: i64) -> Onboarded {
     let email = format!("{name}@example.com");
     let plan = Plan { signup_credits: Credits(credits), ..Catalogue::built_in().entry_plan().clone() };
-    let signup = Signup { email: &email, name, source: Source::Direct, plan: &plan, marketplace_link: None };
+    let signup = Signup {
+        email: &email,
+        name,
+        source: Source::Direct,
+        plan: &plan,
+        marketplace_link: None,
+        address: AddressRule::Assumed,
+        per_mailbox_per_day: 0,
+    };
     onboard(db, &seal(), signup, 100).await.unwrap()
 }
 
@@ -316,6 +325,7 @@ async fn healthy(file: &Path) -> Db {
     assert!(catalogue_version_insert(db.write(), &version).await.unwrap());
     healthy_ledgers(&db).await;
     healthy_jobs(&db).await;
+    assert!(!seal_audit_log(&db, 500_000).await.unwrap(), "all rows are sealed");
     db
 }
 
@@ -338,6 +348,9 @@ async fn loosen(db: &Db) {
         "invoices",
         "mails",
         "marketplace_accounts",
+        "audit_log",
+        "audit_seals",
+        "audit_unsealed",
     ];
     for table in tables {
         run(format!("CREATE TABLE loose AS SELECT * FROM {table}")).await;
@@ -357,7 +370,7 @@ async fn a_healthy_database_holds_and_every_check_looked_at_something() {
     }
     let obligations: Vec<u8> = report.checks.iter().map(|check| check.obligation).collect();
     assert!(obligations.is_sorted());
-    assert_eq!(obligations.into_iter().collect::<HashSet<_>>(), HashSet::from([1, 2, 3, 4, 5, 6, 8, 9]));
+    assert_eq!(obligations.into_iter().collect::<HashSet<_>>(), HashSet::from([1, 2, 3, 4, 5, 6, 8, 9, 12]));
     db.close().await;
 }
 
@@ -370,6 +383,10 @@ async fn an_empty_database_holds() {
     db.close().await;
 }
 
+fn corruptions() -> impl Iterator<Item = &'static corruption::Corruption> {
+    LEDGER_CORRUPTIONS.iter().chain(SALE_CORRUPTIONS).chain(JOB_CORRUPTIONS).chain(AUDIT_CORRUPTIONS)
+}
+
 #[tokio::test]
 async fn each_corruption_is_found_by_the_check_that_is_made_for_it() {
     let dir = Dir::new();
@@ -378,8 +395,7 @@ async fn each_corruption_is_found_by_the_check_that_is_made_for_it() {
     loosen(&db).await;
     assert!(proven(&db).await.holds(), "without constraints it is still healthy");
     db.close().await;
-    for (at, (name, words, sql)) in LEDGER_CORRUPTIONS.iter().chain(SALE_CORRUPTIONS).chain(JOB_CORRUPTIONS).enumerate()
-    {
+    for (at, (name, words, sql)) in corruptions().enumerate() {
         let copy = dir.file(&format!("corrupt-{at}"));
         std::fs::copy(&original, &copy).unwrap();
         let db = connect(&copy).await;
@@ -394,12 +410,12 @@ async fn each_corruption_is_found_by_the_check_that_is_made_for_it() {
 
 #[test]
 fn every_check_has_a_corruption_that_it_finds() {
-    let tried: HashSet<&str> =
-        LEDGER_CORRUPTIONS.iter().chain(SALE_CORRUPTIONS).chain(JOB_CORRUPTIONS).map(|(name, ..)| *name).collect();
+    let tried: HashSet<&str> = corruptions().map(|(name, ..)| *name).collect();
     let all: HashSet<&str> = CHECKS
         .iter()
         .map(|check| check.name)
         .chain([fold::NAME, fold::SETTLE_NAME, sales::LINES_NAME, sales::PARTS_NAME, sales::KEPT_NAME, plans::NAME])
+        .chain([audit::NAME])
         .collect();
     assert_eq!(tried, all);
 }
@@ -409,7 +425,7 @@ async fn violations_beyond_the_first_hundred_are_only_counted() {
     let dir = Dir::new();
     let db = healthy(&dir.file("many")).await;
     let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) INSERT INTO customers \
-               SELECT 'cst_' || i, 'e', 'e' || i, 'n', 'direct', 'trial', NULL, 0, 0, 0, NULL FROM n";
+               SELECT 'cst_' || i, 'e', 'e' || i, 'n', 'direct', 'trial', NULL, 0, 0, 0, NULL, 'assumed', NULL FROM n";
     db.write().execute_unprepared(sql).await.unwrap();
     let sql = "INSERT INTO accounts SELECT id, 1, 0, 0, 0, '{}', 0, NULL FROM customers WHERE email = 'e'";
     db.write().execute_unprepared(sql).await.unwrap();

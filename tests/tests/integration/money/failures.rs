@@ -58,7 +58,9 @@ impl Shop {
     /// Calls the sandbox's control API.
     pub(super) async fn control(&self, path: &str, body: Value) -> Value {
         let url = format!("{}/sandbox/v1/{path}", self.stripe.url());
-        let answer = self.app.client.post(url).json(&body).send().await.expect("the sandbox answers");
+        let token = self.stripe.control_token().reveal();
+        let answer =
+            self.app.client.post(url).bearer_auth(token).json(&body).send().await.expect("the sandbox answers");
         let status = answer.status();
         let body: Value = answer.json().await.expect("JSON");
         assert!(status.is_success(), "{body}");

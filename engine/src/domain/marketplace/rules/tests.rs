@@ -11,6 +11,7 @@ mod unknown_plan;
 
 use super::*;
 use crate::config::MarketplaceConfig;
+use crate::domain::address::Confirmation;
 use crate::domain::customer::Source;
 use crate::domain::ledger::Op;
 use crate::ids::CustomerId;
@@ -82,6 +83,7 @@ impl World {
             former_stripe_ids: Vec::new(),
             credits_from_ms: None,
             has_payment_method: false,
+            confirmation: Confirmation::ASSUMED,
             created_at_ms: 0,
         };
         Self {

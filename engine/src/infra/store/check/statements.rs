@@ -386,6 +386,16 @@ pub const CHECKS: &[Check] = &[
             WHERE kind = 'grant' AND source = 'stripe' AND reference IS NOT NULL \
             GROUP BY reference HAVING COUNT(DISTINCT customer_id) > 1",
     },
+    // No address becomes unconfirmed again, so this holds whenever the operation was requested.
+    Check {
+        obligation: 9,
+        name: "nobody adds a card or buys before its address is confirmed",
+        population: "customers WHERE address_state = 'pending'",
+        offenders: "SELECT c.id || ': its address is not confirmed, and it has requested ' || COUNT(*) || ' operations, ' \
+            || MIN(o.id) || ' to ' || MAX(o.id) AS what FROM customers c JOIN operations o ON o.customer_id = c.id \
+            WHERE c.address_state = 'pending' AND o.kind NOT IN \
+            ('payment_method_detach', 'subscription_cancel', 'payment_refund', 'duplicate_payment') GROUP BY c.id",
+    },
     // That each charge granted its credits is proved with obligation 4.
     Check {
         obligation: 9,
@@ -394,5 +404,15 @@ pub const CHECKS: &[Check] = &[
         offenders: "SELECT 'payment ' || stripe_id || ' paid for ' || COUNT(*) || ' operations, ' || MIN(id) || ' to ' \
             || MAX(id) AS what FROM operations WHERE state = 'succeeded' AND stripe_id LIKE 'pi%' \
             GROUP BY stripe_id HAVING COUNT(*) > 1",
+    },
+    Check {
+        obligation: 12,
+        name: "every row of the audit log is sealed or waits for it",
+        population: "audit_log",
+        offenders: "SELECT 'row ' || a.id || ' (' || a.action || ') is neither sealed nor waits for it' AS what \
+            FROM audit_log a LEFT JOIN audit_seals s ON s.audit_id = a.id \
+            LEFT JOIN audit_unsealed u ON u.audit_id = a.id WHERE s.audit_id IS NULL AND u.audit_id IS NULL \
+            UNION ALL SELECT 'row ' || u.audit_id || ' waits to be sealed and was removed' AS what \
+            FROM audit_unsealed u LEFT JOIN audit_log a ON a.id = u.audit_id WHERE a.id IS NULL",
     },
 ];

@@ -1,6 +1,6 @@
 //! Corruptions of a healthy database, each with the check that must find it.
 
-use crate::usecase::verify::{fold, plans, sales};
+use crate::usecase::verify::{audit, fold, plans, sales};
 
 /// One corruption: the check that must find it, a part of its description, and its SQL.
 pub(super) type Corruption = (&'static str, &'static str, &'static str);
@@ -358,8 +358,46 @@ pub(super) const SALE_CORRUPTIONS: &[Corruption] = &[
         "UPDATE ledger_entries SET reference = 'in_5' WHERE reference = 'in_3'",
     ),
     (
+        "nobody adds a card or buys before its address is confirmed",
+        "its address is not confirmed, and it has requested",
+        "UPDATE customers SET address_state = 'pending'",
+    ),
+    (
         "no payment paid for two operations",
         "payment pi_1 paid for 2 operations",
         "UPDATE operations SET state = 'succeeded', stripe_id = 'pi_1'",
+    ),
+];
+
+pub(super) const AUDIT_CORRUPTIONS: &[Corruption] = &[
+    (
+        audit::NAME,
+        "seal 2 of row aud_",
+        "UPDATE audit_log SET actor = 'admin:somebody/else' WHERE id = \
+        (SELECT audit_id FROM audit_seals WHERE seal = 2)",
+    ),
+    (
+        audit::NAME,
+        "seal 2 of row aud_",
+        "UPDATE audit_log SET at_ms = at_ms - 1 WHERE id = \
+        (SELECT audit_id FROM audit_seals WHERE seal = 2)",
+    ),
+    (
+        audit::NAME,
+        "(removed) has another hash",
+        "DELETE FROM audit_log WHERE id = \
+        (SELECT audit_id FROM audit_seals WHERE seal = 1)",
+    ),
+    (audit::NAME, "seal 1 of row aud_", "UPDATE audit_seals SET hash = '0' WHERE seal = 1"),
+    (audit::NAME, "seal 3 follows seal 1", "DELETE FROM audit_seals WHERE seal = 2"),
+    (
+        "every row of the audit log is sealed or waits for it",
+        "is neither sealed nor waits for it",
+        "INSERT INTO audit_log (id, actor, action, target, details, at_ms) VALUES ('aud_x', 'a', 'b', 'c', '{}', 1)",
+    ),
+    (
+        "every row of the audit log is sealed or waits for it",
+        "row aud_x waits to be sealed and was removed",
+        "INSERT INTO audit_unsealed (audit_id) VALUES ('aud_x')",
     ),
 ];

@@ -1,6 +1,7 @@
 //! Unusual answers to calls about the PaymentIntents of usage charges.
 
 use super::*;
+use bursar_engine::config::ConfirmationMode;
 
 with_backend! {
     async fn a_payment_without_an_id_is_shown_to_support_and_settled_on_retry(backend: Backend) {
@@ -192,6 +193,7 @@ with_backend! {
             let (shop, interceptor) = Shop::intercepted_with(backend, |config| {
                 answers_202_soon(config);
                 config.mail.smtp_url = "smtp://127.0.0.1:1?tls=none".to_owned();
+                config.onboarding.confirmation = ConfirmationMode::Off;
                 config.mail.from = "billing@acme.example".to_owned();
             })
             .await;
