@@ -4,8 +4,8 @@ use crate::scene::{PERIOD, SIGNUP, deliver_until, invoice_paid, stripe_customer,
 use bursar::database::connect;
 use bursar_engine::infra::store::Db;
 use bursar_engine::migrations::{Migrator, MigratorTrait};
-use bursar_tests::TestApp;
 use bursar_tests::app::config;
+use bursar_tests::{Backend, TestApp};
 use sea_orm::{ConnectionTrait, Statement};
 
 /// A schema: tables, columns, indexes, constraints, triggers and functions, without the table of migrations.
