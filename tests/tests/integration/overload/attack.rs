@@ -55,6 +55,8 @@ impl Target {
         let launch = Launch { program: program(), environment, folder: folder.path().to_path_buf() };
         let node = Node::new("target".to_owned(), launch, Arc::new(RunLog::new("test"))).unwrap();
         node.start(&mut *node.lock().await).unwrap();
+        // It fails if another test of this process was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::new();
         wait::until("the server is up", || async { node.is_up(&client).await.then_some(()) }).await;
         // It answers before it has logged that it does.
