@@ -145,7 +145,7 @@ impl Example for PaymentDetail {
         let step = |what: &str| PaymentStepBody { at: sample::AT.to_owned(), what: what.to_owned() };
         let history = vec![
             step(
-                "the customer asked for work of 1 credits, which takes 1 more credits, for 2900 usd (minor units), \
+                "the customer asked for work of 1 credits, which takes 1 more credits, for $29.00, \
                  Idempotency-Key deploy-4711",
             ),
             step("Stripe took the money (pi_3MtwBwLkdIwHu7ix28a3tqPa)"),

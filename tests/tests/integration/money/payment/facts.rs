@@ -55,6 +55,16 @@ with_shop! {
         assert_eq!(shop.in_states(["paid", "disputed"]).await, [1, 0]);
     }
 
+    async fn a_dispute_that_takes_no_credits_is_named_with_its_money(shop: &Shop) {
+        shop.pro().await;
+        let id = shop.payments("").await[0]["id"].as_str().expect("an id").to_owned();
+        let dispute = shop.stripe.open_dispute(&shop.charge(), Some(100), "fraudulent").expect("a dispute");
+        shop.deliver_event("charge.dispute.created", &dispute).await;
+        let history = shop.history(&id).await;
+        let expected = format!("dispute {} of $1.00 (fraudulent)", stripe::id(&dispute));
+        assert!(history.iter().any(|step| step.starts_with(&expected)), "{history:#?}");
+    }
+
     async fn a_failed_invoice_has_brought_nothing_and_will_bring_its_credits_once_it_is_paid(shop: &Shop) {
         let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         let paid = shop.invoice_listed(&customer).await;
