@@ -2,8 +2,10 @@
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
+use crate::domain::clawback::to_come;
 use crate::domain::customer::Customer;
 use crate::domain::operation::{Operation, Problem, State};
+use crate::domain::refund::Gone;
 use crate::domain::sale::book::Sold;
 use crate::domain::sale::grant::grants;
 use crate::domain::sale::line::{Sales, sales};
@@ -99,10 +101,10 @@ impl Invoice {
 }
 
 impl Invoice {
-    /// Whether no later part of its credits comes as it is now, because all of its money is gone.
-    pub fn has_lost_its_money(&self) -> bool {
-        let gone = self.refunded + self.disputed - self.kept;
-        self.amount.is_some_and(|amount| amount > MoneyMinor::ZERO && gone >= amount)
+    /// What still comes of parts of its credits, after those that have come (`before`), as far as its money is left.
+    pub fn to_come(&self, before: Credits, parts: Credits) -> Credits {
+        let gone = Gone { all: self.refunded + self.disputed, keeps: self.kept, ..Gone::default() };
+        to_come(before, parts, &gone, self.amount.unwrap_or_default())
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::currency::money;
+use crate::domain::clawback::bought_credits;
 use crate::domain::ledger::{Entry, EntryKind};
 use crate::domain::operation::{Operation, Request, State, payment_key};
 use crate::domain::payment::{Invoice, InvoiceCredits, Payment, PaymentKind};
@@ -15,7 +16,7 @@ use crate::infra::stripe::{StripeError, found};
 use crate::stripe_id::is_stripe_id;
 use crate::usecase::handler::{Deps, charges_of_payment};
 use crate::usecase::stripe_link::unreachable;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// What the ids of charges begin with; those of bank debits have one of their own.
 const PREFIXES_OF_CHARGES: [&str; 2] = ["ch_", "py_"];
@@ -126,21 +127,36 @@ pub async fn invoice_credits(db: &Db, invoices: &[Invoice]) -> Result<Vec<Invoic
     add_entries(db, &later, &mut entries).await?;
     let open: Vec<String> =
         later.iter().filter(|(_, key)| !entries.contains_key(key)).map(|(_, key)| part_job_key(key)).collect();
-    let mut credits: HashMap<&str, InvoiceCredits> = HashMap::new();
+    let mut brought: HashMap<&str, BroughtParts> = HashMap::new();
     for (invoice, key) in first.iter().chain(&later) {
-        let granted = entries.get(key).map_or(Credits::ZERO, |entry| entry.amount - taken_apart(entry));
-        credits.entry(invoice.id.as_str()).or_default().granted += granted;
-    }
-    let parts = rows::part_job_list(db.read(), &open).await?;
-    let parts = parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok());
-    let lost: HashSet<&str> = paid.iter().filter(|one| one.has_lost_its_money()).map(|one| one.id.as_str()).collect();
-    for part in parts.filter(|part| !lost.contains(part.invoice.as_str())) {
-        if let Some(of_invoice) = credits.get_mut(part.invoice.as_str()) {
-            of_invoice.to_come += part.expected();
+        let of_invoice = brought.entry(invoice.id.as_str()).or_default();
+        if let Some(entry) = entries.get(key) {
+            of_invoice.granted += entry.amount - taken_apart(entry);
+            of_invoice.bought += if entry.kind == EntryKind::Grant { bought_credits(entry) } else { Credits::ZERO };
         }
     }
-    let unpaid = |invoice: &Invoice| InvoiceCredits { granted: Credits::ZERO, to_come: invoice.credits };
-    Ok(invoices.iter().map(|one| credits.get(one.id.as_str()).copied().unwrap_or_else(|| unpaid(one))).collect())
+    let parts = rows::part_job_list(db.read(), &open).await?;
+    for part in parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok()) {
+        if let Some(of_invoice) = brought.get_mut(part.invoice.as_str()) {
+            of_invoice.later += part.expected();
+        }
+    }
+    let credits_of = |invoice: &Invoice| match brought.get(invoice.id.as_str()) {
+        Some(parts) => InvoiceCredits { granted: parts.granted, to_come: invoice.to_come(parts.bought, parts.later) },
+        None => InvoiceCredits { granted: Credits::ZERO, to_come: invoice.credits },
+    };
+    Ok(invoices.iter().map(credits_of).collect())
+}
+
+/// What is known of the parts of an invoice's credits.
+#[derive(Default)]
+struct BroughtParts {
+    /// What came; negative if more was taken.
+    granted: Credits,
+    /// What the invoice's money bought of that, with what was withheld because the money is gone.
+    bought: Credits,
+    /// What still comes while the money is there.
+    later: Credits,
 }
 
 fn taken_apart(entry: &Entry) -> Credits {
