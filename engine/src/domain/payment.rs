@@ -71,8 +71,11 @@ impl Invoice {
         let is_news =
             is_paid || matches!(kind, EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired);
         let Sales::Known(sold) = sales(&said, book) else { return None };
-        let prorates_ours = |line: &Line| line.prorates() && matches!(book.line_of(&said, line), Sold::Ours(_));
-        let is_ours = !sold.is_empty() || said.lines.iter().any(prorates_ours);
+        // A coupon may leave nothing of a period, which then brings nothing.
+        let bills_ours = |line: &Line| {
+            (line.bills_priced_period() || line.prorates()) && matches!(book.line_of(&said, line), Sold::Ours(_))
+        };
+        let is_ours = !sold.is_empty() || said.lines.iter().any(bills_ours);
         // What is paid with credit for time that was left may cost nothing, or less.
         let is_free = said.total.is_none_or(|total| !is_paid && total <= MoneyMinor::ZERO);
         if !is_news || !is_ours || is_free {
@@ -435,6 +438,14 @@ mod tests {
             assert_eq!(read(EventKind::InvoicePaymentFailed, &change, &ada), None);
             change["status"] = json!("paid");
         }
+        let mut free = invoice("paid", PRICE);
+        free["total"] = json!(0);
+        free["lines"]["data"][0]["discount_amounts"] = json!([{ "amount": 59_900 }]);
+        let nothing = (Credits::ZERO, false);
+        let free =
+            Invoice::read(EventKind::InvoicePaid, &free, &ada, &by_id(), nothing, 30_000).expect("a free period");
+        let shown = (free.is_paid, free.amount, free.credits, free.brings_now);
+        assert_eq!(shown, (true, Some(MoneyMinor::ZERO), Credits::ZERO, false));
         let other = json!({ "id": "price_other", "lookup_key": "other" });
         let mut of_others = invoice("paid", "");
         of_others["lines"]["data"][0]["price"] = other;
