@@ -89,7 +89,12 @@ impl Invoice {
             is_paid,
             amount: said.total,
             currency: said.currency.clone(),
-            credits: if is_paid { brought } else { expected() },
+            credits: match is_paid {
+                true => brought,
+                // It is not paid any more.
+                false if said.is_void => Credits::ZERO,
+                false => expected(),
+            },
             brings_now: is_paid && brings_now,
             failure: (!is_paid).then(|| said.failure_in_words()),
             refunded: MoneyMinor::ZERO,
@@ -424,6 +429,8 @@ mod tests {
         assert_eq!((&terms.ids[..], terms.price.credits), (&[PRICE.to_owned()][..], Credits(60)));
         let failed = read(EventKind::InvoicePaymentFailed, &invoice("open", PRICE), &ada).expect("an invoice");
         assert!(!failed.is_paid && failed.failure.is_some() && failed.terms.is_none());
+        let void = read(EventKind::InvoicePaymentFailed, &invoice("void", PRICE), &ada).expect("an invoice");
+        assert_eq!((void.is_paid, void.credits), (false, Credits::ZERO), "it is not paid any more");
         let linked = Customer { credits_from_ms: Some(10_001), ..ada.clone() };
         let old = read(EventKind::InvoicePaymentFailed, &invoice("open", PRICE), &linked).expect("an invoice");
         assert_eq!((failed.credits, old.credits), (Credits(60), Credits::ZERO), "what it would bring");

@@ -74,6 +74,33 @@ with_shop! {
         assert_eq!(credits_of(&listed), [&json!("failed"), &json!(0), &json!(PERIOD)], "{listed}");
     }
 
+    async fn a_declined_first_payment_of_a_subscription_is_found_with_its_failure(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+        let declined = shop.subscribe(&customer, "pro").await;
+        declined.expect_problem(402, "payment_declined");
+        let intent = declined.body["payment_intent"].as_str().expect("a PaymentIntent");
+        let invoice = shop.stripe.list("invoice").remove(0);
+        // Before its event came, and after it came twice.
+        for _ in 0..3 {
+            let listed = shop.invoice_listed(&customer).await;
+            assert_eq!(credits_of(&listed), [&json!("failed"), &json!(0), &json!(0)], "{listed}");
+            assert_eq!((&listed["id"], &listed["amount_minor"]), (&invoice["id"], &json!(MONTH)));
+            let why = listed["detail"].as_str().expect("why it failed");
+            assert!(why.contains("declined"), "{why}");
+            let payment = shop.payment_of(&customer).await;
+            assert_eq!([&payment["id"], &payment["state"]], [&listed["id"], &json!("failed")]);
+            assert_eq!(shop.payment(intent).await["payment"]["id"], listed["id"]);
+            let search = format!("/admin/v1/customers?search={intent}");
+            let found = shop.app.admin("GET", &search, None).await.expect(200);
+            assert_eq!(found["data"][0]["id"], customer.id.as_str());
+            let history = shop.history(stripe::id(&invoice)).await;
+            assert!(history.iter().any(|step| step.starts_with("its payment failed: ")), "{history:#?}");
+            shop.deliver_event("invoice.payment_failed", &invoice).await;
+        }
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        shop.app.verify().await;
+    }
+
     async fn a_hold_that_bought_credits_tells_how_many_it_reserves(shop: &Shop) {
         let customer = shop.without_credits("pm_card_visa").await;
         let body = json!({ "units": 2, "expires_in_s": 600 });
