@@ -170,8 +170,7 @@ pub(super) struct AdminInvoice {
     /// `paid`, `partly_refunded`, `refunded`, `disputed`, or `failed` if its last payment failed.
     state: String,
     /// Its total in minor units, 0 or less if it credits as much time that was left as it costs, or more, and 0 if a
-    /// coupon leaves nothing of it; null if it
-    /// was stored before amounts were.
+    /// coupon leaves nothing of it; null if it was stored before amounts were.
     amount_minor: Option<i64>,
     /// ISO 4217 code.
     currency: Option<String>,
