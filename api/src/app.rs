@@ -238,7 +238,7 @@ async fn begin_catalogue(
             Ok(Some(replaced)) => tell_of_replaced(config, &replaced),
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, "the configured catalogue does not come into force, or the sandbox lacks its prices")
+                tracing::warn!(%error, "the configured catalogue cannot come into force with the sandbox")
             }
         }
     }

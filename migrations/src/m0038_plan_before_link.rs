@@ -1,6 +1,7 @@
 //! The plan that a customer had when support linked its Stripe customer: what a wrong link brought goes with it.
 //!
-//! Links from before have none, and `down` forgets it: the plan then follows the one that goes, as in the release before.
+//! Links from before have none, and `down` forgets it: the plan then follows the one that goes, as in the release
+//! before.
 
 use sea_orm_migration::prelude::*;
 

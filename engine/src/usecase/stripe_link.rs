@@ -91,8 +91,8 @@ pub async fn link(deps: &Deps, id: &CustomerId, asked: LinkRequest<'_>, now_ms: 
     Ok(Linked { customer, wakes })
 }
 
-/// Takes a customer's link away, with the payment methods and subscriptions that came with it. Granted credits stay. The
-/// plan becomes what it was before, unless something else gives or gave one.
+/// Takes a customer's link away, with the payment methods and subscriptions that came with it. Granted credits stay.
+/// The plan becomes what it was before, unless something else gives or gave one.
 ///
 /// # Errors
 /// Not found; `stripe_customer_not_linked`; `customer_has_subscription` if one was sold to this customer;

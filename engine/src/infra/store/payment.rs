@@ -98,8 +98,8 @@ fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
 
 /// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes
 /// late, stays with the customer that it was stored for, and keeps the terms that it was decided on. One that brought
-/// nothing may bring credits later, by an earlier date of a link. What an unpaid one would bring may change, as when it is
-/// voided.
+/// nothing may bring credits later, by an earlier date of a link. What an unpaid one would bring may change, as when it
+/// is voided.
 pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),

@@ -27,7 +27,8 @@ pub async fn stripe_link_put(
 ) -> Result<()> {
     let sql = "DELETE FROM stripe_customers_former WHERE stripe_customer_id = $1 AND customer_id = $2";
     execute(db, sql, [stripe_customer_id.into(), id.as_str().into()]).await?;
-    let sql = "UPDATE customers SET plan_before_link = CASE WHEN stripe_customer_id = $2 THEN plan_before_link ELSE plan END, \
+    let sql = "UPDATE customers SET \
+               plan_before_link = CASE WHEN stripe_customer_id = $2 THEN plan_before_link ELSE plan END, \
                stripe_customer_id = $2, credits_from_ms = $3, updated_at_ms = $4 WHERE id = $1";
     let values = [id.as_str().into(), stripe_customer_id.into(), credits_from_ms.into(), now_ms.into()];
     execute(db, sql, values).await?;
