@@ -6,6 +6,8 @@ use super::error::Error;
 use super::list::{self, Paging};
 use super::table::{Column, Listing, Table};
 use super::{Session, output, view};
+use bursar_engine::amount::MoneyMinor;
+use bursar_engine::domain::catalogue::currency::money;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -250,8 +252,9 @@ async fn refund(session: &Session, args: &RefundArgs) -> anyhow::Result<ExitCode
             let failed = answer["state"] == "failed";
             let code = session.show(&answer, |answer| Listing::of(answer, REFUND_KEYS).render(output::width()))?;
             if let Some(credited @ 1..) = answer["credited_minor"].as_i64() {
+                let credited = money(MoneyMinor(credited), answer["currency"].as_str().unwrap_or_default());
                 output::note(&format!(
-                    "{credited} of this money (minor units) was credited to the customer at Stripe when it changed its \
+                    "{credited} of this money was credited to the customer at Stripe when it changed its \
                      subscription. That part is given back only with --beyond-credited"
                 ));
             }

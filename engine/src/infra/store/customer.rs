@@ -220,8 +220,8 @@ pub async fn customer_adopt_stripe(
     let mut replaced = 0;
     if let Some(old) = replaces {
         let sql = format!(
-            "UPDATE customers SET stripe_customer_id = $2, updated_at_ms = $3 WHERE id = $1 AND stripe_customer_id = $4 \
-             AND NOT has_payment_method AND {IS_FREE}"
+            "UPDATE customers SET stripe_customer_id = $2, plan_before_link = NULL, updated_at_ms = $3 WHERE id = $1 \
+             AND stripe_customer_id = $4 AND NOT has_payment_method AND {IS_FREE}"
         );
         let values = [id.as_str().into(), stripe_customer_id.into(), now_ms.into(), old.into()];
         replaced = execute(db, &sql, values).await?;
@@ -250,7 +250,8 @@ pub async fn customer_unlink_stripe(
     let values = [id.as_str().into(), stripe_customer_id.into(), now_ms.into()];
     let unlinked = execute(
         db,
-        "UPDATE customers SET stripe_customer_id = NULL, updated_at_ms = $3 WHERE id = $1 AND stripe_customer_id = $2",
+        "UPDATE customers SET stripe_customer_id = NULL, plan_before_link = NULL, updated_at_ms = $3 WHERE id = $1 \
+         AND stripe_customer_id = $2",
         values.clone(),
     )
     .await?;

@@ -98,7 +98,8 @@ fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
 
 /// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes
 /// late, stays with the customer that it was stored for, and keeps the terms that it was decided on. One that brought
-/// nothing may bring credits later, by an earlier date of a link.
+/// nothing may bring credits later, by an earlier date of a link. What an unpaid one would bring may change, as when it
+/// is voided.
 pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -142,6 +143,7 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
                WHERE invoices.customer_id = excluded.customer_id AND (excluded.is_paid OR NOT invoices.is_paid) \
                AND (invoices.amount IS NULL OR invoices.is_paid <> excluded.is_paid \
                OR (invoices.credits = 0 AND excluded.credits > 0) \
+               OR (NOT excluded.is_paid AND invoices.credits <> excluded.credits) \
                OR (invoices.terms IS NULL AND excluded.terms IS NOT NULL) \
                OR COALESCE(invoices.failure, '') <> COALESCE(excluded.failure, ''))";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;

@@ -144,10 +144,6 @@ async fn going_later(deps: &Deps, grants: &[GrantStanding], money: &Money) -> Re
     let parts = part_job_list(deps.db.read(), &jobs).await?;
     let parts = parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok());
     let to_come: Credits = parts.map(|part| part.expected()).sum();
-    if money.gone.counting() >= money.total {
-        // None of them is granted.
-        return Ok(to_come);
-    }
     let granted = grants.iter().map(|one| bought_credits(&one.grant)).sum();
     Ok(withheld(granted, to_come, &money.gone, money.total).0)
 }
