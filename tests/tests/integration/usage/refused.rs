@@ -105,7 +105,7 @@ with_app! {
         for body in ["{}", r#"{"units":null}"#, r#"{"reference":"a"}"#] {
             let answer = post_json(app, &customer, body).await;
             let detail = answer.body["detail"].as_str().unwrap();
-            assert_eq!(detail, "A required field is missing or null. Required fields: units.");
+            assert_eq!(detail, "The body cannot be used: units is missing or null. Required fields: units.");
         }
     }
 
@@ -114,6 +114,8 @@ with_app! {
         for reference in [json!(7), json!(true), json!(1.50)] {
             let answer = post_json(app, &customer, json!({ "units": 1, "reference": reference }).to_string()).await;
             assert_eq!((answer.status, answer.code()), (400, "invalid_body"), "{reference}: {}", answer.body);
+            let detail = format!("The body cannot be used: reference must be a text, not {reference}.");
+            assert_eq!(answer.body["detail"], detail);
         }
     }
 
