@@ -99,6 +99,7 @@ apis! {
     admin::timeline => AdminTimelineApi,
     admin::event => AdminEventApi,
     admin::job => AdminJobApi,
+    admin::failure_group => AdminFailureApi,
     admin::stream => AdminStreamApi,
     admin::replay => AdminReplayApi,
     admin::api_key => AdminApiKeyApi,

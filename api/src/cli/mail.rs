@@ -2,7 +2,7 @@
 
 use super::client::admin_path;
 use super::customer::new_idempotency_key;
-use super::list::{self, Paging};
+use super::list::{self, Narrowing, Paging};
 use super::table::{Column, Listing};
 use super::{Session, output, view};
 use bursar_engine::config::Config;
@@ -46,12 +46,12 @@ const MAIL_STATES: [&str; 5] = ["queued", "sent", "stored", "failed", "cancelled
 pub enum MailCommand {
     /// List mails, the latest first, including those that are not due yet.
     List {
-        /// Of this customer only.
-        #[arg(long, value_name = "ID")]
-        customer: Option<String>,
         /// In this state only.
         #[arg(long, value_parser = MAIL_STATES)]
         state: Option<String>,
+        /// Whose, since when, and why.
+        #[command(flatten)]
+        narrowing: Narrowing,
         /// Paging options.
         #[command(flatten)]
         paging: Paging,
@@ -99,8 +99,10 @@ pub struct PreviewArgs {
 /// See [`super::error::Error`].
 pub async fn run(session: &Session, command: &MailCommand) -> anyhow::Result<ExitCode> {
     match command {
-        MailCommand::List { customer, state, paging } => {
-            let query = [("customer", customer.as_deref()), ("state", state.as_deref())];
+        MailCommand::List { state, narrowing, paging } => {
+            let narrowed = narrowing.query(session, "error").await?;
+            let mut query = list::borrowed(&narrowed);
+            query.push(("state", state.as_deref()));
             list::show(session, &admin_path(&["mails"])?, &query, paging, MAILS).await
         }
         MailCommand::Show { id, html } => {

@@ -1,14 +1,14 @@
 //! Support: finding events, the reasons of failures, and replaying events.
 
-use super::job::replay_job;
+use super::job::{find_owner, replay_job};
 use super::job_body::{ATTEMPTS_SHOWN_MAX, AttemptBody, explain, why_example};
 use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
-use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
+use crate::routes::{Tag, input};
 use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub struct AdminEventApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_list_events", &[]),
+    OperationDoc::new("admin_list_events", &["invalid_time", "not_found"]),
     OperationDoc::new("admin_get_event", &["not_found"]),
     OperationDoc::new("admin_replay_event", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
 ];
@@ -204,6 +204,12 @@ impl AdminEventApi {
         event_type: Query<Option<String>>,
         /// Only events in this stream, such as `stripe:cus_…`.
         stream: Query<Option<String>>,
+        /// Only events of this customer.
+        customer: Query<Option<String>>,
+        /// Only events whose last error contains this text.
+        error: Query<Option<String>>,
+        /// Only events that were received at this time or later.
+        from: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
@@ -215,6 +221,9 @@ impl AdminEventApi {
             state: state.0.map(|state| state.filter().to_owned()),
             event_type: event_type.0,
             stream: stream.0,
+            owner: find_owner(&app, customer.0).await?,
+            error: input::text(error.0),
+            received_from_ms: input::time("from", from.0.as_deref())?,
         };
         let found = event_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_to_query()).await?;
         Ok(page.answer(found, |event| event.id.to_string(), |event| EventBody::from(&event)))
