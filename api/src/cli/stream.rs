@@ -128,7 +128,7 @@ async fn act(session: &Session, key: &str, action: &str, body: &Value) -> anyhow
 async fn canary(session: &Session, key: &str, reason: &str, job: Option<&str>) -> anyhow::Result<ExitCode> {
     let path = admin_path(&["streams", key, "canary"])?;
     let answer = session.client.post(&path, &json!({ "reason": reason, "job_id": job })).await?;
-    let head = &answer["head"];
+    let head = &answer["job"];
     let id = head["id"].as_str().ok_or_else(|| anyhow::anyhow!("the server's answer holds no job"))?;
     let path = admin_path(&["jobs", id])?;
     let until = Instant::now() + Duration::from_secs(CANARY_TIMEOUT_S);

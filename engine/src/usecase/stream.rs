@@ -69,7 +69,7 @@ pub async fn skip(
 }
 
 /// Lets the job at the head of a paused stream run once; the stream stays paused. If that attempt fails, the job waits at
-/// the head as before. A head that failed before is made due now. Returns the jobs to announce.
+/// the head as before. A head that failed before is made due now. Returns the job as it was, and the jobs to announce.
 ///
 /// # Errors
 /// Not found; `stream_not_paused`; `stream_empty`; `stream_moved` if another job is at the head; `job_not_waiting` if it
@@ -81,7 +81,7 @@ pub async fn run_canary(
     reason: &str,
     actor: &str,
     now_ms: TimeMs,
-) -> Result<Vec<Wake>> {
+) -> Result<(Job, Vec<Wake>)> {
     check_exists(db, key).await?;
     let head = head_of(db, key, job_id).await?;
     if head.state == JobState::Running {
@@ -95,7 +95,7 @@ pub async fn run_canary(
     let details = json!({ "job": head.id.as_str(), "reason": reason });
     audit::audit_append(&tx, &Audit::new(actor, "stream.canary", key, &details), now_ms).await?;
     tx.commit().await?;
-    head_wake(db, key).await
+    Ok((head, head_wake(db, key).await?))
 }
 
 /// The job at the head of a stream, which must be `job_id` if that is given.

@@ -134,6 +134,23 @@ impl Example for StreamHeadRequest {
     }
 }
 
+/// A canary that was started.
+#[derive(Debug, Object)]
+#[oai(example)]
+struct CanaryAnswer {
+    /// The stream, which stays paused.
+    stream: StreamBody,
+    /// The job that runs, as it was before.
+    job: JobBody,
+}
+
+impl Example for CanaryAnswer {
+    fn example() -> Self {
+        let stream = StreamBody { canary_job_id: sample::text(sample::JOB), ..StreamBody::example() };
+        Self { stream, job: JobBody::waiting_example() }
+    }
+}
+
 async fn detail(app: &App, key: &str) -> Result<Json<StreamDetail>, ApiError> {
     let stream = stream_find(app.db.read(), key).await?.ok_or(Error::NotFound("stream"))?;
     let head = job_head(app.db.read(), key).await?;
@@ -238,12 +255,14 @@ impl AdminStreamApi {
         /// The stream.
         key: Path<String>,
         body: Json<StreamHeadRequest>,
-    ) -> Result<Json<StreamDetail>, ApiError> {
+    ) -> Result<Json<CanaryAnswer>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
         let job_id = body.0.job_id.as_ref().map(|job_id| job_id.0.as_str());
-        let wakes = stream::run_canary(&app.db, &key.0, job_id, &reason, &auth.0.actor, app.clock.now_ms()).await?;
+        let now_ms = app.clock.now_ms();
+        let (job, wakes) = stream::run_canary(&app.db, &key.0, job_id, &reason, &auth.0.actor, now_ms).await?;
         app.runtime.dispatcher.announce(wakes);
-        detail(&app, &key.0).await
+        let stream = stream_find(app.db.read(), &key.0).await?.ok_or(Error::NotFound("stream"))?;
+        Ok(Json(CanaryAnswer { stream: StreamBody::from(&stream), job: JobBody::new(&job, now_ms) }))
     }
 
     /// Skip the job at the head of a stream
