@@ -37,6 +37,7 @@ const MAIL_KEYS: &[&str] = &[
     "job_id",
     "created_at",
     "sent_at",
+    "stored_at",
 ];
 /// The states of mails.
 const MAIL_STATES: [&str; 5] = ["queued", "sent", "stored", "failed", "cancelled"];
@@ -143,10 +144,35 @@ fn body(answer: &Value, key: &str) -> String {
     output::sanitize(answer[key].as_str().unwrap_or("It is not sent yet.").trim_end())
 }
 
+/// A mail whose time is named after what happened: one that is only stored was not sent.
+fn named_by_state(mail: &Value) -> Value {
+    let mut mail = mail.clone();
+    if mail["state"] == "stored"
+        && let Some(fields) = mail.as_object_mut()
+        && let Some(at) = fields.remove("sent_at")
+    {
+        fields.insert("stored_at".to_owned(), at);
+    }
+    mail
+}
+
 fn render_mail(answer: &Value) -> String {
-    let listing = Listing::of(view::part(answer, "mail"), MAIL_KEYS).render(output::width());
+    let listing = Listing::of(&named_by_state(view::part(answer, "mail")), MAIL_KEYS).render(output::width());
     match answer["text"].as_str() {
         None => listing,
         Some(_) => format!("{listing}\n\n{}", body(answer, "text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_that_is_only_stored_has_no_time_of_sending() {
+        let stored = named_by_state(&json!({ "state": "stored", "sent_at": "2026-11-22T09:28:30.182Z" }));
+        assert_eq!(stored, json!({ "state": "stored", "stored_at": "2026-11-22T09:28:30.182Z" }));
+        let sent = json!({ "state": "sent", "sent_at": "2026-11-22T09:28:30.182Z" });
+        assert_eq!(named_by_state(&sent), sent);
     }
 }

@@ -22,6 +22,11 @@ use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi};
 use std::sync::Arc;
 
+/// The field of Stripe's objects with a secret by which whoever has it can confirm a payment.
+const CLIENT_SECRET: &str = "client_secret";
+/// Stands for a value that is left out.
+const LEFT_OUT: &str = "(left out)";
+
 /// Routes of events for staff.
 pub struct AdminEventApi;
 
@@ -150,7 +155,8 @@ struct EventDetail {
     attempts: Vec<AttemptBody>,
     /// The reason for its state.
     why: String,
-    /// The body as received: JSON, or text if it is not JSON.
+    /// The body as received: JSON, or text if it is not JSON. Client secrets, with which a payment can be confirmed, are
+    /// left out.
     payload: serde_json::Value,
 }
 
@@ -177,6 +183,22 @@ impl Example for EventReplayed {
     fn example() -> Self {
         let waiting = EventBody { state: EventState::Waiting, processed_at: None, ..EventBody::example() };
         Self { event: waiting }
+    }
+}
+
+/// Replaces the values of client secrets anywhere in a payload.
+fn leave_out_secrets(payload: &mut serde_json::Value) {
+    match payload {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    serde_json::Value::String(secret) if name == CLIENT_SECRET => LEFT_OUT.clone_into(secret),
+                    value => leave_out_secrets(value),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(leave_out_secrets),
+        _ => {}
     }
 }
 
@@ -245,8 +267,9 @@ impl AdminEventApi {
         let attempts = attempt::attempt_list(app.db.read(), &event.job_id, ATTEMPTS_SHOWN_MAX).await?;
         let bytes = event_bytes(app.db.read(), &[&event.id]).await?.pop().map(|event| event.payload);
         let bytes = bytes.unwrap_or_default();
-        let payload = serde_json::from_slice(&bytes)
+        let mut payload = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| serde_json::Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        leave_out_secrets(&mut payload);
         Ok(Json(EventDetail {
             event: EventBody::from(&event),
             attempts: attempts.iter().map(AttemptBody::from).collect(),
@@ -273,5 +296,22 @@ impl AdminEventApi {
         let found = job::job_find(app.db.read(), &event.job_id).await?.ok_or(Error::NotFound("job"))?;
         replay_job(&app, &found, &auth.0.actor, &reason).await?;
         Ok(Json(EventReplayed { event: EventBody::from(&find(&app, event.id.as_str()).await?) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn client_secrets_are_left_out_wherever_they_are() {
+        let mut payload = json!({
+            "data": { "object": { "id": "pi_1", "client_secret": "pi_1_secret_x", "list": [{ "client_secret": "y" }] } },
+            "client_secret": null,
+        });
+        leave_out_secrets(&mut payload);
+        let object = json!({ "id": "pi_1", "client_secret": LEFT_OUT, "list": [{ "client_secret": LEFT_OUT }] });
+        assert_eq!(payload, json!({ "data": { "object": object }, "client_secret": null }));
     }
 }

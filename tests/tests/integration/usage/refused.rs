@@ -100,6 +100,15 @@ with_app! {
         }
     }
 
+    async fn the_sample_of_the_documents_is_what_the_server_answers(app: &TestApp) {
+        let customer = app.onboard().await;
+        app.spend(&customer, 4, "most").await.expect(200);
+        let refused = app.spend(&customer, 3, "more").await;
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md")).unwrap();
+        let sample = text.split("```json\n").nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
+        assert_eq!(refused.body, serde_json::from_str::<Value>(sample).unwrap());
+    }
+
     async fn a_missing_field_is_named(app: &TestApp) {
         let customer = app.onboard().await;
         for body in ["{}", r#"{"units":null}"#, r#"{"reference":"a"}"#] {
