@@ -37,9 +37,10 @@ fn typed(line: &str) -> String {
         .replace("http://127.0.0.1:8080", "$BURSAR_URL")
         .replace("/tmp/", "$FOLDER/")
         .replace("stripe:cus_…", "stripe:$STRIPE")
-        .replace("cst_…", "$CUSTOMER")
+        .replace(" cst_…", " $CUSTOMER")
         // Files of the walk do not belong into the clone.
-        .replace(" > ", " > $FOLDER/")
+        .replace(" > $FOLDER/", " >$FOLDER/")
+        .replace(" > ", " >$FOLDER/")
         .replace("curl -s ", "curl -sS --fail-with-body ");
     let line = COPIED.iter().fold(line, |line, id| {
         let last = format!("$(grep -oE '{}[a-z0-9]+' \"$OUT\" | tail -n 1)", id.trim_end_matches('…'));
