@@ -2,6 +2,7 @@
 
 mod account;
 mod confirmation;
+mod find;
 mod link;
 mod spend_cap;
 mod top_up;
@@ -80,30 +81,33 @@ const CUSTOMER_KEYS: &[&str] =
 const TRANSACTION_KEYS: &[&str] = &["id", "kind", "amount", "balance_after", "source", "reference", "created_at"];
 
 /// Customers and their credits.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum CustomerCommand {
     /// List customers, the latest first.
     List {
         /// Part of the e-mail address or the name, or a whole identifier.
         #[arg(long, value_name = "TEXT")]
         search: Option<String>,
+        /// Made at this time or later: a span before now such as 90m, 24h or 7d, a day or a time.
+        #[arg(long, value_name = "TIME", value_parser = super::since::parse)]
+        since: Option<String>,
         /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
     /// Show a customer with credits, holds and subscriptions.
     Show {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
     },
     /// Show a customer's credits, charges, usage and warnings.
     Usage {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
     },
     /// Show a customer's balance at a past moment.
     Balance {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// The moment, such as 2026-12-01T00:00:00Z; now if not given.
         #[arg(long, value_name = "TIME")]
@@ -111,7 +115,7 @@ pub enum CustomerCommand {
     },
     /// List a customer's transactions, or export them as CSV.
     Transactions {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// Paging options.
         #[command(flatten)]
@@ -122,7 +126,7 @@ pub enum CustomerCommand {
     },
     /// Show everything that happened to a customer, latest first.
     Timeline {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// Paging options.
         #[command(flatten)]
@@ -130,7 +134,7 @@ pub enum CustomerCommand {
     },
     /// Give credits to a customer, or take some away.
     Adjust {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// Credits; negative to take some away.
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -147,7 +151,7 @@ pub enum CustomerCommand {
     },
     /// Show a customer's spend caps, or set the highest ones.
     SpendCaps {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// The most that may be charged a day, in minor units, or `plan` for what its plan says.
         #[arg(long, value_name = "AMOUNT", value_parser = spend_cap::parse)]
@@ -161,7 +165,7 @@ pub enum CustomerCommand {
     },
     /// Show a customer's automatic top-up.
     AutoTopUp {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
     },
     /// Forgive a customer's debt: bring its balance to zero.
@@ -186,7 +190,7 @@ pub enum CustomerCommand {
     Unlink(link::UnlinkArgs),
     /// List a customer's API keys.
     Keys {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// Paging options.
         #[command(flatten)]
@@ -196,7 +200,7 @@ pub enum CustomerCommand {
     RevokeKey(account::RevokeKeyArgs),
     /// Create an API key for a customer that has lost all of its own, and show it once.
     NewKey {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// The key's name.
         #[arg(long, value_name = "NAME", default_value = "recovered")]
@@ -207,14 +211,45 @@ pub enum CustomerCommand {
     },
 }
 
-/// Makes the command's requests and prints the answers.
+impl CustomerCommand {
+    /// The customer that the command is about.
+    fn id_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::List { .. } | Self::Create(_) => None,
+            Self::Show { id }
+            | Self::Usage { id }
+            | Self::Balance { id, .. }
+            | Self::Transactions { id, .. }
+            | Self::Timeline { id, .. }
+            | Self::Adjust { id, .. }
+            | Self::SpendCaps { id, .. }
+            | Self::AutoTopUp { id }
+            | Self::Keys { id, .. }
+            | Self::NewKey { id, .. } => Some(id),
+            Self::WriteOff(args) => Some(&mut args.id),
+            Self::CreditLimit(args) => Some(&mut args.id),
+            Self::Suspend(args) | Self::Resume(args) | Self::Confirm(args) => Some(&mut args.id),
+            Self::CorrectEmail(args) => Some(&mut args.id),
+            Self::SendLink(args) => Some(&mut args.id),
+            Self::Link(args) => Some(&mut args.id),
+            Self::Unlink(args) => Some(&mut args.id),
+            Self::RevokeKey(args) => Some(&mut args.id),
+        }
+    }
+}
+
+/// Makes the command's requests and prints the answers. A customer may be given by its e-mail address.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result<ExitCode> {
-    match command {
-        CustomerCommand::List { search, paging } => {
-            let query = [("search", search.as_deref())];
+    let mut command = command.clone();
+    if let Some(id) = command.id_mut() {
+        *id = session.customer_id(id).await?;
+    }
+    match &command {
+        CustomerCommand::List { search, since, paging } => {
+            let query = [("search", search.as_deref()), ("from", since.as_deref())];
             list::show(session, &admin_path(&["customers"])?, &query, paging, CUSTOMERS).await
         }
         CustomerCommand::Show { id } => {

@@ -40,7 +40,7 @@ const PAYMENTS_SHOWN: u64 = 5;
 pub struct AdminCustomerApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_list_customers", &["stripe_not_configured", "stripe_unavailable"]),
+    OperationDoc::new("admin_list_customers", &["invalid_time", "stripe_not_configured", "stripe_unavailable"]),
     OperationDoc::new(
         "admin_create_customer",
         &[
@@ -242,6 +242,8 @@ impl AdminCustomerApi {
         /// Part of an address or a name, or a whole id: of the customer, an operation, or at Stripe of a customer, a
         /// subscription, an invoice, a PaymentIntent or a charge.
         search: Query<Option<String>>,
+        /// Only customers that were made at this time or later.
+        from: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
@@ -255,7 +257,8 @@ impl AdminCustomerApi {
             text = payment.customer_id.to_string();
         }
         let before = page.cursor.as_deref();
-        let found = customer::customer_search(app.db.read(), &text, before, page.rows_to_query()).await?;
+        let from_ms = input::time("from", from.0.as_deref())?;
+        let found = customer::customer_search(app.db.read(), &text, from_ms, before, page.rows_to_query()).await?;
         Ok(page.answer(found, |customer| customer.id.to_string(), |customer| CustomerBody::new(&customer, None)))
     }
 
