@@ -42,6 +42,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "not_subscribed",
             "payment_method_missing",
             "payment_unavailable",
+            "period_refunded",
             "price_currency_differs",
             "price_not_offered",
             "rate_limited",
@@ -68,6 +69,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "payment_declined",
             "payment_method_missing",
             "payment_unavailable",
+            "period_refunded",
             "price_currency_differs",
             "price_not_offered",
             "rate_limited",
@@ -86,7 +88,8 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 enum When {
-    /// At once. A new period begins, and is paid less what is left of the present one.
+    /// At once. A new period begins, and is paid less what is left of the present one. Not possible where money of the
+    /// present one was given back.
     Now,
     /// With the end of the present period.
     PeriodEnd,
@@ -273,7 +276,8 @@ impl SubscriptionChangeApi {
     ///
     /// What costs more than before is charged to the customer's default payment method, which it must have (402
     /// `payment_method_missing`). Whoever bought the subscription elsewhere is not charged more from here (409
-    /// `subscription_paid_elsewhere`). The preview answers the same.
+    /// `subscription_paid_elsewhere`). Time whose money was refunded or is disputed is not credited, so a change `now` is
+    /// refused (409 `period_refunded`), and one with the end of the period is possible. The preview answers the same.
     #[oai(
         path = "/api/v1/subscription/change",
         method = "post",

@@ -78,7 +78,7 @@ pub struct ChangeRefusal {
     pub message: String,
 }
 
-fn refuse<T>(code: &'static str, message: impl Into<String>) -> Result<T, ChangeRefusal> {
+pub(super) fn refuse<T>(code: &'static str, message: impl Into<String>) -> Result<T, ChangeRefusal> {
     Err(ChangeRefusal { code, message: message.into() })
 }
 
