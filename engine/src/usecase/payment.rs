@@ -9,10 +9,10 @@ use crate::domain::sale::SaleRecord;
 use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key, taken_key};
 use crate::domain::webhook::fields::{self, ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::error::Result;
-use crate::infra::store::{Db, account, operation, payment as rows};
+use crate::infra::store::{Db, account, customer, operation, payment as rows};
 use crate::infra::stripe::{StripeError, found};
 use crate::stripe_id::is_stripe_id;
-use crate::usecase::handler::Deps;
+use crate::usecase::handler::{Deps, Failure, credited_of_invoice};
 use crate::usecase::stripe_link::unreachable;
 use std::collections::{HashMap, HashSet};
 
@@ -195,6 +195,8 @@ pub async fn explain(deps: &Deps, payment: &Payment) -> Result<Vec<PaymentStep>>
         steps.extend(step_of_refund(payment, &refund));
     }
     steps.sort_by_key(|step| step.at_ms);
+    let last_ms = steps.last().map_or(payment.updated_at_ms, |step| step.at_ms);
+    steps.extend(step_of_credited(deps, payment, last_ms).await?);
     Ok(steps)
 }
 
@@ -299,6 +301,26 @@ async fn steps_of_disputes(deps: &Deps, payment: &Payment, taken: &[Entry]) -> V
         None if disputed > MoneyMinor::ZERO => vec![unnamed()],
         None => Vec::new(),
     }
+}
+
+/// What changes of the subscription have credited of money that a dispute holds or took: nothing takes that back by
+/// itself. Only Stripe knows it; the step is left out if it does not answer.
+async fn step_of_credited(deps: &Deps, payment: &Payment, at_ms: TimeMs) -> Result<Option<PaymentStep>> {
+    let Some(invoice) = payment.invoice_id.as_ref().filter(|_| payment.disputed > MoneyMinor::ZERO) else {
+        return Ok(None);
+    };
+    let Some(customer) = customer::customer_find(deps.db.read(), &payment.customer_id).await? else { return Ok(None) };
+    let credited = match credited_of_invoice(deps, &customer, invoice).await {
+        Ok(credited) => credited.unwrap_or_default(),
+        Err(Failure::Stripe(_)) => return Ok(None),
+        Err(Failure::Engine(error)) => return Err(error),
+    };
+    let currency = payment.currency.as_deref().unwrap_or_default();
+    let what = format!(
+        "changes of the subscription credited {credited} {currency} (minor units) of this disputed money to the \
+         customer's balance at Stripe, or to what they charged"
+    );
+    Ok((credited > MoneyMinor::ZERO).then(|| step(at_ms, what)))
 }
 
 fn step_of_dispute(dispute: &serde_json::Value) -> Option<PaymentStep> {

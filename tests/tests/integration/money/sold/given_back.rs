@@ -126,4 +126,22 @@ with_backend! {
         assert!(owed > 0 && owed + MONTH + 1_000 <= TEAM, "{owed}");
         shop.close().await;
     }
+
+    async fn a_dispute_after_a_change_is_shown_with_what_the_change_credited(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let (customer, stripe_customer, charge) = shop.paying("team_monthly").await;
+        let path = format!("/admin/v1/payments/{}", stripe::id(&shop.stripe.list("invoice")[0]));
+        shop.stripe.advance(TEN_DAYS).expect("time passes");
+        let now = json!({ "price": "pro_monthly", "when": "now" });
+        shop.app.call(&customer, "POST", CHANGE, "down", Some(&now)).await.expect(200);
+        let credited = MONTH + shop.owed_by_stripe(&stripe_customer).await;
+        let step = format!("credited {credited} usd (minor units) of this disputed money");
+        let before = shop.app.admin("GET", &path, None).await.expect(200).to_string();
+        assert!(!before.contains("disputed money"), "{before}");
+        shop.take_back(&charge, GoneBy::LostDispute).await;
+        let shown = shop.app.admin("GET", &path, None).await.expect(200);
+        let last = shown["history"].as_array().and_then(|steps| steps.last()).expect("a step").to_string();
+        assert!(last.contains(&step), "{step}: {shown:#}");
+        shop.close().await;
+    }
 }
