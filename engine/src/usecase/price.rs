@@ -6,10 +6,11 @@ pub use in_use::check_decision;
 
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
-use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::sale::judge::judge;
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, SubscribedPrice};
-use crate::domain::subscription::Subscription;
+use crate::domain::subscription::change::check;
+use crate::domain::subscription::{Change, ChangeRefusal, Subscription};
 use crate::domain::webhook::fields;
 use crate::error::{Error, Result};
 use crate::infra::store::audit;
@@ -81,6 +82,24 @@ pub async fn subscribed(
     let Some(key) = &row.price else { return Ok(None) };
     let Some(id) = subscription_stripe_price(db, &row.customer_id, &row.id).await? else { return Ok(None) };
     Ok(find(db, &id).await?.and_then(|known| known.subscribed(key, catalogue)))
+}
+
+/// The catalogue's price that a change leads to, if it is possible as far as is stored here. An inner error says why
+/// not.
+///
+/// # Errors
+/// Errors of the database.
+pub async fn check_change<'a>(
+    db: &impl ConnectionTrait,
+    row: Option<&Subscription>,
+    catalogue: &'a Catalogue,
+    change: &Change,
+) -> Result<std::result::Result<&'a Price, ChangeRefusal>> {
+    let terms = match row {
+        Some(row) => subscribed(db, catalogue, row).await?,
+        None => None,
+    };
+    Ok(check(row, catalogue, change, terms.as_ref()))
 }
 
 async fn find(db: &impl ConnectionTrait, id: &str) -> Result<Option<KnownPrice>> {

@@ -2,6 +2,7 @@
 
 mod coming;
 mod made;
+mod present_terms;
 mod refused;
 mod seats;
 mod start;

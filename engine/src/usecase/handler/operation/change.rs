@@ -5,7 +5,7 @@
 //! leave the mark of their operation, so that an attempt whose answer was lost is recognised.
 //!
 //! A change that names the price that the subscription has keeps that price at Stripe, whatever the catalogue sells
-//! under the same key by now: customers keep the terms that they bought.
+//! under the same key by now: customers keep the terms that they bought, unless they ask for the present ones.
 
 mod preview;
 
@@ -20,7 +20,7 @@ use crate::domain::effect::{Effect, Verdict, merge};
 use crate::domain::operation::{Payer, Problem};
 use crate::domain::payment::Invoice;
 use crate::domain::sale::{PriceBook, Sold};
-use crate::domain::subscription::change::{Need, check, check_size, is_dearer};
+use crate::domain::subscription::change::{Need, check_size, is_dearer};
 use crate::domain::subscription::given_back::check_given_back;
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, PresentItem, Subscription};
 use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
@@ -31,6 +31,7 @@ use crate::infra::stripe::{Answer, StripeError};
 use crate::usecase::charge::read_payer;
 use crate::usecase::handler::invoice::invoices_of_subscription;
 use crate::usecase::handler::{Failure, price};
+use crate::usecase::price::check_change;
 use serde_json::Value;
 
 impl Run<'_> {
@@ -45,7 +46,7 @@ impl Run<'_> {
         let known = self.apply_rules(&object).await?;
         let row = self.row_now(id, &known).await?;
         let catalogue = self.deps.catalogue.now();
-        let price = match check(row.as_ref(), &catalogue, change) {
+        let price = match check_change(self.deps.db.read(), row.as_ref(), &catalogue, change).await? {
             Ok(price) => price,
             Err(refusal) => return Ok(merge(known, self.failed(refusal.into()))),
         };
@@ -60,7 +61,9 @@ impl Run<'_> {
             return Ok(self.price_missing(&why));
         };
         let terms = if keeps_price { &present.price } else { price };
-        if let Err(refusal) = check_size(terms, change.quantity) {
+        let quantity = row.as_ref().map_or(0, |row| row.quantity);
+        let checked = present.check_present_terms(quantity, &price_id, change);
+        if let Err(refusal) = checked.and_then(|()| check_size(terms, change.quantity)) {
             return Ok(merge(known, self.failed(refusal.into())));
         }
         let item =
@@ -71,7 +74,7 @@ impl Run<'_> {
             Ok(is_charged) => is_charged,
             Err(refusal) => return Ok(merge(known, self.failed(refusal.into()))),
         };
-        let is_dearer = is_dearer(row.as_ref().map(|row| (&present.price, row.quantity)), terms, change.quantity);
+        let is_dearer = is_dearer(row.as_ref().map(|_| (&present.price, quantity)), terms, change.quantity);
         let need = Need::of(is_dearer, is_charged);
         let pays = match self.payer_of(&object, need, payer, &terms.currency).await? {
             Ok(pays) => pays,

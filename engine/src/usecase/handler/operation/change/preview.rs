@@ -12,7 +12,7 @@ use crate::domain::operation::Problem;
 use crate::domain::sale::PriceBook;
 use crate::domain::sale::grant::{PartArgs, net_credits};
 use crate::domain::sale::line::Sale;
-use crate::domain::subscription::change::{Need, check, check_payer, check_size, is_dearer, lasting_discount};
+use crate::domain::subscription::change::{Need, check_payer, check_size, is_dearer, lasting_discount};
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, Subscription};
 use crate::domain::webhook::fields::{self, InvoiceFields, Line};
 use crate::domain::webhook::{self, EventKind, Facts};
@@ -24,6 +24,7 @@ use crate::infra::stripe::requests::SubscribedItem;
 use crate::usecase::charge::read_payer;
 use crate::usecase::handler::invoice::before;
 use crate::usecase::handler::{Deps, Failure, price};
+use crate::usecase::price::check_change;
 use serde_json::Value;
 
 /// What a change would cost and bring.
@@ -104,7 +105,8 @@ pub async fn preview_change(
     let catalogue = deps.catalogue.now();
     let rows = subscription::subscription_list(deps.db.read(), &customer.id).await?;
     let row = Subscription::current(rows.clone(), &catalogue);
-    let price = check(row.as_ref(), &catalogue, change).map_err(PreviewError::Refused)?;
+    let checked = check_change(deps.db.read(), row.as_ref(), &catalogue, change).await?;
+    let price = checked.map_err(PreviewError::Refused)?;
     let Some(row) = row else { return Err(PreviewError::PriceMissing) };
     let object = deps.stripe.subscription_retrieve(&row.id).await?;
     let Some(present) = item_of_ours(deps, &object, now_ms).await? else { return Err(PreviewError::PriceMissing) };
@@ -115,6 +117,7 @@ pub async fn preview_change(
         None if keeps_price => (&present.price_id, &present.price),
         None => return Err(PreviewError::PriceMissing),
     };
+    present.check_present_terms(row.quantity, price_id, change).map_err(PreviewError::Refused)?;
     check_size(price, change.quantity).map_err(PreviewError::Refused)?;
     let item = SubscribedItem { price_id, price: &price.key, plan: &price.plan, quantity: change.quantity };
     let begins_period = change.when == ChangeTime::Now && object["status"] != "trialing";
