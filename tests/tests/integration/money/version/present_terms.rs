@@ -1,6 +1,7 @@
 //! Subscribers at a former price who take their price as it is sold now.
 
 use super::*;
+use crate::cli::Program;
 
 const CHANGE: &str = "/api/v1/subscription/change";
 const PREVIEW: &str = "/api/v1/subscription/preview";
@@ -61,6 +62,23 @@ with_backend! {
         let again = shop.asks(&customer, CHANGE, "again", &wanted).await;
         again.expect_problem(409, "subscription_unchanged");
         assert_eq!(shop.next_month()["total"], json!(LOWERED.0));
+        shop.close().await;
+    }
+
+    async fn support_sees_the_terms_that_a_subscription_keeps(backend: Backend) {
+        let shop = Shop::open(backend).await;
+        let customer = shop.pro().await;
+        let (program, id) = (Program::of(&shop.app.config, &shop.app.base), customer.id.as_str());
+        let words = program.well(&["customers", "show", id]).await;
+        assert!(words.contains("$599.00") && !words.contains("former"), "{words}");
+        apply(&shop.app, &selling_at(LOWERED)).await;
+        let shown = program.json(&["customers", "show", id]).await;
+        let own = shop.app.call(&customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
+        assert_eq!(shown["subscriptions"][0]["terms"], own["terms"]);
+        let terms = &own["terms"];
+        assert_eq!((&terms["price"]["amount_minor"], &terms["is_former"]), (&json!(MONTH), &json!(true)));
+        let words = program.well(&["customers", "show", id]).await;
+        assert!(words.contains("$599.00") && words.contains("former"), "{words}");
         shop.close().await;
     }
 
