@@ -229,8 +229,8 @@ mod tests {
         matches!(places.0.room(Instant::now() + GRACE), Room::Free)
     }
 
-    #[test]
-    fn the_connection_that_has_waited_longest_makes_room() {
+    #[tokio::test]
+    async fn the_connection_that_has_waited_longest_makes_room() {
         let places = Places::new(3, 3);
         let proxy = places.take(Peer::Proxy).unwrap();
         let [first, second] = [1, 2].map(|last| places.take(stranger(last)).unwrap());
