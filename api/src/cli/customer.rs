@@ -12,7 +12,10 @@ use super::error::Error;
 use super::list::{self, Paging};
 use super::table::{Column, Listing, Table};
 use super::{Session, output, report, view};
+use bursar_engine::amount::MoneyMinor;
 use bursar_engine::clock::Clock;
+use bursar_engine::count::counted;
+use bursar_engine::domain::catalogue::currency::money;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::hash::{BuildHasher, RandomState};
@@ -47,6 +50,7 @@ const SUBSCRIPTIONS: &[Column] = &[
     Column::fixed("status"),
     Column::fixed("plan"),
     Column::fixed("price"),
+    Column::wrapped("terms"),
     Column::number("quantity"),
     Column::wrapped("current_period_end"),
     Column::wrapped("cancel_at_period_end"),
@@ -341,11 +345,12 @@ fn render(answer: &Value) -> String {
     for key in ["email_confirmation", "email_confirmed_at", "credit_limit", "suspended", "credits_from"] {
         listing.line(&key.replace('_', " "), view::full(&answer[key]));
     }
+    let subscriptions: Vec<Value> = view::items(answer, "subscriptions").iter().map(with_terms_in_words).collect();
     let mut text = listing.render(width);
     for (title, columns, items) in [
         ("Grants with credits left", GRANTS, view::items(credits, "grants")),
         ("Open holds", HOLDS, view::items(credits, "holds")),
-        ("Subscriptions", SUBSCRIPTIONS, view::items(answer, "subscriptions")),
+        ("Subscriptions", SUBSCRIPTIONS, subscriptions.as_slice()),
         ("Latest payments", PAYMENTS, view::items(answer, "payments")),
     ] {
         if !items.is_empty() {
@@ -355,9 +360,39 @@ fn render(answer: &Value) -> String {
     text
 }
 
+/// A subscription with its terms in words: what a period of one costs and brings, and whether others pay the same.
+fn with_terms_in_words(subscription: &Value) -> Value {
+    let (mut shown, price) = (subscription.clone(), &subscription["terms"]["price"]);
+    let (Some(amount), Some(currency)) = (price["amount_minor"].as_i64(), price["currency"].as_str()) else {
+        return shown;
+    };
+    let cost = money(MoneyMinor(amount), currency);
+    let each = if price["per_seat"] == true { " a seat" } else { "" };
+    let every = price["every"].as_str().unwrap_or("period");
+    let credits = counted(price["credits"].as_i64().unwrap_or(0), "credit");
+    let former = if subscription["terms"]["is_former"] == true { ", former terms" } else { "" };
+    shown["terms"] = format!("{cost}{each} every {every}, {credits}{former}").into();
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn terms_are_shown_in_words() {
+        let price = json!({ "amount_minor": 4_900, "currency": "usd", "every": "month", "credits": 200 });
+        let shown = |price: &Value, is_former: bool| {
+            let subscription = json!({ "id": "sub_1", "terms": { "price": price, "is_former": is_former } });
+            with_terms_in_words(&subscription)["terms"].clone()
+        };
+        assert_eq!(shown(&price, true), "$49.00 every month, 200 credits, former terms");
+        let mut seats = price.clone();
+        seats["per_seat"] = true.into();
+        assert_eq!(shown(&seats, false), "$49.00 a seat every month, 200 credits");
+        let unknown = json!({ "id": "sub_1" });
+        assert_eq!(with_terms_in_words(&unknown), unknown);
+    }
 
     #[test]
     fn every_adjustment_gets_a_key_of_its_own() {

@@ -189,6 +189,12 @@ pub const CODES: &[Code] = &[
     ),
     code(
         409,
+        "period_refunded",
+        "Money that was paid for the present period was given back, or is disputed, so the time that is left of it \
+         cannot be credited. Change with the end of the period: when = period_end.",
+    ),
+    code(
+        409,
         "price_currency_differs",
         "The subscription is paid in USD, and a subscription keeps its currency. Choose a price in it, or cancel and \
          subscribe anew.",

@@ -11,10 +11,10 @@ use crate::domain::sale::SaleRecord;
 use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key, taken_key};
 use crate::domain::webhook::fields::{self, ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::error::Result;
-use crate::infra::store::{Db, account, operation, payment as rows};
+use crate::infra::store::{Db, account, customer, operation, payment as rows};
 use crate::infra::stripe::{StripeError, found};
 use crate::stripe_id::is_stripe_id;
-use crate::usecase::handler::{Deps, charges_of_payment};
+use crate::usecase::handler::{Deps, Failure, charges_of_payment, credited_of_invoice};
 use crate::usecase::stripe_link::unreachable;
 use std::collections::HashMap;
 
@@ -212,6 +212,8 @@ pub async fn explain(deps: &Deps, payment: &Payment) -> Result<Vec<PaymentStep>>
         steps.extend(step_of_refund(payment, &refund));
     }
     steps.sort_by_key(|step| step.at_ms);
+    let last_ms = steps.last().map_or(payment.updated_at_ms, |step| step.at_ms);
+    steps.extend(step_of_credited(deps, payment, last_ms).await?);
     Ok(steps)
 }
 
@@ -336,6 +338,26 @@ async fn steps_of_disputes(deps: &Deps, payment: &Payment, taken: &[Entry]) -> V
 async fn disputed_charges(deps: &Deps, payment: &Payment) -> Vec<String> {
     let charges = charges_of_payment(deps, payment).await.unwrap_or_default();
     charges.into_iter().filter(|charge| charge.charge.is_disputed).map(|charge| charge.id).collect()
+}
+
+/// What changes of the subscription have credited of money that a dispute holds or took: nothing takes that back by
+/// itself. Only Stripe knows it; the step is left out if it does not answer.
+async fn step_of_credited(deps: &Deps, payment: &Payment, at_ms: TimeMs) -> Result<Option<PaymentStep>> {
+    let Some(invoice) = payment.invoice_id.as_ref().filter(|_| payment.disputed > MoneyMinor::ZERO) else {
+        return Ok(None);
+    };
+    let Some(customer) = customer::customer_find(deps.db.read(), &payment.customer_id).await? else { return Ok(None) };
+    let credited = match credited_of_invoice(deps, &customer, invoice).await {
+        Ok(credited) => credited.unwrap_or_default(),
+        Err(Failure::Stripe(_)) => return Ok(None),
+        Err(Failure::Engine(error)) => return Err(error),
+    };
+    let words = in_words(Some(credited), payment.currency.as_deref());
+    let what = format!(
+        "changes of the subscription credited {words} of this disputed money to the customer's balance at Stripe, or to \
+         what they charged"
+    );
+    Ok((credited > MoneyMinor::ZERO).then(|| step(at_ms, what)))
 }
 
 fn step_of_dispute(dispute: &serde_json::Value) -> Option<PaymentStep> {

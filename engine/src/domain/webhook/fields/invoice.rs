@@ -211,6 +211,11 @@ impl Line {
         self.is_proration && self.amount.is_some_and(|amount| amount != MoneyMinor::ZERO)
     }
 
+    /// Whether it charges for a period, or for more within one.
+    pub fn charges_time(&self) -> bool {
+        self.bills_period() || (self.is_proration && self.amount.is_some_and(|amount| amount > MoneyMinor::ZERO))
+    }
+
     /// Whether it credits time of a period that is no longer used.
     pub fn credits_time(&self) -> bool {
         self.is_proration && self.amount.is_some_and(|amount| amount < MoneyMinor::ZERO)
