@@ -135,7 +135,7 @@ with_backend! {
         let now = json!({ "price": "pro_monthly", "when": "now" });
         shop.app.call(&customer, "POST", CHANGE, "down", Some(&now)).await.expect(200);
         let credited = MONTH + shop.owed_by_stripe(&stripe_customer).await;
-        let step = format!("credited {credited} usd (minor units) of this disputed money");
+        let step = format!("credited ${}.{:02} of this disputed money", credited / 100, credited % 100);
         let before = shop.app.admin("GET", &path, None).await.expect(200).to_string();
         assert!(!before.contains("disputed money"), "{before}");
         shop.take_back(&charge, GoneBy::LostDispute).await;
