@@ -12,6 +12,7 @@ pub(super) mod customer_email;
 pub(super) mod event;
 pub(super) mod job;
 mod job_body;
+pub(crate) mod log_filter;
 pub(super) mod mail;
 pub(super) mod marketplace;
 pub(super) mod payment;
