@@ -53,7 +53,7 @@ fn handle() -> Result<PrometheusHandle> {
         Ok(handle) => {
             metrics_process::Collector::default().describe();
             metric::describe();
-            let revision = option_env!("BURSAR_BUILD_REVISION").unwrap_or("unknown");
+            let revision = option_env!("BUILD_REVISION").unwrap_or("unknown");
             metrics::gauge!(metric::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "revision" => revision)
                 .set(1.0);
             Ok(HANDLE.get_or_init(|| handle).clone())
