@@ -5,7 +5,7 @@
 
 use crate::routes::admin::reason::REASON_LEN_MAX;
 use crate::routes::input::{IDEMPOTENCY_KEY_LEN_MAX, REFERENCE_LEN_MAX};
-use bursar_engine::amount::UNITS_MAX;
+use bursar_engine::amount::{SPEND_CAP_MAX, UNITS_MAX};
 use bursar_engine::domain::admin_token::LIFE_MAX_S;
 use bursar_engine::domain::email::EMAIL_LEN_MAX;
 use bursar_engine::domain::replay::RATE_MAX;
@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 pub(super) enum Shape {
     /// One of these texts.
     OneOf(&'static [&'static str]),
-    /// Each of the array's items is one of these texts.
+    /// At least one item, and each is one of these texts.
     EachOneOf(&'static [&'static str]),
     /// A format of JSON Schema or of OpenAPI's registry.
     Format(&'static str),
@@ -38,6 +38,7 @@ pub(super) enum Shape {
 use Shape::{AtLeast, Between, EachOneOf, Format, Length, OneOf, Pattern};
 
 const UNITS: i64 = UNITS_MAX.0;
+const CAP: i64 = SPEND_CAP_MAX.0;
 const CURRENCY: &str = "^[a-z]{3}$";
 const DAY: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}";
 const KEY: &str = "^[a-z0-9_]+$";
@@ -123,10 +124,10 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("TopUpRequest", "target", Between(1, UNITS)),
     ("TopUpRequest", "threshold", Between(1, UNITS)),
     ("TopUpRequest", "month_cap_minor", AtLeast(0)),
-    ("SpendCapsRequest", "day_minor", AtLeast(0)),
-    ("SpendCapsRequest", "month_minor", AtLeast(0)),
-    ("AdminSpendCapsRequest", "day_minor", AtLeast(0)),
-    ("AdminSpendCapsRequest", "month_minor", AtLeast(0)),
+    ("SpendCapsRequest", "day_minor", Between(0, CAP)),
+    ("SpendCapsRequest", "month_minor", Between(0, CAP)),
+    ("AdminSpendCapsRequest", "day_minor", Between(0, CAP)),
+    ("AdminSpendCapsRequest", "month_minor", Between(0, CAP)),
     ("RefundRequestBody", "amount_minor", AtLeast(1)),
     ("ChangeRequest", "quantity", Between(1, QUANTITY_MAX)),
     ("SubscriptionRequest", "quantity", Between(1, QUANTITY_MAX)),
@@ -194,7 +195,6 @@ const PARAMETERS: &[(&str, Shape)] = &[
     ("at", Format("date-time")),
     ("from", Format("date-time")),
     ("to", Format("date-time")),
-    ("source", OneOf(&["stripe", "github"])),
 ];
 
 impl Shape {
@@ -203,7 +203,10 @@ impl Shape {
         let mut set = |name: &str, value: Value| _ = schema.insert(name.to_owned(), value);
         match self {
             OneOf(values) => set("enum", json!(values)),
-            EachOneOf(values) => set("items", json!({ "type": "string", "enum": values })),
+            EachOneOf(values) => {
+                set("items", json!({ "type": "string", "enum": values }));
+                set("minItems", json!(1));
+            }
             Format(format) => set("format", json!(format)),
             Pattern(pattern) => set("pattern", json!(pattern)),
             Length(least, most) => {
