@@ -190,6 +190,7 @@ const FIELDS: &[(&str, &str, Shape)] = &[
 const PARAMETERS: &[(&str, Shape)] = &[
     ("Idempotency-Key", Length(1, IDEMPOTENCY_KEY_LEN_MAX)),
     ("Idempotency-Key", Pattern("^[!-~]+$")),
+    ("cursor", Pattern("^[A-Za-z0-9_-]+$")),
     ("limit", Between(1, 100)),
     ("version", AtLeast(1)),
     ("at", Format("date-time")),
