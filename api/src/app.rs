@@ -237,7 +237,9 @@ async fn begin_catalogue(
         match version::begin_with_sandbox(db, stripe, shared, &sold, now_ms).await {
             Ok(Some(replaced)) => tell_of_replaced(config, &replaced),
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "the catalogue cannot be sold in the sandbox"),
+            Err(error) => {
+                tracing::warn!(%error, "the configured catalogue cannot come into force with the sandbox")
+            }
         }
     }
     for breach in unsellable(&shared.now()) {

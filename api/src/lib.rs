@@ -27,6 +27,7 @@
 //! | `route_table` | methods and credentials of every route |
 //! | `asset` | documents that are in memory, compressed, with entity tags |
 //! | `pages` | the document and the page that shows it |
+//! | `body_fields` | says which field of a refused body is wrong |
 //! | `query_names` | refuses query parameters that a route does not have |
 //! | `unsold` | prices of the catalogue that Stripe does not have |
 //! | `unread_answers` | the memory limit of answers that clients have not read |
@@ -44,6 +45,7 @@ pub mod app;
 mod asset;
 pub mod audit_lines;
 pub mod auth;
+mod body_fields;
 mod body_memory;
 mod capacity;
 pub mod cli;

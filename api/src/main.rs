@@ -11,7 +11,6 @@ use bursar_engine::Error;
 use bursar_engine::config::Config;
 use bursar_engine::usecase::schema::schema;
 use bursar_engine::usecase::verify::verify_since;
-use clap::Parser;
 use std::env::VarError;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -25,15 +24,29 @@ const LOG_FILTER: &str = "warn,bursar=info";
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::parse_from_words(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return refuse_arguments(error),
+    };
     init_tracing();
     // Fails only if a provider is already installed, which works as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return output::report(Err(anyhow::Error::new(error).context("the runtime did not start"))),
+        Err(error) => {
+            let error = anyhow::Error::new(error).context("the runtime did not start");
+            return output::report(Err(error), cli.json);
+        }
     };
-    output::report(runtime.block_on(run(&cli)))
+    output::report(runtime.block_on(run(&cli)), cli.json)
+}
+
+/// Prints why the arguments are wrong, as JSON if they ask for it; or the help or the version that they ask for.
+fn refuse_arguments(error: clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    output::report(Err(error.into()), std::env::args_os().any(|word| word == "--json"))
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode> {

@@ -18,11 +18,13 @@ use crate::routes::webhook::{self, Sender};
 use crate::unread_answers::UnreadAnswerLimit;
 use body::{Bodies, CATALOGUE_BODY_MAX_BYTES, Kind, has_body};
 use bursar_engine::metric;
+use bytes::Bytes;
 use cors::Cors;
 use poem::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
 use poem::http::{HeaderValue, Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use poem_openapi::OperationId;
+use poem_openapi::error::ParseRequestPayloadError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -195,9 +197,22 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         let bytes_max = self.body_max_bytes(operation.access, &request);
         let (bytes, _memory) = self.bodies.read(Kind::Other, client, &mut request, bytes_max).await?;
         let _in_flight = self.requests.enter()?;
-        request.set_body(bytes);
+        let bytes = Bytes::from(bytes);
+        request.set_body(bytes.clone());
         // The answer is small and tells the outcome, so it is not limited.
-        self.inner.call(request).await
+        let answer = self.inner.call(request).await;
+        let Err(error) = &answer else { return answer };
+        if !error.is::<ParseRequestPayloadError>() {
+            return answer;
+        }
+        match routes::body_problem(operation.id, &bytes) {
+            Some(detail) => {
+                let mut response = problem::respond(ApiError::bad_request("invalid_body", detail));
+                response.set_data(OperationId(operation.id));
+                Ok(response)
+            }
+            None => answer,
+        }
     }
 
     /// Answers a request for nothing that exists, without its body.

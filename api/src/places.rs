@@ -9,8 +9,13 @@ use bursar_engine::metric;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+
+/// How long a connection may wait before it makes room for another: a request that is on its way arrives.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Whom a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +44,8 @@ struct State {
     closing: usize,
     turns: u64,
     peers: HashMap<IpAddr, usize>,
-    /// Those that wait, strangers first, longest first.
-    waiting: BTreeMap<(bool, u64), CancellationToken>,
+    /// Those that wait, strangers first, longest first, with since when.
+    waiting: BTreeMap<(bool, u64), (Instant, CancellationToken)>,
 }
 
 impl Places {
@@ -53,8 +58,14 @@ impl Places {
     /// Waits until there is room for one more connection, and closes one that waits if all places are taken. Only one
     /// caller may wait.
     pub async fn make_room(&self) {
-        while !self.0.has_room() {
-            self.0.changed.notified().await;
+        loop {
+            let changed = self.0.changed.notified();
+            match self.0.room(Instant::now()) {
+                Room::Free => return,
+                Room::Later(None) => changed.await,
+                // It fails when the time has come.
+                Room::Later(Some(at)) => drop(timeout_at(at, changed).await),
+            }
         }
     }
 
@@ -88,21 +99,35 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether a place is free. If not, tells the connection that has waited longest to close, unless one is closing or
+    /// it has waited less than the grace.
+    fn room(&self, now: Instant) -> Room {
         let mut state = self.state();
         if state.open < self.connections_max {
-            return true;
+            return Room::Free;
         }
-        if state.closing == 0
-            && let Some((_, closed)) = state.waiting.pop_first()
-        {
-            state.closing += 1;
-            drop(state);
-            metrics::counter!(metric::HTTP_CONNECTIONS_CLOSED, "reason" => "full").increment(1);
-            closed.cancel();
+        if state.closing > 0 {
+            return Room::Later(None);
         }
-        false
+        let Some(longest) = state.waiting.first_entry() else { return Room::Later(None) };
+        let ready_at = longest.get().0 + GRACE;
+        if now < ready_at {
+            return Room::Later(Some(ready_at));
+        }
+        let (_, closed) = longest.remove();
+        state.closing += 1;
+        drop(state);
+        metrics::counter!(metric::HTTP_CONNECTIONS_CLOSED, "reason" => "full").increment(1);
+        closed.cancel();
+        Room::Later(None)
     }
+}
+
+/// Whether there is a place for one more connection.
+enum Room {
+    Free,
+    /// Not before something changes, or before this time if one is given.
+    Later(Option<Instant>),
 }
 
 /// The place of one connection, free again when it is dropped.
@@ -130,7 +155,7 @@ impl Place {
         state.turns += 1;
         let key = (self.peer == Peer::Proxy, state.turns);
         *turn = Some(key);
-        state.waiting.insert(key, self.closed.clone());
+        state.waiting.insert(key, (Instant::now(), self.closed.clone()));
         let is_full = state.open >= self.inner.connections_max;
         drop(state);
         if is_full {
@@ -199,8 +224,13 @@ mod tests {
         assert_eq!(places.open(), proxies.len() + 1);
     }
 
-    #[test]
-    fn the_connection_that_has_waited_longest_makes_room() {
+    /// Whether there is room once all connections have had their grace.
+    fn has_room_later(places: &Places) -> bool {
+        matches!(places.0.room(Instant::now() + GRACE), Room::Free)
+    }
+
+    #[tokio::test]
+    async fn the_connection_that_has_waited_longest_makes_room() {
         let places = Places::new(3, 3);
         let proxy = places.take(Peer::Proxy).unwrap();
         let [first, second] = [1, 2].map(|last| places.take(stranger(last)).unwrap());
@@ -208,15 +238,17 @@ mod tests {
         first.end_wait();
         first.begin_wait();
         assert!(!has_room(&places));
+        assert!(!second.closed.is_cancelled(), "its request may be on its way");
+        assert!(!has_room_later(&places));
         let told = |place: &Place| place.closed.is_cancelled();
         assert_eq!([&proxy, &first, &second].map(told), [false, false, true]);
         // Only one is closed for one new connection.
-        assert!(!has_room(&places));
+        assert!(!has_room_later(&places));
         assert!(!told(&first));
         drop(second);
         assert!(has_room(&places));
         let _third = places.take(stranger(3)).unwrap();
-        assert!(!has_room(&places));
+        assert!(!has_room_later(&places));
         assert_eq!([&proxy, &first].map(told), [false, true]);
     }
 

@@ -302,6 +302,7 @@ fn change_refusal(code: &str) -> Option<(u16, &'static str)> {
             | "invalid_quantity"
             | "not_subscribed"
             | "payment_method_in_use"
+            | "period_refunded"
             | "price_currency_differs"
             | "price_not_offered"
             | "subscription_ending"

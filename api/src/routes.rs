@@ -22,6 +22,7 @@ mod transaction;
 mod usage;
 pub(crate) mod webhook;
 
+use crate::body_fields::BodyFields;
 use crate::document::{self, OperationDoc};
 use crate::query_names::QueryNames;
 use poem_openapi::{OpenApiService, Tags};
@@ -98,6 +99,7 @@ apis! {
     admin::timeline => AdminTimelineApi,
     admin::event => AdminEventApi,
     admin::job => AdminJobApi,
+    admin::failure_group => AdminFailureApi,
     admin::stream => AdminStreamApi,
     admin::replay => AdminReplayApi,
     admin::api_key => AdminApiKeyApi,
@@ -135,6 +137,13 @@ pub(crate) fn query_problem(method: &str, path: &str, query: &str) -> Option<Str
     static NAMES: LazyLock<QueryNames> =
         LazyLock::new(|| QueryNames::of(&serde_json::from_str(&openapi_document()).unwrap_or_default()));
     NAMES.problem(method, path, query)
+}
+
+/// Which field of a body that an operation has refused is wrong, and how; `None` if that is not found.
+pub(crate) fn body_problem(operation: &str, body: &[u8]) -> Option<String> {
+    static FIELDS: LazyLock<BodyFields> =
+        LazyLock::new(|| BodyFields::of(&serde_json::from_str(&service().spec()).unwrap_or_default()));
+    FIELDS.problem(operation, body).map(|problem| format!("The body cannot be used: {problem}"))
 }
 
 /// The required fields of an object of the API, known by the name of its type, if it has any.

@@ -41,6 +41,7 @@ pub const SCOPES: &[(&str, Scope)] = &[
     ("admin_list_customer_emails", Read),
     ("admin_list_customers", Read),
     ("admin_list_events", Read),
+    ("admin_list_failures", Read),
     ("admin_list_invoices", Read),
     ("admin_list_jobs", Read),
     ("admin_list_mails", Read),
@@ -69,6 +70,7 @@ pub const SCOPES: &[(&str, Scope)] = &[
     ("admin_resend_mail", Replay),
     ("admin_resume_replay", Replay),
     ("admin_resume_stream", Replay),
+    ("admin_run_canary", Replay),
     ("admin_skip_stream", Replay),
     ("admin_start_replay", Replay),
 

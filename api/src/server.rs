@@ -175,7 +175,8 @@ where
         service_fn(move |request: hyper::Request<Incoming>| {
             let (exchange, answering) = (exchange.clone(), answering.clone());
             let served = exchange.begin();
-            async move {
+            // In a box: the HTTP library keeps room for it on each connection, and most connections have no request.
+            Box::pin(async move {
                 let Origin { local, remote, scheme } = answering.origin.clone();
                 let mut request = Request::from((request, local, remote, scheme));
                 let opened = exchange.opened();
@@ -185,7 +186,7 @@ where
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, served)))
-            }
+            })
         })
     };
     let mut builder = http1::Builder::new();

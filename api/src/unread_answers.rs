@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use hyper::body::Body as _;
-use poem::Response;
+use poem::{Response, ResponseParts};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -47,16 +47,22 @@ impl UnreadAnswerLimit {
         if response.data::<SharedBody>().is_some() {
             return Some(response);
         }
-        let mut response = hyper::Response::from(response);
-        let size = response.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
-        let Some(size) = size.filter(|size| *size > SMALL_MAX_BYTES) else { return Some(response.into()) };
+        let (parts, body) = hyper::Response::from(response).into_parts();
+        let parts = ResponseParts {
+            status: parts.status,
+            version: parts.version,
+            headers: parts.headers,
+            extensions: parts.extensions,
+        };
+        let size = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
+        let body = poem::Body::from(body);
+        let Some(size) = size.filter(|size| *size > SMALL_MAX_BYTES) else {
+            return Some(Response::from_parts(parts, body));
+        };
         let permits = u32::try_from(size.min(self.bytes_max)).unwrap_or(u32::MAX);
         let permit = self.permits.clone().try_acquire_many_owned(permits).ok()?;
-        let body = poem::Body::from(std::mem::take(response.body_mut()));
         let bytes = body.into_bytes().await.ok()?;
-        let mut response = Response::from(response);
-        response.set_body(Bytes::from_owner(Counted { bytes, _permit: permit }));
-        Some(response)
+        Some(Response::from_parts(parts, Bytes::from_owner(Counted { bytes, _permit: permit }).into()))
     }
 }
 
@@ -107,6 +113,15 @@ mod tests {
         assert_eq!(waiting.len(), 60_000);
         drop(waiting);
         assert!(limit.count(answer(100_001)).await.is_some(), "a single answer may exceed the limit");
+    }
+
+    #[tokio::test]
+    async fn counted_answers_and_small_ones_keep_their_length() {
+        let limit = UnreadAnswerLimit::new(100_000);
+        for size in [0, 1, SMALL_MAX_BYTES, SMALL_MAX_BYTES + 1] {
+            let counted = hyper::Response::from(limit.count(answer(size)).await.unwrap());
+            assert_eq!(counted.body().size_hint().exact(), Some(size as u64));
+        }
     }
 
     #[tokio::test]

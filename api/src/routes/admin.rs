@@ -10,6 +10,7 @@ pub(super) mod confirmation;
 pub(super) mod customer;
 pub(super) mod customer_email;
 pub(super) mod event;
+pub(super) mod failure_group;
 pub(super) mod job;
 mod job_body;
 pub(super) mod mail;

@@ -187,7 +187,7 @@ impl ApiKeyApi {
         let new = NewKey::generate(&auth.0, check_name(&body.0.name.0)?, now_ms);
         let cost = take_write_cost(&app, &auth.0, &idempotency_key).await?;
         let actor = actor(&auth.0);
-        let by = Caller { actor: &actor, key_hash: Some(&calling.0) };
+        let by = Caller { actor: &actor, key_hash: Some(&calling.0), clock: &app.clock };
         let made = api_key::make(&app.db, by, new, request, Value::Null, now_ms).await;
         Ok(settle_write_cost(cost, made, |made| made)?.into())
     }
@@ -219,7 +219,7 @@ impl ApiKeyApi {
         let now_ms = app.clock.now_ms();
         let cost = take_write_cost(&app, &auth.0, &idempotency_key).await?;
         let actor = actor(&auth.0);
-        let by = Caller { actor: &actor, key_hash: Some(&calling.0) };
+        let by = Caller { actor: &actor, key_hash: Some(&calling.0), clock: &app.clock };
         let rotated = api_key::rotate(&app.db, by, &auth.0, &id, grace_s, request, now_ms).await;
         let (made, ended) = settle_write_cost(cost, rotated, |(made, _)| made)?;
         if let Some(ended) = ended {
@@ -247,7 +247,7 @@ impl ApiKeyApi {
         // Kept even if the request is refused: both cases take a transaction.
         let _kept = app.write_limits.writes.take(&auth.0, 1).await?;
         let (actor, now_ms) = (actor(&auth.0), app.clock.now_ms());
-        let by = Caller { actor: &actor, key_hash: Some(&calling.0) };
+        let by = Caller { actor: &actor, key_hash: Some(&calling.0), clock: &app.clock };
         let ended = api_key::revoke(&app.db, by, &auth.0, &id, force, json!({}), now_ms).await?;
         app.evict_api_key(&ended.hash, true).await;
         Ok(RevokedResponse::Revoked)

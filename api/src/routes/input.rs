@@ -66,6 +66,11 @@ pub fn time(name: &str, text: Option<&str>) -> Result<Option<TimeMs>, ApiError> 
     parse_rfc3339(text).map(Some).ok_or_else(invalid)
 }
 
+/// A text in a query parameter; an empty one counts as none.
+pub fn text(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
 /// Parses the moment in a body's field: a time, or a day in UTC, from which on its first millisecond counts.
 pub fn moment(name: &str, text: Option<Text>) -> Result<Option<TimeMs>, ApiError> {
     let Some(Text(text)) = text else { return Ok(None) };

@@ -1,7 +1,7 @@
 //! Creates, rotates and revokes API keys: each in one transaction under a lock of the customer, with an entry in
 //! the audit log.
 
-use crate::clock::TimeMs;
+use crate::clock::{Clock, TimeMs};
 use crate::domain::api_key::{API_KEYS_MAX, ApiKey, NewKey, RawKey};
 use crate::domain::audit::Audit;
 use crate::domain::idempotency::check_same_request;
@@ -43,6 +43,8 @@ pub struct Caller<'a> {
     /// The hash of the API key that the customer asked with; `None` for staff. The key may have ended since it was
     /// found: whoever has taken the customer over must not lose it to a key that is still in a cache.
     pub key_hash: Option<&'a str>,
+    /// Read under the customer's lock: the key may end while the request waits for it.
+    pub clock: &'a Clock,
 }
 
 /// Creates a key. `details` go into the audit log.
@@ -63,7 +65,7 @@ pub async fn make(
     if let Some(key) = lock_and_find_earlier(&tx, &key.customer_id, request).await? {
         return Ok(CreatedKey { key, raw: None });
     }
-    check_caller(&tx, &key.customer_id, by, now_ms).await?;
+    check_caller(&tx, &key.customer_id, by).await?;
     check_room(&tx, &key.customer_id, now_ms).await?;
     insert(&tx, &key, &raw, request).await?;
     audit::audit_append(&tx, &audit_of_key(by.actor, &key, "api_key.create", details), now_ms).await?;
@@ -93,7 +95,7 @@ pub async fn rotate(
     if let Some(key) = lock_and_find_earlier(&tx, customer, request).await? {
         return Ok((CreatedKey { key, raw: None }, None));
     }
-    check_caller(&tx, customer, by, now_ms).await?;
+    check_caller(&tx, customer, by).await?;
     let old = rows::api_key_find(&tx, customer, id).await?.ok_or(Error::NotFound("API key"))?;
     match old.revoked_at_ms {
         None => {}
@@ -135,7 +137,7 @@ pub async fn revoke(
 ) -> Result<Ended> {
     let tx = db.begin().await?;
     lock(&tx, customer).await?;
-    check_caller(&tx, customer, by, now_ms).await?;
+    check_caller(&tx, customer, by).await?;
     let key = rows::api_key_find(&tx, customer, id).await?.ok_or(Error::NotFound("API key"))?;
     // A key that ends soon does not count as the last.
     let is_lasting = key.revoked_at_ms.is_none();
@@ -168,12 +170,14 @@ async fn lock(tx: &DatabaseTransaction, customer: &CustomerId) -> Result<()> {
 }
 
 /// Refuses a caller whose key has ended since it was found. The caller holds the customer's lock.
-async fn check_caller(tx: &DatabaseTransaction, customer: &CustomerId, by: Caller<'_>, now_ms: TimeMs) -> Result<()> {
+async fn check_caller(tx: &DatabaseTransaction, customer: &CustomerId, by: Caller<'_>) -> Result<()> {
     match by.key_hash {
-        Some(hash) if !rows::api_key_is_valid(tx, customer, hash, now_ms).await? => Err(Error::Unauthorized {
-            code: "invalid_api_key",
-            message: "The API key is unknown or revoked.".to_owned(),
-        }),
+        Some(hash) if !rows::api_key_is_valid(tx, customer, hash, by.clock.now_ms()).await? => {
+            Err(Error::Unauthorized {
+                code: "invalid_api_key",
+                message: "The API key is unknown or revoked.".to_owned(),
+            })
+        }
         _ => Ok(()),
     }
 }

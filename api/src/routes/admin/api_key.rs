@@ -93,7 +93,7 @@ impl AdminApiKeyApi {
         let now_ms = app.clock.now_ms();
         let new = NewKey::generate(&id, check_name(&body.0.name.0)?, now_ms);
         let details = json!({ "reason": reason });
-        let by = Caller { actor: &auth.0.actor, key_hash: None };
+        let by = Caller { actor: &auth.0.actor, key_hash: None, clock: &app.clock };
         let made = api_key::make(&app.db, by, new, request, details, now_ms).await?;
         Ok(NewApiKeyResponse::from(made))
     }
@@ -120,7 +120,7 @@ impl AdminApiKeyApi {
         let (customer, id) = (id.0.parsed()?, key_id.0.parsed()?);
         let details = json!({ "reason": check_reason(&body.0.reason)? });
         let now_ms = app.clock.now_ms();
-        let by = Caller { actor: &auth.0.actor, key_hash: None };
+        let by = Caller { actor: &auth.0.actor, key_hash: None, clock: &app.clock };
         let ended = api_key::revoke(&app.db, by, &customer, &id, true, details, now_ms).await?;
         app.evict_api_key(&ended.hash, true).await;
         let revoked = api_key_find(app.db.read(), &customer, &id).await?.ok_or(Error::NotFound("API key"))?;

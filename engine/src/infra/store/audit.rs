@@ -1,12 +1,12 @@
 //! Rows of `audit_log`, and their seals: `audit_seals`, and `audit_unsealed`, where a trigger notes new rows.
 
-use super::{Kind, Rows, get, query_all, query_by, query_one};
+use super::{ID_LAG_MAX_MS, Kind, Rows, containing, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
 use crate::domain::audit::chain::{Head, SealedRow};
 use crate::domain::audit::{Audit, AuditRow};
 use crate::error::Result;
 use crate::ids::AuditId;
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
 
 fn read(row: &QueryResult) -> Result<AuditRow> {
     Ok(AuditRow {
@@ -50,6 +50,17 @@ pub async fn audit_append_many(db: &impl ConnectionTrait, lines: &[Audit], now_m
     Ok(())
 }
 
+/// A search for lines. Empty fields match everything.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// On this target.
+    pub target: Option<String>,
+    /// Written at or after this.
+    pub from_ms: Option<TimeMs>,
+    /// Text that the details contain, such as the reason.
+    pub details: Option<String>,
+}
+
 /// A page of one target's lines or of all, latest first, before this one.
 pub async fn audit_page(
     db: &impl ConnectionTrait,
@@ -57,10 +68,36 @@ pub async fn audit_page(
     before: Option<&str>,
     limit: u64,
 ) -> Result<Vec<AuditRow>> {
-    let sql = "SELECT id, actor, action, target, details, at_ms FROM audit_log \
-               WHERE ($1 = '' OR target = $1) AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3";
-    let values = [target.unwrap_or_default().into(), before.unwrap_or_default().into(), limit.cast_signed().into()];
-    query_all(db, sql, values).await?.iter().map(read).collect()
+    let filter = AuditFilter { target: target.map(str::to_owned), ..AuditFilter::default() };
+    audit_list(db, &filter, before, limit).await
+}
+
+/// The lines that a filter selects, latest first, before this one.
+pub async fn audit_list(
+    db: &impl ConnectionTrait,
+    filter: &AuditFilter,
+    before: Option<&str>,
+    limit: u64,
+) -> Result<Vec<AuditRow>> {
+    let mut clause = "($1 = '' OR target = $1) AND ($2 = '' OR id < $2)".to_owned();
+    let mut values: Vec<Value> =
+        vec![filter.target.as_deref().unwrap_or_default().into(), before.unwrap_or_default().into()];
+    if let Some(from) = filter.from_ms {
+        values.push(from.into());
+        values.push(AuditId::before(from.saturating_sub(ID_LAG_MAX_MS)).into());
+        let at = values.len();
+        clause.push_str(&format!(" AND at_ms >= ${} AND id >= ${at}", at - 1));
+    }
+    if let Some(details) = &filter.details {
+        values.push(containing(details).into());
+        clause.push_str(&format!(" AND details LIKE ${} ESCAPE '\\'", values.len()));
+    }
+    values.push(limit.cast_signed().into());
+    let sql = format!(
+        "SELECT id, actor, action, target, details, at_ms FROM audit_log WHERE {clause} ORDER BY id DESC LIMIT ${}",
+        values.len()
+    );
+    query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
 /// Rows that wait to be sealed, oldest first. Rows noted again after they were sealed are left out.

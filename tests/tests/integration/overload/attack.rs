@@ -55,6 +55,8 @@ impl Target {
         let launch = Launch { program: program(), environment, folder: folder.path().to_path_buf() };
         let node = Node::new("target".to_owned(), launch, Arc::new(RunLog::new("test"))).unwrap();
         node.start(&mut *node.lock().await).unwrap();
+        // It fails if another test of this process was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::new();
         wait::until("the server is up", || async { node.is_up(&client).await.then_some(()) }).await;
         // It answers before it has logged that it does.
@@ -174,7 +176,7 @@ async fn two_thousand_slow_clients_of_as_many_addresses_cost_others_nothing() {
     let signup = head("/api/v1/customers/onboard", "Content-Type: application/json\r\n", 1_000);
     let unread = "GET /docs HTTP/1.1\r\nHost: bursar\r\n\r\n".repeat(20);
     let webhook = head("/webhooks/stripe", &forged(), 100_000);
-    let mut streams = Vec::new();
+    let (mut streams, mut grown) = (Vec::new(), Vec::new());
     let most = clients() / 2;
     // What the system buffers for those who read nothing counts, too, so they are fewer.
     for (clients, text) in [(most, SLOW), (most, &signup), (UNREAD_CLIENTS, &unread), (most, &webhook)] {
@@ -182,9 +184,9 @@ async fn two_thousand_slow_clients_of_as_many_addresses_cost_others_nothing() {
         target.serves_others().await;
         let connections = target.gauge("bursar_http_connections").await;
         assert!(connections <= 1_024.0 + 40.0, "{connections} connections");
+        grown.push(target.memory_mib().await - before);
     }
-    let grown = target.memory_mib().await - before;
-    assert!(grown < 64.0, "{grown} MiB");
+    assert!(grown.iter().all(|grown| *grown < 64.0), "MiB after each attack: {grown:?}");
     drop(streams);
     target.stop().await;
 }
