@@ -22,6 +22,7 @@ const NAMES: &[(&str, &str)] = &[
     ("OperationRow", "AdminOperation"),
     ("OperationStateParameter", "OperationState"),
     ("OtherCurrencyBody", "OtherCurrencySpend"),
+    ("OutcomesBody", "ReplayOutcomes"),
     ("PaymentStateParameter", "PaymentStateFilter"),
     ("PeriodBody", "UsagePeriod"),
     ("PreviewBody", "SubscriptionChangePreview"),

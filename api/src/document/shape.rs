@@ -110,6 +110,7 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("*", "hold_id", Pattern("^hld_[0-9a-z]{26}$")),
     ("SkipRequest", "job_id", Length(1, STRIPE_ID_LEN_MAX)),
     ("*", "job_id", Pattern("^job_[0-9a-z]{26}$")),
+    ("FailureGroupBody", "latest_job_id", Pattern("^job_[0-9a-z]{26}$")),
     ("AuditHeadBody", "hash", Pattern(HASH)),
     ("AuditHeadBody", "seal", AtLeast(0)),
     // Numbers of credits, of money in minor units, of seats, of seconds.
@@ -148,6 +149,15 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("*", "epoch", AtLeast(0)),
     ("*", "held", AtLeast(0)),
     ("*", "held_after", AtLeast(0)),
+    ("FailureGroupBody", "count", AtLeast(1)),
+    ("OutcomesBody", "succeeded", AtLeast(0)),
+    ("OutcomesBody", "cancelled", AtLeast(0)),
+    ("OutcomesBody", "dead", AtLeast(0)),
+    ("OutcomesBody", "retrying", AtLeast(0)),
+    ("OutcomesBody", "waiting", AtLeast(0)),
+    ("OutcomesBody", "not_started", AtLeast(0)),
+    ("OutcomesBody", "skipped", AtLeast(0)),
+    ("OutcomesBody", "deleted", AtLeast(0)),
     // Texts.
     ("*", "email", Format("email")),
     ("CorrectEmailRequest", "email", Length(3, EMAIL_LEN_MAX)),
