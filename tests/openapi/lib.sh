@@ -6,7 +6,7 @@ tools=${CARGO_TARGET_DIR:-$openapi/../../target}/tools/openapi
 mkdir -p "$tools"
 tools=$(realpath "$tools")
 work=$(mktemp -d)
-pid=
+pids=()
 
 say() { printf '%s\n' "$*"; }
 fail() {
@@ -16,10 +16,9 @@ fail() {
 }
 
 stop() {
-    if [[ -n $pid ]]; then
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    fi
+    local pid
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    wait 2>/dev/null || true
     rm -rf "$work"
 }
 trap stop EXIT
@@ -70,22 +69,46 @@ new_database() {
     say "$BURSAR_TEST_DATABASE_URL" | sed -E "s#/[^/?]*(\?|\$)#/$name\1#"
 }
 
+# Starts the sandbox beside `bursar` as Stripe, for a server on Postgres: there none is built in.
+start_sandbox() {
+    local port
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    "$(dirname "$1")/bursar-sandbox" --listen "127.0.0.1:$port" >"$work/sandbox.txt" 2>&1 &
+    pids+=($!)
+    export STRIPE_SECRET_KEY=sk_test_openapi STRIPE_API_BASE=http://127.0.0.1:$port
+    await "$STRIPE_API_BASE/" $!
+}
+
+# Waits until an address answers anything.
+await() {
+    local url=$1 pid=$2 tries=0
+    until curl --silent --output /dev/null "$url"; do
+        kill -0 "$pid" 2>/dev/null || fail "$url: its server has ended"
+        ((++tries < 600)) || fail "$url does not answer"
+        sleep 0.1
+    done
+}
+
 # Starts a server with Stripe's sandbox and a customer, and exports how to reach them. The limits for one address are
 # off: every request comes from here.
 start_server() {
     local bursar=$1 database tries=0
     export BURSAR_ADMIN_TOKEN=bat_openapi_2b7d90c4f1e86a35d07f9c21b4
     export STRIPE_WEBHOOK_SECRET=whsec_4Kd8Yw2Qe6Rb9TnVc3HsLm7Z GITHUB_WEBHOOK_SECRET=ghwh_openapi_9c3f5b1d70e8426a
+    # Postgres needs a key of its own, SQLite keeps one in the data folder.
+    BURSAR_SECRET_KEY=$(python3 -c "import secrets; print(secrets.token_hex(32))")
+    export BURSAR_SECRET_KEY
     database=$(new_database)
+    [[ -z $database ]] || start_sandbox "$bursar"
     (
         cd "$work"
         exec env BURSAR_DATA_DIR="$work/data" BURSAR_LISTEN=127.0.0.1:0 \
             BURSAR_ONBOARDING__PER_IP_PER_MINUTE=0 BURSAR_CREDITS__BONUS_ONCE_PER_CARD=false \
             ${database:+DATABASE_URL="$database"} "$bursar" serve --demo
     ) >"$work/stdout.txt" 2>"$work/log.txt" &
-    pid=$!
+    pids+=($!)
     until BURSAR_API_KEY=$(grep -oE 'bsk_[a-z0-9]+' "$work/stdout.txt" | head -n 1); do
-        kill -0 "$pid" 2>/dev/null || fail "the server has ended"
+        kill -0 "${pids[-1]}" 2>/dev/null || fail "the server has ended"
         ((++tries < 600)) || fail "the server does not serve"
         sleep 0.1
     done
