@@ -11,7 +11,7 @@
 //! | [`serve`] | start, drain, stop |
 //! | [`endpoint`] | the whole HTTP endpoint: API, document, metrics, behind [`middleware`] |
 //! | [`routes`] | the HTTP API, one file per resource |
-//! | [`document`] | completes the OpenAPI document with error codes and examples |
+//! | [`document`] | completes the OpenAPI document: error codes, examples, restrictions of fields, version 3.1 |
 //! | [`recorder`] | the metrics recorder |
 //! | [`problem`] | HTTP errors: problem documents and their codes |
 //! | [`request_id`] | the identifier of a request, and who sent it |

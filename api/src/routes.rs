@@ -6,7 +6,7 @@ mod bodies;
 mod customer;
 pub(crate) mod health;
 mod hold;
-mod input;
+pub(crate) mod input;
 mod operation;
 mod pack;
 mod page;
@@ -147,7 +147,7 @@ pub(crate) fn body_problem(operation: &str, body: &[u8]) -> Option<String> {
     FIELDS.problem(operation, body).map(|problem| format!("The body cannot be used: {problem}"))
 }
 
-/// The required fields of an object of the API, if it has any.
+/// The required fields of an object of the API, known by the name of its type, if it has any.
 pub(crate) fn required_fields(object: &str) -> Option<&'static [String]> {
     static REQUIRED: LazyLock<HashMap<String, Vec<String>>> = LazyLock::new(|| {
         let document: Value = serde_json::from_str(&openapi_document()).unwrap_or_default();
@@ -155,5 +155,5 @@ pub(crate) fn required_fields(object: &str) -> Option<&'static [String]> {
         let required = |schema: &Value| serde_json::from_value(schema["required"].clone()).ok();
         schemas.filter_map(|(name, schema)| Some((name.clone(), required(schema)?))).collect()
     });
-    REQUIRED.get(object).map(Vec::as_slice)
+    REQUIRED.get(&document::reader_name(object)).map(Vec::as_slice)
 }

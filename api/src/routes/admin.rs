@@ -18,7 +18,7 @@ pub(super) mod mail;
 pub(super) mod marketplace;
 pub(super) mod payment;
 pub(super) mod price;
-mod reason;
+pub(crate) mod reason;
 pub(super) mod reconciliation;
 pub(super) mod replay;
 pub(super) mod report;

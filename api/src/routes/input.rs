@@ -8,9 +8,9 @@ use poem_openapi::types::ToJSON;
 use serde_json::Value;
 
 /// Longest idempotency key, in characters.
-const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
+pub(crate) const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
 /// Longest reference, in characters.
-const REFERENCE_LEN_MAX: usize = 200;
+pub(crate) const REFERENCE_LEN_MAX: usize = 200;
 /// Maximum size of the metadata, in bytes of JSON.
 const METADATA_LEN_MAX: usize = 4_096;
 
