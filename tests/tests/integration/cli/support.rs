@@ -3,7 +3,7 @@
 
 use super::{Program, run, with_payment};
 use crate::scene::{invoice_paid, stream_of, stripe_customer};
-use bursar_tests::{TestApp, stripe, with_app};
+use bursar_tests::{stripe, with_app};
 use serde_json::{Value, json};
 
 /// The error that a command prints as JSON.
