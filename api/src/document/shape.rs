@@ -72,7 +72,6 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("HoldBody", "state", OneOf(&["open", "captured", "released"])),
     ("JobBody", "state", OneOf(&["scheduled", "available", "running", "succeeded", "cancelled", "dead"])),
     ("MailBody", "state", OneOf(&["queued", "sent", "stored", "failed", "cancelled"])),
-    ("MarketplaceAccountBody", "billing_cycle", OneOf(&["monthly", "yearly"])),
     ("OperationBody", "state", OneOf(OPERATION_STATES)),
     ("OperationRow", "state", OneOf(OPERATION_STATES)),
     ("OperationRow", "asked_by", OneOf(&["customer", "staff", "bursar"])),

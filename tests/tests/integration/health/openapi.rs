@@ -32,10 +32,20 @@ with_app! {
         }
     }
 
+    async fn a_card_on_a_server_without_stripe_is_refused_with_a_documented_code(app: &TestApp) {
+        let customer = app.onboard().await;
+        let body = json!({ "payment_method": "pm_card_visa", "consent": true });
+        // Whatever an application answers in tests is compared with the document.
+        let answer = app.call(&customer, "POST", "/api/v1/payment-methods", &unique(), Some(&body)).await;
+        assert_eq!((answer.status, answer.code()), (503, "stripe_not_configured"), "{}", answer.body);
+    }
+
     async fn the_documentation_page_needs_no_other_host(app: &TestApp) {
         let (content_type, page) = text(app, "/docs").await;
         assert!(content_type.starts_with("text/html"), "{content_type}");
-        assert!(page.contains("create_usage"), "the document is in the page");
+        let shown = between(&page, "let spec = ", ";\n    let oauth2RedirectUrl")[0].replace("<\\/", "</");
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert!(shown == document(), "the page shows another document");
         for tag in tags(&page) {
             let foreign = ["http:", "https:", "\"//", "'//", "=//"].iter().any(|sign| tag.contains(sign));
             assert!(!foreign, "<{tag}>");
@@ -110,6 +120,22 @@ fn every_part_of_a_combined_schema_refers_to_an_object_or_an_enumeration() {
     let mut found = Vec::new();
     combined(&document(), "", &mut found);
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Generators, linters and readers are told the version, the dialect and what every schema holds.
+#[test]
+fn the_document_is_openapi_3_1_and_every_object_with_known_fields_is_closed() {
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.1");
+    assert_eq!(document["servers"][0]["url"], "/");
+    assert!(document["info"]["license"]["url"].is_string() && document["jsonSchemaDialect"].is_string());
+    assert!(!document.to_string().contains("\"nullable\""));
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(!name.ends_with("Body"), "{name}");
+        if schema["properties"].is_object() {
+            assert_eq!(schema["additionalProperties"], false, "{name}");
+        }
+    }
 }
 
 #[test]
