@@ -89,7 +89,9 @@ impl BodyFields {
             return Some(format!("{} is missing or null. Required fields: {all}.", below(path, missing)));
         }
         let properties = schema["properties"].as_object().into_iter().flatten();
-        let mut given = properties.filter_map(|(name, schema)| Some((name, schema, fields.get(name)?)));
+        // An optional field may be null, which the framework's document does not say.
+        let given = |name: &String| fields.get(name).filter(|value| !value.is_null());
+        let mut given = properties.filter_map(|(name, schema)| Some((name, schema, given(name)?)));
         given.find_map(|(name, schema, value)| self.check(schema, value, &below(path, name)))
     }
 
@@ -151,7 +153,7 @@ mod tests {
             "components": { "schemas": {
                 "Make": { "type": "object", "required": ["units", "filter"], "properties": {
                     "units": { "type": "integer", "format": "int64" },
-                    "reason": { "type": "string", "nullable": true },
+                    "reason": { "type": "string" },
                     "filter": { "allOf": [{ "$ref": "#/components/schemas/Filter" }] },
                     "on": { "type": "boolean" },
                     "tags": { "type": "array", "items": { "type": "string" } },

@@ -116,9 +116,9 @@ fn render(answer: &Value) -> String {
 
 fn note_what_is_missing(answer: &Value) {
     if answer["is_complete"] == false {
-        let looked_at = view::short(&answer["looked_at"]);
+        let jobs_read = view::short(&answer["jobs_read"]);
         output::note(&format!(
-            "Only the latest {looked_at} dead jobs were looked at: there are more. Narrow with --kind."
+            "Only the latest {jobs_read} dead jobs were looked at: there are more. Narrow with --kind."
         ));
     }
     if let Some(left_out @ 1..) = answer["left_out"].as_u64() {

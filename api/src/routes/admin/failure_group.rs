@@ -87,7 +87,7 @@ struct FailureGroups {
     /// The groups, the largest first; at most 100.
     data: Vec<FailureGroupBody>,
     /// Number of dead jobs that were looked at: the latest ones, at most 10000.
-    looked_at: u64,
+    jobs_read: u64,
     /// Whether all dead jobs were looked at that match. If not, each group may have more.
     is_complete: bool,
     /// Number of jobs in smaller groups, which are left out.
@@ -96,7 +96,7 @@ struct FailureGroups {
 
 impl Example for FailureGroups {
     fn example() -> Self {
-        Self { data: vec![FailureGroupBody::example()], looked_at: 12, is_complete: true, left_out: 0 }
+        Self { data: vec![FailureGroupBody::example()], jobs_read: 12, is_complete: true, left_out: 0 }
     }
 }
 
@@ -141,11 +141,11 @@ impl AdminFailureApi {
             dead.sort_by(|one, other| other.id.cmp(&one.id));
             dead.truncate(usize::try_from(READ_MAX).unwrap_or(usize::MAX));
         }
-        let looked_at = dead.len() as u64;
+        let jobs_read = dead.len() as u64;
         let mut groups = group(dead);
         let left_out = groups.iter().skip(GROUPS_MAX).map(|group| group.count).sum();
         groups.truncate(GROUPS_MAX);
         let data = groups.into_iter().map(FailureGroupBody::from).collect();
-        Ok(Json(FailureGroups { data, looked_at, is_complete, left_out }))
+        Ok(Json(FailureGroups { data, jobs_read, is_complete, left_out }))
     }
 }

@@ -22,7 +22,7 @@ async fn groups(app: &TestApp, query: &str) -> Vec<(String, String, u64)> {
     assert_eq!((&answer["is_complete"], &answer["left_out"]), (&json!(true), &json!(0)), "{answer}");
     let groups = answer["data"].as_array().unwrap();
     let counts = groups.iter().map(|group| group["count"].as_u64().unwrap());
-    assert_eq!(answer["looked_at"], counts.sum::<u64>(), "{answer}");
+    assert_eq!(answer["jobs_read"], counts.sum::<u64>(), "{answer}");
     let text = |group: &Value, name: &str| group[name].as_str().unwrap_or_default().to_owned();
     groups.iter().map(|g| (text(g, "cause"), text(g, "event_type"), g["count"].as_u64().unwrap())).collect()
 }
