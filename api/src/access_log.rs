@@ -157,6 +157,14 @@ impl Drop for Pending {
     }
 }
 
+#[cfg(test)]
+impl Pending {
+    /// A request for tests, which has sent nothing yet.
+    pub(crate) fn example(log: &'static AccessLog) -> Self {
+        Self { record: Some(Record { bytes: 0, ..example() }), started: Instant::now(), log }
+    }
+}
+
 /// A record for tests.
 #[cfg(test)]
 pub(crate) fn example() -> Record {

@@ -108,13 +108,16 @@ pub struct AnswerBody<B: Body> {
     /// Whether a part was asked for. Nobody asks for the body of an answer to HEAD.
     is_begun: bool,
     is_ended: bool,
+    /// The bytes that are left, if their number was known at the beginning.
+    left: Option<u64>,
     _served: Served,
 }
 
 impl<B: Body> AnswerBody<B> {
     /// Ends `served`, and logs `pending`, when the body is dropped.
     pub fn new(inner: B, served: Served, pending: Option<Pending>) -> Self {
-        Self { inner, pending, is_begun: false, is_ended: false, _served: served }
+        let left = inner.size_hint().exact();
+        Self { inner, pending, is_begun: false, is_ended: false, left, _served: served }
     }
 }
 
@@ -132,8 +135,10 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
         match &polled {
             Poll::Ready(None) => this.is_ended = true,
             Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(pending), Some(data)) = (&mut this.pending, frame.data_ref()) {
-                    pending.add_bytes(data.remaining());
+                let bytes = frame.data_ref().map_or(0, |data| data.remaining());
+                this.left = this.left.map(|left| left.saturating_sub(bytes as u64));
+                if let Some(pending) = &mut this.pending {
+                    pending.add_bytes(bytes);
                 }
             }
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
@@ -152,12 +157,72 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
 
 impl<B: Body> Drop for AnswerBody<B> {
     fn drop(&mut self) {
+        // After the last byte, nobody asks for the end of an answer whose length was announced.
+        let is_whole = self.is_ended || self.left == Some(0) || self.inner.is_end_stream();
         if self.is_begun
-            && !self.is_ended
-            && !self.inner.is_end_stream()
+            && !is_whole
             && let Some(pending) = &mut self.pending
         {
             pending.cut();
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::access_log::{AccessLog, Record};
+    use crate::places::{Peer, Places};
+    use bytes::Bytes;
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+
+    /// A body of these parts, which announces its length or not, and never says by itself that it has ended.
+    struct Parts {
+        parts: VecDeque<&'static str>,
+        announced: Option<u64>,
+    }
+
+    impl Body for Parts {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+            let part = self.get_mut().parts.pop_front();
+            Poll::Ready(part.map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes())))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.announced.map_or_else(SizeHint::default, SizeHint::with_exact)
+        }
+    }
+
+    /// Asks this often for a part, then drops the body; returns what the access log is told.
+    fn told(announced: Option<u64>, asked: usize) -> (u64, bool) {
+        let exchange = Arc::new(Exchange::new(Places::new(1, 1).take(Peer::Proxy).unwrap()));
+        let (log, kept) = AccessLog::kept();
+        let pending = Pending::example(log);
+        let parts = Parts { parts: ["abc", "de"].into(), announced };
+        let mut body = AnswerBody::new(parts, exchange.begin(), Some(pending));
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..asked {
+            let _ = Pin::new(&mut body).poll_frame(&mut context);
+        }
+        drop(body);
+        let Record { bytes, is_cut, .. } = kept.take().unwrap();
+        (bytes, is_cut)
+    }
+
+    #[test]
+    fn an_answer_is_cut_if_its_end_was_not_asked_for() {
+        assert_eq!(told(None, 3), (5, false));
+        assert_eq!(told(None, 2), (5, true), "nothing says that this was all");
+        assert_eq!(told(Some(5), 2), (5, false), "nobody asks for the end of a known length");
+        assert_eq!(told(Some(5), 1), (3, true));
+        assert_eq!(told(Some(5), 0), (0, false), "nobody asks for the body of an answer to HEAD");
     }
 }

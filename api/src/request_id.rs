@@ -14,7 +14,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The header of the trace (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest identifier that a client may choose, in bytes.
-const LEN_MAX: usize = 128;
+pub const LEN_MAX: usize = 128;
 
 /// The identifier of a request: visible ASCII characters without quotes and backslashes, so that a log needs not escape
 /// it.

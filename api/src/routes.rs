@@ -118,7 +118,8 @@ apis! {
 pub(crate) fn service() -> OpenApiService<impl poem_openapi::OpenApi, ()> {
     OpenApiService::new(apis(), "Bursar", env!("CARGO_PKG_VERSION")).description(
         "Credits for companies that sell work by credit: onboarding, usage, holds, webhooks, support.\n\n\
-         Errors are problem documents (RFC 9457) with a stable `code`. Lists are paged with `cursor` and `limit`. \
+         Errors are problem documents (RFC 9457) with a stable `code`. Every answer has `X-Request-Id`: that of the \
+         request, or a new one. Lists are paged with `cursor` and `limit`. \
          An `Idempotency-Key` is required for usage, for holds, for packs, for making and rotating API keys, for payment \
          methods, for the subscription and for asking for a link; of the support routes, for making customers, adjustments, \
          write-offs, refunds, new API keys, admin tokens, sending mails and links again, making replays and reconciliations, \

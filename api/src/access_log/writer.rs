@@ -53,6 +53,30 @@ impl AccessLog {
     }
 }
 
+/// What a log without a thread was told.
+#[cfg(test)]
+pub(crate) struct Kept(Receiver<Message>);
+
+#[cfg(test)]
+impl Kept {
+    /// Takes the earliest record that is left.
+    pub(crate) fn take(&self) -> Option<Record> {
+        match self.0.try_recv() {
+            Ok(Message::Line(record)) => Some(record),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl AccessLog {
+    /// A log without a thread, for tests.
+    pub(crate) fn kept() -> (&'static Self, Kept) {
+        let (queue, messages) = sync_channel(QUEUE_MAX);
+        (Box::leak(Box::new(Self { queue })), Kept(messages))
+    }
+}
+
 /// Writes lines until the queue is gone. Those that wait together are written at once.
 fn write_all(messages: &Receiver<Message>, format: Format, output: Output) {
     let mut text = String::new();

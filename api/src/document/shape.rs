@@ -3,6 +3,8 @@
 //! A set of values that may grow in later versions, such as the kinds of jobs, is described in words and not listed:
 //! generated clients refuse a value that they do not know. A field that is not here has no such restriction.
 
+use crate::logging::filter;
+use crate::request_id;
 use crate::routes::admin::reason::REASON_LEN_MAX;
 use crate::routes::input::{IDEMPOTENCY_KEY_LEN_MAX, REFERENCE_LEN_MAX};
 use bursar_engine::amount::{SPEND_CAP_MAX, UNITS_MAX};
@@ -83,6 +85,7 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("Problem", "type", OneOf(&["about:blank"])),
     ("Problem", "status", Between(400, 599)),
     ("Problem", "required_scope", OneOf(SCOPES)),
+    ("Problem", "request_id", Length(1, request_id::LEN_MAX)),
     ("ReconciliationBody", "state", OneOf(&["running", "done", "failed", "cancelled"])),
     ("RefundAnswer", "state", OneOf(&["planned", "processing", "succeeded", "failed"])),
     ("ReplayBody", "state", OneOf(&["preview", "running", "paused", "done", "cancelled", "failed"])),
@@ -166,6 +169,7 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("ApiKeyRequest", "name", Length(1, NAME_LEN_MAX)),
     ("CreateCustomerRequest", "name", Length(1, NAME_LEN_MAX)),
     ("OnboardRequest", "name", Length(1, NAME_LEN_MAX)),
+    ("LogFilterRequest", "filter", Length(1, filter::LEN_MAX)),
     ("TokenCreateRequest", "name", Pattern("^[A-Za-z0-9._@-]{1,64}$")),
     ("HoldRequest", "reference", Length(0, REFERENCE_LEN_MAX)),
     ("UsageRequest", "reference", Length(0, REFERENCE_LEN_MAX)),
