@@ -43,6 +43,8 @@ pub struct App {
     pub db: Db,
     /// The clock.
     pub clock: Clock,
+    /// The name of this process among the nodes.
+    pub node: String,
     /// The actors.
     pub runtime: Runtime,
     /// Generated secrets.
@@ -96,8 +98,14 @@ impl App {
             None if config.has_stripe() => UnsoldPrices::find(&config, &db).await?,
             _ => UnsoldPrices::default(),
         };
-        let options =
-            RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role, stripe };
+        let options = RuntimeOptions {
+            config: config.clone(),
+            db: db.clone(),
+            clock: clock.clone(),
+            node: node.clone(),
+            role,
+            stripe,
+        };
         let runtime = Runtime::start(options).await?;
         let api_keys = Cache::builder()
             .max_capacity(API_KEYS_CACHED_MAX)
@@ -122,6 +130,7 @@ impl App {
             config,
             db,
             clock,
+            node,
             runtime,
             secrets,
             admin_tokens,

@@ -12,7 +12,7 @@
 //! | [`list`], [`since`] | paged lists, and the options that narrow them |
 //! | [`scope_of_options`] | which options act on which commands |
 //! | [`report`] | the output of `customers usage`, `balance` and `transactions --csv` |
-//! | [`customer`], [`event`], [`job`], [`failure`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`], [`admin_token`] | the commands, one file per resource |
+//! | [`customer`], [`event`], [`job`], [`failure`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`], [`admin_token`], [`log_filter`] | the commands, one file per resource |
 //! | [`payment`] | payments, invoices, operations and refunds |
 //! | [`stripe`], [`github`], [`send`] | sending test webhooks |
 //! | [`watch`] | follows a replay until it ends |
@@ -31,6 +31,7 @@ pub mod failure;
 pub mod github;
 pub mod job;
 pub mod list;
+pub mod log_filter;
 pub mod mail;
 pub mod marketplace;
 pub mod output;
@@ -152,6 +153,9 @@ pub enum Command {
     /// The audit log: who did what.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// The log filter of a running node.
+    #[command(subcommand)]
+    LogFilter(log_filter::LogFilterCommand),
     /// Admin tokens: who may do what.
     #[command(subcommand, alias = "tokens")]
     Token(admin_token::TokenCommand),
@@ -319,6 +323,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         // A file can be checked without a server.
         Command::Audit(audit::AuditCommand::Check(args)) => audit::check(args),
         Command::Audit(command) => audit::run(&session()?, command).await,
+        Command::LogFilter(command) => log_filter::run(&session()?, command).await,
         Command::Token(command) => admin_token::run(&session()?, command).await,
         Command::Serve(_)
         | Command::Migrate(_)

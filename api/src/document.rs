@@ -71,6 +71,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("key_id", sample::API_KEY),
     ("kind", "stripe.event"),
     ("login", "example-org"),
+    ("reason", "card_declined"),
     ("search", sample::EMAIL),
     ("source", "stripe"),
     ("stream", sample::STREAM),

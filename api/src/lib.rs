@@ -14,6 +14,8 @@
 //! | [`document`] | completes the OpenAPI document: error codes, examples, restrictions of fields, version 3.1 |
 //! | [`recorder`] | the metrics recorder |
 //! | [`problem`] | HTTP errors: problem documents and their codes |
+//! | [`request_id`] | the identifier of a request, and who sent it |
+//! | [`access_log`], [`logging`] | one line for each request; the format and the filter of the log |
 //! | [`middleware`] | limits, timeouts and metrics of every request |
 //! | [`auth`], [`admin_token`], [`scope`] | API keys and admin tokens; which scope each admin route needs |
 //! | [`secrets`] | secrets that the first start generates |
@@ -40,6 +42,7 @@
 //! | `sample` | values that the document's examples share |
 //! | [`cli`] | the command line |
 
+pub mod access_log;
 pub mod admin_token;
 pub mod app;
 mod asset;
@@ -59,6 +62,7 @@ pub mod endpoint;
 mod exchange;
 pub mod export;
 mod limit_fields;
+pub mod logging;
 pub mod middleware;
 pub mod migrate;
 mod pages;
@@ -67,6 +71,7 @@ pub mod preflight;
 pub mod problem;
 mod query_names;
 pub mod recorder;
+pub mod request_id;
 mod route_table;
 pub mod routes;
 mod sample;

@@ -111,6 +111,7 @@ apis! {
     admin::audit => AdminAuditApi,
     admin::admin_token => AdminTokenApi,
     admin::catalogue => AdminCatalogueApi,
+    admin::log_filter => AdminLogFilterApi,
 }
 
 /// The API as a service, which can generate its document.

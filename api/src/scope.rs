@@ -27,6 +27,7 @@ pub const SCOPES: &[(&str, Scope)] = &[
     ("admin_get_customer", Read),
     ("admin_get_event", Read),
     ("admin_get_job", Read),
+    ("admin_get_log_filter", Read),
     ("admin_get_mail", Read),
     ("admin_get_marketplace_account", Read),
     ("admin_get_payment", Read),
@@ -99,6 +100,7 @@ pub const SCOPES: &[(&str, Scope)] = &[
     ("admin_decide_price", Admin),
     ("admin_list_tokens", Admin),
     ("admin_revoke_token", Admin),
+    ("admin_set_log_filter", Admin),
 ];
 
 /// The scope that an operation needs; `None` if it is not in the table.

@@ -180,12 +180,13 @@ where
                 let Origin { local, remote, scheme } = answering.origin.clone();
                 let mut request = Request::from((request, local, remote, scheme));
                 let opened = exchange.opened();
-                request.extensions_mut().insert(exchange);
+                request.extensions_mut().insert(exchange.clone());
                 let mut response = hyper::Response::from(answering.endpoint.get_response(request).await);
                 if answering.stopping.is_cancelled() || opened.elapsed() > answering.age_max {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, served)))
+                let pending = exchange.take_answered();
+                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, served, pending)))
             })
         })
     };

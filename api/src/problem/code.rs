@@ -46,6 +46,12 @@ pub const CODES: &[Code] = &[
     code(400, "invalid_hold_time", "expires_in_s must be from 1 to 604800."),
     code(400, "invalid_idempotency_key", "Idempotency-Key must have 1 to 255 visible ASCII characters."),
     code(400, "invalid_limit", "limit must be from 1 to 100."),
+    code(
+        400,
+        "invalid_log_filter",
+        "bursar=loud: error parsing level filter: expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or \
+         a number 0-5",
+    ),
     code(400, "invalid_metadata", "metadata must be a JSON object of at most 4096 bytes."),
     code(400, "invalid_name", "the name must have 1 to 200 printable characters"),
     code(400, "invalid_parameter", "failed to parse parameter `limit`: invalid digit"),

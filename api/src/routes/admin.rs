@@ -13,6 +13,7 @@ pub(super) mod event;
 pub(super) mod failure_group;
 pub(super) mod job;
 mod job_body;
+pub(crate) mod log_filter;
 pub(super) mod mail;
 pub(super) mod marketplace;
 pub(super) mod payment;

@@ -110,6 +110,35 @@ pub async fn audit_unsealed_list(db: &impl ConnectionTrait, limit: u64) -> Resul
     query_all(db, sql, [limit.cast_signed().into()]).await?.iter().map(read).collect()
 }
 
+/// Rows that wait to be sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsealed {
+    /// How many, counted up to [`UNSEALED_COUNT_MAX`].
+    pub rows: i64,
+    /// When the oldest was written; `None` if none waits.
+    pub oldest_at_ms: Option<TimeMs>,
+}
+
+/// How far the rows that wait to be sealed are counted. Few wait unless nothing seals.
+pub const UNSEALED_COUNT_MAX: i64 = 10_000;
+
+/// Counts the rows that wait to be sealed. Rows noted again after they were sealed do not wait.
+pub async fn audit_unsealed_count(db: &impl ConnectionTrait) -> Result<Unsealed> {
+    let sql = "SELECT COUNT(*) AS waiting, MIN(u.audit_id) AS oldest FROM (SELECT n.audit_id AS audit_id \
+               FROM audit_unsealed n WHERE NOT EXISTS (SELECT 1 FROM audit_seals s WHERE s.audit_id = n.audit_id) \
+               ORDER BY n.audit_id LIMIT $1) AS u";
+    let Some(row) = query_one(db, sql, [UNSEALED_COUNT_MAX.into()]).await? else {
+        return Ok(Unsealed { rows: 0, oldest_at_ms: None });
+    };
+    let oldest: Option<String> = get(&row, "oldest")?;
+    let oldest = match oldest {
+        Some(id) => query_one(db, "SELECT at_ms FROM audit_log WHERE id = $1", [id.into()]).await?,
+        None => None,
+    };
+    let oldest_at_ms = oldest.map(|row| get(&row, "at_ms")).transpose()?;
+    Ok(Unsealed { rows: get(&row, "waiting")?, oldest_at_ms })
+}
+
 /// Stores seals, and removes the notes of their rows. False if another node has sealed meanwhile: then the transaction
 /// must be rolled back.
 pub async fn audit_seal_insert_many(db: &impl ConnectionTrait, sealed: &[SealedRow]) -> Result<bool> {

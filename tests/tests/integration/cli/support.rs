@@ -3,7 +3,7 @@
 
 use super::{Program, run, with_payment};
 use crate::scene::{invoice_paid, stream_of, stripe_customer};
-use bursar_tests::{TestApp, stripe, with_app};
+use bursar_tests::{stripe, with_app};
 use serde_json::{Value, json};
 
 /// The error that a command prints as JSON.
@@ -17,21 +17,21 @@ with_app! {
         let (customer, event, _) = with_payment(app).await;
         let program = Program::of(&app.config, &app.base);
         let shown = program.both(&["customers", "show", &customer.id]).await;
-        let address = shown["customer"]["email"].as_str().unwrap().to_owned();
+        let address = shown["customer"]["email"].as_str().unwrap();
         assert_eq!(program.both(&["customers", "show", &address.to_uppercase()]).await, shown);
         for words in [
-            &["customers", "transactions", &address][..],
-            &["customers", "timeline", &address],
-            &["payments", "list", "--customer", &address],
-            &["mail", "list", "--customer", &address],
-            &["audit", "list", "--customer", &address],
-            &["jobs", "list", "--customer", &address, "--since", "24h"],
+            &["customers", "transactions", address][..],
+            &["customers", "timeline", address],
+            &["payments", "list", "--customer", address],
+            &["mail", "list", "--customer", address],
+            &["audit", "list", "--customer", address],
+            &["jobs", "list", "--customer", address, "--since", "24h"],
         ] {
             assert!(!program.both(words).await["data"].as_array().unwrap().is_empty(), "{words:?}");
         }
-        let events = program.json(&["events", "list", "--customer", &address]).await;
+        let events = program.json(&["events", "list", "--customer", address]).await;
         assert_eq!(events["data"][0]["external_id"], stripe::id(&event));
-        let adjust = ["customers", "adjust", &address, "--amount", "1", "--reason", "test"];
+        let adjust = ["customers", "adjust", address, "--amount", "1", "--reason", "test"];
         assert_eq!(program.json(&adjust).await["credit_balance"], 66);
 
         let nobody = run(&program.launch, &["customers", "show", "nobody@example.com"]).await;
