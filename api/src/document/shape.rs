@@ -110,7 +110,6 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("Transaction", "id", Pattern("^txn_[0-9a-z]{26}_[0-9]+$")),
     ("*", "transaction_id", Pattern("^txn_[0-9a-z]{26}_[0-9]+$")),
     ("*", "hold_id", Pattern("^hld_[0-9a-z]{26}$")),
-    ("StreamHeadRequest", "job_id", Length(1, STRIPE_ID_LEN_MAX)),
     ("*", "job_id", Pattern("^job_[0-9a-z]{26}$")),
     ("FailureGroupBody", "latest_job_id", Pattern("^job_[0-9a-z]{26}$")),
     ("AuditHeadBody", "hash", Pattern(HASH)),
@@ -307,14 +306,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_gets_the_line_of_its_schema_before_that_of_all() {
+    fn a_field_gets_the_line_for_all_schemas_and_a_reason_the_length_of_reasons() {
         let mut schema = json!({ "properties": {
             "email": { "type": "string" }, "job_id": { "type": "string" }, "reason": { "type": "string" },
         } });
         restrict_fields("StreamHeadRequest", &mut schema);
         let expected = json!({ "properties": {
             "email": { "type": "string", "format": "email" },
-            "job_id": { "type": "string", "minLength": 1, "maxLength": 255 },
+            "job_id": { "type": "string", "pattern": "^job_[0-9a-z]{26}$" },
             "reason": { "type": "string", "minLength": 1, "maxLength": 500 },
         } });
         assert_eq!(schema, expected);
