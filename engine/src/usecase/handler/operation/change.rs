@@ -17,14 +17,15 @@ use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::effect::{Effect, Verdict, merge};
-use crate::domain::operation::{Payer, Problem};
+use crate::domain::operation::{Payer, Problem, Request, State};
 use crate::domain::payment::Invoice;
 use crate::domain::sale::{PriceBook, Sold};
 use crate::domain::subscription::change::{Need, check_size, is_dearer};
 use crate::domain::subscription::given_back::check_given_back;
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, PresentItem, Subscription};
 use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
-use crate::infra::store::{payment, subscription};
+use crate::ids::CustomerId;
+use crate::infra::store::{operation, payment, subscription};
 use crate::infra::stripe::change::ItemChange;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError};
@@ -130,7 +131,7 @@ impl Run<'_> {
         if !asked.begins_period {
             return Ok(Ok(false));
         }
-        let given_back = payment::invoice_list_gone(self.deps.db.read(), &self.customer.id).await?;
+        let given_back = read_given_back(self.deps, &self.customer.id).await?;
         if payer.is_some() && given_back.is_empty() {
             return Ok(Ok(true));
         }
@@ -274,6 +275,23 @@ impl Run<'_> {
 /// Whether a subscription's invoices are sent to be paid, and charged to nothing.
 fn is_by_invoice(object: &Value) -> bool {
     object["collection_method"] == "send_invoice"
+}
+
+/// A customer's invoices of which money was given back or is disputed, or is about to be given back: a refund by support
+/// that is under way counts like one that was made.
+async fn read_given_back(deps: &Deps, customer: &CustomerId) -> crate::error::Result<Vec<Invoice>> {
+    let db = deps.db.read();
+    let mut found = payment::invoice_list_gone(db, customer).await?;
+    let refunds = operation::operation_refund_list(db, customer).await?;
+    for refund in refunds.into_iter().filter(|refund| refund.state == State::Processing) {
+        let Request::PaymentRefund { payment_id, amount_minor, .. } = refund.request else { continue };
+        if let Some(invoice) = found.iter_mut().find(|invoice| invoice.id == payment_id) {
+            invoice.refunded += amount_minor;
+        } else if let Some(invoice) = payment::invoice_find(db, &payment_id).await? {
+            found.push(Invoice { refunded: invoice.refunded + amount_minor, ..invoice });
+        }
+    }
+    Ok(found)
 }
 
 /// Checks that the invoice of a change credits no money that was given back. Stripe is asked only if some was.

@@ -86,4 +86,25 @@ with_backend! {
         assert_eq!(shop.net_paid(&customer).await, 0);
         shop.close().await;
     }
+
+    async fn a_change_is_refused_while_a_refund_of_its_period_is_under_way(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, |config| config.stripe.wait_ms = 200).await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        let busy = Interception::Blocked(429, error("invalid_request_error", "rate_limit"));
+        interceptor.intercept(usize::MAX, "POST", "/v1/refunds", busy);
+        let path = format!("/admin/v1/payments/{}/refund", stripe::id(&shop.stripe.list("invoice").remove(0)));
+        let asked = shop.app.admin("POST", &path, Some(&json!({ "reason": "ticket 1" }))).await;
+        assert_eq!(asked.body["state"], json!("processing"), "{}", asked.body);
+        let wanted = json!({ "price": "plus_monthly", "when": "now" });
+        for path in ["preview", "change"] {
+            let path = format!("{SUBSCRIPTION}/{path}");
+            let refused = shop.app.call(&customer, "POST", &path, "plus", Some(&wanted)).await;
+            refused.expect_problem(409, "period_refunded");
+        }
+        interceptor.clear();
+        wait::until("the refund is made", || async { (shop.net_paid(&customer).await == 0).then_some(()) }).await;
+        shop.announce_refund(stripe::id(&shop.stripe.list("charge").remove(0))).await;
+        shop.close().await;
+    }
 }

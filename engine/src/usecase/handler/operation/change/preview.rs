@@ -1,7 +1,7 @@
 //! The preview of a change: what it would cost and bring.
 
 use super::super::subscription::price_at_stripe;
-use super::{check_money, due_of, is_by_invoice, item_of_ours};
+use super::{check_money, due_of, is_by_invoice, item_of_ours, read_given_back};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
@@ -17,7 +17,7 @@ use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, Subscriptio
 use crate::domain::webhook::fields::{self, InvoiceFields, Line};
 use crate::domain::webhook::{self, EventKind, Facts};
 use crate::error::Error;
-use crate::infra::store::{payment, subscription};
+use crate::infra::store::subscription;
 use crate::infra::stripe::StripeError;
 use crate::infra::stripe::change::ItemChange;
 use crate::infra::stripe::requests::SubscribedItem;
@@ -127,7 +127,7 @@ pub async fn preview_change(
     let Some(pays) = pays else { return Err(PreviewError::PriceMissing) };
     let invoice = deps.stripe.change_preview(&pays, &asked).await?;
     if begins_period {
-        let given_back = payment::invoice_list_gone(deps.db.read(), &customer.id).await?;
+        let given_back = read_given_back(deps, &customer.id).await?;
         check_money(deps, &row.id, &invoice, &given_back).await?.map_err(PreviewError::Refused)?;
     }
     let is_dearer = is_dearer(Some((&present.price, row.quantity)), price, change.quantity);
