@@ -5,6 +5,7 @@ mod made;
 mod refused;
 mod seats;
 mod start;
+mod tagged;
 mod warned;
 
 use super::interceptor::Interception;
