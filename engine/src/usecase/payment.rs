@@ -306,7 +306,7 @@ fn step_of_dispute(dispute: &serde_json::Value) -> Option<PaymentStep> {
     let text = |name: &str| dispute[name].as_str().unwrap_or("unknown").replace('_', " ");
     let amount = dispute["amount"].as_i64().map(|amount| format!(" of {amount} {}", text("currency")));
     let what = format!("dispute {id}{} ({}): {}", amount.unwrap_or_default(), text("reason"), text("status"));
-    Some(step(dispute["created"].as_i64()?.saturating_mul(1_000), what))
+    Some(step(fields::created_ms(dispute)?, what))
 }
 
 fn step_of_refund(payment: &Payment, refund: &Operation) -> Option<PaymentStep> {

@@ -68,7 +68,7 @@ impl EarlierTerms {
             None => TimeMs::MAX,
         };
         let made_ms =
-            invoice.created_ms.map(|at_ms| at_ms + SECOND_MS - 1).filter(|at_ms| *at_ms < until_ms);
+            invoice.created_ms.map(|at_ms| at_ms.saturating_add(SECOND_MS - 1)).filter(|at_ms| *at_ms < until_ms);
         let of_time = |at_ms: TimeMs| self.history.price_at(&price.key, at_ms);
         match made_ms.and_then(of_time).filter(|then| is_same_offer(&price, then)).cloned() {
             Some(then) => on_terms(price, &then),

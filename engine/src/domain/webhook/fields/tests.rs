@@ -294,3 +294,14 @@ fn an_item_may_say_by_itself_that_it_is_pro_at_pros_amount() {
     assert!(is_pro(&sold(59_900)));
     assert_eq!(sold(500), Sold::NotOurs);
 }
+
+#[test]
+fn a_time_beyond_the_year_9999_is_taken_for_its_end_so_that_more_can_be_added() {
+    let created = |seconds: i64| created_ms(&json!({ "created": seconds }));
+    assert_eq!(created(1_750_000_000), Some(1_750_000_000_000));
+    for seconds in [253_402_300_800, 1 << 62, i64::MAX] {
+        let at_ms = created(seconds).expect("a time");
+        assert_eq!(crate::clock::rfc3339(at_ms), "9999-12-31T23:59:59.000Z", "{seconds}");
+    }
+    assert_eq!((created(-1), created(i64::MIN)), (Some(0), Some(0)));
+}
