@@ -4,6 +4,7 @@ mod add_on;
 mod change;
 mod checkout;
 mod decision;
+mod given_back;
 mod history;
 mod interrupted;
 mod invoice;
