@@ -288,6 +288,13 @@ fn check_head(request: &Request) -> Result<(), ApiError> {
     if request.uri().path_and_query().is_some_and(|text| text.as_str().contains("%00")) {
         return Err(ApiError::bad_request("invalid_parameter", "The URL contains a NUL character."));
     }
+    if request.headers().get_all("Idempotency-Key").iter().nth(1).is_some() {
+        // Whoever sends two means the one that is not looked at.
+        return Err(ApiError::bad_request(
+            "invalid_idempotency_key",
+            "The header Idempotency-Key is there more than once.",
+        ));
+    }
     Ok(())
 }
 

@@ -267,7 +267,9 @@ impl Interval {
     pub fn parse(text: &str) -> Option<Self> {
         let (count, unit) = text.split_once(' ').unwrap_or(("1", text));
         let unit = IntervalUnit::parse(unit.strip_suffix('s').unwrap_or(unit))?;
-        let count = count.parse().ok().filter(|count| *count > 0)?;
+        // One number is written in one way.
+        let is_plain = count.bytes().all(|digit| digit.is_ascii_digit()) && !count.starts_with('0');
+        let count = count.parse().ok().filter(|count| is_plain && *count > 0)?;
         Some(Self { count, unit })
     }
 }
@@ -446,7 +448,7 @@ mod tests {
         for text in ["month", "year", "2 weeks", "3 months"] {
             assert_eq!(Interval::parse(text).map(|every| every.to_string()).as_deref(), Some(text));
         }
-        for text in ["", "day", "0 months", "month 2", "-1 weeks"] {
+        for text in ["", "day", "0 months", "month 2", "-1 weeks", "+2 months", "02 months", " 2 months", "2  months"] {
             assert_eq!(Interval::parse(text), None, "{text}");
         }
         assert_eq!(Interval::parse("1 year").map(Interval::months), Some(12));

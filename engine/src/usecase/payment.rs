@@ -366,7 +366,7 @@ fn step_of_dispute(dispute: &serde_json::Value) -> Option<PaymentStep> {
     let amount = dispute["amount"].as_i64().map(MoneyMinor);
     let amount = amount.map(|amount| format!(" of {}", in_words(Some(amount), dispute["currency"].as_str())));
     let what = format!("dispute {id}{} ({}): {}", amount.unwrap_or_default(), text("reason"), text("status"));
-    Some(step(dispute["created"].as_i64()?.saturating_mul(1_000), what))
+    Some(step(fields::created_ms(dispute)?, what))
 }
 
 fn step_of_refund(payment: &Payment, refund: &Operation) -> Option<PaymentStep> {

@@ -60,12 +60,12 @@ pub fn judge_database_clock(name: &'static str, offset_ms: i64, offset_max_ms: i
 /// Judges how far the machine's clock is ahead of Stripe's. Signatures older than `tolerance_s` are refused.
 pub fn judge_stripe_clock(name: &'static str, now_ms: TimeMs, stripe_s: i64, tolerance_s: i64) -> Finding {
     // Stripe's time is cut to the second that it is in.
-    let offset_ms = now_ms - (stripe_s * 1_000 + 500);
+    let offset_ms = now_ms.saturating_sub(stripe_s.saturating_mul(1_000).saturating_add(500));
     let message = format!("the machine's clock differs from Stripe's by about {}", seconds(offset_ms));
     let remedy = "synchronise the machine's clock (NTP): signatures of webhooks count by it";
-    if offset_ms.abs() >= tolerance_s.saturating_mul(1_000) {
+    if offset_ms.saturating_abs() >= tolerance_s.saturating_mul(1_000) {
         Finding::fail(name, format!("{message}: every webhook would be refused"), remedy)
-    } else if offset_ms.abs() > STRIPE_OFFSET_WARN_MS {
+    } else if offset_ms.saturating_abs() > STRIPE_OFFSET_WARN_MS {
         Finding::warn(name, message, remedy)
     } else {
         Finding::ok(name, message)
@@ -73,7 +73,8 @@ pub fn judge_stripe_clock(name: &'static str, now_ms: TimeMs, stripe_s: i64, tol
 }
 
 fn seconds(offset_ms: i64) -> String {
-    format!("{}.{:03} s", offset_ms.abs() / 1_000, offset_ms.abs() % 1_000)
+    let ms = offset_ms.saturating_abs();
+    format!("{}.{:03} s", ms / 1_000, ms % 1_000)
 }
 
 #[cfg(test)]

@@ -82,9 +82,13 @@ fn money(value: &Value) -> Option<MoneyMinor> {
     value.as_i64().map(MoneyMinor)
 }
 
-/// Stripe's times are in seconds.
+/// The last second of the year 9999, which is the last that RFC 3339 can write. Times beyond it are taken for it, so that
+/// days and months can be added to every time.
+const TIME_S_MAX: i64 = 253_402_300_799;
+
+/// Reads a time, which Stripe gives in seconds.
 fn time_ms(value: &Value) -> Option<TimeMs> {
-    value.as_i64().map(|seconds| seconds.saturating_mul(1_000))
+    value.as_i64().map(|seconds| seconds.clamp(0, TIME_S_MAX) * 1_000)
 }
 
 /// The rows of a list, given as Stripe's list object or as a bare array.

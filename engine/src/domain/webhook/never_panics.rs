@@ -225,6 +225,12 @@ fn amounts_and_times_at_the_ends_of_their_range_get_a_verdict() {
             check(&object, Some("active"), "team");
         }
     }
+    for end in ends.into_iter().chain([1 << 62]) {
+        let mut object = InvoiceDoc::team(3).render(Version::Basil);
+        object["created"] = json!(end);
+        object["status_transitions"] = json!({"finalized_at": -1, "paid_at": end});
+        check(&object, None, "trial");
+    }
 }
 
 proptest! {

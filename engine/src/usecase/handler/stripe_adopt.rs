@@ -140,7 +140,7 @@ impl Adoption<'_> {
         let stripe = &self.deps.stripe;
         let page = stripe.invoice_list(&self.args.stripe_customer, PAGE_LEN, self.args.after.as_deref()).await?;
         let first_ms = self.args.credits_from_ms.saturating_sub(INVOICE_SLACK_MS);
-        let is_old = |invoice: &&Value| invoice["created"].as_i64().is_some_and(|s| s.saturating_mul(1_000) < first_ms);
+        let is_old = |invoice: &&Value| fields::created_ms(invoice).is_some_and(|created_ms| created_ms < first_ms);
         let invoices = fields::rows(&page);
         let paid = invoices.iter().filter(|invoice| invoice["status"] == "paid" && !is_old(invoice));
         paid.for_each(|invoice| self.take(EventKind::InvoicePaid, invoice));

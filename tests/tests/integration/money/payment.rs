@@ -3,6 +3,7 @@
 mod crash;
 mod duplicate;
 mod facts;
+mod former;
 
 use super::*;
 use crate::cli::Program;

@@ -181,6 +181,13 @@ with_app! {
         let foreign =
             [("x-api-key", key), ("Idempotency-Key", b"schl\xc3\xbcssel"), ("Content-Type", b"application/json")];
         post(app, &foreign, body.to_string()).await.expect_problem(400, "invalid_idempotency_key");
+        let twice = [
+            ("x-api-key", key),
+            ("Idempotency-Key", b"first"),
+            ("Idempotency-Key", b"second"),
+            ("Content-Type", b"application/json"),
+        ];
+        post(app, &twice, body.to_string()).await.expect_problem(400, "invalid_idempotency_key");
         assert_eq!(state(app, &customer).await, before);
         spend_body(app, &customer, &"x".repeat(255), &body).await.expect(200);
     }

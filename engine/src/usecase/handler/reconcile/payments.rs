@@ -84,6 +84,12 @@ impl Walk<'_> {
             let theirs = found(self.deps.stripe.payment_retrieve(id).await)?;
             let theirs = theirs.as_ref().map(PaymentIntentFields::read);
             differences.extend(payments::compare_unlisted(operation, theirs.as_ref()));
+            // It was made on a Stripe customer that the customer has no longer: its refunds are not listed either.
+            if self.run.only_customer.is_some() && theirs.is_some() {
+                let paid = paid_by(self.deps, id).await?.filter(is_gone);
+                let paid: Vec<Value> = paid.into_iter().collect();
+                differences.extend(self.compare_payments_of(&operation.customer_id, &paid).await?);
+            }
         }
         let cursor = ours.last().map(|operation| operation.id.to_string());
         Ok(Page { checked: ours.len(), differences, seen: Vec::new(), cursor })
@@ -154,18 +160,17 @@ impl Walk<'_> {
         };
         let mut differences = Vec::new();
         for object in objects {
-            differences.extend(self.compare_payment(&customer, object).await?);
+            differences.extend(self.compare_payment(Some(customer.clone()), object).await?);
         }
         Ok(differences)
     }
 
-    /// Compares the credits of one payment. Credits that were never granted are another difference, which other phases
-    /// find.
-    async fn compare_payment(&self, customer: &Customer, object: &Value) -> Result<Option<Difference>, Failure> {
+    /// Compares the credits of one payment: of whoever has them, else of whoever has the Stripe customer. Credits that
+    /// were never granted are another difference, which other phases find.
+    async fn compare_payment(&self, linked: Option<Customer>, object: &Value) -> Result<Option<Difference>, Failure> {
         let Some(id) = fields::id(&object["id"]) else { return Ok(None) };
-        let Some(Standing::Granted { grants }) = standing_of(self.deps, customer, object, self.now_ms).await? else {
-            return Ok(None);
-        };
+        let found = standing_of(self.deps, linked, object, self.now_ms).await?;
+        let Some((customer, Standing::Granted { grants })) = found else { return Ok(None) };
         let clawed_back = grants.iter().map(|grant| grant.clawed_back).sum();
         let target = grants.iter().map(|grant| grant.target.total).sum();
         Ok(refunds::compare(object, &id, &customer.id, clawed_back, target))
@@ -178,8 +183,7 @@ impl Walk<'_> {
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         let mut differences = Vec::new();
         for (charge, (_, lookup)) in charges.iter().zip(&lookups) {
-            let Some(customer) = known.customer(lookup, None) else { continue };
-            differences.extend(self.compare_payment(&customer, charge).await?);
+            differences.extend(self.compare_payment(known.customer(lookup, None), charge).await?);
         }
         Ok(differences)
     }

@@ -6,6 +6,7 @@
 //! matter which events come, how often and in what order: the result agrees with Stripe's own books.
 
 mod credit_note;
+mod holder;
 mod lots;
 mod money;
 mod refund;
@@ -45,6 +46,7 @@ use crate::infra::store::{account, payment as payments, top_up};
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{before, before_of, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
+use holder::{PaidFor, holder_of_invoice, paid_for};
 use money::{Money, Payment, money_of, reviewed};
 use serde_json::Value;
 use std::cmp::Ordering;
@@ -79,33 +81,40 @@ pub(in crate::usecase::handler) struct GrantStanding {
     pub target: LotTarget,
 }
 
-/// Compares a charge as Stripe has it now with the ledger; `None` if it buys no credits.
-pub(in crate::usecase::handler) async fn standing(
-    deps: &Deps,
-    customer: &Customer,
-    charge: &ChargeFields,
-    now_ms: TimeMs,
-) -> Result<Option<Standing>, Failure> {
-    let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(None) };
-    let money = money_of(deps, &bought.payment, Some(charge)).await?;
-    Ok(Some(compare(deps, customer, &bought, &money, now_ms).await?))
-}
-
-/// The same of an object that reviews a payment: a charge, or an invoice that no charge paid.
+/// Compares a charge, or an invoice that no charge paid, as Stripe has it now with the ledger; `None` if it buys no
+/// credits, or nobody is known who has them. `linked` is who has the Stripe customer: whoever got the credits counts
+/// first.
 pub(in crate::usecase::handler) async fn standing_of(
     deps: &Deps,
-    customer: &Customer,
+    linked: Option<Customer>,
     object: &Value,
     now_ms: TimeMs,
-) -> Result<Option<Standing>, Failure> {
-    if object["object"] != "invoice" {
-        return standing(deps, customer, &ChargeFields::read(object), now_ms).await;
+) -> Result<Option<(Customer, Standing)>, Failure> {
+    if object["object"] == "invoice" {
+        return standing_of_invoice(deps, linked, object, now_ms).await;
     }
+    let charge = ChargeFields::read(object);
+    let paid = paid_for(deps, &charge).await?;
+    let Some(customer) = paid.holder(deps).await?.or(linked) else { return Ok(None) };
+    let Some(bought) = bought_with(deps, &customer, &charge, &paid, now_ms).await? else { return Ok(None) };
+    let money = money_of(deps, &bought.payment, Some(&charge)).await?;
+    let standing = compare(deps, &customer, &bought, &money, now_ms).await?;
+    Ok(Some((customer, standing)))
+}
+
+async fn standing_of_invoice(
+    deps: &Deps,
+    linked: Option<Customer>,
+    object: &Value,
+    now_ms: TimeMs,
+) -> Result<Option<(Customer, Standing)>, Failure> {
     let Some(id) = fields::id(&object["id"]) else { return Ok(None) };
+    let Some(customer) = holder_of_invoice(deps, &id).await?.or(linked) else { return Ok(None) };
     let Some(invoice) = whole_invoice(deps, &id).await? else { return Ok(None) };
-    let bought = bought_by(deps, customer, &id, &invoice, now_ms).await?;
+    let bought = bought_by(deps, &customer, &id, &invoice, now_ms).await?;
     let money = money_of(deps, &bought.payment, None).await?;
-    Ok(Some(compare(deps, customer, &bought, &money, now_ms).await?))
+    let standing = compare(deps, &customer, &bought, &money, now_ms).await?;
+    Ok(Some((customer, standing)))
 }
 
 /// The effect that stores how much of a payment was given back, and how much is disputed.
@@ -239,10 +248,13 @@ async fn review_charge(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(charge) = charge_of(about).await? else { return Ok(Outcome::Done.into()) };
     let said = ChargeFields::read(&charge);
     let Some(id) = &said.id else { return Ok(Outcome::Done.into()) };
-    let Some(customer) = about.owner(EventKind::ChargeRefunded, &charge).await? else {
-        return Ok(of_nobody(&said.metadata, &format!("charge {id}")));
+    let paid = paid_for(about.deps, &said).await?;
+    let holder = match paid.holder(about.deps).await? {
+        Some(holder) => Some(holder),
+        None => about.owner(EventKind::ChargeRefunded, &charge).await?,
     };
-    let Some(bought) = bought_with(about.deps, &customer, &said, about.now_ms).await? else {
+    let Some(customer) = holder else { return Ok(of_nobody(&said.metadata, &format!("charge {id}"))) };
+    let Some(bought) = bought_with(about.deps, &customer, &said, &paid, about.now_ms).await? else {
         return Ok(Outcome::Done.into());
     };
     review_bought(about, &customer, &bought, id, Some(&said)).await
@@ -252,7 +264,11 @@ async fn review_charge(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 async fn review_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let Some(id) = fields::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
     let Some(invoice) = whole_invoice(about.deps, &id).await? else { return Ok(Outcome::Done.into()) };
-    let Some(customer) = about.owner(EventKind::InvoicePaid, &invoice).await? else {
+    let holder = match holder_of_invoice(about.deps, &id).await? {
+        Some(holder) => Some(holder),
+        None => about.owner(EventKind::InvoicePaid, &invoice).await?,
+    };
+    let Some(customer) = holder else {
         return Ok(of_nobody(&InvoiceFields::read(&invoice).metadata, &format!("invoice {id}")));
     };
     let bought = bought_by(about.deps, &customer, &id, &invoice, about.now_ms).await?;
@@ -268,9 +284,6 @@ async fn review_bought(
     paid: &str,
     charge: Option<&ChargeFields>,
 ) -> Result<Verdict, Failure> {
-    if let Some(dead) = of_another(about.deps, customer, bought).await? {
-        return Ok(dead);
-    }
     let money = money_of(about.deps, &bought.payment, charge).await?;
     let standing = compare(about.deps, customer, bought, &money, about.now_ms).await?;
     let mut verdict = verdict_on(about.deps, standing, paid, customer, about.now_ms).await?;
@@ -384,19 +397,6 @@ async fn charge_of(about: &EventContext<'_>) -> Result<Option<Value>, Failure> {
     }
 }
 
-/// The verdict on an invoice whose credits another customer got, before support unlinked that one from the Stripe
-/// customer: a person knows who has them by now.
-async fn of_another(deps: &Deps, customer: &Customer, bought: &Bought) -> Result<Option<Verdict>, Failure> {
-    let Some(id) = &bought.payment.invoice_id else { return Ok(None) };
-    let stored = payments::invoice_find(deps.db.read(), id).await?;
-    Ok(stored.filter(|stored| stored.customer_id != customer.id).map(|stored| {
-        let holder = stored.customer_id;
-        let reason =
-            format!("customer_mismatch: the credits of invoice {id} were granted to {holder}, not to {}", customer.id);
-        Outcome::Dead { reason }.into()
-    }))
-}
-
 /// The verdict on a payment of none of our customers: retried if its metadata says that it is ours, else done.
 fn of_nobody(metadata: &Metadata, paid: &str) -> Verdict {
     let is_ours = [OPERATION_METADATA_KEY, CUSTOMER_METADATA_KEY].iter().any(|key| metadata.contains_key(*key));
@@ -423,28 +423,24 @@ async fn bought_with(
     deps: &Deps,
     customer: &Customer,
     charge: &ChargeFields,
+    paid: &PaidFor,
     now_ms: TimeMs,
 ) -> Result<Option<Bought>, Failure> {
-    let by_operation = charge.metadata.contains_key(OPERATION_METADATA_KEY) && charge.invoice_id.is_none();
-    let invoice_id = match (&charge.invoice_id, &charge.payment_intent_id) {
-        (Some(id), _) => Some(id.clone()),
-        (None, Some(intent)) if !by_operation => {
-            let payments = deps.stripe.invoice_payment_list(intent).await?;
-            fields::rows(&payments).iter().find_map(|row| fields::id(&row["invoice"]))
+    let id = match paid {
+        PaidFor::Invoice(id) => id,
+        PaidFor::Operation(_) => {
+            let intent = charge.payment_intent_id.as_deref();
+            return Ok(intent.zip(Payment::of_charge(charge)).map(|(id, payment)| Bought {
+                keys: vec![payment_key(id)],
+                payment,
+                invoice: None,
+                is_certain: true,
+            }));
         }
-        _ => None,
+        PaidFor::Other => return Ok(None),
     };
-    let Some(id) = invoice_id else {
-        let intent = charge.payment_intent_id.as_deref().filter(|_| by_operation);
-        return Ok(intent.zip(Payment::of_charge(charge)).map(|(id, payment)| Bought {
-            keys: vec![payment_key(id)],
-            payment,
-            invoice: None,
-            is_certain: true,
-        }));
-    };
-    let Some(invoice) = whole_invoice(deps, &id).await? else { return Ok(None) };
-    let mut bought = bought_by(deps, customer, &id, &invoice, now_ms).await?;
+    let Some(invoice) = whole_invoice(deps, id).await? else { return Ok(None) };
+    let mut bought = bought_by(deps, customer, id, &invoice, now_ms).await?;
     bought.payment.charge_ids.extend(charge.id.clone());
     Ok(Some(bought))
 }

@@ -4,6 +4,7 @@
 //! of their charge. If both decided, one might undo what the other did with a newer answer of Stripe. So a credit note
 //! decides nothing: it makes an event of our own about the charge, in the charge's stream.
 
+use super::holder::holder_of_invoice;
 use super::money::{Payment, reviewed};
 use super::of_nobody;
 use crate::clock::TimeMs;
@@ -22,7 +23,10 @@ pub(super) async fn hand_over(about: &EventContext<'_>) -> Result<Verdict, Failu
     let stripe = &about.deps.stripe;
     let Some(id) = fields::id(&about.object["invoice"]) else { return Ok(Outcome::Done.into()) };
     let Some(invoice) = found(stripe.invoice_retrieve(&id).await)? else { return Ok(Outcome::Done.into()) };
-    if about.event.customer.is_none() && about.owner(EventKind::InvoicePaid, &invoice).await?.is_none() {
+    let is_of_nobody = about.event.customer.is_none()
+        && about.owner(EventKind::InvoicePaid, &invoice).await?.is_none()
+        && holder_of_invoice(about.deps, &id).await?.is_none();
+    if is_of_nobody {
         return Ok(of_nobody(&InvoiceFields::read(&invoice).metadata, &format!("invoice {id}")));
     }
     let object = reviewed(charge_of(about.deps, &invoice).await?, &id);

@@ -1,5 +1,6 @@
 //! What a refund would do, by the same rules that decide once it is made.
 
+use super::holder::paid_for;
 use super::money::{Money, money_of};
 use super::{GrantStanding, Standing, bought_with, compare_by};
 use crate::amount::{Credits, MoneyMinor};
@@ -128,7 +129,8 @@ pub(in crate::usecase) async fn credits_after_refund(
 ) -> Result<Option<CreditsAfter>, Failure> {
     let account = account::account_find(deps.db.read(), &customer.id).await?.unwrap_or_default().settled(now_ms);
     let mut after = CreditsAfter { balance: account.balance, ..CreditsAfter::default() };
-    let Some(bought) = bought_with(deps, customer, charge, now_ms).await? else { return Ok(Some(after)) };
+    let paid = paid_for(deps, charge).await?;
+    let Some(bought) = bought_with(deps, customer, charge, &paid, now_ms).await? else { return Ok(Some(after)) };
     let mut money = money_of(deps, &bought.payment, Some(charge)).await?;
     money.gone.add(amount, choice);
     match compare_by(deps, customer, &bought, &money, Account::available, now_ms).await? {
