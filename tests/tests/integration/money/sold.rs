@@ -6,6 +6,7 @@ mod decision;
 mod history;
 mod interrupted;
 mod invoice;
+mod late;
 mod left;
 mod link;
 pub(in crate::money) mod other_business;
