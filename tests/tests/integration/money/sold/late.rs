@@ -1,6 +1,7 @@
 //! Credits that come some time after their payment, of whose money some was given back meanwhile.
 
 use super::*;
+use crate::scene::delay_job;
 
 impl Shop {
     /// Gives half of an invoice's money back, or has all of it disputed, and tells of it.
@@ -39,6 +40,18 @@ impl Shop {
         .await;
         self.app.verify().await;
     }
+
+    /// Compares everything of a customer with Stripe, and repairs it.
+    async fn compare(&self, customer: &TestCustomer) {
+        let body = json!({ "customer_id": customer.id });
+        let run = self.app.admin("POST", "/admin/v1/stripe/reconciliations", Some(&body)).await.expect(202);
+        let path = format!("/admin/v1/stripe/reconciliations/{}", run["reconciliation"]["id"].as_str().expect("an id"));
+        wait::until("the comparison is done", || async {
+            let run = self.app.admin("GET", &path, None).await.expect(200);
+            (run["reconciliation"]["state"] == "done").then_some(())
+        })
+        .await;
+    }
 }
 
 with_backend! {
@@ -58,6 +71,35 @@ with_backend! {
             let gone = |row: &Value| row["refunded_minor"].as_i64().unwrap_or(0) + row["disputed_minor"].as_i64().unwrap_or(0);
             let rows = listed["data"].as_array().expect("payments");
             assert_eq!(rows.iter().map(gone).sum::<i64>(), 49_900 / 2, "{way}: {listed}");
+            shop.close().await;
+        }
+    }
+
+    async fn a_comparison_brings_a_lost_invoice_and_takes_what_its_refund_waits_for(backend: Backend) {
+        for way in ["refund", "note"] {
+            let shop = Shop::selling(backend, &[]).await;
+            let customer = shop.pro().await;
+            let renewal = shop.next_month();
+            let half = (MONTH / 2).to_string();
+            let event = match way {
+                "refund" => {
+                    let refund = shop.stripe.refund(&shop.latest_charge(), Some(MONTH / 2)).expect("a refund");
+                    stripe::event("refund.created", &refund)
+                }
+                _ => {
+                    let form = [("invoice", stripe::id(&renewal)), ("amount", &half), ("credit_amount", &half)];
+                    let note = shop.ask_stripe("POST", "/v1/credit_notes", &form).await;
+                    stripe::event("credit_note.created", &note)
+                }
+            };
+            shop.app.deliver(&event).await.expect(200);
+            // It waits for credits whose event was lost.
+            delay_job(&shop.app, "stripe.event").await;
+            assert_eq!(shop.app.balance(&customer).await, PERIOD);
+            shop.compare(&customer).await;
+            shop.until_balance(&customer, PERIOD + PERIOD / 2).await;
+            let waiting = format!("{}{}", stripe::id(&event), if way == "note" { ":review" } else { "" });
+            shop.app.event_in_state(&waiting, "processed").await;
             shop.close().await;
         }
     }
