@@ -2,6 +2,7 @@
 
 use super::Subscription;
 use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, UNITS_MAX};
+use crate::clock::TimeMs;
 use crate::domain::catalogue::currency::money;
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::webhook::fields;
@@ -188,11 +189,17 @@ pub fn is_dearer(present: Option<(&Price, i64)>, next: &Price, quantity: i64) ->
     after > before || after * i128::from(present.every.length()) > before * i128::from(next.every.length())
 }
 
-/// What the discounts that never end take off a line of an invoice, and so off the same line of each later one.
-/// `subscription` has its discounts expanded, with their coupons.
-pub fn lasting_discount(line: &Value, subscription: &Value) -> MoneyMinor {
+/// What discounts take off a line of an invoice, and so off the same line of the next one, which is made at a time
+/// (`next_at_ms`): those that never end, and those that end later. Without that time, only those that never end.
+/// `subscription` has its discounts expanded, with their coupons. Source: Stripe, "The Discount object": `end`.
+pub fn lasting_discount(line: &Value, subscription: &Value, next_at_ms: Option<TimeMs>) -> MoneyMinor {
     let discounts = subscription["discounts"].as_array();
-    let lasting = discounts.into_iter().flatten().filter(|it| it["source"]["coupon"]["duration"] == "forever");
+    let lasts = |discount: &&Value| match discount["source"]["coupon"]["duration"].as_str() {
+        Some("forever") => true,
+        Some("repeating") => fields::time_ms(&discount["end"]).zip(next_at_ms).is_some_and(|(end, next)| end > next),
+        _ => false,
+    };
+    let lasting = discounts.into_iter().flatten().filter(lasts);
     let ids: Vec<String> = lasting.filter_map(|discount| fields::id(&discount["id"])).collect();
     let taken_off = line["discount_amounts"].as_array().into_iter().flatten();
     let lasting = taken_off.filter(|off| fields::id(&off["discount"]).is_some_and(|id| ids.contains(&id)));
@@ -267,14 +274,26 @@ mod tests {
     }
 
     #[test]
-    fn only_discounts_that_never_end_are_taken_off_later_periods() {
-        let discount = |id: &str, duration: &str| json!({ "id": id, "source": { "coupon": { "duration": duration } } });
-        let discounts = [discount("di_1", "forever"), discount("di_2", "once"), discount("di_3", "repeating")];
-        let off = |id: &str| json!({ "amount": 100, "discount": id });
-        let line = json!({ "discount_amounts": [off("di_1"), off("di_2"), off("di_3"), off("di_4")] });
-        assert_eq!(lasting_discount(&line, &json!({ "discounts": discounts })), MoneyMinor(100));
+    fn only_discounts_that_have_not_ended_by_then_are_taken_off_the_next_period() {
+        let discount = |id: &str, duration: &str, end: Option<i64>| {
+            let source = json!({ "coupon": { "duration": duration } });
+            json!({ "id": id, "end": end, "source": source })
+        };
+        let discounts = [
+            discount("di_1", "forever", None),
+            discount("di_2", "once", None),
+            discount("di_3", "repeating", Some(100)),
+            discount("di_4", "repeating", None),
+        ];
+        let off = |id: &str, amount: i64| json!({ "amount": amount, "discount": id });
+        let line = json!({
+            "discount_amounts": [off("di_1", 1), off("di_2", 20), off("di_3", 300), off("di_4", 4_000), off("di_5", 5)],
+        });
+        let lasting =
+            |next_at_ms: Option<TimeMs>| lasting_discount(&line, &json!({ "discounts": discounts }), next_at_ms).0;
+        assert_eq!([lasting(Some(99_000)), lasting(Some(100_000)), lasting(None)], [301, 1, 1]);
         for nothing in [json!({ "discounts": [] }), json!({ "discounts": ["di_1"] }), Value::Null] {
-            assert_eq!(lasting_discount(&line, &nothing), MoneyMinor::ZERO);
+            assert_eq!(lasting_discount(&line, &nothing, None), MoneyMinor::ZERO);
         }
     }
 

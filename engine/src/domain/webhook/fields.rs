@@ -83,7 +83,7 @@ fn money(value: &Value) -> Option<MoneyMinor> {
 }
 
 /// Stripe's times are in seconds.
-fn time_ms(value: &Value) -> Option<TimeMs> {
+pub fn time_ms(value: &Value) -> Option<TimeMs> {
     value.as_i64().map(|seconds| seconds.saturating_mul(1_000))
 }
 
