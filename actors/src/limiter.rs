@@ -6,7 +6,7 @@
 //!
 //! Never over: the log counts a share from when it is taken until a window after its end. Under by at most what other
 //! nodes hold unused at the moment: each up to a quarter of what was free, for a tenth of the window and at most ten
-//! seconds. The shares of a process that dies count as used for a window.
+//! seconds; and up to a 64th of the limit for a window. The shares of a process that dies count as used for a window.
 
 use crate::batcher::{Batcher, Limits, Work};
 use crate::deadline::{ANSWER_MAX, within};
@@ -295,7 +295,7 @@ impl Shared {
         tokio::spawn(async move {
             let wait_ms = over_in_ms.max(0) + SETTLE_AFTER_MS;
             tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
-            let Some(question) = slot.share().ask_nothing(this.now_ms()) else { return };
+            let Some(question) = slot.share().ask_nothing(this.quota, this.now_ms()) else { return };
             let asked = LogQuestion { key: this.key(&subject), quota: this.quota, question };
             // What cannot be settled counts as used until its window is over.
             if let Err(error) = this.limiters.questions.submit(asked).await {

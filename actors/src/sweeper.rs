@@ -17,7 +17,7 @@ use bursar_engine::domain::catalogue::SharedCatalogue;
 use bursar_engine::domain::reconcile::Class;
 use bursar_engine::ids::{CustomerId, JobId};
 use bursar_engine::infra::broker::{Broker, Health};
-use bursar_engine::infra::store::{Db, account, job, reconciliation, stream};
+use bursar_engine::infra::store::{Db, account, audit, job, reconciliation, stream};
 use bursar_engine::usecase::version;
 use bursar_engine::{Result, metric};
 use due::{Found, Progress};
@@ -267,6 +267,11 @@ async fn set_gauges(deps: &SweeperDeps) -> Result<()> {
     metrics::gauge!(metric::SETTLE_OVERDUE_SECONDS).set(overdue_ms as f64 / 1_000.0);
     let paused = stream::stream_count_paused(deps.db.read()).await?;
     metrics::gauge!(metric::STREAMS_PAUSED).set(paused as f64);
+    // Not the connection for reads: see the sealer's own query.
+    let unsealed = audit::audit_unsealed_count(deps.db.write()).await?;
+    metrics::gauge!(metric::AUDIT_UNSEALED).set(unsealed.rows as f64);
+    let age_ms = unsealed.oldest_at_ms.map_or(0, |at| (now_ms - at).max(0));
+    metrics::gauge!(metric::AUDIT_UNSEALED_AGE_SECONDS).set(age_ms as f64 / 1_000.0);
     set_drift_gauges(&deps.db).await
 }
 

@@ -43,6 +43,8 @@ pub struct App {
     pub db: Db,
     /// The clock.
     pub clock: Clock,
+    /// The name of this process among the nodes.
+    pub node: String,
     /// The actors.
     pub runtime: Runtime,
     /// Generated secrets.
@@ -96,8 +98,14 @@ impl App {
             None if config.has_stripe() => UnsoldPrices::find(&config, &db).await?,
             _ => UnsoldPrices::default(),
         };
-        let options =
-            RuntimeOptions { config: config.clone(), db: db.clone(), clock: clock.clone(), node, role, stripe };
+        let options = RuntimeOptions {
+            config: config.clone(),
+            db: db.clone(),
+            clock: clock.clone(),
+            node: node.clone(),
+            role,
+            stripe,
+        };
         let runtime = Runtime::start(options).await?;
         let api_keys = Cache::builder()
             .max_capacity(API_KEYS_CACHED_MAX)
@@ -122,6 +130,7 @@ impl App {
             config,
             db,
             clock,
+            node,
             runtime,
             secrets,
             admin_tokens,
@@ -237,7 +246,9 @@ async fn begin_catalogue(
         match version::begin_with_sandbox(db, stripe, shared, &sold, now_ms).await {
             Ok(Some(replaced)) => tell_of_replaced(config, &replaced),
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "the catalogue cannot be sold in the sandbox"),
+            Err(error) => {
+                tracing::warn!(%error, "the configured catalogue cannot come into force with the sandbox")
+            }
         }
     }
     for breach in unsellable(&shared.now()) {

@@ -4,6 +4,7 @@ pub use crate::admin_token::Admin;
 
 use crate::app::App;
 use crate::problem::ApiError;
+use crate::request_id::{Caller, note_caller};
 use crate::route_table::Access;
 use crate::scope;
 use bursar_engine::domain::admin_token::Scope;
@@ -50,10 +51,13 @@ async fn check_api_key(request: &Request, key: ApiKey) -> poem::Result<CustomerI
     }
     let hash = secret_hash(&key.key);
     match app.api_key_owner(&hash).await {
-        Ok(Some(customer)) => match app.write_limits.take_request(&hash).await {
-            Ok(()) => Ok(customer),
-            Err(error) => Err(ApiError::from(error).into()),
-        },
+        Ok(Some(customer)) => {
+            note_caller(|| Caller::Customer(customer.clone()));
+            match app.write_limits.take_request(&hash).await {
+                Ok(()) => Ok(customer),
+                Err(error) => Err(ApiError::from(error).into()),
+            }
+        }
         Ok(None) => Err(invalid().into()),
         Err(error) => Err(ApiError::from(error).into()),
     }
@@ -85,6 +89,7 @@ async fn admit(app: &App, token: &str, scope: Scope) -> Result<Admin, ApiError> 
         return Err(invalid_token());
     }
     let admin = app.admin_tokens.identify(token).await?.ok_or_else(invalid_token)?;
+    note_caller(|| Caller::Admin(admin.actor.clone()));
     if admin.scopes.allow(scope) { Ok(admin) } else { Err(ApiError::insufficient_scope(scope, &admin.scopes)) }
 }
 

@@ -9,9 +9,10 @@
 //! |---|---|
 //! | [`connection`] | the server's URL, the admin token and webhook secrets |
 //! | [`client`], [`error`] | requests, answers and their errors |
-//! | [`list`] | paged lists |
+//! | [`list`], [`since`] | paged lists, and the options that narrow them |
+//! | [`scope_of_options`] | which options act on which commands |
 //! | [`report`] | the output of `customers usage`, `balance` and `transactions --csv` |
-//! | [`customer`], [`event`], [`job`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`], [`admin_token`] | the commands, one file per resource |
+//! | [`customer`], [`event`], [`job`], [`failure`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`], [`admin_token`], [`log_filter`] | the commands, one file per resource |
 //! | [`payment`] | payments, invoices, operations and refunds |
 //! | [`stripe`], [`github`], [`send`] | sending test webhooks |
 //! | [`watch`] | follows a replay until it ends |
@@ -26,9 +27,11 @@ pub mod connection;
 pub mod customer;
 pub mod error;
 pub mod event;
+pub mod failure;
 pub mod github;
 pub mod job;
 pub mod list;
+pub mod log_filter;
 pub mod mail;
 pub mod marketplace;
 pub mod output;
@@ -38,7 +41,9 @@ pub mod reconcile;
 pub mod replay;
 pub mod replay_view;
 pub mod report;
+mod scope_of_options;
 pub mod send;
+pub mod since;
 pub mod stream;
 pub mod stripe;
 pub mod table;
@@ -46,7 +51,7 @@ pub mod view;
 pub mod watch;
 
 use bursar_engine::domain::audit::chain::Head;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use client::Client;
 use connection::Connection;
 use serde_json::Value;
@@ -56,16 +61,20 @@ use std::process::ExitCode;
 /// The name of the program in completions and hints.
 pub const PROGRAM: &str = "bursar";
 
+/// The widest lines of help; narrower terminals get narrower ones.
+const HELP_WIDTH_MAX: usize = 100;
+
 /// Job and webhook processing for companies that sell work by credit.
 #[derive(Debug, Parser)]
 #[command(
     name = PROGRAM,
     version,
     propagate_version = true,
+    max_term_width = HELP_WIDTH_MAX,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C while waiting."
 )]
 pub struct Cli {
-    /// Print JSON, one document, instead of tables.
+    /// Print JSON, one document, instead of tables; errors as well, on the standard error.
     #[arg(long, global = true)]
     pub json: bool,
     /// Configuration file; by default `bursar.toml` in the current folder, if it exists.
@@ -126,6 +135,9 @@ pub enum Command {
     /// Jobs: everything that is deferred, retried or ordered.
     #[command(subcommand)]
     Jobs(job::JobCommand),
+    /// Failures: dead jobs and events, grouped by cause.
+    #[command(subcommand)]
+    Failures(failure::FailureCommand),
     /// Mail to customers.
     #[command(subcommand)]
     Mail(mail::MailCommand),
@@ -141,6 +153,9 @@ pub enum Command {
     /// The audit log: who did what.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// The log filter of a running node.
+    #[command(subcommand)]
+    LogFilter(log_filter::LogFilterCommand),
     /// Admin tokens: who may do what.
     #[command(subcommand, alias = "tokens")]
     Token(admin_token::TokenCommand),
@@ -254,6 +269,16 @@ pub struct PreflightArgs {
     pub strict: bool,
 }
 
+impl Cli {
+    /// Parses arguments, the first of which is the program.
+    ///
+    /// # Errors
+    /// They are no command, or an option has no effect on the command; also if help or the version is asked for.
+    pub fn parse_from_words(words: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Self, clap::Error> {
+        scope_of_options::parse(words)
+    }
+}
+
 /// The client and the output format of a command.
 pub struct Session {
     client: Client,
@@ -288,6 +313,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Operations(command) => payment::run_operations(&session()?, command).await,
         Command::Events(command) => event::run(&session()?, command).await,
         Command::Jobs(command) => job::run(&session()?, command).await,
+        Command::Failures(command) => failure::run(&session()?, command).await,
         // A preview needs no server.
         Command::Mail(mail::MailCommand::Preview(args)) => mail::preview(cli.json, cli.config.as_deref(), args),
         Command::Mail(command) => mail::run(&session()?, command).await,
@@ -297,6 +323,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         // A file can be checked without a server.
         Command::Audit(audit::AuditCommand::Check(args)) => audit::check(args),
         Command::Audit(command) => audit::run(&session()?, command).await,
+        Command::LogFilter(command) => log_filter::run(&session()?, command).await,
         Command::Token(command) => admin_token::run(&session()?, command).await,
         Command::Serve(_)
         | Command::Migrate(_)
@@ -311,7 +338,7 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
+    clap_complete::generate(shell, &mut scope_of_options::command(), PROGRAM, &mut script);
     output::print(String::from_utf8_lossy(&script).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -324,6 +351,7 @@ pub(crate) fn usage(message: impl std::fmt::Display) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn the_definitions_are_consistent() {

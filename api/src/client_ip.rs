@@ -29,10 +29,15 @@ pub fn peer_network(address: IpAddr) -> IpAddr {
 /// Whose limits a request counts against: the network of its client. `None` if that is a trusted proxy itself, which
 /// has no limits of its own.
 pub fn limited_client(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
+    let client = client_of(request, trusted)?;
+    (!trusted.iter().any(|network| network.contains(&client))).then(|| peer_network(client))
+}
+
+/// The address of the client that sent a request.
+pub fn client_of(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
     let RemoteAddr(Addr::SocketAddr(peer)) = request.remote_addr() else { return None };
     let values = request.headers().get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    let client = client_ip(peer.ip(), values, trusted);
-    (!trusted.iter().any(|network| network.contains(&client))).then(|| peer_network(client))
+    Some(client_ip(peer.ip(), values, trusted))
 }
 
 /// The address of the client that sent the request.
@@ -41,13 +46,9 @@ pub struct ClientIp(pub IpAddr);
 
 impl<'a> FromRequest<'a> for ClientIp {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        let RemoteAddr(Addr::SocketAddr(peer)) = request.remote_addr() else {
-            // The server listens on TCP only. All other peers count as one client.
-            return Ok(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-        };
-        let values = request.headers().get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
         let trusted = request.data::<Arc<App>>().map_or(&[][..], |app| app.trusted_proxies());
-        Ok(Self(client_ip(peer.ip(), values, trusted)))
+        // The server listens on TCP only. All other peers count as one client.
+        Ok(Self(client_of(request, trusted).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
     }
 }
 

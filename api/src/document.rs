@@ -2,7 +2,15 @@
 //!
 //! The framework gives every operation every error status, and examples only to schemas. This module lists the error
 //! codes that each operation can answer: those that follow from its credentials, body and parameters, and those in
-//! `OPERATION_DOCS` of its file. Tests compare the document with the answers of the running application.
+//! `OPERATION_DOCS` of its file. Tests compare the document with the answers of the running application. At the end the
+//! document becomes OpenAPI 3.1 (`modern`), with restrictions of fields (`shape`) and names for readers (`name`).
+
+mod modern;
+mod name;
+mod shape;
+mod used;
+
+pub(crate) use name::reader_name;
 
 use crate::problem::Problem;
 use crate::problem::code::{self, Code};
@@ -12,7 +20,7 @@ use poem_openapi::types::ToJSON;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Documentation of an operation that its types do not contain.
 #[derive(Debug)]
@@ -63,6 +71,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("key_id", sample::API_KEY),
     ("kind", "stripe.event"),
     ("login", "example-org"),
+    ("reason", "card_declined"),
     ("search", sample::EMAIL),
     ("source", "stripe"),
     ("stream", sample::STREAM),
@@ -102,7 +111,8 @@ const LIMIT_FIELDS: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// Adds `docs` and examples to the framework's document. Returns it pretty-printed, with a final line break.
+/// Adds `docs` and examples to the framework's document, and makes it OpenAPI 3.1. Returns it pretty-printed, with a
+/// final line break.
 pub fn complete(document: String, docs: &[&OperationDoc]) -> String {
     // Parsed and written again, so that the order of keys and the layout are always the same.
     let mut value: Value = serde_json::from_str(&document).unwrap_or_default();
@@ -122,24 +132,20 @@ pub fn complete(document: String, docs: &[&OperationDoc]) -> String {
     }
     value["components"]["examples"] =
         code::CODES.iter().map(|code| (code.name.to_owned(), json!({ "value": example(code) }))).collect();
+    used::retain_used(&mut value);
     order_tags(&mut value);
+    modern::modernize(&mut value);
     print(&value)
 }
 
-/// The document without what is for staff only: their routes, and schemas that no other route uses.
+/// The document without what is for staff only: their routes and credentials, and components that no other route uses.
 pub fn for_customers(document: &str) -> String {
     let mut value: Value = serde_json::from_str(document).unwrap_or_default();
     if let Some(paths) = value.get_mut("paths").and_then(Value::as_object_mut) {
         paths.retain(|path, _| !is_for_staff(path));
     }
-    let used = used_schemas(&value);
-    let schemas = value.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
-    if let Some(schemas) = schemas {
-        schemas.retain(|name, _| used.contains(name));
-    }
-    if let Some(schemes) = value.pointer_mut("/components/securitySchemes").and_then(Value::as_object_mut) {
-        schemes.remove("AdminAuth");
-    }
+    used::drop_credentials(&mut value, "AdminAuth");
+    used::retain_used(&mut value);
     if let Some(tags) = value.get_mut("tags").and_then(Value::as_array_mut) {
         tags.retain(|tag| tag["name"] != "Admin");
     }
@@ -148,27 +154,6 @@ pub fn for_customers(document: &str) -> String {
 
 fn is_for_staff(path: &str) -> bool {
     path.starts_with("/admin/")
-}
-
-/// The names of the schemas that the paths refer to, directly or not.
-fn used_schemas(document: &Value) -> BTreeSet<String> {
-    let mut used = BTreeSet::from(["Problem".to_owned()]);
-    let mut unread: Vec<&Value> = vec![&document["paths"], &document["components"]["schemas"]["Problem"]];
-    while let Some(value) = unread.pop() {
-        match value {
-            Value::Array(items) => unread.extend(items),
-            Value::Object(fields) => unread.extend(fields.values()),
-            Value::String(text) => {
-                if let Some(name) = text.strip_prefix("#/components/schemas/")
-                    && used.insert(name.to_owned())
-                {
-                    unread.push(&document["components"]["schemas"][name]);
-                }
-            }
-            _ => {}
-        }
-    }
-    used
 }
 
 /// What is for customers first, what is for staff last.
@@ -437,4 +422,33 @@ fn describe_status(status: u16) -> &'static str {
 /// An example of a problem with this code.
 fn example(code: &Code) -> Value {
     Problem::example(code).to_json().unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use crate::routes;
+    use serde_json::Value;
+
+    #[test]
+    fn every_line_of_the_restrictions_is_for_a_field_of_the_api() {
+        let framework: Value = serde_json::from_str(&routes::service().spec()).unwrap();
+        let unused = super::shape::unused(&framework["components"]["schemas"]);
+        assert!(unused.is_empty(), "{unused:?}");
+    }
+
+    #[test]
+    fn no_two_types_have_the_same_name_in_the_document() {
+        let framework: Value = serde_json::from_str(&routes::service().spec()).unwrap();
+        let mut names: Vec<_> = framework["components"]["schemas"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(|name| super::reader_name(name))
+            .collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
 }

@@ -7,6 +7,7 @@ use crate::confirm_page::ConfirmPage;
 use crate::middleware::Guarded;
 use crate::pages::{self, Pages};
 use crate::route_table::RouteTable;
+use crate::routes::admin::log_filter::AdminLogFilterApi;
 use crate::routes::health::HealthApi;
 use crate::routes::service;
 use crate::unread_answers::SharedRendering;
@@ -32,7 +33,8 @@ static API: LazyLock<RouteTable> = LazyLock::new(|| {
 static HEALTH: LazyLock<RouteTable> =
     LazyLock::new(|| RouteTable::from_document(&health_service().spec()).with_open(&READS, &[Method::GET]));
 
-/// Builds the endpoint of an application. A worker serves only health and metrics. If operators have a listener of
+/// Builds the endpoint of an application. A worker serves only health, metrics
+/// and its log filter. If operators have a listener of
 /// their own, metrics and what is for staff in the document are there.
 pub(crate) fn endpoint(app: Arc<App>, role: Role, capacity: Capacity) -> impl Endpoint<Output = Response> {
     let has_ops = !app.config.ops_listen.is_empty();
@@ -56,8 +58,9 @@ pub(crate) fn ops(app: Arc<App>, capacity: Capacity) -> impl Endpoint<Output = R
     Guarded::new(Rooted { inner, has_pages: true }, app, HEALTH.clone(), capacity)
 }
 
-fn health_service() -> OpenApiService<HealthApi, ()> {
-    OpenApiService::new(HealthApi, "Bursar worker", env!("CARGO_PKG_VERSION"))
+/// What every process answers: health, and staff who change its log filter.
+fn health_service() -> OpenApiService<(HealthApi, AdminLogFilterApi), ()> {
+    OpenApiService::new((HealthApi, AdminLogFilterApi), "Bursar worker", env!("CARGO_PKG_VERSION"))
 }
 
 fn metrics(app: Arc<App>) -> impl Endpoint<Output = Response> {

@@ -11,9 +11,11 @@
 //! | [`serve`] | start, drain, stop |
 //! | [`endpoint`] | the whole HTTP endpoint: API, document, metrics, behind [`middleware`] |
 //! | [`routes`] | the HTTP API, one file per resource |
-//! | [`document`] | completes the OpenAPI document with error codes and examples |
+//! | [`document`] | completes the OpenAPI document: error codes, examples, restrictions of fields, version 3.1 |
 //! | [`recorder`] | the metrics recorder |
 //! | [`problem`] | HTTP errors: problem documents and their codes |
+//! | [`request_id`] | the identifier of a request, and who sent it |
+//! | [`access_log`], [`logging`] | one line for each request; the format and the filter of the log |
 //! | [`middleware`] | limits, timeouts and metrics of every request |
 //! | [`auth`], [`admin_token`], [`scope`] | API keys and admin tokens; which scope each admin route needs |
 //! | [`secrets`] | secrets that the first start generates |
@@ -27,6 +29,7 @@
 //! | `route_table` | methods and credentials of every route |
 //! | `asset` | documents that are in memory, compressed, with entity tags |
 //! | `pages` | the document and the page that shows it |
+//! | `body_fields` | says which field of a refused body is wrong |
 //! | `query_names` | refuses query parameters that a route does not have |
 //! | `unsold` | prices of the catalogue that Stripe does not have |
 //! | `unread_answers` | the memory limit of answers that clients have not read |
@@ -39,11 +42,13 @@
 //! | `sample` | values that the document's examples share |
 //! | [`cli`] | the command line |
 
+pub mod access_log;
 pub mod admin_token;
 pub mod app;
 mod asset;
 pub mod audit_lines;
 pub mod auth;
+mod body_fields;
 mod body_memory;
 mod capacity;
 pub mod cli;
@@ -57,6 +62,7 @@ pub mod endpoint;
 mod exchange;
 pub mod export;
 mod limit_fields;
+pub mod logging;
 pub mod middleware;
 pub mod migrate;
 mod pages;
@@ -65,6 +71,7 @@ pub mod preflight;
 pub mod problem;
 mod query_names;
 pub mod recorder;
+pub mod request_id;
 mod route_table;
 pub mod routes;
 mod sample;

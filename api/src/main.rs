@@ -6,34 +6,44 @@ use bursar::cli::progress::Progress;
 use bursar::cli::table::{Column, Table};
 use bursar::cli::{Cli, Command, ConfigCommand, ServeArgs, VerifyArgs, output};
 use bursar::database::connect_command;
-use bursar::{cli, migrate, preflight, routes, sandbox, secrets, serve};
+use bursar::{access_log, cli, logging, migrate, preflight, routes, sandbox, secrets, serve};
 use bursar_engine::Error;
 use bursar_engine::config::Config;
 use bursar_engine::usecase::schema::schema;
 use bursar_engine::usecase::verify::verify_since;
-use clap::Parser;
-use std::env::VarError;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
-
-/// The default log filter; `BURSAR_LOG` overrides it.
-const LOG_FILTER: &str = "warn,bursar=info";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    init_tracing();
+    let cli = match Cli::parse_from_words(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return refuse_arguments(error),
+    };
+    // Fails only if a log is already installed, which works as well.
+    let _ = logging::start();
     // Fails only if a provider is already installed, which works as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return output::report(Err(anyhow::Error::new(error).context("the runtime did not start"))),
+        Err(error) => {
+            let error = anyhow::Error::new(error).context("the runtime did not start");
+            return output::report(Err(error), cli.json);
+        }
     };
-    output::report(runtime.block_on(run(&cli)))
+    let ended = runtime.block_on(run(&cli));
+    access_log::flush();
+    output::report(ended, cli.json)
+}
+
+/// Prints why the arguments are wrong, as JSON if they ask for it; or the help or the version that they ask for.
+fn refuse_arguments(error: clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    output::report(Err(error.into()), std::env::args_os().any(|word| word == "--json"))
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode> {
@@ -52,7 +62,7 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Config(arguments) => match arguments.command {
             ConfigCommand::Check { role } => check_config(cli, role.into()).await,
         },
-        Command::Preflight(arguments) => preflight::run(cli, arguments, log_filter().err().into_iter().collect()).await,
+        Command::Preflight(arguments) => preflight::run(cli, arguments, logging::problems()).await,
         _ => cli::run(cli).await,
     }
 }
@@ -90,16 +100,18 @@ async fn check_config(cli: &Cli, role: bursar_actors::Role) -> Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads the configuration and checks the log filter.
+/// Loads the configuration and checks the log's settings.
 fn load(file: Option<&Path>) -> Result<Config> {
-    let config = Config::load(file);
-    let Err(problem) = log_filter() else { return Ok(config?) };
+    let (config, of_log) = (Config::load(file), logging::problems());
+    if of_log.is_empty() {
+        return Ok(config?);
+    }
     let mut problems = match config {
         Ok(_) => Vec::new(),
         Err(Error::Config(problems)) => problems,
         Err(error) => return Err(error.into()),
     };
-    problems.push(problem);
+    problems.extend(of_log);
     Err(Error::Config(problems).into())
 }
 
@@ -141,24 +153,4 @@ async fn verify_database(cli: &Cli, arguments: &VerifyArgs, config: &Config) -> 
         output::print(if report.holds() { "everything holds" } else { "NOT everything holds" })?;
     }
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Parses `BURSAR_LOG`, or says what is wrong with it. An empty value counts as unset.
-fn log_filter() -> Result<EnvFilter, String> {
-    let wrong = |why: &dyn std::fmt::Display| format!("BURSAR_LOG must be a log filter such as {LOG_FILTER}: {why}");
-    match std::env::var("BURSAR_LOG") {
-        Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(text).map_err(|error| wrong(&error)),
-        Err(error @ VarError::NotUnicode(_)) => Err(wrong(&error)),
-        Ok(_) | Err(VarError::NotPresent) => Ok(EnvFilter::new(LOG_FILTER)),
-    }
-}
-
-fn init_tracing() {
-    let filter = log_filter().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
-    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        to_stderr.with_target(false).init();
-    } else {
-        to_stderr.json().flatten_event(true).init();
-    }
 }

@@ -1,9 +1,11 @@
-//! The middleware of every request: limits, a deadline, credentials before bodies, headers, metrics, problem documents.
+//! The middleware of every request: its identifier, limits, a deadline, credentials before bodies, headers, metrics, the
+//! access log, problem documents.
 
 mod body;
 mod cors;
 mod header;
 mod host;
+mod logged;
 
 use crate::app::App;
 use crate::auth;
@@ -11,6 +13,7 @@ use crate::capacity::Capacity;
 use crate::client_ip::limited_client;
 use crate::limit_fields;
 use crate::problem::{self, ApiError, Asked};
+use crate::request_id::{self, REQUEST_ID, RequestId, TraceId};
 use crate::route_table::{Access, Operation, RouteTable};
 use crate::routes;
 use crate::routes::admin::catalogue;
@@ -18,11 +21,14 @@ use crate::routes::webhook::{self, Sender};
 use crate::unread_answers::UnreadAnswerLimit;
 use body::{Bodies, CATALOGUE_BODY_MAX_BYTES, Kind, has_body};
 use bursar_engine::metric;
+use bytes::Bytes;
 use cors::Cors;
+use logged::Logged;
 use poem::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
 use poem::http::{HeaderValue, Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use poem_openapi::OperationId;
+use poem_openapi::error::ParseRequestPayloadError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -122,11 +128,20 @@ impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let started = Instant::now();
         let (method, path) = (method_label(request.method()), request.uri().path().to_owned());
+        let (id, trace) = (RequestId::of(request.headers()), TraceId::of(request.headers()));
+        let trusted = self.app.trusted_proxies();
+        let logged = Logged::begin(&request, (method, &path), (&id, trace), trusted, &self.routes);
         let (asked, has_token) = (self.cors.ask(&request), request.headers().contains_key(AUTHORIZATION));
-        let mut response = match cors::answer_preflight(&request, &asked, &self.routes) {
-            Some(response) => response,
-            None => limit_fields::with_fields(self.handle(request)).await,
+        let preflight = cors::answer_preflight(&request, &asked, &self.routes);
+        let answer = async {
+            match preflight {
+                Some(response) => response,
+                None => limit_fields::with_fields(self.handle(request)).await,
+            }
         };
+        let (mut response, caller) = request_id::answering(id.clone(), trace, answer).await;
+        logged.answer(&response, caller);
+        response.headers_mut().insert(REQUEST_ID, id.to_header());
         header::complete(&mut response, &path, has_token, &self.routes);
         cors::mark(response.headers_mut(), asked);
         let route = response.data::<OperationId>().map_or("other", |id| id.0);
@@ -195,9 +210,22 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         let bytes_max = self.body_max_bytes(operation.access, &request);
         let (bytes, _memory) = self.bodies.read(Kind::Other, client, &mut request, bytes_max).await?;
         let _in_flight = self.requests.enter()?;
-        request.set_body(bytes);
+        let bytes = Bytes::from(bytes);
+        request.set_body(bytes.clone());
         // The answer is small and tells the outcome, so it is not limited.
-        self.inner.call(request).await
+        let answer = self.inner.call(request).await;
+        let Err(error) = &answer else { return answer };
+        if !error.is::<ParseRequestPayloadError>() {
+            return answer;
+        }
+        match routes::body_problem(operation.id, &bytes) {
+            Some(detail) => {
+                let mut response = problem::respond(ApiError::bad_request("invalid_body", detail));
+                response.set_data(OperationId(operation.id));
+                Ok(response)
+            }
+            None => answer,
+        }
     }
 
     /// Answers a request for nothing that exists, without its body.
@@ -288,11 +316,14 @@ fn close_after(mut response: Response) -> Response {
     response
 }
 
-/// The metric label of a method. Unknown methods share one, so that there are only a few labels.
+/// The name of a method in metrics and the access log. Unknown methods share one, so that there are only a few labels.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
         Method::POST => "POST",
+        Method::PUT => "PUT",
         Method::DELETE => "DELETE",
         _ => "other",
     }

@@ -9,6 +9,7 @@ mod plain;
 pub use framework::{Asked, from_framework, from_framework_or_own};
 pub(crate) use plain::plain;
 
+use crate::request_id;
 use crate::throttle::Throttle;
 use bursar_engine::Error;
 use bursar_engine::amount::{Credits, UNITS_MAX};
@@ -75,6 +76,9 @@ pub struct Problem {
     /// The scope that the admin token lacks.
     #[oai(skip_serializing_if_is_none)]
     pub required_scope: Option<String>,
+    /// The request's identifier in the log, if the server failed. Every answer has it in `X-Request-Id`.
+    #[oai(skip_serializing_if_is_none)]
+    pub request_id: Option<String>,
 }
 
 impl Problem {
@@ -95,6 +99,7 @@ impl Problem {
             retry_at: None,
             operation_id: None,
             required_scope: None,
+            request_id: None,
         }
     }
 
@@ -122,6 +127,7 @@ impl Problem {
             "card_paused" | "spend_cap_reached" => {
                 Self { retry_at: text("2026-12-01T00:00:00.000Z"), operation_id, ..plain }
             }
+            "internal" => Self { request_id: text(crate::sample::REQUEST), ..plain },
             "insufficient_scope" => Self { required_scope: text("refund"), ..plain },
             "refused_by_stripe" => Self { reason: text("stripe_refused"), operation_id, ..plain },
             "payment_unavailable" => Self { reason: text("price_missing"), operation_id, ..plain },
@@ -224,6 +230,12 @@ impl ApiError {
 }
 
 impl ApiError {
+    /// The server failed. The caller has logged why.
+    fn internal() -> Self {
+        let detail = "Something went wrong on our side. It has been logged.";
+        Self::of(Problem { request_id: request_id::current(), ..Problem::new(500, "internal", detail) })
+    }
+
     /// An admin token lacks the scope that the route needs.
     pub fn insufficient_scope(needed: Scope, held: &Scopes) -> Self {
         let detail = format!("This needs an admin token with the scope {needed}. This one has: {held}.");
@@ -302,6 +314,7 @@ fn change_refusal(code: &str) -> Option<(u16, &'static str)> {
             | "invalid_quantity"
             | "not_subscribed"
             | "payment_method_in_use"
+            | "period_refunded"
             | "price_currency_differs"
             | "price_not_offered"
             | "subscription_ending"
@@ -358,7 +371,7 @@ impl From<Error> for ApiError {
             }
             Error::Database(_) | Error::Corrupt(_) | Error::Config(_) | Error::Io { .. } => {
                 tracing::error!(error = %error.chain(), "a request failed");
-                Self::new(500, "internal", "Something went wrong on our side. It has been logged.")
+                Self::internal()
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The process's metrics recorder.
 
 use anyhow::{Context, Result};
+use bursar_engine::metric;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -51,6 +52,10 @@ fn handle() -> Result<PrometheusHandle> {
     match handle {
         Ok(handle) => {
             metrics_process::Collector::default().describe();
+            metric::describe();
+            let revision = option_env!("BUILD_REVISION").unwrap_or("unknown");
+            metrics::gauge!(metric::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "revision" => revision)
+                .set(1.0);
             Ok(HANDLE.get_or_init(|| handle).clone())
         }
         // Another thread was first.

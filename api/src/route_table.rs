@@ -3,6 +3,7 @@
 
 use poem::http::Method;
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// The credentials that an operation needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,19 +27,25 @@ pub struct Operation {
 
 /// All routes.
 #[derive(Debug, Clone, Default)]
-pub struct RouteTable(Vec<Route>);
+pub struct RouteTable {
+    routes: Vec<Route>,
+    /// The paths of operations by their ids.
+    templates: HashMap<&'static str, &'static str>,
+}
 
 #[derive(Debug, Clone)]
 struct Route {
+    /// The path as the document has it, such as `/api/v1/holds/{id}`.
+    template: &'static str,
     /// The parts of the path between slashes; `None` is a parameter.
     parts: Vec<Option<String>>,
     operations: Vec<(Method, Operation)>,
 }
 
 impl Route {
-    fn new(path: &str) -> Self {
+    fn new(path: &'static str) -> Self {
         let part = |part: &str| (!part.starts_with('{')).then(|| part.to_owned());
-        Self { parts: path.split('/').map(part).collect(), operations: Vec::new() }
+        Self { template: path, parts: path.split('/').map(part).collect(), operations: Vec::new() }
     }
 
     fn fits(&self, path: &str) -> bool {
@@ -57,29 +64,31 @@ impl Route {
 }
 
 impl RouteTable {
-    /// Reads the routes of a document. The names of its operations are kept for as long as the process runs.
+    /// Reads the routes of a document. Its paths and the names of its operations are kept for as long as the process
+    /// runs.
     pub fn from_document(document: &str) -> Self {
         let document: Value = serde_json::from_str(document).unwrap_or_default();
-        let mut routes = Vec::new();
+        let (mut routes, mut templates) = (Vec::new(), HashMap::new());
         for (path, methods) in document["paths"].as_object().into_iter().flatten() {
-            let mut route = Route::new(path);
+            let mut route = Route::new(path.clone().leak());
             for (method, operation) in methods.as_object().into_iter().flatten() {
                 if let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes())
                     && let Some(id) = operation["operationId"].as_str()
                 {
-                    let id = id.to_owned().leak();
+                    let id = &*id.to_owned().leak();
+                    templates.insert(id, route.template);
                     route.operations.push((method, Operation { id, access: access(operation) }));
                 }
             }
             routes.push(route);
         }
-        Self(routes)
+        Self { routes, templates }
     }
 
     /// Adds routes that are not in the document, with their methods. They need no credentials.
     #[must_use]
-    pub fn with_open(mut self, paths: &[&str], methods: &[Method]) -> Self {
-        self.0.extend(paths.iter().map(|path| {
+    pub fn with_open(mut self, paths: &[&'static str], methods: &[Method]) -> Self {
+        self.routes.extend(paths.iter().map(|path| {
             let open = |method: &Method| (method.clone(), Operation { id: "other", access: Access::Open });
             Route { operations: methods.iter().map(open).collect(), ..Route::new(path) }
         }));
@@ -90,6 +99,16 @@ impl RouteTable {
     pub fn operation(&self, method: &Method, path: &str) -> Option<Operation> {
         let mut operations = self.find(path)?.operations.iter();
         operations.find(|(known, _)| known == method).map(|(_, operation)| *operation)
+    }
+
+    /// The path of an operation, as the document has it.
+    pub fn template_of(&self, operation: &str) -> Option<&'static str> {
+        self.templates.get(operation).copied()
+    }
+
+    /// The path of the route that a path belongs to, as the document has it; `other` if there is none.
+    pub fn template_at(&self, path: &str) -> &'static str {
+        self.find(path).map_or("other", |route| route.template)
     }
 
     /// The methods of a path, as in `Allow`; `None` if there is no such path.
@@ -109,7 +128,7 @@ impl RouteTable {
             Some(shorter) if !shorter.is_empty() => shorter,
             _ => path,
         };
-        self.0.iter().filter(|route| route.fits(path)).min_by_key(|route| route.parameters())
+        self.routes.iter().filter(|route| route.fits(path)).min_by_key(|route| route.parameters())
     }
 }
 
@@ -155,6 +174,22 @@ mod tests {
         ] {
             assert_eq!(table.operation(&method, path).map(|found| found.access), access, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn a_template_hides_what_is_in_a_path() {
+        let table = table();
+        for (path, template) in [
+            ("/api/v1/holds/hld_secret", "/api/v1/holds/{id}"),
+            ("/api/v1/holds/mine", "/api/v1/holds/mine"),
+            ("/docs/", "/docs"),
+            ("/", "/"),
+            ("/nowhere/secret", "other"),
+            ("", "other"),
+        ] {
+            assert_eq!(table.template_at(path), template, "{path}");
+        }
+        assert_eq!([table.template_of("b"), table.template_of("z")], [Some("/api/v1/holds/{id}"), None]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod bodies;
 mod customer;
 pub(crate) mod health;
 mod hold;
-mod input;
+pub(crate) mod input;
 mod operation;
 mod pack;
 mod page;
@@ -22,6 +22,7 @@ mod transaction;
 mod usage;
 pub(crate) mod webhook;
 
+use crate::body_fields::BodyFields;
 use crate::document::{self, OperationDoc};
 use crate::query_names::QueryNames;
 use poem_openapi::{OpenApiService, Tags};
@@ -98,6 +99,7 @@ apis! {
     admin::timeline => AdminTimelineApi,
     admin::event => AdminEventApi,
     admin::job => AdminJobApi,
+    admin::failure_group => AdminFailureApi,
     admin::stream => AdminStreamApi,
     admin::replay => AdminReplayApi,
     admin::api_key => AdminApiKeyApi,
@@ -109,6 +111,7 @@ apis! {
     admin::audit => AdminAuditApi,
     admin::admin_token => AdminTokenApi,
     admin::catalogue => AdminCatalogueApi,
+    admin::log_filter => AdminLogFilterApi,
 }
 
 /// The API as a service, which can generate its document.
@@ -137,7 +140,14 @@ pub(crate) fn query_problem(method: &str, path: &str, query: &str) -> Option<Str
     NAMES.problem(method, path, query)
 }
 
-/// The required fields of an object of the API, if it has any.
+/// Which field of a body that an operation has refused is wrong, and how; `None` if that is not found.
+pub(crate) fn body_problem(operation: &str, body: &[u8]) -> Option<String> {
+    static FIELDS: LazyLock<BodyFields> =
+        LazyLock::new(|| BodyFields::of(&serde_json::from_str(&service().spec()).unwrap_or_default()));
+    FIELDS.problem(operation, body).map(|problem| format!("The body cannot be used: {problem}"))
+}
+
+/// The required fields of an object of the API, known by the name of its type, if it has any.
 pub(crate) fn required_fields(object: &str) -> Option<&'static [String]> {
     static REQUIRED: LazyLock<HashMap<String, Vec<String>>> = LazyLock::new(|| {
         let document: Value = serde_json::from_str(&openapi_document()).unwrap_or_default();
@@ -145,5 +155,5 @@ pub(crate) fn required_fields(object: &str) -> Option<&'static [String]> {
         let required = |schema: &Value| serde_json::from_value(schema["required"].clone()).ok();
         schemas.filter_map(|(name, schema)| Some((name.clone(), required(schema)?))).collect()
     });
-    REQUIRED.get(object).map(Vec::as_slice)
+    REQUIRED.get(&document::reader_name(object)).map(Vec::as_slice)
 }

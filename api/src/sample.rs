@@ -19,6 +19,7 @@ pub const PAYMENT_METHOD: &str = "pm_1Q0PsIJvEtkwdCNYMSaVuRz6";
 pub const PRICE: &str = "price_1Q0PsIJvEtkwdCNYMSaVuRz6";
 pub const RECONCILIATION: &str = "rec_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const REPLAY: &str = "rpl_06bv1k2m8x0q3d5r7t9w1y3z5b";
+pub const REQUEST: &str = "req_06bv1k2m8x0q3d5r7t9w1y3z5b";
 pub const STREAM: &str = "stripe:cus_NffrFeUfNV2Hib";
 pub const STRIPE_CUSTOMER: &str = "cus_NffrFeUfNV2Hib";
 pub const STRIPE_EVENT: &str = "evt_1NG8Du2eZvKYlo2CUI79vXWy";

@@ -27,6 +27,7 @@ pub const SCOPES: &[(&str, Scope)] = &[
     ("admin_get_customer", Read),
     ("admin_get_event", Read),
     ("admin_get_job", Read),
+    ("admin_get_log_filter", Read),
     ("admin_get_mail", Read),
     ("admin_get_marketplace_account", Read),
     ("admin_get_payment", Read),
@@ -41,6 +42,7 @@ pub const SCOPES: &[(&str, Scope)] = &[
     ("admin_list_customer_emails", Read),
     ("admin_list_customers", Read),
     ("admin_list_events", Read),
+    ("admin_list_failures", Read),
     ("admin_list_invoices", Read),
     ("admin_list_jobs", Read),
     ("admin_list_mails", Read),
@@ -69,6 +71,7 @@ pub const SCOPES: &[(&str, Scope)] = &[
     ("admin_resend_mail", Replay),
     ("admin_resume_replay", Replay),
     ("admin_resume_stream", Replay),
+    ("admin_run_canary", Replay),
     ("admin_skip_stream", Replay),
     ("admin_start_replay", Replay),
 
@@ -97,6 +100,7 @@ pub const SCOPES: &[(&str, Scope)] = &[
     ("admin_decide_price", Admin),
     ("admin_list_tokens", Admin),
     ("admin_revoke_token", Admin),
+    ("admin_set_log_filter", Admin),
 ];
 
 /// The scope that an operation needs; `None` if it is not in the table.

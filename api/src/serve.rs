@@ -111,8 +111,8 @@ pub fn check_role(config: &Config, role: Role) -> bursar_engine::Result<()> {
     ]))
 }
 
-/// Starts the application and serves HTTP. A worker answers `/health` and `/metrics` only, because
-/// operators watch it too.
+/// Starts the application and serves HTTP. A worker answers `/health`, `/metrics` and its log
+/// filter only, because operators watch it too.
 pub async fn start(config: Config, role: Role, clock: Clock) -> Result<Running> {
     check_role(&config, role)?;
     sandbox::check(&config)?;

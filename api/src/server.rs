@@ -175,17 +175,19 @@ where
         service_fn(move |request: hyper::Request<Incoming>| {
             let (exchange, answering) = (exchange.clone(), answering.clone());
             let served = exchange.begin();
-            async move {
+            // In a box: the HTTP library keeps room for it on each connection, and most connections have no request.
+            Box::pin(async move {
                 let Origin { local, remote, scheme } = answering.origin.clone();
                 let mut request = Request::from((request, local, remote, scheme));
                 let opened = exchange.opened();
-                request.extensions_mut().insert(exchange);
+                request.extensions_mut().insert(exchange.clone());
                 let mut response = hyper::Response::from(answering.endpoint.get_response(request).await);
                 if answering.stopping.is_cancelled() || opened.elapsed() > answering.age_max {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, served)))
-            }
+                let pending = exchange.take_answered();
+                Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, served, pending)))
+            })
         })
     };
     let mut builder = http1::Builder::new();

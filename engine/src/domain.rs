@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`ledger`] | the credit ledger's rules |
 //! | [`job`], [`effect`] | jobs, streams and outcomes; the changes that commit with them |
+//! | [`failure_group`] | dead jobs with the same cause |
 //! | [`webhook`], [`github`] | Stripe's events and GitHub's: signatures, deliveries, facts; the rules for Stripe's |
 //! | [`marketplace`] | the rules for purchases on GitHub Marketplace |
 //! | [`customer`], [`api_key`], [`subscription`], [`payment_method`], [`operation`], [`audit`] | the nouns |
@@ -38,6 +39,7 @@ pub mod customer;
 pub mod disposable;
 pub mod effect;
 pub mod email;
+pub mod failure_group;
 pub mod github;
 pub mod idempotency;
 pub mod job;

@@ -149,6 +149,11 @@ id!(
     AuditId,
     "aud"
 );
+id!(
+    /// A request over HTTP whose client gave it no identifier.
+    RequestId,
+    "req"
+);
 
 /// How the identifier of a charge's reservation begins. It does not parse, so that no customer can close one.
 const RESERVATION: &str = "rsv_";

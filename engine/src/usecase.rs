@@ -17,7 +17,7 @@
 //! | [`version`] | another version of the catalogue is planned and applied |
 //! | [`verify`], [`schema`], [`catalogue`] | the database is checked |
 //! | [`preflight`] | everything around a server is looked at before it starts |
-//! | [`audit`] | the audit log is sealed |
+//! | [`audit`], [`log_filter`] | the audit log is sealed; staff changes what a node logs |
 //! | [`timekeeping`], [`rate_limit`] | the shared clock, the shared limits |
 
 pub mod admin_token;
@@ -30,6 +30,7 @@ pub mod customer_email;
 pub mod handler;
 pub mod intake;
 pub mod job;
+pub mod log_filter;
 pub mod mail;
 pub mod marketplace;
 pub mod onboard;

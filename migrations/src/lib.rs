@@ -46,6 +46,8 @@ mod m0034_invoice_owner;
 mod m0035_identities;
 mod m0036_confirmation;
 mod m0037_rate_logs;
+mod m0038_plan_before_link;
+mod m0039_canary;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -90,6 +92,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0035_identities::Migration),
             Box::new(m0036_confirmation::Migration),
             Box::new(m0037_rate_logs::Migration),
+            Box::new(m0038_plan_before_link::Migration),
+            Box::new(m0039_canary::Migration),
         ]
     }
 }

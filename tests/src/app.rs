@@ -2,7 +2,7 @@
 
 use crate::answer::Answer;
 use crate::unique::unique;
-use crate::{contract, github, stripe};
+use crate::{contract, github, log, stripe};
 use bursar::app::App;
 use bursar::serve::{self, Running};
 use bursar_actors::Role;
@@ -143,6 +143,7 @@ impl TestApp {
     /// Like [`TestApp::start_on`], with this clock.
     pub async fn start_at(config: Config, folder: Option<TempDir>, clock: Clock) -> Self {
         let _ = rustls_provider();
+        log::install();
         let running = serve::start(config.clone(), Role::All, clock).await.expect("the application starts");
         if let Some(broker) = &running.app.runtime.broker {
             broker.wait_until_connected().await;

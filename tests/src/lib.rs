@@ -11,6 +11,7 @@ pub mod e2e;
 pub mod fake_stripe;
 pub mod github;
 pub mod journeys;
+pub mod log;
 pub mod stripe;
 pub mod unique;
 pub mod wait;

@@ -59,12 +59,12 @@ impl Pending {
 
 fn count_credits(entry: &Entry) {
     let source = source_label(&entry.source);
-    let name = match entry.kind {
-        EntryKind::Grant => metric::CREDITS_GRANTED,
-        EntryKind::Debit | EntryKind::Capture => metric::CREDITS_SPENT,
+    let counter = match entry.kind {
+        EntryKind::Grant => metrics::counter!(metric::CREDITS_GRANTED, "source" => source),
+        EntryKind::Debit | EntryKind::Capture => metrics::counter!(metric::CREDITS_SPENT, "source" => source),
         _ => return,
     };
-    metrics::counter!(name, "source" => source).increment(entry.amount.0.unsigned_abs());
+    counter.increment(entry.amount.0.unsigned_abs());
 }
 
 /// Sources that have a metric label.

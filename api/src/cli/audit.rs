@@ -27,6 +27,15 @@ pub enum AuditCommand {
         /// Only actions on this target: a customer, a job, a replay …, or a stream.
         #[arg(long, value_name = "ID")]
         target: Option<String>,
+        /// On this customer only, by its id or e-mail address.
+        #[arg(long, value_name = "CUSTOMER", conflicts_with = "target")]
+        customer: Option<String>,
+        /// From this time on: a span before now such as 90m, 24h or 7d, a day or a time.
+        #[arg(long, value_name = "TIME", value_parser = super::since::parse)]
+        since: Option<String>,
+        /// Only actions whose details, such as the reason, contain this text.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
         /// Paging options.
         #[command(flatten)]
         paging: Paging,
@@ -45,8 +54,13 @@ pub enum AuditCommand {
 /// See [`super::error::Error`].
 pub async fn run(session: &Session, command: &AuditCommand) -> anyhow::Result<ExitCode> {
     match command {
-        AuditCommand::List { target, paging } => {
-            let query = [("target", target.as_deref())];
+        AuditCommand::List { target, customer, since, reason, paging } => {
+            let customer = session.customer_of(customer.as_deref()).await?;
+            let query = [
+                ("target", target.as_deref().or(customer.as_deref())),
+                ("from", since.as_deref()),
+                ("reason", reason.as_deref()),
+            ];
             list::show(session, &admin_path(&["audit"])?, &query, paging, LINES).await
         }
         AuditCommand::Export(args) => export::export(session, args).await,

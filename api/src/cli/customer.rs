@@ -2,6 +2,7 @@
 
 mod account;
 mod confirmation;
+mod find;
 mod link;
 mod spend_cap;
 mod top_up;
@@ -11,7 +12,10 @@ use super::error::Error;
 use super::list::{self, Paging};
 use super::table::{Column, Listing, Table};
 use super::{Session, output, report, view};
+use bursar_engine::amount::MoneyMinor;
 use bursar_engine::clock::Clock;
+use bursar_engine::count::counted;
+use bursar_engine::domain::catalogue::currency::money;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::hash::{BuildHasher, RandomState};
@@ -46,6 +50,7 @@ const SUBSCRIPTIONS: &[Column] = &[
     Column::fixed("status"),
     Column::fixed("plan"),
     Column::fixed("price"),
+    Column::wrapped("terms"),
     Column::number("quantity"),
     Column::wrapped("current_period_end"),
     Column::wrapped("cancel_at_period_end"),
@@ -80,30 +85,33 @@ const CUSTOMER_KEYS: &[&str] =
 const TRANSACTION_KEYS: &[&str] = &["id", "kind", "amount", "balance_after", "source", "reference", "created_at"];
 
 /// Customers and their credits.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum CustomerCommand {
     /// List customers, the latest first.
     List {
         /// Part of the e-mail address or the name, or a whole identifier.
         #[arg(long, value_name = "TEXT")]
         search: Option<String>,
+        /// Made at this time or later: a span before now such as 90m, 24h or 7d, a day or a time.
+        #[arg(long, value_name = "TIME", value_parser = super::since::parse)]
+        since: Option<String>,
         /// Paging options.
         #[command(flatten)]
         paging: Paging,
     },
     /// Show a customer with credits, holds and subscriptions.
     Show {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
     },
     /// Show a customer's credits, charges, usage and warnings.
     Usage {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
     },
     /// Show a customer's balance at a past moment.
     Balance {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// The moment, such as 2026-12-01T00:00:00Z; now if not given.
         #[arg(long, value_name = "TIME")]
@@ -111,7 +119,7 @@ pub enum CustomerCommand {
     },
     /// List a customer's transactions, or export them as CSV.
     Transactions {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// Paging options.
         #[command(flatten)]
@@ -122,7 +130,7 @@ pub enum CustomerCommand {
     },
     /// Show everything that happened to a customer, latest first.
     Timeline {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// Paging options.
         #[command(flatten)]
@@ -130,7 +138,7 @@ pub enum CustomerCommand {
     },
     /// Give credits to a customer, or take some away.
     Adjust {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// Credits; negative to take some away.
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -147,7 +155,7 @@ pub enum CustomerCommand {
     },
     /// Show a customer's spend caps, or set the highest ones.
     SpendCaps {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// The most that may be charged a day, in minor units, or `plan` for what its plan says.
         #[arg(long, value_name = "AMOUNT", value_parser = spend_cap::parse)]
@@ -161,7 +169,7 @@ pub enum CustomerCommand {
     },
     /// Show a customer's automatic top-up.
     AutoTopUp {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
     },
     /// Forgive a customer's debt: bring its balance to zero.
@@ -186,7 +194,7 @@ pub enum CustomerCommand {
     Unlink(link::UnlinkArgs),
     /// List a customer's API keys.
     Keys {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// Paging options.
         #[command(flatten)]
@@ -196,7 +204,7 @@ pub enum CustomerCommand {
     RevokeKey(account::RevokeKeyArgs),
     /// Create an API key for a customer that has lost all of its own, and show it once.
     NewKey {
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         id: String,
         /// The key's name.
         #[arg(long, value_name = "NAME", default_value = "recovered")]
@@ -207,14 +215,45 @@ pub enum CustomerCommand {
     },
 }
 
-/// Makes the command's requests and prints the answers.
+impl CustomerCommand {
+    /// The customer that the command is about.
+    fn id_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::List { .. } | Self::Create(_) => None,
+            Self::Show { id }
+            | Self::Usage { id }
+            | Self::Balance { id, .. }
+            | Self::Transactions { id, .. }
+            | Self::Timeline { id, .. }
+            | Self::Adjust { id, .. }
+            | Self::SpendCaps { id, .. }
+            | Self::AutoTopUp { id }
+            | Self::Keys { id, .. }
+            | Self::NewKey { id, .. } => Some(id),
+            Self::WriteOff(args) => Some(&mut args.id),
+            Self::CreditLimit(args) => Some(&mut args.id),
+            Self::Suspend(args) | Self::Resume(args) | Self::Confirm(args) => Some(&mut args.id),
+            Self::CorrectEmail(args) => Some(&mut args.id),
+            Self::SendLink(args) => Some(&mut args.id),
+            Self::Link(args) => Some(&mut args.id),
+            Self::Unlink(args) => Some(&mut args.id),
+            Self::RevokeKey(args) => Some(&mut args.id),
+        }
+    }
+}
+
+/// Makes the command's requests and prints the answers. A customer may be given by its e-mail address.
 ///
 /// # Errors
 /// See [`Error`].
 pub async fn run(session: &Session, command: &CustomerCommand) -> anyhow::Result<ExitCode> {
-    match command {
-        CustomerCommand::List { search, paging } => {
-            let query = [("search", search.as_deref())];
+    let mut command = command.clone();
+    if let Some(id) = command.id_mut() {
+        *id = session.customer_id(id).await?;
+    }
+    match &command {
+        CustomerCommand::List { search, since, paging } => {
+            let query = [("search", search.as_deref()), ("from", since.as_deref())];
             list::show(session, &admin_path(&["customers"])?, &query, paging, CUSTOMERS).await
         }
         CustomerCommand::Show { id } => {
@@ -306,11 +345,12 @@ fn render(answer: &Value) -> String {
     for key in ["email_confirmation", "email_confirmed_at", "credit_limit", "suspended", "credits_from"] {
         listing.line(&key.replace('_', " "), view::full(&answer[key]));
     }
+    let subscriptions: Vec<Value> = view::items(answer, "subscriptions").iter().map(with_terms_in_words).collect();
     let mut text = listing.render(width);
     for (title, columns, items) in [
         ("Grants with credits left", GRANTS, view::items(credits, "grants")),
         ("Open holds", HOLDS, view::items(credits, "holds")),
-        ("Subscriptions", SUBSCRIPTIONS, view::items(answer, "subscriptions")),
+        ("Subscriptions", SUBSCRIPTIONS, subscriptions.as_slice()),
         ("Latest payments", PAYMENTS, view::items(answer, "payments")),
     ] {
         if !items.is_empty() {
@@ -320,9 +360,39 @@ fn render(answer: &Value) -> String {
     text
 }
 
+/// A subscription with its terms in words: what a period of one costs and brings, and whether others pay the same.
+fn with_terms_in_words(subscription: &Value) -> Value {
+    let (mut shown, price) = (subscription.clone(), &subscription["terms"]["price"]);
+    let (Some(amount), Some(currency)) = (price["amount_minor"].as_i64(), price["currency"].as_str()) else {
+        return shown;
+    };
+    let cost = money(MoneyMinor(amount), currency);
+    let each = if price["per_seat"] == true { " a seat" } else { "" };
+    let every = price["every"].as_str().unwrap_or("period");
+    let credits = counted(price["credits"].as_i64().unwrap_or(0), "credit");
+    let former = if subscription["terms"]["is_former"] == true { ", former terms" } else { "" };
+    shown["terms"] = format!("{cost}{each} every {every}, {credits}{former}").into();
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn terms_are_shown_in_words() {
+        let price = json!({ "amount_minor": 4_900, "currency": "usd", "every": "month", "credits": 200 });
+        let shown = |price: &Value, is_former: bool| {
+            let subscription = json!({ "id": "sub_1", "terms": { "price": price, "is_former": is_former } });
+            with_terms_in_words(&subscription)["terms"].clone()
+        };
+        assert_eq!(shown(&price, true), "$49.00 every month, 200 credits, former terms");
+        let mut seats = price.clone();
+        seats["per_seat"] = true.into();
+        assert_eq!(shown(&seats, false), "$49.00 a seat every month, 200 credits");
+        let unknown = json!({ "id": "sub_1" });
+        assert_eq!(with_terms_in_words(&unknown), unknown);
+    }
 
     #[test]
     fn every_adjustment_gets_a_key_of_its_own() {

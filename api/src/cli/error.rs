@@ -1,7 +1,7 @@
 //! Errors of client commands.
 
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt;
 
 /// Maximum number of characters quoted from an answer that is not a problem document.
@@ -88,6 +88,29 @@ impl Error {
     }
 }
 
+/// What is known of a failed command, as `--json` prints it: `code` and `detail`, like a problem document of the server,
+/// and its `status` if the server answered.
+pub fn to_json(error: &anyhow::Error) -> Value {
+    let detail = format!("{error:#}");
+    if error.downcast_ref::<clap::Error>().is_some() {
+        return json!({ "code": "usage", "detail": detail.trim_end() });
+    }
+    match (error.downcast_ref::<Error>(), error.downcast_ref::<bursar_engine::Error>()) {
+        (Some(Error::Problem { status, detail, code }), _) => {
+            json!({ "code": code, "detail": detail, "status": status.as_u16() })
+        }
+        (Some(Error::NoServer { url }), _) => json!({ "code": "no_server", "detail": detail, "url": url }),
+        (Some(Error::Transport { url, .. }), _) => json!({ "code": "no_answer", "detail": detail, "url": url }),
+        (Some(Error::Unreadable { url, .. }), _) => {
+            json!({ "code": "unreadable_answer", "detail": detail, "url": url })
+        }
+        (None, Some(bursar_engine::Error::Config(problems))) => {
+            json!({ "code": "invalid_configuration", "detail": detail, "problems": problems })
+        }
+        (None, _) => json!({ "code": "failed", "detail": detail }),
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -149,6 +172,22 @@ mod tests {
     fn a_problem_is_shown_with_its_code() {
         let body = r#"{"type":"about:blank","title":"Conflict","status":409,"code":"replay_state","detail":"it runs"}"#;
         assert_eq!(Error::from_answer(StatusCode::CONFLICT, body).to_string(), "it runs (replay_state)");
+    }
+
+    #[test]
+    fn every_error_has_a_code_and_a_detail_in_json() {
+        let body = r#"{"status":409,"code":"replay_state","detail":"it runs"}"#;
+        let refused = Error::from_answer(StatusCode::CONFLICT, body).into();
+        assert_eq!(to_json(&refused), json!({ "code": "replay_state", "detail": "it runs", "status": 409 }));
+        let url = || "http://h:1".to_owned();
+        let nobody = to_json(&Error::NoServer { url: url() }.into());
+        assert_eq!((&nobody["code"], &nobody["url"]), (&json!("no_server"), &json!("http://h:1")));
+        let silent = to_json(&Error::Transport { url: url(), reason: "reset".to_owned(), sent: true }.into());
+        assert_eq!((&silent["code"], &silent["detail"]), (&json!("no_answer"), &json!("http://h:1: reset")));
+        let wrong = to_json(&bursar_engine::Error::Config(vec!["a".to_owned(), "b".to_owned()]).into());
+        assert_eq!((&wrong["code"], &wrong["problems"]), (&json!("invalid_configuration"), &json!(["a", "b"])));
+        assert_eq!(to_json(&crate::cli::usage("no such day"))["code"], "usage");
+        assert_eq!(to_json(&anyhow::anyhow!("it broke")), json!({ "code": "failed", "detail": "it broke" }));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::client::admin_path;
 use super::job::{attempts, with_why};
-use super::list::{self, Paging};
+use super::list::{self, Narrowing, Paging};
 use super::replay::{self, NewReplay};
 use super::table::{Column, Listing};
 use super::{Session, output, view};
@@ -54,6 +54,9 @@ pub enum EventCommand {
         /// In this stream only, such as `stripe:cus_…`.
         #[arg(long, value_name = "KEY")]
         stream: Option<String>,
+        /// Whose, since when, and why.
+        #[command(flatten)]
+        narrowing: Narrowing,
         /// Paging options.
         #[command(flatten)]
         paging: Paging,
@@ -85,6 +88,12 @@ pub struct EventReplayArgs {
     /// In this stream only, such as `stripe:cus_…`.
     #[arg(long, value_name = "KEY", conflicts_with = "id")]
     pub stream: Option<String>,
+    /// Of this customer only, by its id or e-mail address.
+    #[arg(long, value_name = "CUSTOMER", conflicts_with = "id")]
+    pub customer: Option<String>,
+    /// Received at this time or later: a span before now such as 24h, a day or a time.
+    #[arg(long, value_name = "TIME", conflicts_with = "id", value_parser = super::since::parse)]
+    pub since: Option<String>,
     /// Reason, for the audit log.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -106,13 +115,15 @@ pub struct EventReplayArgs {
 /// See [`super::error::Error`].
 pub async fn run(session: &Session, command: &EventCommand) -> anyhow::Result<ExitCode> {
     match command {
-        EventCommand::List { state, source, event_type, stream, paging } => {
-            let query = [
+        EventCommand::List { state, source, event_type, stream, narrowing, paging } => {
+            let narrowed = narrowing.query(session, "error").await?;
+            let mut query = vec![
                 ("state", state.as_deref()),
                 ("source", source.as_deref()),
                 ("type", event_type.as_deref()),
                 ("stream", stream.as_deref()),
             ];
+            query.extend(list::borrowed(&narrowed));
             list::show(session, &admin_path(&["events"])?, &query, paging, EVENTS).await
         }
         EventCommand::Show { id } => {
@@ -144,6 +155,9 @@ fn bulk_replay(args: &EventReplayArgs) -> NewReplay {
         event_type: args.event_type.clone(),
         stream: args.stream.clone(),
         error: None,
+        cause: None,
+        customer: args.customer.clone(),
+        since: args.since.clone(),
         dry_run: args.dry_run,
         rate: args.rate,
         reason: args.reason.clone(),

@@ -1,7 +1,7 @@
 //! `bursar jobs`: everything that is deferred, retried or ordered.
 
 use super::client::admin_path;
-use super::list::{self, Paging};
+use super::list::{self, Narrowing, Paging};
 use super::table::{Column, Listing, Table};
 use super::{Session, output, view};
 use clap::Subcommand;
@@ -63,6 +63,12 @@ pub enum JobCommand {
         /// In this stream only.
         #[arg(long, value_name = "KEY")]
         stream: Option<String>,
+        /// Of an event of this type only, such as `invoice.paid`.
+        #[arg(long = "type", value_name = "TYPE")]
+        event_type: Option<String>,
+        /// Whose, since when, and why.
+        #[command(flatten)]
+        narrowing: Narrowing,
         /// Paging options.
         #[command(flatten)]
         paging: Paging,
@@ -96,8 +102,15 @@ pub enum JobCommand {
 /// See [`super::error::Error`].
 pub async fn run(session: &Session, command: &JobCommand) -> anyhow::Result<ExitCode> {
     match command {
-        JobCommand::List { state, kind, stream, paging } => {
-            let query = [("state", state.as_deref()), ("kind", kind.as_deref()), ("stream", stream.as_deref())];
+        JobCommand::List { state, kind, stream, event_type, narrowing, paging } => {
+            let narrowed = narrowing.query(session, "error").await?;
+            let mut query = vec![
+                ("state", state.as_deref()),
+                ("kind", kind.as_deref()),
+                ("stream", stream.as_deref()),
+                ("event_type", event_type.as_deref()),
+            ];
+            query.extend(list::borrowed(&narrowed));
             list::show(session, &admin_path(&["jobs"])?, &query, paging, JOBS).await
         }
         JobCommand::Show { id } => session.show(&session.client.get(&admin_path(&["jobs", id])?, &[]).await?, render),

@@ -27,6 +27,39 @@ pub struct Paging {
     pub cursor: Option<String>,
 }
 
+/// Options that narrow a list.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Narrowing {
+    /// From this time on: a span before now such as 90m, 24h or 7d, a day or a time.
+    #[arg(long, value_name = "TIME", value_parser = super::since::parse)]
+    pub since: Option<String>,
+    /// Of this customer only, by its id or e-mail address.
+    #[arg(long, value_name = "CUSTOMER")]
+    pub customer: Option<String>,
+    /// Only those whose reason contains this text.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// The parameters of a list's query; those without a value are left out.
+pub type Query = Vec<(&'static str, Option<String>)>;
+
+impl Narrowing {
+    /// The parameters, with the name that the route has for the reason.
+    ///
+    /// # Errors
+    /// No customer has the given address; or as [`Error`].
+    pub async fn query(&self, session: &Session, reason: &'static str) -> anyhow::Result<Query> {
+        let customer = session.customer_of(self.customer.as_deref()).await?;
+        Ok(vec![("from", self.since.clone()), ("customer", customer), (reason, self.reason.clone())])
+    }
+}
+
+/// A query as [`show`] takes it.
+pub fn borrowed(query: &Query) -> Vec<(&str, Option<&str>)> {
+    query.iter().map(|(name, value)| (*name, value.as_deref())).collect()
+}
+
 impl Paging {
     /// Asks for all items.
     pub fn unlimited() -> Self {

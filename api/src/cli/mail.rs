@@ -2,7 +2,7 @@
 
 use super::client::admin_path;
 use super::customer::new_idempotency_key;
-use super::list::{self, Paging};
+use super::list::{self, Narrowing, Paging};
 use super::table::{Column, Listing};
 use super::{Session, output, view};
 use bursar_engine::config::Config;
@@ -37,6 +37,7 @@ const MAIL_KEYS: &[&str] = &[
     "job_id",
     "created_at",
     "sent_at",
+    "stored_at",
 ];
 /// The states of mails.
 const MAIL_STATES: [&str; 5] = ["queued", "sent", "stored", "failed", "cancelled"];
@@ -46,12 +47,12 @@ const MAIL_STATES: [&str; 5] = ["queued", "sent", "stored", "failed", "cancelled
 pub enum MailCommand {
     /// List mails, the latest first, including those that are not due yet.
     List {
-        /// Of this customer only.
-        #[arg(long, value_name = "ID")]
-        customer: Option<String>,
         /// In this state only.
         #[arg(long, value_parser = MAIL_STATES)]
         state: Option<String>,
+        /// Whose, since when, and why.
+        #[command(flatten)]
+        narrowing: Narrowing,
         /// Paging options.
         #[command(flatten)]
         paging: Paging,
@@ -99,8 +100,10 @@ pub struct PreviewArgs {
 /// See [`super::error::Error`].
 pub async fn run(session: &Session, command: &MailCommand) -> anyhow::Result<ExitCode> {
     match command {
-        MailCommand::List { customer, state, paging } => {
-            let query = [("customer", customer.as_deref()), ("state", state.as_deref())];
+        MailCommand::List { state, narrowing, paging } => {
+            let narrowed = narrowing.query(session, "error").await?;
+            let mut query = list::borrowed(&narrowed);
+            query.push(("state", state.as_deref()));
             list::show(session, &admin_path(&["mails"])?, &query, paging, MAILS).await
         }
         MailCommand::Show { id, html } => {
@@ -141,10 +144,35 @@ fn body(answer: &Value, key: &str) -> String {
     output::sanitize(answer[key].as_str().unwrap_or("It is not sent yet.").trim_end())
 }
 
+/// A mail whose time is named after what happened: one that is only stored was not sent.
+fn named_by_state(mail: &Value) -> Value {
+    let mut mail = mail.clone();
+    if mail["state"] == "stored"
+        && let Some(fields) = mail.as_object_mut()
+        && let Some(at) = fields.remove("sent_at")
+    {
+        fields.insert("stored_at".to_owned(), at);
+    }
+    mail
+}
+
 fn render_mail(answer: &Value) -> String {
-    let listing = Listing::of(view::part(answer, "mail"), MAIL_KEYS).render(output::width());
+    let listing = Listing::of(&named_by_state(view::part(answer, "mail")), MAIL_KEYS).render(output::width());
     match answer["text"].as_str() {
         None => listing,
         Some(_) => format!("{listing}\n\n{}", body(answer, "text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_that_is_only_stored_has_no_time_of_sending() {
+        let stored = named_by_state(&json!({ "state": "stored", "sent_at": "2026-11-22T09:28:30.182Z" }));
+        assert_eq!(stored, json!({ "state": "stored", "stored_at": "2026-11-22T09:28:30.182Z" }));
+        let sent = json!({ "state": "sent", "sent_at": "2026-11-22T09:28:30.182Z" });
+        assert_eq!(named_by_state(&sent), sent);
     }
 }

@@ -59,7 +59,7 @@ pub enum MarketplaceCommand {
     Link {
         /// GitHub's id of the account.
         id: i64,
-        /// The customer.
+        /// The customer, by its id or e-mail address.
         customer: String,
         /// Reason, for the audit log.
         #[arg(long, value_name = "TEXT")]
@@ -108,6 +108,7 @@ pub async fn run(session: &Session, command: &MarketplaceCommand) -> anyhow::Res
         }
         MarketplaceCommand::Show { id } => session.show(&session.client.get(&path(id, &[])?, &[]).await?, render),
         MarketplaceCommand::Link { id, customer, reason } => {
+            let customer = session.customer_id(customer).await?;
             let body = json!({ "customer_id": customer, "reason": reason });
             session.show(&session.client.post(&path(id, &["link"])?, &body).await?, render)
         }

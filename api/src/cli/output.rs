@@ -54,10 +54,16 @@ pub fn note(text: &str) {
     eprintln!("{text}");
 }
 
-/// Prints the error of a command, if any, and returns the exit code: that of the result, 1 failed, 2 wrong usage.
-pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
+/// Prints the error of a command, if any, and returns the exit code: that of the result, 1 failed, 2 wrong usage. As JSON,
+/// the error is one object on a line of its own, `{"error": …}`, after the notes on the standard error.
+pub fn report(result: anyhow::Result<ExitCode>, is_json: bool) -> ExitCode {
     match result {
         Ok(code) => code,
+        Err(error) if is_json => {
+            note(&serde_json::json!({ "error": super::error::to_json(&error) }).to_string());
+            let is_usage = error.downcast_ref::<clap::Error>().is_some();
+            if is_usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
         Err(error) => match error.downcast_ref::<clap::Error>() {
             Some(usage) => {
                 note(usage.render().to_string().trim_end());

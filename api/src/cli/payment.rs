@@ -6,6 +6,8 @@ use super::error::Error;
 use super::list::{self, Paging};
 use super::table::{Column, Listing, Table};
 use super::{Session, output, view};
+use bursar_engine::amount::MoneyMinor;
+use bursar_engine::domain::catalogue::currency::money;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -137,15 +139,18 @@ pub enum OperationCommand {
 /// Whose, and when.
 #[derive(Debug, Args)]
 pub struct RangeArgs {
-    /// Of this customer only.
-    #[arg(long, value_name = "ID")]
+    /// Of this customer only, by its id or e-mail address.
+    #[arg(long, value_name = "CUSTOMER")]
     customer: Option<String>,
-    /// From this time on, such as 2026-12-01T00:00:00Z.
-    #[arg(long, value_name = "TIME")]
-    from: Option<String>,
+    /// From this time on: a span before now such as 90m, 24h or 7d, a day or a time.
+    #[arg(long, visible_alias = "from", value_name = "TIME", value_parser = super::since::parse)]
+    since: Option<String>,
     /// Before this time.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
+    /// Only those that failed for a reason that contains this text, such as `card_declined`.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 /// Which payments or invoices.
@@ -216,20 +221,24 @@ pub async fn run_invoices(session: &Session, command: &InvoiceCommand) -> anyhow
 /// See [`Error`].
 pub async fn run_operations(session: &Session, command: &OperationCommand) -> anyhow::Result<ExitCode> {
     let OperationCommand::List { kind, state, range, paging } = command;
-    let mut query = vec![("kind", kind.as_deref()), ("state", state.as_deref())];
-    query.extend(range.query());
+    let narrowed = range.query(session).await?;
+    let mut query = list::borrowed(&narrowed);
+    query.extend([("kind", kind.as_deref()), ("state", state.as_deref())]);
     list::show(session, &admin_path(&["operations"])?, &query, paging, OPERATIONS).await
 }
 
 impl RangeArgs {
-    fn query(&self) -> [(&'static str, Option<&str>); 3] {
-        [("customer", self.customer.as_deref()), ("from", self.from.as_deref()), ("to", self.to.as_deref())]
+    async fn query(&self, session: &Session) -> anyhow::Result<list::Query> {
+        let customer = session.customer_of(self.customer.as_deref()).await?;
+        let (since, to, reason) = (self.since.clone(), self.to.clone(), self.reason.clone());
+        Ok(vec![("customer", customer), ("from", since), ("to", to), ("reason", reason)])
     }
 }
 
 async fn show(session: &Session, noun: &str, filter: &PaymentFilter, columns: &[Column]) -> anyhow::Result<ExitCode> {
-    let mut query = vec![("state", filter.state.as_deref())];
-    query.extend(filter.range.query());
+    let narrowed = filter.range.query(session).await?;
+    let mut query = list::borrowed(&narrowed);
+    query.push(("state", filter.state.as_deref()));
     list::show(session, &admin_path(&[noun])?, &query, &filter.paging, columns).await
 }
 
@@ -250,8 +259,9 @@ async fn refund(session: &Session, args: &RefundArgs) -> anyhow::Result<ExitCode
             let failed = answer["state"] == "failed";
             let code = session.show(&answer, |answer| Listing::of(answer, REFUND_KEYS).render(output::width()))?;
             if let Some(credited @ 1..) = answer["credited_minor"].as_i64() {
+                let credited = money(MoneyMinor(credited), answer["currency"].as_str().unwrap_or_default());
                 output::note(&format!(
-                    "{credited} of this money (minor units) was credited to the customer at Stripe when it changed its \
+                    "{credited} of this money was credited to the customer at Stripe when it changed its \
                      subscription. That part is given back only with --beyond-credited"
                 ));
             }

@@ -74,8 +74,8 @@ pub struct ReconcileArgs {
     /// How far to look back, such as `7d` or `12h`, at most 30 days; by default to the previous run.
     #[arg(long, value_name = "TIME", value_parser = hours)]
     pub since: Option<i64>,
-    /// Compare only this customer, and all of its objects: cst_…, or its Stripe customer, cus_….
-    #[arg(long, value_name = "ID", conflicts_with_all = ["since", "full"])]
+    /// Compare only this customer, and all of its objects: cst_…, its e-mail address, or its Stripe customer, cus_….
+    #[arg(long, value_name = "CUSTOMER", conflicts_with_all = ["since", "full"])]
     pub customer: Option<String>,
     /// Compare all customers and subscriptions, and not only what changed since the previous run.
     #[arg(long)]
@@ -125,7 +125,7 @@ fn hours(text: &str) -> Result<i64, String> {
 pub async fn reconcile(session: &Session, args: &ReconcileArgs) -> anyhow::Result<ExitCode> {
     let mut body = json!({ "repair": !args.no_repair, "full": args.full });
     if let Some(customer) = &args.customer {
-        body["customer_id"] = customer.as_str().into();
+        body["customer_id"] = session.customer_id(customer).await?.into();
     }
     if let Some(hours) = args.since {
         body["since_hours"] = hours.into();

@@ -4,10 +4,10 @@ use super::client::admin_path;
 use super::customer::new_idempotency_key;
 use super::job::ENDED_STATES;
 use super::list::{self, Paging};
-use super::replay_view::{dry_run_report, items_table, preview, render};
+use super::replay_view::{dry_run_report, items_table, preview, render, unsettled};
 use super::table::Column;
 use super::watch::{self, Watched};
-use super::{Session, output, usage, view};
+use super::{Session, output, usage};
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -39,6 +39,12 @@ pub fn rate_parser() -> RangedI64ValueParser<i64> {
 pub enum ReplayCommand {
     /// List replays, the latest first.
     List {
+        /// Made at this time or later: a span before now such as 90m, 24h or 7d, a day or a time.
+        #[arg(long, value_name = "TIME", value_parser = super::since::parse)]
+        since: Option<String>,
+        /// Only those whose reason contains this text.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
         /// Paging options.
         #[command(flatten)]
         paging: Paging,
@@ -52,7 +58,7 @@ pub enum ReplayCommand {
         items: bool,
         /// Paging options of its jobs.
         #[command(flatten)]
-        paging: Paging,
+        paging: ItemPaging,
     },
     /// Prepare a replay of a fixed set of ended jobs, to be started later.
     Create(CreateArgs),
@@ -76,11 +82,32 @@ pub enum ReplayCommand {
         /// The replay.
         id: String,
     },
-    /// Follow a replay until it ends.
+    /// Follow a replay until its jobs have ended. The exit code is 1 if any of them failed again.
     Watch {
         /// The replay.
         id: String,
     },
+}
+
+/// Paging options of the jobs of a replay.
+#[derive(Debug, Clone, Args)]
+pub struct ItemPaging {
+    /// Maximum number of jobs.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(requires = "items")]
+    limit: u64,
+    /// All jobs.
+    #[arg(long, conflicts_with = "limit", requires = "items")]
+    all: bool,
+    /// Start at this `next_cursor` of an earlier answer.
+    #[arg(long, requires = "items")]
+    cursor: Option<String>,
+}
+
+impl ItemPaging {
+    fn paging(&self) -> Paging {
+        Paging { limit: self.limit, all: self.all, cursor: self.cursor.clone() }
+    }
 }
 
 /// Arguments of `replays create`.
@@ -112,6 +139,15 @@ pub struct NewReplay {
     /// Only jobs whose last error contains this text.
     #[arg(long, value_name = "TEXT")]
     pub error: Option<String>,
+    /// Only jobs with this cause, as `failures list` shows it.
+    #[arg(long, value_name = "CAUSE")]
+    pub cause: Option<String>,
+    /// Of this customer only, by its id or e-mail address.
+    #[arg(long, value_name = "CUSTOMER")]
+    pub customer: Option<String>,
+    /// Made at this time or later: a span before now such as 24h, a day or a time.
+    #[arg(long, value_name = "TIME", value_parser = super::since::parse)]
+    pub since: Option<String>,
     /// Reason, for the audit log.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -124,15 +160,19 @@ pub struct NewReplay {
 }
 
 impl NewReplay {
-    fn body(&self) -> Value {
+    /// The body of the request; the customer is given by its id.
+    fn body(&self, customer: Option<&String>) -> Value {
         let fields = [
             ("state", &self.state),
             ("kind", &self.kind),
             ("event_type", &self.event_type),
             ("stream", &self.stream),
             ("error", &self.error),
+            ("cause", &self.cause),
+            ("from", &self.since),
         ];
-        let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value.as_ref()?))));
+        let given = fields.into_iter().map(|(name, value)| (name, value.as_ref())).chain([("customer", customer)]);
+        let given = given.filter_map(|(name, value)| Some((name.to_owned(), json!(value?))));
         let filter: serde_json::Map<String, Value> = given.collect();
         json!({ "filter": filter, "dry_run": self.dry_run, "rate_per_second": self.rate, "reason": self.reason })
     }
@@ -143,15 +183,17 @@ impl NewReplay {
 /// # Errors
 /// See [`super::error::Error`].
 pub async fn run(session: &Session, command: &ReplayCommand) -> anyhow::Result<ExitCode> {
-    let listing = |answer: &Value| render(view::part(answer, "replay"));
     match command {
-        ReplayCommand::List { paging } => list::show(session, &admin_path(&["replays"])?, &[], paging, REPLAYS).await,
-        ReplayCommand::Show { id, items, paging } => show(session, id, items.then_some(paging)).await,
+        ReplayCommand::List { since, reason, paging } => {
+            let query = [("from", since.as_deref()), ("reason", reason.as_deref())];
+            list::show(session, &admin_path(&["replays"])?, &query, paging, REPLAYS).await
+        }
+        ReplayCommand::Show { id, items, paging } => show(session, id, items.then(|| paging.paging()).as_ref()).await,
         ReplayCommand::Create(args) => create(session, args).await,
-        ReplayCommand::Start { id } => session.show(&act(session, id, "start").await?, listing),
-        ReplayCommand::Pause { id } => session.show(&act(session, id, "pause").await?, listing),
-        ReplayCommand::Resume { id } => session.show(&act(session, id, "resume").await?, listing),
-        ReplayCommand::Cancel { id } => session.show(&act(session, id, "cancel").await?, listing),
+        ReplayCommand::Start { id } => session.show(&act(session, id, "start").await?, render),
+        ReplayCommand::Pause { id } => session.show(&act(session, id, "pause").await?, render),
+        ReplayCommand::Resume { id } => session.show(&act(session, id, "resume").await?, render),
+        ReplayCommand::Cancel { id } => session.show(&act(session, id, "cancel").await?, render),
         ReplayCommand::Watch { id } => {
             let answer = session.client.get(&admin_path(&["replays", id])?, &[]).await?;
             show_outcome(session, watch::watch(&session.client, id, answer).await?).await
@@ -186,7 +228,9 @@ pub async fn run_now(session: &Session, new: &NewReplay, yes: bool) -> anyhow::R
 }
 
 async fn post(session: &Session, new: &NewReplay) -> anyhow::Result<Value> {
-    Ok(session.client.post_with_key(&admin_path(&["replays"])?, &new.body(), Some(&new_idempotency_key())).await?)
+    let customer = session.customer_of(new.customer.as_deref()).await?;
+    let (path, body) = (admin_path(&["replays"])?, new.body(customer.as_ref()));
+    Ok(session.client.post_with_key(&path, &body, Some(&new_idempotency_key())).await?)
 }
 
 async fn create(session: &Session, args: &CreateArgs) -> anyhow::Result<ExitCode> {
@@ -198,7 +242,7 @@ async fn create(session: &Session, args: &CreateArgs) -> anyhow::Result<ExitCode
     }
     let code = session.show(&answer, |answer| {
         let replay = &answer["replay"];
-        format!("{}\n\n{}", render(replay), preview(answer, replay["total"].as_u64().unwrap_or(0)))
+        format!("{}\n\n{}", render(answer), preview(answer, replay["total"].as_u64().unwrap_or(0)))
     })?;
     output::note(&format!("\nNext: {}", output::hint(&format!("replays {next} {id}"))));
     Ok(code)
@@ -207,14 +251,14 @@ async fn create(session: &Session, args: &CreateArgs) -> anyhow::Result<ExitCode
 async fn show(session: &Session, id: &str, items: Option<&Paging>) -> anyhow::Result<ExitCode> {
     let mut answer = session.client.get(&admin_path(&["replays", id])?, &[]).await?;
     let Some(paging) = items else {
-        return session.show(&answer, |answer| render(view::part(answer, "replay")));
+        return session.show(&answer, render);
     };
     let page = list::fetch(&session.client, &admin_path(&["replays", id, "items"])?, &[], paging).await?;
     if session.json {
         answer["items"] = page.to_json();
         return output::print_json(&answer);
     }
-    output::print(&format!("{}\n", render(view::part(&answer, "replay"))))?;
+    output::print(&format!("{}\n", render(&answer)))?;
     list::print(&page, &items_table(&page.data))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -248,12 +292,17 @@ async fn show_outcome(session: &Session, watched: Watched) -> anyhow::Result<Exi
             output::print(&dry_run_report(&page))?;
         }
     }
-    let code = session.show(&answer, |answer| render(&answer["replay"]))?;
-    if done && !dry_run {
-        let hint = output::hint("jobs list --state dead");
-        output::note(&format!("\nThe jobs are back in their streams. To list those that died again: {hint}"));
+    let code = session.show(&answer, render)?;
+    if !done {
+        return Ok(ExitCode::FAILURE);
     }
-    Ok(if done { code } else { ExitCode::FAILURE })
+    let unsettled = unsettled(&answer["outcomes"]);
+    if dry_run || unsettled.is_empty() {
+        return Ok(code);
+    }
+    output::note("");
+    unsettled.iter().for_each(|line| output::note(line));
+    Ok(ExitCode::FAILURE)
 }
 
 fn id_of(answer: &Value) -> anyhow::Result<String> {

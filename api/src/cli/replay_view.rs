@@ -30,9 +30,38 @@ const REPLAY_KEYS: &[&str] = &[
 /// Maximum number of items of a dry run that are shown; all are counted.
 const DRY_RUN_SHOWN_MAX: usize = 50;
 
-/// Renders a replay.
-pub fn render(replay: &Value) -> String {
-    Listing::of(replay, REPLAY_KEYS).render(output::width())
+/// What may become of a job of a replay, in the order shown.
+const OUTCOMES: [&str; 8] =
+    ["succeeded", "cancelled", "dead", "retrying", "waiting", "not_started", "skipped", "deleted"];
+
+/// Renders a replay, and what became of its jobs.
+pub fn render(answer: &Value) -> String {
+    let mut listing = Listing::of(view::part(answer, "replay"), REPLAY_KEYS);
+    let outcomes = &answer["outcomes"];
+    if outcomes.is_object() {
+        let counts = OUTCOMES.iter().filter_map(|name| match outcomes[*name].as_i64() {
+            None | Some(0) => None,
+            Some(count) => Some(format!("{count} {}", name.replace('_', " "))),
+        });
+        let counts: Vec<String> = counts.collect();
+        listing.line("outcomes", if counts.is_empty() { "none".to_owned() } else { counts.join(", ") });
+    }
+    listing.render(output::width())
+}
+
+/// Sentences about the jobs of an ended replay that are not done with: those that died or failed again, and those that
+/// have not run. Empty if there are none.
+pub fn unsettled(outcomes: &Value) -> Vec<String> {
+    let jobs = |name: &str| outcomes[name].as_i64().filter(|count| *count > 0).map(|count| counted(count, "job"));
+    let lines = [
+        jobs("dead").map(|jobs| format!("{jobs} died again: {}", output::hint("failures list"))),
+        jobs("retrying").map(|jobs| {
+            format!("{jobs} failed again, to be tried later: {}", output::hint("jobs list --state scheduled"))
+        }),
+        jobs("waiting")
+            .map(|jobs| format!("{jobs} wait in their streams, which may be paused: {}", output::hint("streams list"))),
+    ];
+    lines.into_iter().flatten().collect()
 }
 
 /// Renders the number of jobs that a new replay would run, and some of them.
@@ -109,6 +138,27 @@ pub fn dry_run_report(page: &Page) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_became_of_the_jobs_is_shown_with_the_replay() {
+        let outcomes = json!({
+            "succeeded": 10, "cancelled": 0, "dead": 1, "retrying": 2, "waiting": 0, "not_started": 0, "skipped": 0,
+            "deleted": 0,
+        });
+        let text = render(&json!({ "replay": { "id": "rpl_1", "state": "done" }, "outcomes": outcomes }));
+        assert_eq!(text, "id        rpl_1\nstate     done\noutcomes  10 succeeded, 1 dead, 2 retrying");
+        assert!(render(&json!({ "replay": { "id": "rpl_1" }, "outcomes": null })).ends_with("rpl_1"), "a dry run");
+    }
+
+    #[test]
+    fn jobs_that_died_or_failed_again_or_did_not_run_are_named() {
+        assert!(unsettled(&json!({ "succeeded": 3, "cancelled": 1, "skipped": 1, "dead": 0 })).is_empty());
+        assert!(unsettled(&Value::Null).is_empty(), "a server without outcomes");
+        let lines = unsettled(&json!({ "dead": 1, "retrying": 2, "waiting": 3 }));
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].starts_with("1 job died again: bursar failures list"), "{lines:?}");
+        assert!(lines[1].starts_with("2 jobs failed again"), "{lines:?}");
+    }
 
     #[test]
     fn a_dry_run_adds_up_what_would_have_happened() {

@@ -84,7 +84,7 @@ pub fn render_usage(answer: &Value) -> String {
     let used: Vec<Value> = view::items(answer, "days").iter().filter(|day| day["credits"] != 0).cloned().collect();
     for (title, columns, items) in [
         ("Credits by kind and source, without usage", FLOWS, view::items(answer, "flows")),
-        ("Charged for units beyond the credits", CHARGED, view::items(answer, "charged")),
+        ("Charged for credits: units, packs, top-ups and debts", CHARGED, view::items(answer, "charged")),
         ("Days with usage, of the last 30", DAYS, used.as_slice()),
     ] {
         if !items.is_empty() {

@@ -6,11 +6,14 @@ use super::output;
 use super::progress::Progress;
 use serde_json::Value;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The exit code after Ctrl-C, as in shells.
 pub const INTERRUPTED: u8 = 130;
 /// How often the server is polled.
 const INTERVAL_MS: u64 = 1_000;
+/// How long the jobs of a replay that is done are waited for. They run at once unless their streams are paused or busy.
+const JOBS_TIMEOUT_S: u64 = 120;
 /// Maximum number of consecutive failures: at one poll a second, long enough for the server to restart.
 const FAILURES_MAX: u32 = 60;
 
@@ -23,7 +26,7 @@ pub enum Watched {
     Interrupted,
 }
 
-/// Follows a replay until it ends, starting with the server's last answer. Ctrl-C ends the watching, not the replay.
+/// Follows a replay until it ends and its jobs have run, starting with the server's last answer. Ctrl-C ends the watching, not the replay.
 ///
 /// # Errors
 /// See [`Error`]; or the replay was never started.
@@ -51,10 +54,22 @@ async fn follow(client: &Client, id: &str, mut answer: Value) -> anyhow::Result<
     let steps = |answer: &Value, key: &str| answer["replay"][key].as_u64().unwrap_or(0);
     let progress = Progress::bar("Replaying", steps(&answer, "total"));
     let (mut failures, mut message) = (0, String::new());
+    let mut jobs_until = None;
     loop {
         progress.set(steps(&answer, "done"), steps(&answer, "total"));
         match answer["replay"]["state"].as_str().unwrap_or_default() {
-            "done" | "cancelled" | "failed" => return Ok(answer),
+            "done" => {
+                let until = *jobs_until.get_or_insert_with(|| Instant::now() + Duration::from_secs(JOBS_TIMEOUT_S));
+                match answer["outcomes"]["waiting"].as_i64().unwrap_or(0) {
+                    1.. if Instant::now() < until => {
+                        if failures == 0 {
+                            show_message(&progress, &mut message, "the jobs are back in their streams");
+                        }
+                    }
+                    _ => return Ok(answer),
+                }
+            }
+            "cancelled" | "failed" => return Ok(answer),
             "preview" => {
                 anyhow::bail!("the replay was not started: {}", output::hint(&format!("replays start {id}")))
             }

@@ -46,6 +46,12 @@ pub const CODES: &[Code] = &[
     code(400, "invalid_hold_time", "expires_in_s must be from 1 to 604800."),
     code(400, "invalid_idempotency_key", "Idempotency-Key must have 1 to 255 visible ASCII characters."),
     code(400, "invalid_limit", "limit must be from 1 to 100."),
+    code(
+        400,
+        "invalid_log_filter",
+        "bursar=loud: error parsing level filter: expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or \
+         a number 0-5",
+    ),
     code(400, "invalid_metadata", "metadata must be a JSON object of at most 4096 bytes."),
     code(400, "invalid_name", "the name must have 1 to 200 printable characters"),
     code(400, "invalid_parameter", "failed to parse parameter `limit`: invalid digit"),
@@ -189,6 +195,12 @@ pub const CODES: &[Code] = &[
     ),
     code(
         409,
+        "period_refunded",
+        "Money that was paid for the present period was given back, or is disputed, so the time that is left of it \
+         cannot be credited. Change with the end of the period: when = period_end.",
+    ),
+    code(
+        409,
         "price_currency_differs",
         "The subscription is paid in USD, and a subscription keeps its currency. Choose a price in it, or cancel and \
          subscribe anew.",
@@ -207,7 +219,7 @@ pub const CODES: &[Code] = &[
         "the refund op_06bv1k2m8x0q3d5r7t9w1y3z5b of this payment is under way; look again when it has ended",
     ),
     code(409, "replay_state", "the replay is done"),
-    code(409, "stream_empty", "The stream has nothing to skip."),
+    code(409, "stream_empty", "The stream has no job that waits or runs."),
     code(409, "stream_moved", "Another job is at the head of the stream by now."),
     code(409, "stream_not_paused", "The stream is not paused."),
     code(409, "stream_paused", "The stream is paused already."),

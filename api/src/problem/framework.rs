@@ -74,7 +74,7 @@ pub fn from_framework(
             status if status.is_client_error() => ApiError::new(400, "bad_request", detail),
             _ => {
                 tracing::error!(%error, "a request failed");
-                ApiError::new(500, "internal", "Something went wrong on our side. It has been logged.")
+                ApiError::internal()
             }
         }
     };

@@ -8,9 +8,9 @@ use poem_openapi::types::ToJSON;
 use serde_json::Value;
 
 /// Longest idempotency key, in characters.
-const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
+pub(crate) const IDEMPOTENCY_KEY_LEN_MAX: usize = 255;
 /// Longest reference, in characters.
-const REFERENCE_LEN_MAX: usize = 200;
+pub(crate) const REFERENCE_LEN_MAX: usize = 200;
 /// Maximum size of the metadata, in bytes of JSON.
 const METADATA_LEN_MAX: usize = 4_096;
 
@@ -64,6 +64,11 @@ pub fn time(name: &str, text: Option<&str>) -> Result<Option<TimeMs>, ApiError> 
         ApiError::bad_request("invalid_time", detail)
     };
     parse_rfc3339(text).map(Some).ok_or_else(invalid)
+}
+
+/// A text in a query parameter; an empty one counts as none.
+pub fn text(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// Parses the moment in a body's field: a time, or a day in UTC, from which on its first millisecond counts.

@@ -34,6 +34,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "payment_method_invalid",
             "rate_limited",
             "refused_by_stripe",
+            "stripe_not_configured",
             "stripe_unavailable",
         ],
     ),

@@ -3,7 +3,7 @@
 mod body;
 pub mod change;
 
-pub(in crate::routes) use body::{PausedCollectionBody, PendingChangeBody};
+pub(in crate::routes) use body::{PausedCollectionBody, PendingChangeBody, SubscriptionTermsBody};
 
 use super::operation::{AcceptedOperation, RequestOutcome, accepted, find_earlier, request_operation};
 use super::page::{PageQuery, encode_cursor, foreign_cursor, page};

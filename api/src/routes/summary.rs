@@ -59,8 +59,8 @@ pub(super) struct UsageSummary {
     period: PeriodBody,
     /// Changes of the balance other than usage, by kind and source.
     flows: Vec<FlowBody>,
-    /// Charges for units beyond the credits, one row for each currency. Payments for subscriptions are not included:
-    /// they are invoices. Refunds are not subtracted.
+    /// Charges for credits (units, packs, top-ups and debts), one row for each currency. Payments for subscriptions are
+    /// not included: they are invoices. Refunds are not subtracted.
     charged: Vec<ChargedBody>,
     /// The last 30 days in UTC, oldest first.
     days: Vec<DayBody>,

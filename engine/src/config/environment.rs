@@ -25,8 +25,9 @@ pub(super) const OWN_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Variables that configure logs, the command line, the sandbox or the tests.
-const OTHER_VARIABLES: [&str; 7] = [
+const OTHER_VARIABLES: [&str; 8] = [
     "BURSAR_LOG",
+    "BURSAR_LOG_FORMAT",
     "BURSAR_URL",
     "BURSAR_SANDBOX_CONTROL_TOKEN",
     "BURSAR_SANDBOX_RECORDING",

@@ -21,7 +21,7 @@ pub const ADMIN_TOKENS_MAX: u64 = 500;
 /// The longest name, in characters.
 const NAME_LEN_MAX: usize = 64;
 /// The longest life of a token that expires: ten years.
-const LIFE_MAX_S: i64 = 10 * 365 * 24 * 60 * 60;
+pub const LIFE_MAX_S: i64 = 10 * 365 * 24 * 60 * 60;
 /// How exactly the last use is recorded. So a token causes at most one write in this time on each node.
 pub const LAST_USE_PRECISION_MS: i64 = 60_000;
 

@@ -209,4 +209,17 @@ pub struct JobFilter {
     pub created_from_ms: Option<TimeMs>,
     /// Created before this.
     pub created_to_ms: Option<TimeMs>,
+    /// Whose.
+    pub owner: Option<JobOwner>,
+    /// The cause of the last error, as [`crate::domain::failure_group::cause_of`] reads it.
+    pub cause: Option<String>,
+}
+
+/// A customer whose jobs are searched for.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct JobOwner {
+    /// The customer, which a job may name.
+    pub customer: CustomerId,
+    /// The streams of the customer's events: those of its Stripe customers and of its GitHub account.
+    pub streams: Vec<String>,
 }

@@ -436,7 +436,12 @@ mod tests {
             Request::PaymentMethodAttach { payment_method_id: "pm_1".to_owned(), consent_at_ms: 1, make_default: true },
             Request::SubscriptionChange {
                 subscription_id: "sub_1".to_owned(),
-                change: Change { price: PriceKey::trusted("team_yearly"), quantity: 3, when: ChangeTime::PeriodEnd },
+                change: Change {
+                    price: PriceKey::trusted("team_yearly"),
+                    quantity: 3,
+                    when: ChangeTime::PeriodEnd,
+                    present_terms: true,
+                },
                 payer: Some(payer()),
             },
         ] {
@@ -446,5 +451,8 @@ mod tests {
         }
         let old = r#"{"kind":"subscription_create","payment_method_id":"pm_1"}"#;
         assert_eq!(serde_json::from_str::<Request>(old).expect("an old request reads"), subscribe());
+        let old = r#"{"price":"pro_monthly","quantity":1,"when":"now"}"#;
+        let change: Change = serde_json::from_str(old).expect("an old change reads");
+        assert_eq!(serde_json::to_string(&change).expect("plain data"), old);
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
+use crate::domain::clawback::to_come;
 use crate::domain::customer::Customer;
 use crate::domain::operation::{Operation, Problem, State};
+use crate::domain::refund::Gone;
 use crate::domain::sale::book::Sold;
 use crate::domain::sale::grant::grants;
 use crate::domain::sale::line::{Sales, sales};
@@ -69,8 +71,11 @@ impl Invoice {
         let is_news =
             is_paid || matches!(kind, EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired);
         let Sales::Known(sold) = sales(&said, book) else { return None };
-        let prorates_ours = |line: &Line| line.prorates() && matches!(book.line_of(&said, line), Sold::Ours(_));
-        let is_ours = !sold.is_empty() || said.lines.iter().any(prorates_ours);
+        // A coupon may leave nothing of a period, which then brings nothing.
+        let bills_ours = |line: &Line| {
+            (line.bills_priced_period() || line.prorates()) && matches!(book.line_of(&said, line), Sold::Ours(_))
+        };
+        let is_ours = !sold.is_empty() || said.lines.iter().any(bills_ours);
         // What is paid with credit for time that was left may cost nothing, or less.
         let is_free = said.total.is_none_or(|total| !is_paid && total <= MoneyMinor::ZERO);
         if !is_news || !is_ours || is_free {
@@ -84,7 +89,12 @@ impl Invoice {
             is_paid,
             amount: said.total,
             currency: said.currency.clone(),
-            credits: if is_paid { brought } else { expected() },
+            credits: match is_paid {
+                true => brought,
+                // It is not paid any more.
+                false if said.is_void => Credits::ZERO,
+                false => expected(),
+            },
             brings_now: is_paid && brings_now,
             failure: (!is_paid).then(|| said.failure_in_words()),
             refunded: MoneyMinor::ZERO,
@@ -99,10 +109,10 @@ impl Invoice {
 }
 
 impl Invoice {
-    /// Whether no later part of its credits comes as it is now, because all of its money is gone.
-    pub fn has_lost_its_money(&self) -> bool {
-        let gone = self.refunded + self.disputed - self.kept;
-        self.amount.is_some_and(|amount| amount > MoneyMinor::ZERO && gone >= amount)
+    /// What still comes of parts of its credits, after those that have come (`before`), as far as its money is left.
+    pub fn to_come(&self, before: Credits, parts: Credits) -> Credits {
+        let gone = Gone { all: self.refunded + self.disputed, keeps: self.kept, ..Gone::default() };
+        to_come(before, parts, &gone, self.amount.unwrap_or_default())
     }
 }
 
@@ -419,6 +429,8 @@ mod tests {
         assert_eq!((&terms.ids[..], terms.price.credits), (&[PRICE.to_owned()][..], Credits(60)));
         let failed = read(EventKind::InvoicePaymentFailed, &invoice("open", PRICE), &ada).expect("an invoice");
         assert!(!failed.is_paid && failed.failure.is_some() && failed.terms.is_none());
+        let void = read(EventKind::InvoicePaymentFailed, &invoice("void", PRICE), &ada).expect("an invoice");
+        assert_eq!((void.is_paid, void.credits), (false, Credits::ZERO), "it is not paid any more");
         let linked = Customer { credits_from_ms: Some(10_001), ..ada.clone() };
         let old = read(EventKind::InvoicePaymentFailed, &invoice("open", PRICE), &linked).expect("an invoice");
         assert_eq!((failed.credits, old.credits), (Credits(60), Credits::ZERO), "what it would bring");
@@ -433,6 +445,14 @@ mod tests {
             assert_eq!(read(EventKind::InvoicePaymentFailed, &change, &ada), None);
             change["status"] = json!("paid");
         }
+        let mut free = invoice("paid", PRICE);
+        free["total"] = json!(0);
+        free["lines"]["data"][0]["discount_amounts"] = json!([{ "amount": 59_900 }]);
+        let nothing = (Credits::ZERO, false);
+        let free =
+            Invoice::read(EventKind::InvoicePaid, &free, &ada, &by_id(), nothing, 30_000).expect("a free period");
+        let shown = (free.is_paid, free.amount, free.credits, free.brings_now);
+        assert_eq!(shown, (true, Some(MoneyMinor::ZERO), Credits::ZERO, false));
         let other = json!({ "id": "price_other", "lookup_key": "other" });
         let mut of_others = invoice("paid", "");
         of_others["lines"]["data"][0]["price"] = other;

@@ -8,6 +8,7 @@ use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
+use crate::key::PlanKey;
 use crate::stripe_id::is_stripe_id;
 use serde_json::Value;
 
@@ -65,10 +66,7 @@ pub fn check_replaced(at_stripe: &[Value], ours: &[Subscription]) -> Result<()> 
 /// # Errors
 /// `customer_has_subscription`.
 pub fn check_unlinked(customer: &CustomerId, at_stripe: &[Value]) -> Result<()> {
-    let names_us = |object: &&Value| {
-        fields::bursar_customer_id(&fields::metadata_of(object)).as_deref() == Some(customer.as_str())
-    };
-    let sold = at_stripe.iter().filter(|object| is_live(object)).find(names_us);
+    let sold = at_stripe.iter().filter(|object| is_live(object)).find(|object| names(object, customer));
     match sold.and_then(|object| fields::id(&object["id"])) {
         Some(id) => Err(Error::conflict(
             "customer_has_subscription",
@@ -76,6 +74,36 @@ pub fn check_unlinked(customer: &CustomerId, at_stripe: &[Value]) -> Result<()> 
         )),
         None => Ok(()),
     }
+}
+
+/// The ids of the subscriptions that came with a customer's link, and go with it: those in force and, of a link that
+/// support made, those that have ended. What was sold to this customer did not come with it.
+pub fn came_with_link(customer: &CustomerId, at_stripe: &[Value], is_by_support: bool) -> Vec<String> {
+    let goes = |object: &&Value| (is_by_support && !names(object, customer)) || is_live(object);
+    at_stripe.iter().filter(goes).filter_map(|object| fields::id(&object["id"])).collect()
+}
+
+/// The plan from which a customer's plan follows once its link is gone, and the plan that it has left then.
+///
+/// That is the plan that it had before the link, and what came with the link counts as never there. It has left a plan
+/// only if it had bought that here, by one of the subscriptions that are `left_over`. Of a link whose plan before was
+/// not kept, the present plan counts as left.
+pub fn plan_without_link(
+    before_link: Option<PlanKey>,
+    present: &PlanKey,
+    left_over: &[Subscription],
+) -> (PlanKey, PlanKey) {
+    let Some(plan) = before_link else { return (present.clone(), present.clone()) };
+    // Source: Stripe, "Subscription statuses": one that was never paid for expires.
+    let was_paid = |row: &&Subscription| row.ended_at_ms.is_some() && row.status != "incomplete_expired";
+    let bought_here = left_over.iter().filter(was_paid).find_map(|row| row.plan.clone());
+    let left = bought_here.unwrap_or_else(|| plan.clone());
+    (plan, left)
+}
+
+/// Whether a subscription's metadata names a customer: it was sold to it here.
+fn names(object: &Value, customer: &CustomerId) -> bool {
+    fields::bursar_customer_id(&fields::metadata_of(object)).as_deref() == Some(customer.as_str())
 }
 
 /// Checks the date from which payments bring credits: at most a year ahead. A later one is a slip, by which a customer
@@ -105,6 +133,7 @@ fn live_ids(at_stripe: &[Value]) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::catalogue::Catalogue;
     use crate::domain::webhook::fixtures::row;
     use serde_json::json;
 
@@ -153,5 +182,38 @@ mod tests {
         let ours = json!({ "bursar_customer_id": us.as_str() });
         assert_eq!(code(check_unlinked(&us, &[sub("active", ours.clone())])), Some("customer_has_subscription"));
         assert_eq!(code(check_unlinked(&us, &[sub("canceled", ours), sub("active", json!({}))])), None);
+    }
+
+    #[test]
+    fn what_was_sold_to_the_customer_does_not_go_with_its_link() {
+        let us = CustomerId::new();
+        let sub = |id: &str, status: &str, metadata: Value| json!({ "id": id, "status": status, "metadata": metadata });
+        let at_stripe = [
+            sub("sub_1", "active", json!({})),
+            sub("sub_2", "canceled", json!({})),
+            sub("sub_3", "canceled", json!({ "bursar_customer_id": us.as_str() })),
+        ];
+        assert_eq!(came_with_link(&us, &at_stripe, true), ["sub_1", "sub_2"]);
+        assert_eq!(came_with_link(&us, &at_stripe, false), ["sub_1"], "it may have been its own from the beginning");
+    }
+
+    #[test]
+    fn without_its_link_a_customer_has_the_plan_that_it_had_before() {
+        let catalogue = Catalogue::built_in();
+        let [trial, each, pro] = ["trial", "pay_as_you_go", "pro"].map(PlanKey::trusted);
+        let [ended, declined] =
+            ["canceled", "incomplete_expired"].map(|status| Subscription { ended_at_ms: Some(5), ..row(status) });
+        let plan = |before: Option<&PlanKey>, present: &PlanKey, left_over: &[Subscription], given: &[PlanKey]| {
+            let (plan, left) = plan_without_link(before.cloned(), present, left_over);
+            catalogue.plan_now(&plan, given, Some(&left))
+        };
+        assert_eq!(plan(Some(&trial), &pro, &[], &[]), trial);
+        assert_eq!(plan(Some(&trial), &each, &[], &[]), trial, "what came with the link has ended");
+        assert_eq!(plan(Some(&each), &pro, &[], &[]), each);
+        assert_eq!(plan(Some(&trial), &pro, &[], std::slice::from_ref(&pro)), pro, "something else gives it");
+        assert_eq!(plan(Some(&trial), &each, &[ended], &[]), each, "it has paid here meanwhile");
+        assert_eq!(plan(Some(&trial), &pro, &[declined], &[]), trial, "it has not paid here");
+        assert_eq!(plan(Some(&pro), &pro, &[], &[]), each, "what gave it has ended meanwhile");
+        assert_eq!(plan(None, &pro, &[], &[]), each, "nobody knows what was before");
     }
 }

@@ -38,7 +38,7 @@ pub struct Summary {
     pub period_totals: Totals,
     /// Changes of the balance other than usage, by kind and source.
     pub flows: Vec<Flow>,
-    /// Charges for units without credits, by currency.
+    /// Charges for credits (units, packs, top-ups and debts), by currency.
     pub charged: Vec<Charged>,
     /// Usage of the last [`DAYS_SHOWN`] days, oldest first, including days without usage.
     pub days: Vec<Day>,
@@ -72,7 +72,7 @@ pub struct Flow {
     pub period: Credits,
 }
 
-/// The sum of charges for units without credits, in one currency. Refunds are not subtracted.
+/// The sum of charges for credits, in one currency. Refunds are not subtracted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charged {
     /// ISO 4217 code, in lower case.

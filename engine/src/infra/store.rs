@@ -18,6 +18,7 @@ pub mod customer;
 pub(crate) mod db;
 pub mod event;
 mod failure;
+pub mod failure_group;
 pub mod job;
 pub mod mail;
 pub mod marketplace;
@@ -85,6 +86,25 @@ async fn query_by(db: &impl ConnectionTrait, sql: &str, sought: &[String]) -> Re
         rows.push([text.as_str().into()]);
     }
     Ok(db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?)
+}
+
+/// How far the time of a row and that of its identifier may be apart: they are read from one clock, one after the other.
+/// Where a list begins at a time, the identifiers from a little earlier on are looked at: the latest come first, so that
+/// a page ends there instead of at the first row of all.
+const ID_LAG_MAX_MS: crate::clock::TimeMs = 60 * 60 * 1_000;
+
+/// The pattern of LIKE, with `\\` as its escape, for texts that contain this one.
+fn containing(text: &str) -> String {
+    format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
+}
+
+/// The SQL of numbered parameters for a list, and their values after the present ones.
+fn parameters<'a>(values: &mut Vec<Value>, texts: impl IntoIterator<Item = &'a str>) -> String {
+    let add = |text: &str| {
+        values.push(text.into());
+        format!("${}", values.len())
+    };
+    texts.into_iter().map(add).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads a column.

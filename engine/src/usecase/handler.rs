@@ -17,7 +17,9 @@ mod subscription;
 
 pub use operation::{ChangePreview, PreviewError, cancel_job, operation_job, preview_change, replace_job};
 pub use stripe::{StripeEvent, gather};
-pub(in crate::usecase) use stripe::{charges_of_payment, credits_after_refund, money_before_refund};
+pub(in crate::usecase) use stripe::{
+    charges_of_payment, credited_of_invoice, credits_after_refund, money_before_refund,
+};
 pub use stripe_adopt::stripe_adopt_job;
 pub use stripe_customer::{stripe_customer_job, stripe_email_job};
 

@@ -2,6 +2,8 @@
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
+use crate::domain::catalogue::currency::money;
+use crate::domain::clawback::bought_credits;
 use crate::domain::ledger::{Entry, EntryKind};
 use crate::domain::operation::{Operation, Request, State, payment_key};
 use crate::domain::payment::{Invoice, InvoiceCredits, Payment, PaymentKind};
@@ -9,12 +11,12 @@ use crate::domain::sale::SaleRecord;
 use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key, taken_key};
 use crate::domain::webhook::fields::{self, ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::error::Result;
-use crate::infra::store::{Db, account, operation, payment as rows};
+use crate::infra::store::{Db, account, customer, operation, payment as rows};
 use crate::infra::stripe::{StripeError, found};
 use crate::stripe_id::is_stripe_id;
-use crate::usecase::handler::Deps;
+use crate::usecase::handler::{Deps, Failure, charges_of_payment, credited_of_invoice};
 use crate::usecase::stripe_link::unreachable;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// What the ids of charges begin with; those of bank debits have one of their own.
 const PREFIXES_OF_CHARGES: [&str; 2] = ["ch_", "py_"];
@@ -125,21 +127,36 @@ pub async fn invoice_credits(db: &Db, invoices: &[Invoice]) -> Result<Vec<Invoic
     add_entries(db, &later, &mut entries).await?;
     let open: Vec<String> =
         later.iter().filter(|(_, key)| !entries.contains_key(key)).map(|(_, key)| part_job_key(key)).collect();
-    let mut credits: HashMap<&str, InvoiceCredits> = HashMap::new();
+    let mut brought: HashMap<&str, BroughtParts> = HashMap::new();
     for (invoice, key) in first.iter().chain(&later) {
-        let granted = entries.get(key).map_or(Credits::ZERO, |entry| entry.amount - taken_apart(entry));
-        credits.entry(invoice.id.as_str()).or_default().granted += granted;
-    }
-    let parts = rows::part_job_list(db.read(), &open).await?;
-    let parts = parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok());
-    let lost: HashSet<&str> = paid.iter().filter(|one| one.has_lost_its_money()).map(|one| one.id.as_str()).collect();
-    for part in parts.filter(|part| !lost.contains(part.invoice.as_str())) {
-        if let Some(of_invoice) = credits.get_mut(part.invoice.as_str()) {
-            of_invoice.to_come += part.expected();
+        let of_invoice = brought.entry(invoice.id.as_str()).or_default();
+        if let Some(entry) = entries.get(key) {
+            of_invoice.granted += entry.amount - taken_apart(entry);
+            of_invoice.bought += if entry.kind == EntryKind::Grant { bought_credits(entry) } else { Credits::ZERO };
         }
     }
-    let unpaid = |invoice: &Invoice| InvoiceCredits { granted: Credits::ZERO, to_come: invoice.credits };
-    Ok(invoices.iter().map(|one| credits.get(one.id.as_str()).copied().unwrap_or_else(|| unpaid(one))).collect())
+    let parts = rows::part_job_list(db.read(), &open).await?;
+    for part in parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok()) {
+        if let Some(of_invoice) = brought.get_mut(part.invoice.as_str()) {
+            of_invoice.later += part.expected();
+        }
+    }
+    let credits_of = |invoice: &Invoice| match brought.get(invoice.id.as_str()) {
+        Some(parts) => InvoiceCredits { granted: parts.granted, to_come: invoice.to_come(parts.bought, parts.later) },
+        None => InvoiceCredits { granted: Credits::ZERO, to_come: invoice.credits },
+    };
+    Ok(invoices.iter().map(credits_of).collect())
+}
+
+/// What is known of the parts of an invoice's credits.
+#[derive(Default)]
+struct BroughtParts {
+    /// What came; negative if more was taken.
+    granted: Credits,
+    /// What the invoice's money bought of that, with what was withheld because the money is gone.
+    bought: Credits,
+    /// What still comes while the money is there.
+    later: Credits,
 }
 
 fn taken_apart(entry: &Entry) -> Credits {
@@ -195,6 +212,8 @@ pub async fn explain(deps: &Deps, payment: &Payment) -> Result<Vec<PaymentStep>>
         steps.extend(step_of_refund(payment, &refund));
     }
     steps.sort_by_key(|step| step.at_ms);
+    let last_ms = steps.last().map_or(payment.updated_at_ms, |step| step.at_ms);
+    steps.extend(step_of_credited(deps, payment, last_ms).await?);
     Ok(steps)
 }
 
@@ -202,11 +221,16 @@ fn step(at_ms: TimeMs, what: impl Into<String>) -> PaymentStep {
     PaymentStep { at_ms, what: what.into() }
 }
 
-fn money(payment: &Payment) -> String {
-    match (&payment.amount, &payment.currency) {
-        (Some(amount), Some(currency)) => format!("{amount} {currency} (minor units)"),
-        _ => "an amount that is not known".to_owned(),
+/// An amount of a payment, in words.
+fn in_words(amount: Option<MoneyMinor>, currency: Option<&str>) -> String {
+    match amount.zip(currency) {
+        Some((amount, currency)) => money(amount, currency),
+        None => "an amount that is not known".to_owned(),
     }
+}
+
+fn amount_of(payment: &Payment) -> String {
+    in_words(payment.amount, payment.currency.as_deref())
 }
 
 fn steps_of_charge(payment: &Payment, operation: &Operation) -> Vec<PaymentStep> {
@@ -214,9 +238,11 @@ fn steps_of_charge(payment: &Payment, operation: &Operation) -> Vec<PaymentStep>
     let what = asked_for(&operation.request);
     let asked = match operation.request.charge() {
         Some(charge) if matches!(operation.request, Request::DuplicatePayment(_)) => {
-            format!("{what}, which brings {} credits once more, for {}", charge.credits, money(payment))
+            format!("{what}, which brings {} credits once more, for {}", charge.credits, amount_of(payment))
         }
-        Some(charge) => format!("{what}, which takes {} more credits, for {}{under}", charge.credits, money(payment)),
+        Some(charge) => {
+            format!("{what}, which takes {} more credits, for {}{under}", charge.credits, amount_of(payment))
+        }
         None => format!("{what}{under}"),
     };
     let mut steps = vec![step(operation.created_at_ms, asked)];
@@ -258,7 +284,7 @@ fn asked_for(request: &Request) -> String {
 
 fn steps_of_invoice(payment: &Payment) -> Vec<PaymentStep> {
     let of = payment.subscription_id.as_deref().map(|id| format!(" of {id}")).unwrap_or_default();
-    let mut steps = vec![step(payment.created_at_ms, format!("the invoice{of} was made, for {}", money(payment)))];
+    let mut steps = vec![step(payment.created_at_ms, format!("the invoice{of} was made, for {}", amount_of(payment)))];
     let end = match &payment.problem {
         Some(problem) => format!("its payment failed: {}", problem.message),
         None => "it was paid".to_owned(),
@@ -287,24 +313,58 @@ fn step_of_entry(entry: &Entry) -> PaymentStep {
 /// credits went, or came back.
 async fn steps_of_disputes(deps: &Deps, payment: &Payment, taken: &[Entry]) -> Vec<PaymentStep> {
     let is_charge = |id: &&String| PREFIXES_OF_CHARGES.iter().any(|prefix| id.starts_with(prefix));
-    let charge = taken.iter().filter_map(|entry| entry.reference.as_ref()).find(is_charge);
-    let disputed = payment.disputed;
-    let unnamed = || step(payment.updated_at_ms, format!("disputes hold or took {disputed} (minor units)"));
-    let listed = match charge {
-        Some(charge) => deps.stripe.dispute_list(charge).await.ok(),
-        None => None,
-    };
-    match listed {
-        Some(list) => fields::rows(&list).iter().filter_map(step_of_dispute).collect(),
-        None if disputed > MoneyMinor::ZERO => vec![unnamed()],
+    let taken_for = taken.iter().filter_map(|entry| entry.reference.as_ref()).find(is_charge);
+    let charges = match taken_for {
+        Some(charge) => vec![charge.clone()],
+        // Its credits were gone before, or were spent and stay.
+        None if payment.disputed > MoneyMinor::ZERO => disputed_charges(deps, payment).await,
         None => Vec::new(),
+    };
+    let (mut steps, mut is_known) = (Vec::new(), !charges.is_empty());
+    for charge in &charges {
+        match deps.stripe.dispute_list(charge).await {
+            Ok(list) => steps.extend(fields::rows(&list).iter().filter_map(step_of_dispute)),
+            Err(_) => is_known = false,
+        }
     }
+    if !is_known && payment.disputed > MoneyMinor::ZERO {
+        let disputed = in_words(Some(payment.disputed), payment.currency.as_deref());
+        steps.push(step(payment.updated_at_ms, format!("since then, disputes hold or took {disputed}")));
+    }
+    steps
+}
+
+/// The charges of a payment that were disputed; none if Stripe does not tell.
+async fn disputed_charges(deps: &Deps, payment: &Payment) -> Vec<String> {
+    let charges = charges_of_payment(deps, payment).await.unwrap_or_default();
+    charges.into_iter().filter(|charge| charge.charge.is_disputed).map(|charge| charge.id).collect()
+}
+
+/// What changes of the subscription have credited of money that a dispute holds or took: nothing takes that back by
+/// itself. Only Stripe knows it; the step is left out if it does not answer.
+async fn step_of_credited(deps: &Deps, payment: &Payment, at_ms: TimeMs) -> Result<Option<PaymentStep>> {
+    let Some(invoice) = payment.invoice_id.as_ref().filter(|_| payment.disputed > MoneyMinor::ZERO) else {
+        return Ok(None);
+    };
+    let Some(customer) = customer::customer_find(deps.db.read(), &payment.customer_id).await? else { return Ok(None) };
+    let credited = match credited_of_invoice(deps, &customer, invoice).await {
+        Ok(credited) => credited.unwrap_or_default(),
+        Err(Failure::Stripe(_)) => return Ok(None),
+        Err(Failure::Engine(error)) => return Err(error),
+    };
+    let words = in_words(Some(credited), payment.currency.as_deref());
+    let what = format!(
+        "changes of the subscription credited {words} of this disputed money to the customer's balance at Stripe, or to \
+         what they charged"
+    );
+    Ok((credited > MoneyMinor::ZERO).then(|| step(at_ms, what)))
 }
 
 fn step_of_dispute(dispute: &serde_json::Value) -> Option<PaymentStep> {
     let id = fields::id(&dispute["id"])?;
     let text = |name: &str| dispute[name].as_str().unwrap_or("unknown").replace('_', " ");
-    let amount = dispute["amount"].as_i64().map(|amount| format!(" of {amount} {}", text("currency")));
+    let amount = dispute["amount"].as_i64().map(MoneyMinor);
+    let amount = amount.map(|amount| format!(" of {}", in_words(Some(amount), dispute["currency"].as_str())));
     let what = format!("dispute {id}{} ({}): {}", amount.unwrap_or_default(), text("reason"), text("status"));
     Some(step(dispute["created"].as_i64()?.saturating_mul(1_000), what))
 }
@@ -321,10 +381,7 @@ fn step_of_refund(payment: &Payment, refund: &Operation) -> Option<PaymentStep> 
         State::Failed => format!("failed: {}", refund.problem.clone().unwrap_or_default().message),
         State::Processing | State::RequiresAction => "is under way".to_owned(),
     };
-    let what = format!(
-        "a refund of {amount_minor} {currency} by support {state} ({}, credits: {})",
-        refund.id,
-        credits.as_str()
-    );
+    let amount = money(*amount_minor, currency);
+    let what = format!("a refund of {amount} by support {state} ({}, credits: {})", refund.id, credits.as_str());
     Some(step(refund.updated_at_ms, what))
 }

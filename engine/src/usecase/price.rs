@@ -6,21 +6,24 @@ pub use in_use::check_decision;
 
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
-use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::sale::judge::judge;
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, SubscribedPrice};
-use crate::domain::subscription::Subscription;
+use crate::domain::subscription::change::check;
+use crate::domain::subscription::{Change, ChangeRefusal, Subscription};
 use crate::domain::webhook::fields;
 use crate::error::{Error, Result};
+use crate::ids::CustomerId;
 use crate::infra::store::audit;
 use crate::infra::store::price::{price_decide, price_find_many, price_put_many};
-use crate::infra::store::subscription::subscription_stripe_price;
+use crate::infra::store::subscription::{subscription_stripe_price, subscription_stripe_price_list};
 use crate::infra::stripe::StripeError;
 use crate::usecase::handler::Deps;
 use crate::usecase::stripe_link::unreachable;
 use crate::usecase::version;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashMap};
 
 /// What support decides of a price, and who says why.
 #[derive(Debug, Clone)]
@@ -81,6 +84,45 @@ pub async fn subscribed(
     let Some(key) = &row.price else { return Ok(None) };
     let Some(id) = subscription_stripe_price(db, &row.customer_id, &row.id).await? else { return Ok(None) };
     Ok(find(db, &id).await?.and_then(|known| known.subscribed(key, catalogue)))
+}
+
+/// What a customer's subscriptions cost and bring, by the ids of those of which it is known.
+///
+/// # Errors
+/// Errors of the database.
+pub async fn subscribed_many(
+    db: &impl ConnectionTrait,
+    catalogue: &Catalogue,
+    customer: &CustomerId,
+    rows: &[Subscription],
+) -> Result<HashMap<String, SubscribedPrice>> {
+    let had = subscription_stripe_price_list(db, customer).await?;
+    let ids: Vec<String> = had.values().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+    let known = price_find_many(db, &ids).await?;
+    let of_row = |row: &Subscription| {
+        let (key, id) = (row.price.as_ref()?, had.get(&row.id)?);
+        let price = known.iter().find(|price| price.id == *id)?;
+        Some((row.id.clone(), price.subscribed(key, catalogue)?))
+    };
+    Ok(rows.iter().filter_map(of_row).collect())
+}
+
+/// The catalogue's price that a change leads to, if it is possible as far as is stored here. An inner error says why
+/// not.
+///
+/// # Errors
+/// Errors of the database.
+pub async fn check_change<'a>(
+    db: &impl ConnectionTrait,
+    row: Option<&Subscription>,
+    catalogue: &'a Catalogue,
+    change: &Change,
+) -> Result<std::result::Result<&'a Price, ChangeRefusal>> {
+    let terms = match row {
+        Some(row) => subscribed(db, catalogue, row).await?,
+        None => None,
+    };
+    Ok(check(row, catalogue, change, terms.as_ref()))
 }
 
 async fn find(db: &impl ConnectionTrait, id: &str) -> Result<Option<KnownPrice>> {

@@ -5,6 +5,7 @@
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
+use crate::domain::catalogue::currency::money;
 use crate::domain::customer::Customer;
 use crate::domain::idempotency::check_same_request;
 use crate::domain::job::Wake;
@@ -103,6 +104,7 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
     if charge.left <= MoneyMinor::ZERO {
         return Err(refuse("payment_not_refundable", "all of it was given back before".to_owned()));
     }
+    let currency = charge.charge.currency.as_deref().unwrap_or_default();
     if charge.is_contested {
         let message = format!("the charge {} was disputed: Stripe decides about its money", charge.id);
         return Err(Error::conflict("payment_disputed", message));
@@ -111,11 +113,12 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
         return Err(Error::invalid("invalid_amount", "amount_minor must be at least 1"));
     }
     if let Some(amount) = asked.amount.filter(|amount| *amount > charge.left) {
-        let message = format!("{amount} is more than the {} that are left of the charge {}", charge.left, charge.id);
+        let (amount, left) = (money(amount, currency), money(charge.left, currency));
+        let message = format!("{amount} is more than the {left} that are left of the charge {}", charge.id);
         return Err(refuse("refund_too_large", message));
     }
-    let money = money_before_refund(deps, &customer, asked.payment, &charge).await.map_err(failed)?;
-    let amount = amount_of(&asked, &money)?;
+    let before = money_before_refund(deps, &customer, asked.payment, &charge).await.map_err(failed)?;
+    let amount = amount_of(&asked, &before, currency)?;
     let after = credits_after_refund(deps, &customer, &charge.charge, amount, asked.credits, now_ms).await;
     let Some(after) = after.map_err(failed)? else {
         let message = "the subscription has more invoices than are looked at, so nobody can tell how many credits would \
@@ -130,8 +133,8 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
         charge_id: charge.id,
         amount,
         currency: charge.charge.currency.unwrap_or_default(),
-        refundable: money.refundable(),
-        credited: money.credited,
+        refundable: before.refundable(),
+        credited: before.credited,
         credits: after.going,
         reserved: after.reserved,
         reserved_by,
@@ -148,18 +151,19 @@ async fn holds_of(deps: &Deps, customer: &Customer, now_ms: TimeMs) -> Result<Ve
 }
 
 /// How much is given back, if nothing is given twice, or if whoever asks wants just that.
-fn amount_of(asked: &RefundRequest<'_>, money: &MoneyBefore) -> Result<MoneyMinor> {
+fn amount_of(asked: &RefundRequest<'_>, before: &MoneyBefore, currency: &str) -> Result<MoneyMinor> {
     let refuse = |code, message: String| Err(Error::NotAccepted { code, message });
     if let Some(amount) = asked.amount.filter(|_| asked.beyond_credited) {
         return Ok(amount);
     }
-    let (Some(most), Some(credited)) = (money.refundable(), money.credited) else {
+    let (Some(most), Some(credited)) = (before.refundable(), before.credited) else {
         let message = "the subscription has more invoices than are looked at, so what they have credited of this money \
                        is not known: look at them at Stripe, and name the amount with beyond_credited";
         return refuse("refund_unclear", message.to_owned());
     };
     let amount = asked.amount.unwrap_or(most);
     if amount > most || most == MoneyMinor::ZERO {
+        let (credited, most) = (money(credited, currency), money(most, currency));
         let message = format!(
             "{credited} of this money were credited at Stripe when the subscription was changed or ended, so {most} \
              are left to be given back: whoever wants to give more says so with beyond_credited and the amount"

@@ -9,6 +9,7 @@ use crate::domain::replay::{Action, RATE_MAX, Replay};
 use crate::error::Refusal;
 use crate::error::{Error, Result};
 use crate::ids::ReplayId;
+use crate::infra::store::job::CAUSES_READ_MAX;
 use crate::infra::store::{Db, audit, job, replay};
 use serde_json::json;
 
@@ -55,10 +56,10 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
         check_same_request(Some(&request_hash), Some(&new.request_hash))?;
         return replay::replay_find(db.read(), &id).await?.ok_or(Error::NotFound("replay"));
     }
-    let jobs = job::job_ids(&tx, &new.filter, REPLAY_JOBS_MAX + 1, now_ms).await?;
-    if jobs.len() as u64 > REPLAY_JOBS_MAX {
-        return Err(Error::invalid("replay_too_large", format!("the filter matches more than {REPLAY_JOBS_MAX} jobs")));
-    }
+    let found = job::job_ids(&tx, &new.filter, REPLAY_JOBS_MAX + 1, now_ms).await?;
+    let Some(jobs) = found.filter(|jobs| jobs.len() as u64 <= REPLAY_JOBS_MAX) else {
+        return Err(Error::invalid("replay_too_large", too_large(&new.filter)));
+    };
     let stored = Replay {
         id: ReplayId::new(),
         filter: new.filter,
@@ -80,6 +81,16 @@ pub async fn create(db: &Db, new: NewReplay, now_ms: TimeMs) -> Result<Replay> {
     audit::audit_append(&tx, &Audit::new(new.actor, "replay.create", &stored.id, &details), now_ms).await?;
     tx.commit().await?;
     Ok(stored)
+}
+
+fn too_large(filter: &JobFilter) -> String {
+    let matches = format!("the filter matches more than {REPLAY_JOBS_MAX} jobs");
+    match filter.cause {
+        None => matches,
+        Some(_) => {
+            format!("{matches}, or without the cause more than {CAUSES_READ_MAX}; name a kind or a type of event")
+        }
+    }
 }
 
 /// Applies an action to a replay. Returns the jobs to announce.

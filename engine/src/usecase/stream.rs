@@ -1,12 +1,12 @@
-//! Support's actions on streams: pause, resume, skip the head.
+//! Support's actions on streams: pause, resume, skip the head, let the head of a paused one run as a canary.
 //!
 //! A stream is also paused when a job dies that its successors depend on: `domain::job::finish` decides that.
 
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
-use crate::domain::job::Wake;
+use crate::domain::job::{Job, JobState, Wake};
 use crate::error::{Error, Result};
-use crate::infra::store::stream::{stream_find, stream_pause, stream_resume};
+use crate::infra::store::stream::{stream_find, stream_pause, stream_resume, stream_set_canary};
 use crate::infra::store::{Db, audit, job};
 use serde_json::json;
 
@@ -54,12 +54,7 @@ pub async fn skip(
     now_ms: TimeMs,
 ) -> Result<Vec<Wake>> {
     check_exists(db, key).await?;
-    let Some(head) = job::job_head(db.read(), key).await? else {
-        return Err(Error::conflict("stream_empty", "The stream has nothing to skip."));
-    };
-    if job_id.is_some_and(|job_id| job_id != head.id.as_str()) {
-        return Err(Error::conflict("stream_moved", "Another job is at the head of the stream by now."));
-    }
+    let head = head_of(db, key, job_id).await?;
     let tx = db.begin().await?;
     if !job::job_cancel(&tx, &head.id, &format!("skipped by support: {reason}"), now_ms).await? {
         return Err(Error::conflict("job_not_waiting", "The job at the head is running."));
@@ -71,6 +66,47 @@ pub async fn skip(
     audit::audit_append(&tx, &Audit::new(actor, "job.skip", &head.id, &details), now_ms).await?;
     tx.commit().await?;
     head_wake(db, key).await
+}
+
+/// Lets the job at the head of a paused stream run once; the stream stays paused. If that attempt fails, the job waits at
+/// the head as before. A head that failed before is made due now. Returns the job as it was, and the jobs to announce.
+///
+/// # Errors
+/// Not found; `stream_not_paused`; `stream_empty`; `stream_moved` if another job is at the head; `job_not_waiting` if it
+/// is running.
+pub async fn run_canary(
+    db: &Db,
+    key: &str,
+    job_id: Option<&str>,
+    reason: &str,
+    actor: &str,
+    now_ms: TimeMs,
+) -> Result<(Job, Vec<Wake>)> {
+    check_exists(db, key).await?;
+    let head = head_of(db, key, job_id).await?;
+    if head.state == JobState::Running {
+        return Err(Error::conflict("job_not_waiting", "The job at the head is running."));
+    }
+    let tx = db.begin().await?;
+    if !stream_set_canary(&tx, key, &head).await? {
+        return Err(Error::conflict("stream_not_paused", "The stream is not paused."));
+    }
+    job::job_hasten_failed(&tx, &head.id, now_ms).await?;
+    let details = json!({ "job": head.id.as_str(), "reason": reason });
+    audit::audit_append(&tx, &Audit::new(actor, "stream.canary", key, &details), now_ms).await?;
+    tx.commit().await?;
+    Ok((head, head_wake(db, key).await?))
+}
+
+/// The job at the head of a stream, which must be `job_id` if that is given.
+async fn head_of(db: &Db, key: &str, job_id: Option<&str>) -> Result<Job> {
+    let Some(head) = job::job_head(db.read(), key).await? else {
+        return Err(Error::conflict("stream_empty", "The stream has no job that waits or runs."));
+    };
+    if job_id.is_some_and(|job_id| job_id != head.id.as_str()) {
+        return Err(Error::conflict("stream_moved", "Another job is at the head of the stream by now."));
+    }
+    Ok(head)
 }
 
 async fn check_exists(db: &Db, key: &str) -> Result<()> {

@@ -8,13 +8,14 @@ use crate::clock::{TimeMs, rfc3339};
 use crate::domain::audit::Audit;
 use crate::domain::customer::Customer;
 use crate::domain::job::Wake;
-use crate::domain::stripe_link::{check_replaced, check_theirs, check_unlinked, is_live};
+use crate::domain::stripe_link::{came_with_link, check_replaced, check_theirs, check_unlinked, plan_without_link};
 use crate::domain::webhook::{fields, stripe_stream};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::infra::store::customer::{self, PlanChange};
 use crate::infra::store::{audit, job, payment_method, stripe_link as rows, subscription};
 use crate::infra::stripe::{Gateway, StripeError, found};
+use crate::key::PlanKey;
 use crate::stripe_id::is_stripe_id;
 use crate::usecase::handler::{Deps, stripe_adopt_job};
 use sea_orm::ConnectionTrait;
@@ -91,6 +92,7 @@ pub async fn link(deps: &Deps, id: &CustomerId, asked: LinkRequest<'_>, now_ms: 
 }
 
 /// Takes a customer's link away, with the payment methods and subscriptions that came with it. Granted credits stay.
+/// The plan becomes what it was before, unless something else gives or gave one.
 ///
 /// # Errors
 /// Not found; `stripe_customer_not_linked`; `customer_has_subscription` if one was sold to this customer;
@@ -105,25 +107,39 @@ pub async fn unlink(deps: &Deps, id: &CustomerId, actor: &str, reason: &str, now
     check_idle(deps.db.read(), id).await?;
     // First at Stripe: an event that is processed after this finds nobody, so it does not link again.
     disown(&deps.stripe, id, &present, now_ms).await?;
-    let ids: Vec<String> =
-        at_stripe.iter().filter(|object| is_live(object)).filter_map(|o| fields::id(&o["id"])).collect();
     let tx = deps.db.begin().await?;
     lock_unchanged(&tx, &before).await?;
+    let plan_before = rows::stripe_link_plan_before(&tx, id).await?;
+    let ids = came_with_link(id, &at_stripe, plan_before.is_some());
     rows::stripe_link_remove(&tx, id, now_ms).await?;
     payment_method::payment_method_detach_all(&tx, id, now_ms).await?;
     let removed = rows::stripe_link_subscriptions_remove(&tx, id, &ids).await?;
     if !removed.is_empty() {
-        let catalogue = deps.catalogue.now();
-        let left = before.plan.clone();
-        let plan = catalogue.plan_now(&before.plan, &[], Some(&left));
-        let change = PlanChange { customer_id: id, plan: &plan, has_left: Some(&left), catalogue: &catalogue };
-        customer::customer_set_plan_many(&tx, &[change], now_ms).await?;
+        put_plan_back(deps, &tx, id, plan_before, now_ms).await?;
     }
     let details = json!({ "stripe_customer_id": present, "subscriptions": removed, "reason": reason });
     audit::audit_append(&tx, &Audit::new(actor, "customer.stripe_unlink", id, &details), now_ms).await?;
     let customer = find(&tx, id).await?;
     tx.commit().await?;
     Ok(customer)
+}
+
+/// Moves a customer to the plan that it has without what came with its link.
+async fn put_plan_back(
+    deps: &Deps,
+    tx: &impl ConnectionTrait,
+    id: &CustomerId,
+    plan_before: Option<PlanKey>,
+    now_ms: TimeMs,
+) -> Result<()> {
+    let present = find(tx, id).await?.plan;
+    let left_over = subscription::subscription_list(tx, id).await?;
+    let (plan, left) = plan_without_link(plan_before, &present, &left_over);
+    rows::stripe_link_plan_put(tx, id, &plan, now_ms).await?;
+    // Another subscription or a purchase may give a plan.
+    let catalogue = deps.catalogue.now();
+    let change = PlanChange { customer_id: id, plan: &plan, has_left: Some(&left), catalogue: &catalogue };
+    customer::customer_set_plan_many(tx, &[change], now_ms).await
 }
 
 /// Asks Stripe for the Stripe customer and checks it.

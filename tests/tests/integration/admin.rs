@@ -2,6 +2,7 @@
 
 mod audit_log;
 mod customer_email;
+mod failure;
 mod list;
 mod price;
 mod support;

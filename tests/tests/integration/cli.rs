@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod config;
+mod support;
 
 use crate::node::{environment, program};
 use crate::scene::{invoice_paid, stream_of, stripe_customer, with_backend};
@@ -62,7 +63,7 @@ impl Program {
     }
 
     /// Runs a read-only command both ways; returns the JSON.
-    async fn both(&self, words: &[&str]) -> Value {
+    pub(crate) async fn both(&self, words: &[&str]) -> Value {
         self.well(words).await;
         self.json(words).await
     }
@@ -76,7 +77,7 @@ pub(crate) async fn run(launch: &Launch, words: &[&str]) -> Ran {
 }
 
 /// A customer with a processed payment; returns the event and its stream as well.
-async fn with_payment(app: &TestApp) -> (TestCustomer, Value, String) {
+pub(crate) async fn with_payment(app: &TestApp) -> (TestCustomer, Value, String) {
     let (customer, stripe_customer) = (app.onboard().await, stripe_customer());
     let event = invoice_paid(&stripe_customer, Some(&customer));
     app.deliver(&event).await.expect(200);

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use tokio::process::{Child, Command};
 
 /// Files in the data folder of a running server on SQLite with a sandbox.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "bursar.db",
     "bursar.db-wal",
     "bursar.db-shm",
@@ -18,6 +18,7 @@ const FILES: [&str; 7] = [
     "secrets.json",
     "sandbox/sandbox.jsonl",
     "sandbox/control-token",
+    "sandbox/port",
 ];
 
 fn mode(path: &Path) -> u32 {

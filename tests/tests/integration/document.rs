@@ -1,5 +1,6 @@
 //! Checks the documents against the code, since readers copy from them.
 
+mod commands;
 mod walk;
 
 use bursar_engine::clock::{Clock, parse_rfc3339};
@@ -303,5 +304,14 @@ fn composes_comments_name_every_variable_of_the_env_file() {
         for name in named {
             assert!(comments.contains(&format!(" {name}=")), "{name}");
         }
+    }
+}
+
+#[test]
+fn the_image_has_every_program_that_its_guide_names() {
+    let image = read("deploy/Dockerfile");
+    let copied = image.lines().find(|line| line.starts_with("COPY --from=build")).unwrap_or_default();
+    for program in ["bursar", "e2e"] {
+        assert!(copied.contains(&format!("/release/{program} ")), "{program}: {copied}");
     }
 }

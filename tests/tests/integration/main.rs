@@ -37,6 +37,7 @@ mod private;
 mod reconcile;
 mod replay;
 mod report;
+mod request_log;
 mod sandbox;
 mod scene;
 mod settle;

@@ -39,11 +39,16 @@ impl NodeProcess {
 
     /// Like [`NodeProcess::start`], with a skewed clock.
     pub(crate) async fn start_skewed(config: &Config, skew_ms: i64) -> Self {
+        let skew = skew_ms.to_string();
+        let variables = [(CLOCK_SKEW_VARIABLE, skew.as_str())];
+        Self::start_with(config, if skew_ms == 0 { &[] } else { &variables }).await
+    }
+
+    /// Like [`NodeProcess::start`], with further variables.
+    pub(crate) async fn start_with(config: &Config, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut environment = environment(config);
-        if skew_ms != 0 {
-            environment.insert(CLOCK_SKEW_VARIABLE.to_owned(), skew_ms.to_string());
-        }
+        environment.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let launch = Launch { program: program(), environment, folder: folder.path().to_path_buf() };
         let node = Node::new("node".to_owned(), launch, Arc::new(RunLog::new("test"))).unwrap();
         let db = connect(config).await;
@@ -60,6 +65,11 @@ impl NodeProcess {
     /// `http://127.0.0.1:…`
     pub(crate) fn base(&self) -> &str {
         &self.node.base
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.node.log()).unwrap()
     }
 
     pub(crate) async fn kill(&self) {

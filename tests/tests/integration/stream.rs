@@ -3,7 +3,7 @@
 use crate::database::until_waiting;
 use crate::scene::{
     PERIOD, SIGNUP, admin_get, admin_post, attempts, audited, deliver_until, failed_times, invoice_paid, job_of,
-    jobs_of_stream, metric, now_ms, other_streams_proceed, ran_in_order, stream_of, stripe_customer, with_backend,
+    jobs_of_stream, metric, now_ms, other_streams_proceed, ran_in_order, sql, stream_of, stripe_customer, with_backend,
 };
 use bursar_engine::domain::job::{JobKind, JobState};
 use bursar_engine::metric::{JOB_ATTEMPTS, JOB_FENCED};
@@ -137,9 +137,87 @@ with_app! {
         app.verify().await;
     }
 
+    async fn a_canary_runs_alone_and_its_stream_stays_paused(app: &TestApp) {
+        let customer = app.onboard().await;
+        let stripe_customer = stripe_customer();
+        let stream = stream_of(&stripe_customer);
+        deliver_until(app, &invoice_paid(&stripe_customer, Some(&customer)), "processed").await;
+        let canary = path(&stream, "/canary");
+        admin_post(app, &canary, "nothing there").await.expect_problem(409, "stream_empty");
+        admin_post(app, &path(&stream, "/pause"), "a look").await.expect(200);
+        let events = [0; 3].map(|_| invoice_paid(&stripe_customer, Some(&customer)));
+        for event in &events {
+            app.deliver(event).await.expect(200);
+        }
+        let second = job_of(app, &events[1]).await.id;
+        let other = serde_json::json!({ "reason": "x", "job_id": second.as_str() });
+        app.admin("POST", &canary, Some(&other)).await.expect_problem(409, "stream_moved");
+
+        admin_post(app, &canary, "one first").await.expect(200);
+        app.event_in_state(stripe::id(&events[0]), "processed").await;
+        other_streams_proceed(app).await;
+        let after = admin_get(app, &path(&stream, "")).await;
+        assert_eq!(after["stream"]["paused_reason"], "a look");
+        assert_eq!(after["stream"]["canary_job_id"], Value::Null);
+        assert_eq!((&after["stream"]["unfinished"], &after["head"]["id"]), (&2.into(), &second.as_str().into()));
+        assert_eq!(app.balance(&customer).await, SIGNUP + 2 * PERIOD);
+
+        app.admin("POST", &path(&stream, "/resume"), None).await.expect(200);
+        for event in &events {
+            app.event_in_state(stripe::id(event), "processed").await;
+        }
+        assert_eq!(ran_in_order(app, &stream).await.len(), 4);
+        assert_eq!(audited(app, &stream).await, ["stream.pause", "stream.canary", "stream.resume"]);
+        app.verify().await;
+    }
+
+    async fn a_canary_that_fails_is_tried_once_and_waits_at_the_head(app: &TestApp) {
+        let stripe_customer = stripe_customer();
+        let stream = stream_of(&stripe_customer);
+        deliver_until(app, &invoice_paid(&stripe_customer, None), "dead").await;
+        admin_post(app, &path(&stream, "/pause"), "a look").await.expect(200);
+        let failing = invoice_paid(&stripe_customer, None);
+        app.deliver(&failing).await.expect(200);
+        for attempts in 1..=2 {
+            // The second time it waits after a failure, and is tried at once.
+            admin_post(app, &path(&stream, "/canary"), "one try").await.expect(200);
+            wait::until("the canary was tried", || async {
+                (job_of(app, &failing).await.attempt == attempts).then_some(())
+            })
+            .await;
+            other_streams_proceed(app).await;
+            let job = job_of(app, &failing).await;
+            assert_eq!((job.attempt, job.state), (attempts, JobState::Available));
+            assert!(admin_get(app, &path(&stream, "")).await["stream"]["canary_job_id"].is_null());
+        }
+        // A new pause does not bring an old permission back.
+        app.admin("POST", &path(&stream, "/resume"), None).await.expect(200);
+        app.event_in_state(stripe::id(&failing), "dead").await;
+        let canary = admin_post(app, &path(&stream, "/canary"), "too late").await;
+        canary.expect_problem(409, "stream_empty");
+    }
+
+    async fn only_a_paused_stream_has_a_canary(app: &TestApp) {
+        let stripe_customer = stripe_customer();
+        let stream = stream_of(&stripe_customer);
+        let failing = invoice_paid(&stripe_customer, None);
+        deliver_until(app, &failing, "dead").await;
+        admin_post(app, &path(&stream, "/pause"), "a look").await.expect(200);
+        app.deliver(&invoice_paid(&stripe_customer, None)).await.expect(200);
+        let shown = admin_get(app, &path(&stream, "")).await;
+        let (key, head) = (stream.as_str(), shown["head"]["id"].as_str().unwrap());
+        // As if it were resumed between the look at its head and the change.
+        sql(app, &format!("UPDATE streams SET paused_at_ms = NULL, owner = 'x', lease_until_ms = 9000000000000000 WHERE key = '{key}'"))
+            .await;
+        admin_post(app, &path(&stream, "/canary"), "why not").await.expect_problem(409, "stream_not_paused");
+        sql(app, &format!("UPDATE streams SET paused_at_ms = 1, owner = NULL, lease_until_ms = 0 WHERE key = '{key}'")).await;
+        assert_eq!(admin_get(app, &path(&stream, "")).await["head"]["id"], head);
+    }
+
     async fn a_stream_that_does_not_exist_is_not_found(app: &TestApp) {
         app.admin("GET", &path("stripe:cus_nobody", ""), None).await.expect_problem(404, "not_found");
         admin_post(app, &path("stripe:cus_nobody", "/pause"), "why not").await.expect_problem(404, "not_found");
+        admin_post(app, &path("stripe:cus_nobody", "/canary"), "why not").await.expect_problem(404, "not_found");
         admin_post(app, &path("stripe:cus_nobody", "/skip"), "why not").await.expect_problem(404, "not_found");
         app.admin("POST", &path("stripe:cus_nobody", "/resume"), None).await.expect_problem(404, "not_found");
     }

@@ -12,10 +12,10 @@ use std::process::ExitCode;
 const TERMS_KEYS: &[&str] = &["customer_id", "credit_balance", "credit_limit", "suspended"];
 
 /// Arguments of `write-off`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct WriteOffArgs {
-    /// The customer.
-    id: String,
+    /// The customer, by its id or e-mail address.
+    pub(super) id: String,
     /// Reason, for the audit log.
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -25,10 +25,10 @@ pub struct WriteOffArgs {
 }
 
 /// Arguments of `credit-limit`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct LimitArgs {
-    /// The customer.
-    id: String,
+    /// The customer, by its id or e-mail address.
+    pub(super) id: String,
     /// How many credits below zero it may go; 0 takes the limit away.
     #[arg(long, value_name = "N")]
     credits: i64,
@@ -38,9 +38,9 @@ pub struct LimitArgs {
 }
 
 /// Arguments of `suspend`, `resume` and `confirm`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ReasonArgs {
-    /// The customer.
+    /// The customer, by its id or e-mail address.
     pub(super) id: String,
     /// Reason, for the audit log.
     #[arg(long, value_name = "TEXT")]
@@ -48,10 +48,10 @@ pub struct ReasonArgs {
 }
 
 /// Arguments of `correct-email`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct EmailArgs {
-    /// The customer.
-    id: String,
+    /// The customer, by its id or e-mail address.
+    pub(super) id: String,
     /// The right address.
     email: String,
     /// Reason, for the audit log.
@@ -60,10 +60,10 @@ pub struct EmailArgs {
 }
 
 /// Arguments of `revoke-key`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct RevokeKeyArgs {
-    /// The customer.
-    id: String,
+    /// The customer, by its id or e-mail address.
+    pub(super) id: String,
     /// The key's id, such as `key_…`; not the key itself.
     key: String,
     /// Reason, for the audit log.

@@ -12,10 +12,10 @@ use std::process::ExitCode;
 const ADDRESS_KEYS: &[&str] = &["customer_id", "email", "email_confirmation", "email_confirmed_at"];
 
 /// Arguments of `send-link`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct SendLinkArgs {
-    /// The customer.
-    id: String,
+    /// The customer, by its id or e-mail address.
+    pub(super) id: String,
     /// Reason, for the audit log.
     #[arg(long, value_name = "TEXT")]
     reason: String,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// Arguments of `create`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct CreateArgs {
     /// Its e-mail address.
     #[arg(long, value_name = "ADDRESS")]
@@ -33,10 +33,10 @@ pub struct CreateArgs {
 }
 
 /// Arguments of `link`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct LinkArgs {
-    /// The customer.
-    id: String,
+    /// The customer, by its id or e-mail address.
+    pub(super) id: String,
     /// The Stripe customer.
     stripe_customer: String,
     /// Payments for periods that begin before this day or time bring no credits; by default now. The same link again
@@ -49,10 +49,10 @@ pub struct LinkArgs {
 }
 
 /// Arguments of `unlink`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct UnlinkArgs {
-    /// The customer.
-    id: String,
+    /// The customer, by its id or e-mail address.
+    pub(super) id: String,
     /// Reason, for the audit log.
     #[arg(long, value_name = "TEXT")]
     reason: String,

@@ -5,12 +5,12 @@ use crate::audit_lines;
 use crate::auth::AdminAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
-use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
+use crate::routes::{Tag, input};
 use crate::sample;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::audit::AuditRow;
-use bursar_engine::infra::store::audit::{audit_head, audit_page};
+use bursar_engine::infra::store::audit::{AuditFilter, audit_head, audit_list};
 use poem::Body;
 use poem::web::Data;
 use poem_openapi::param::Query;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub struct AdminAuditApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_list_audit", &[]),
+    OperationDoc::new("admin_list_audit", &["invalid_time"]),
     OperationDoc::new("admin_get_audit_head", &[]),
     OperationDoc::new("admin_export_audit", &["busy"]).answer(LINES),
 ];
@@ -119,6 +119,10 @@ impl AdminAuditApi {
         _auth: AdminAuth,
         /// Only actions on this target: the id of a customer, a job, a replay …, or the key of a stream.
         target: Query<Option<String>>,
+        /// Only actions whose details, such as the reason, contain this text.
+        reason: Query<Option<String>>,
+        /// Only actions at this time or later.
+        from: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
@@ -126,7 +130,12 @@ impl AdminAuditApi {
     ) -> Result<Json<AuditPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
         let before = page.cursor.as_deref();
-        let rows = audit_page(app.db.read(), target.0.as_deref(), before, page.rows_to_query()).await?;
+        let filter = AuditFilter {
+            target: input::text(target.0),
+            from_ms: input::time("from", from.0.as_deref())?,
+            details: input::text(reason.0),
+        };
+        let rows = audit_list(app.db.read(), &filter, before, page.rows_to_query()).await?;
         Ok(page.answer(rows, |row| row.id.clone(), AuditBody::from))
     }
 

@@ -10,7 +10,7 @@ use crate::problem::{ApiError, advised};
 use crate::routes::bodies::{CustomerBody, Transaction, TransactionPage};
 use crate::routes::page::{PageQuery, page};
 use crate::routes::path_id::PathId;
-use crate::routes::subscription::{PausedCollectionBody, PendingChangeBody};
+use crate::routes::subscription::{PausedCollectionBody, PendingChangeBody, SubscriptionTermsBody};
 use crate::routes::text::Text;
 use crate::routes::usage::{CreditsBody, transaction_page};
 use crate::routes::{Tag, input};
@@ -22,15 +22,19 @@ use bursar_engine::clock::{TimeMs, parse_rfc3339, rfc3339};
 use bursar_engine::domain::audit::Audit;
 use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::ledger::{Command, Op};
+use bursar_engine::domain::sale::SubscribedPrice;
+use bursar_engine::domain::subscription::Subscription;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::payment::{PaymentFilter, payment_list};
 use bursar_engine::infra::store::{account, customer, subscription};
 use bursar_engine::usecase::payment;
+use bursar_engine::usecase::price::subscribed_many;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
 use poem_openapi::{Object, OpenApi};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How many of a customer's payments are shown with it.
@@ -40,7 +44,7 @@ const PAYMENTS_SHOWN: u64 = 5;
 pub struct AdminCustomerApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_list_customers", &["stripe_not_configured", "stripe_unavailable"]),
+    OperationDoc::new("admin_list_customers", &["invalid_time", "stripe_not_configured", "stripe_unavailable"]),
     OperationDoc::new(
         "admin_create_customer",
         &[
@@ -88,6 +92,9 @@ struct CustomerSubscription {
     plan: Option<String>,
     /// The catalogue's price that it has, if it is known.
     price: Option<String>,
+    /// What a period of it costs and brings, if that is known, and whether these are former terms, which it keeps.
+    #[oai(skip_serializing_if_is_none)]
+    terms: Option<SubscriptionTermsBody>,
     /// The number of seats; 1 if it is not sold by seat.
     quantity: i64,
     /// Whether it ends with the period.
@@ -106,6 +113,26 @@ struct CustomerSubscription {
     pending_change: Option<PendingChangeBody>,
     /// When it ended.
     ended_at: Option<String>,
+}
+
+/// A subscription with its terms.
+fn shown_subscription(row: Subscription, terms: &mut HashMap<String, SubscribedPrice>) -> CustomerSubscription {
+    CustomerSubscription {
+        terms: terms.remove(&row.id).map(Into::into),
+        id: row.id,
+        status: row.status,
+        plan: row.plan.map(String::from),
+        price: row.price.map(String::from),
+        quantity: row.quantity,
+        cancel_at_period_end: row.cancel_at_period_end,
+        current_period_end: row.current_period_end_ms.map(rfc3339),
+        past_due_since: row.past_due_since_ms.map(rfc3339),
+        past_due_reason: row.past_due_reason,
+        unpaid_invoice: row.unpaid_change.as_ref().map(|change| change.invoice_id.clone()),
+        paused_collection: row.paused_collection.as_ref().map(Into::into),
+        pending_change: row.pending_change.as_ref().map(Into::into),
+        ended_at: row.ended_at_ms.map(rfc3339),
+    }
 }
 
 /// Everything about a customer.
@@ -140,6 +167,7 @@ impl Example for CustomerDetail {
             status: "active".to_owned(),
             plan: sample::text("pro"),
             price: sample::text("pro_monthly"),
+            terms: Some(SubscriptionTermsBody::example()),
             quantity: 1,
             cancel_at_period_end: false,
             current_period_end: sample::text(sample::MONTH_LATER),
@@ -242,6 +270,8 @@ impl AdminCustomerApi {
         /// Part of an address or a name, or a whole id: of the customer, an operation, or at Stripe of a customer, a
         /// subscription, an invoice, a PaymentIntent or a charge.
         search: Query<Option<String>>,
+        /// Only customers that were made at this time or later.
+        from: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
@@ -255,7 +285,8 @@ impl AdminCustomerApi {
             text = payment.customer_id.to_string();
         }
         let before = page.cursor.as_deref();
-        let found = customer::customer_search(app.db.read(), &text, before, page.rows_to_query()).await?;
+        let from_ms = input::time("from", from.0.as_deref())?;
+        let found = customer::customer_search(app.db.read(), &text, from_ms, before, page.rows_to_query()).await?;
         Ok(page.answer(found, |customer| customer.id.to_string(), |customer| CustomerBody::new(&customer, None)))
     }
 
@@ -296,6 +327,8 @@ impl AdminCustomerApi {
         let account = account::account_find(app.db.read(), &id).await?.ok_or(Error::NotFound("account"))?;
         let account = account.settled(app.clock.now_ms());
         let subscriptions = subscription::subscription_list(app.db.read(), &id).await?;
+        let catalogue = app.config.catalogue.now();
+        let mut terms = subscribed_many(app.db.read(), &catalogue, &id, &subscriptions).await?;
         let of_it = PaymentFilter { customer: Some(id.clone()), ..PaymentFilter::default() };
         let payments = payment_list(app.db.read(), &of_it, None, PAYMENTS_SHOWN).await?;
         Ok(Json(CustomerDetail {
@@ -307,24 +340,7 @@ impl AdminCustomerApi {
             suspended: account.open.suspended,
             credits_from: found.credits_from_ms.map(rfc3339),
             payments: payments.into_iter().map(PaymentBody::from).collect(),
-            subscriptions: subscriptions
-                .into_iter()
-                .map(|subscription| CustomerSubscription {
-                    id: subscription.id,
-                    status: subscription.status,
-                    plan: subscription.plan.map(String::from),
-                    price: subscription.price.map(String::from),
-                    quantity: subscription.quantity,
-                    cancel_at_period_end: subscription.cancel_at_period_end,
-                    current_period_end: subscription.current_period_end_ms.map(rfc3339),
-                    past_due_since: subscription.past_due_since_ms.map(rfc3339),
-                    past_due_reason: subscription.past_due_reason,
-                    unpaid_invoice: subscription.unpaid_change.as_ref().map(|change| change.invoice_id.clone()),
-                    paused_collection: subscription.paused_collection.as_ref().map(Into::into),
-                    pending_change: subscription.pending_change.as_ref().map(Into::into),
-                    ended_at: subscription.ended_at_ms.map(rfc3339),
-                })
-                .collect(),
+            subscriptions: subscriptions.into_iter().map(|row| shown_subscription(row, &mut terms)).collect(),
         }))
     }
 

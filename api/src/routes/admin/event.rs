@@ -1,14 +1,14 @@
 //! Support: finding events, the reasons of failures, and replaying events.
 
-use super::job::replay_job;
+use super::job::{find_owner, replay_job};
 use super::job_body::{ATTEMPTS_SHOWN_MAX, AttemptBody, explain, why_example};
 use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
-use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
+use crate::routes::{Tag, input};
 use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
@@ -22,11 +22,16 @@ use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi};
 use std::sync::Arc;
 
+/// The field of Stripe's objects with a secret by which whoever has it can confirm a payment.
+const CLIENT_SECRET: &str = "client_secret";
+/// Stands for a value that is left out.
+const LEFT_OUT: &str = "(left out)";
+
 /// Routes of events for staff.
 pub struct AdminEventApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_list_events", &[]),
+    OperationDoc::new("admin_list_events", &["invalid_time", "not_found"]),
     OperationDoc::new("admin_get_event", &["not_found"]),
     OperationDoc::new("admin_replay_event", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
 ];
@@ -150,7 +155,8 @@ struct EventDetail {
     attempts: Vec<AttemptBody>,
     /// The reason for its state.
     why: String,
-    /// The body as received: JSON, or text if it is not JSON.
+    /// The body as received: JSON, or text if it is not JSON. Client secrets, with which a payment can be confirmed, are
+    /// left out.
     payload: serde_json::Value,
 }
 
@@ -180,6 +186,22 @@ impl Example for EventReplayed {
     }
 }
 
+/// Replaces the values of client secrets anywhere in a payload.
+fn leave_out_secrets(payload: &mut serde_json::Value) {
+    match payload {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    serde_json::Value::String(secret) if name == CLIENT_SECRET => LEFT_OUT.clone_into(secret),
+                    value => leave_out_secrets(value),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(leave_out_secrets),
+        _ => {}
+    }
+}
+
 async fn find(app: &App, id: &str) -> Result<EventView, Error> {
     event_find(app.db.read(), id).await?.ok_or(Error::NotFound("event"))
 }
@@ -204,6 +226,12 @@ impl AdminEventApi {
         event_type: Query<Option<String>>,
         /// Only events in this stream, such as `stripe:cus_…`.
         stream: Query<Option<String>>,
+        /// Only events of this customer.
+        customer: Query<Option<String>>,
+        /// Only events whose last error contains this text.
+        error: Query<Option<String>>,
+        /// Only events that were received at this time or later.
+        from: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
@@ -215,6 +243,9 @@ impl AdminEventApi {
             state: state.0.map(|state| state.filter().to_owned()),
             event_type: event_type.0,
             stream: stream.0,
+            owner: find_owner(&app, customer.0).await?,
+            error: input::text(error.0),
+            received_from_ms: input::time("from", from.0.as_deref())?,
         };
         let found = event_list(app.db.read(), &filter, page.cursor_or_empty(), page.rows_to_query()).await?;
         Ok(page.answer(found, |event| event.id.to_string(), |event| EventBody::from(&event)))
@@ -236,8 +267,9 @@ impl AdminEventApi {
         let attempts = attempt::attempt_list(app.db.read(), &event.job_id, ATTEMPTS_SHOWN_MAX).await?;
         let bytes = event_bytes(app.db.read(), &[&event.id]).await?.pop().map(|event| event.payload);
         let bytes = bytes.unwrap_or_default();
-        let payload = serde_json::from_slice(&bytes)
+        let mut payload = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| serde_json::Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        leave_out_secrets(&mut payload);
         Ok(Json(EventDetail {
             event: EventBody::from(&event),
             attempts: attempts.iter().map(AttemptBody::from).collect(),
@@ -264,5 +296,22 @@ impl AdminEventApi {
         let found = job::job_find(app.db.read(), &event.job_id).await?.ok_or(Error::NotFound("job"))?;
         replay_job(&app, &found, &auth.0.actor, &reason).await?;
         Ok(Json(EventReplayed { event: EventBody::from(&find(&app, event.id.as_str()).await?) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn client_secrets_are_left_out_wherever_they_are() {
+        let mut payload = json!({
+            "data": { "object": { "id": "pi_1", "client_secret": "pi_1_secret_x", "list": [{ "client_secret": "y" }] } },
+            "client_secret": null,
+        });
+        leave_out_secrets(&mut payload);
+        let object = json!({ "id": "pi_1", "client_secret": LEFT_OUT, "list": [{ "client_secret": LEFT_OUT }] });
+        assert_eq!(payload, json!({ "data": { "object": object }, "client_secret": null }));
     }
 }

@@ -6,11 +6,12 @@ use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
-use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
-use crate::routes::path_id::PathId;
-use bursar_engine::domain::job::{Job, JobFilter};
-use bursar_engine::ids::JobId;
+use crate::routes::path_id::{PathId, parse_id};
+use crate::routes::{Tag, input};
+use bursar_engine::domain::job::{Job, JobFilter, JobOwner};
+use bursar_engine::ids::{CustomerId, JobId};
+use bursar_engine::infra::store::customer::customer_job_owner;
 use bursar_engine::infra::store::{attempt, job};
 use bursar_engine::{Error, usecase};
 use poem::web::Data;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 pub struct AdminJobApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_list_jobs", &[]),
+    OperationDoc::new("admin_list_jobs", &["invalid_time", "not_found"]),
     OperationDoc::new("admin_get_job", &["not_found"]),
     OperationDoc::new("admin_cancel_job", &["invalid_reason", "job_not_waiting", "not_found"]),
     OperationDoc::new("admin_replay_job", &["busy", "invalid_reason", "job_not_ended", "not_found"]),
@@ -67,6 +68,12 @@ async fn detail(app: &App, id: &JobId) -> Result<Json<JobDetail>, ApiError> {
     }))
 }
 
+/// The customer whose jobs or events are searched for, with its streams.
+pub(super) async fn find_owner(app: &App, customer: Option<String>) -> Result<Option<JobOwner>, ApiError> {
+    let Some(id) = customer.as_deref().map(parse_id::<CustomerId>).transpose()? else { return Ok(None) };
+    Ok(Some(customer_job_owner(app.db.read(), &id).await?))
+}
+
 /// Replays an ended job, or tries one now that waits after a failure, with a line in the audit log.
 pub(super) async fn replay_job(app: &App, job: &Job, actor: &str, reason: &str) -> Result<(), ApiError> {
     let unit = usecase::job::replay(job, actor, reason)?;
@@ -93,8 +100,12 @@ impl AdminJobApi {
         stream: Query<Option<String>>,
         /// Only jobs that process an event of this type.
         event_type: Query<Option<String>>,
+        /// Only jobs of this customer: those that name it, and those of its events.
+        customer: Query<Option<String>>,
         /// Only jobs whose last error contains this text.
         error: Query<Option<String>>,
+        /// Only jobs that were made at this time or later.
+        from: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
@@ -107,6 +118,8 @@ impl AdminJobApi {
             stream: stream.0,
             event_type: event_type.0,
             error: error.0,
+            owner: find_owner(&app, customer.0).await?,
+            created_from_ms: input::time("from", from.0.as_deref())?,
             ..JobFilter::default()
         };
         let now_ms = app.clock.now_ms();

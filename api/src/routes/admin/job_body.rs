@@ -203,7 +203,11 @@ fn why(job: &Job, stream: Option<&Stream>, head: Option<&Job>, now_ms: i64) -> S
             format!("It is being worked on by {node}.")
         }
         JobState::Available => {
-            if let Some(reason) = stream.filter(|s| s.paused_at_ms.is_some()).map(|s| s.paused_reason.as_deref()) {
+            let paused = stream.filter(|stream| stream.paused_at_ms.is_some());
+            if paused.is_some_and(|stream| stream.canary.as_ref() == Some(&job.id)) && job.run_at_ms <= now_ms {
+                return "It is the canary of its paused stream, and waits for a worker.".to_owned();
+            }
+            if let Some(reason) = paused.map(|stream| stream.paused_reason.as_deref()) {
                 return format!("Its stream is paused: {}.", reason.unwrap_or("no reason was recorded"));
             }
             match head {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub struct AdminMailApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_list_mails", &["not_found"]),
+    OperationDoc::new("admin_list_mails", &["invalid_time", "not_found"]),
     OperationDoc::new("admin_get_mail", &["not_found"]),
     OperationDoc::new(
         "admin_resend_mail",
@@ -172,6 +172,7 @@ impl AdminMailApi {
     ///
     /// Including mails that are not due yet, such as the follow-ups of a new customer.
     #[oai(path = "/admin/v1/mails", method = "get", operation_id = "admin_list_mails")]
+    #[allow(clippy::too_many_arguments)]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
@@ -180,13 +181,22 @@ impl AdminMailApi {
         customer: Query<Option<String>>,
         /// Only mails in this state.
         state: Query<Option<MailStateBody>>,
+        /// Only mails that were not sent for a reason that contains this text.
+        error: Query<Option<String>>,
+        /// Only mails that were made at this time or later, whenever they are due.
+        from: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<MailPage>, ApiError> {
         let customer = customer.0.as_deref().map(parse_id).transpose()?;
-        let filter = MailFilter { customer, state: state.0.map(MailState::from) };
+        let filter = MailFilter {
+            customer,
+            state: state.0.map(MailState::from),
+            from_ms: input::time("from", from.0.as_deref())?,
+            error: input::text(error.0),
+        };
         mail_page(&app, filter, PageQuery::parse(cursor.0, limit.0)?).await
     }
 
@@ -248,7 +258,7 @@ impl AdminMailApi {
     ) -> Result<Json<MailPage>, ApiError> {
         let id = id.0.parsed()?;
         customer::customer_find(app.db.read(), &id).await?.ok_or(Error::NotFound("customer"))?;
-        let filter = MailFilter { customer: Some(id), state: None };
+        let filter = MailFilter { customer: Some(id), ..MailFilter::default() };
         mail_page(&app, filter, PageQuery::parse(cursor.0, limit.0)?).await
     }
 }

@@ -119,14 +119,15 @@ impl From<OperationStateParameter> for State {
 fn filter(
     customer: Option<String>,
     state: Option<PaymentStateParameter>,
-    from: Option<&str>,
-    to: Option<&str>,
+    (from, to): (Option<&str>, Option<&str>),
+    reason: Option<String>,
 ) -> Result<PaymentFilter, ApiError> {
     Ok(PaymentFilter {
         customer: customer.as_deref().map(parse_id::<CustomerId>).transpose()?,
         state: state.map(Into::into),
         from_ms: input::time("from", from)?,
         to_ms: input::time("to", to)?,
+        reason: input::text(reason),
     })
 }
 
@@ -164,13 +165,15 @@ impl AdminPaymentApi {
         from: Query<Option<String>>,
         /// Only those asked for before this time.
         to: Query<Option<String>>,
+        /// Only those that failed for a reason that contains this text, such as `card_declined`.
+        reason: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<PaymentPage>, ApiError> {
         let page = PageQuery::parse_by(cursor.0, limit.0, parse_key)?;
-        let filter = filter(customer.0, state.0, from.0.as_deref(), to.0.as_deref())?;
+        let filter = filter(customer.0, state.0, (from.0.as_deref(), to.0.as_deref()), reason.0)?;
         let before = page.cursor.as_ref().map(|(at_ms, id)| (*at_ms, id.as_str()));
         let found = payment_list(app.db.read(), &filter, before, page.rows_to_query()).await?;
         Ok(page.answer(found, |row| cursor_key(row.created_at_ms, &row.id), PaymentBody::from))
@@ -265,13 +268,15 @@ impl AdminPaymentApi {
         from: Query<Option<String>>,
         /// Only those made before this time.
         to: Query<Option<String>>,
+        /// Only those that failed for a reason that contains this text, such as `card_declined`.
+        reason: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<AdminInvoicePage>, ApiError> {
         let page = PageQuery::parse_by(cursor.0, limit.0, parse_key)?;
-        let filter = filter(customer.0, state.0, from.0.as_deref(), to.0.as_deref())?;
+        let filter = filter(customer.0, state.0, (from.0.as_deref(), to.0.as_deref()), reason.0)?;
         let before = page.cursor.as_ref().map(|(at_ms, id)| (*at_ms, id.as_str()));
         let found = invoice_list(app.db.read(), &filter, before, page.rows_to_query()).await?;
         let credits = invoice_credits(&app.db, &found).await?;
@@ -300,6 +305,8 @@ impl AdminPaymentApi {
         from: Query<Option<String>>,
         /// Only those asked for before this time.
         to: Query<Option<String>>,
+        /// Only those that failed for a reason that contains this text, such as `card_declined`.
+        reason: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
@@ -312,6 +319,7 @@ impl AdminPaymentApi {
             state: state.0.map(|state| State::from(state).as_str().to_owned()),
             from_ms: input::time("from", from.0.as_deref())?,
             to_ms: input::time("to", to.0.as_deref())?,
+            reason: input::text(reason.0),
         };
         let before = page.cursor.as_deref();
         let found = operation_list_all(app.db.read(), &filter, before, page.rows_to_query()).await?;

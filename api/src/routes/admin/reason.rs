@@ -6,7 +6,7 @@ use poem_openapi::Object;
 use poem_openapi::types::Example;
 
 /// Longest reason, in characters.
-const REASON_LEN_MAX: usize = 500;
+pub(crate) const REASON_LEN_MAX: usize = 500;
 /// The bytes of the longest reason. A character has at most four in UTF-8.
 const REASON_MAX_BYTES: usize = 4 * REASON_LEN_MAX;
 

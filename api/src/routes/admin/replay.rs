@@ -2,6 +2,7 @@
 
 mod body;
 
+use super::job::find_owner;
 use super::job_body::JobBody;
 use crate::app::App;
 use crate::auth::AdminAuth;
@@ -14,7 +15,7 @@ use crate::routes::{Tag, input};
 use body::{ReplayBody, ReplayDetail, ReplayItemBody, ReplayItemPage, ReplayPage, ReplayPreview, ReplayRequest};
 use bursar_engine::Error;
 use bursar_engine::domain::job::JobFilter;
-use bursar_engine::domain::replay::{Action, ReplayItem, SAMPLE_MAX};
+use bursar_engine::domain::replay::{Action, Outcomes, ReplayItem, SAMPLE_MAX};
 use bursar_engine::ids::ReplayId;
 use bursar_engine::infra::store::{job, replay as rows};
 use bursar_engine::usecase::replay::{self, NewReplay};
@@ -31,8 +32,11 @@ const RATE_DEFAULT: i64 = 50;
 pub struct AdminReplayApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_create_replay", &["busy", "invalid_rate", "invalid_reason", "replay_too_large"]),
-    OperationDoc::new("admin_list_replays", &[]),
+    OperationDoc::new(
+        "admin_create_replay",
+        &["busy", "invalid_rate", "invalid_reason", "invalid_time", "not_found", "replay_too_large"],
+    ),
+    OperationDoc::new("admin_list_replays", &["invalid_time"]),
     OperationDoc::new("admin_get_replay", &["not_found"]),
     OperationDoc::new("admin_list_replay_items", &["not_found"]),
     OperationDoc::new("admin_start_replay", &["not_found", "replay_state"]),
@@ -50,7 +54,11 @@ enum ReplayCreated {
 
 async fn detail(app: &App, id: &ReplayId) -> Result<Json<ReplayDetail>, ApiError> {
     let found = rows::replay_find(app.db.read(), id).await?.ok_or(Error::NotFound("replay"))?;
-    Ok(Json(ReplayDetail { replay: ReplayBody::from(&found) }))
+    let outcomes = match found.dry_run {
+        true => None,
+        false => Some(Outcomes::of(rows::replay_jobs_count(app.db.read(), id).await?).into()),
+    };
+    Ok(Json(ReplayDetail { replay: ReplayBody::from(&found), outcomes }))
 }
 
 async fn act(app: &App, auth: &AdminAuth, id: &ReplayId, action: Action) -> Result<Json<ReplayDetail>, ApiError> {
@@ -84,6 +92,9 @@ impl AdminReplayApi {
             stream: text(filter.stream),
             event_type: text(filter.event_type),
             error: text(filter.error),
+            cause: text(filter.cause),
+            owner: find_owner(&app, text(filter.customer)).await?,
+            created_from_ms: input::time("filter.from", text(filter.from).as_deref())?,
             ..JobFilter::default()
         };
         let rate_per_second = rate_per_second.unwrap_or(RATE_DEFAULT);
@@ -115,19 +126,24 @@ impl AdminReplayApi {
         &self,
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
+        /// Only those whose reason contains this text.
+        reason: Query<Option<String>>,
+        /// Only those that were made at this time or later.
+        from: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<ReplayPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
-        let found = rows::replay_list(app.db.read(), page.cursor_or_empty(), page.rows_to_query()).await?;
+        let wanted = (input::time("from", from.0.as_deref())?, reason.0.as_deref());
+        let found = rows::replay_list(app.db.read(), wanted, page.cursor_or_empty(), page.rows_to_query()).await?;
         Ok(page.answer(found, |replay| replay.id.to_string(), |replay| ReplayBody::from(&replay)))
     }
 
     /// Look at a replay
     ///
-    /// Its state, and how many of its jobs are processed.
+    /// Its state, how many of its jobs are processed, and what became of those that ran.
     #[oai(path = "/admin/v1/replays/:id", method = "get", operation_id = "admin_get_replay")]
     async fn get(
         &self,

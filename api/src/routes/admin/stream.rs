@@ -1,19 +1,20 @@
 //! Support: streams; pausing and resuming them, and skipping the job at the head.
 
+use super::job::find_owner;
 use super::job_body::JobBody;
 use super::reason::{ReasonRequest, check_reason};
 use crate::app::App;
 use crate::auth::AdminAuth;
 use crate::document::OperationDoc;
 use crate::problem::ApiError;
-use crate::routes::Tag;
 use crate::routes::page::{PageQuery, page};
 use crate::routes::text::Text;
+use crate::routes::{Tag, input};
 use crate::sample;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::infra::store::job::job_head;
-use bursar_engine::infra::store::stream::{Stream, stream_find, stream_list};
+use bursar_engine::infra::store::stream::{Stream, StreamFilter, stream_find, stream_list};
 use bursar_engine::usecase::stream;
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -26,10 +27,14 @@ use std::sync::Arc;
 pub struct AdminStreamApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_list_streams", &[]),
+    OperationDoc::new("admin_list_streams", &["not_found"]),
     OperationDoc::new("admin_get_stream", &["not_found"]),
     OperationDoc::new("admin_pause_stream", &["invalid_reason", "not_found", "stream_paused"]),
     OperationDoc::new("admin_resume_stream", &["not_found", "stream_not_paused"]),
+    OperationDoc::new(
+        "admin_run_canary",
+        &["invalid_reason", "job_not_waiting", "not_found", "stream_empty", "stream_moved", "stream_not_paused"],
+    ),
     OperationDoc::new(
         "admin_skip_stream",
         &["invalid_reason", "job_not_waiting", "not_found", "stream_empty", "stream_moved"],
@@ -54,6 +59,8 @@ struct StreamBody {
     paused_at: Option<String>,
     /// Why it is paused.
     paused_reason: Option<String>,
+    /// The job at its head that may run once although it is paused.
+    canary_job_id: Option<String>,
     /// Jobs that are waiting or running.
     unfinished: i64,
 }
@@ -68,6 +75,7 @@ impl Example for StreamBody {
             lease_until: None,
             paused_at: sample::text(sample::AT),
             paused_reason: sample::text("ticket 4711"),
+            canary_job_id: None,
             unfinished: 1,
         }
     }
@@ -83,6 +91,7 @@ impl From<&Stream> for StreamBody {
             lease_until: stream.owner.as_ref().map(|_| rfc3339(stream.lease_until_ms)),
             paused_at: stream.paused_at_ms.map(rfc3339),
             paused_reason: stream.paused_reason.clone(),
+            canary_job_id: stream.canary.as_ref().map(ToString::to_string),
             unfinished: stream.unfinished,
         }
     }
@@ -109,19 +118,36 @@ impl Example for StreamDetail {
     }
 }
 
-/// A job to skip.
+/// An action on the job at the head of a stream.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields, example)]
-struct SkipRequest {
+struct StreamHeadRequest {
     /// The reason, for the audit log.
     reason: Text,
     /// The job expected at the head; any job if not given.
     job_id: Option<Text>,
 }
 
-impl Example for SkipRequest {
+impl Example for StreamHeadRequest {
     fn example() -> Self {
         Self { reason: "ticket 4711".into(), job_id: Some(sample::JOB.into()) }
+    }
+}
+
+/// A canary that was started.
+#[derive(Debug, Object)]
+#[oai(example)]
+struct CanaryAnswer {
+    /// The stream, which stays paused.
+    stream: StreamBody,
+    /// The job that runs, as it was before.
+    job: JobBody,
+}
+
+impl Example for CanaryAnswer {
+    fn example() -> Self {
+        let stream = StreamBody { canary_job_id: sample::text(sample::JOB), ..StreamBody::example() };
+        Self { stream, job: JobBody::waiting_example() }
     }
 }
 
@@ -138,20 +164,34 @@ impl AdminStreamApi {
     ///
     /// By key. The jobs of a stream run one at a time, in order, such as the events of one Stripe customer.
     #[oai(path = "/admin/v1/streams", method = "get", operation_id = "admin_list_streams")]
+    #[allow(clippy::too_many_arguments)]
     async fn list(
         &self,
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
         /// Only those that are paused.
         paused: Query<Option<bool>>,
+        /// Only those that are paused, or have a job that is due, runs or has failed: not those whose jobs only wait for
+        /// their time, such as the follow-up mails to new customers.
+        due: Query<Option<bool>>,
+        /// Only those with jobs of this customer.
+        customer: Query<Option<String>>,
+        /// Only paused ones whose reason contains this text.
+        reason: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<StreamPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
-        let is_paused = paused.0.unwrap_or(false);
-        let found = stream_list(app.db.read(), is_paused, page.cursor_or_empty(), page.rows_to_query()).await?;
+        let filter = StreamFilter {
+            is_paused: paused.0.unwrap_or(false),
+            is_due: due.0.unwrap_or(false),
+            owner: find_owner(&app, customer.0).await?,
+            reason: input::text(reason.0),
+        };
+        let (now_ms, after) = (app.clock.now_ms(), page.cursor_or_empty());
+        let found = stream_list(app.db.read(), &filter, now_ms, after, page.rows_to_query()).await?;
         Ok(page.answer(found, |stream| stream.key.clone(), |stream| StreamBody::from(&stream)))
     }
 
@@ -202,6 +242,29 @@ impl AdminStreamApi {
         detail(&app, &key.0).await
     }
 
+    /// Let one job of a paused stream run, as a canary
+    ///
+    /// The job at the head runs once, and the stream stays paused: a way to see whether a cause is gone before everything
+    /// behind it runs. If it fails, it waits at the head as before; a job that failed before is tried now. With `job_id`,
+    /// only that job runs, so that repeating the request does not run a second one.
+    #[oai(path = "/admin/v1/streams/:key/canary", method = "post", operation_id = "admin_run_canary")]
+    async fn canary(
+        &self,
+        app: Data<&Arc<App>>,
+        auth: AdminAuth,
+        /// The stream.
+        key: Path<String>,
+        body: Json<StreamHeadRequest>,
+    ) -> Result<Json<CanaryAnswer>, ApiError> {
+        let reason = check_reason(&body.0.reason)?;
+        let job_id = body.0.job_id.as_ref().map(|job_id| job_id.0.as_str());
+        let now_ms = app.clock.now_ms();
+        let (job, wakes) = stream::run_canary(&app.db, &key.0, job_id, &reason, &auth.0.actor, now_ms).await?;
+        app.runtime.dispatcher.announce(wakes);
+        let stream = stream_find(app.db.read(), &key.0).await?.ok_or(Error::NotFound("stream"))?;
+        Ok(Json(CanaryAnswer { stream: StreamBody::from(&stream), job: JobBody::new(&job, now_ms) }))
+    }
+
     /// Skip the job at the head of a stream
     ///
     /// The job is cancelled; support can replay it later. A running job cannot be skipped. With `job_id`, only that
@@ -213,7 +276,7 @@ impl AdminStreamApi {
         auth: AdminAuth,
         /// The stream.
         key: Path<String>,
-        body: Json<SkipRequest>,
+        body: Json<StreamHeadRequest>,
     ) -> Result<Json<StreamDetail>, ApiError> {
         let reason = check_reason(&body.0.reason)?;
         let job_id = body.0.job_id.as_ref().map(|job_id| job_id.0.as_str());

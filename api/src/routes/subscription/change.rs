@@ -13,12 +13,13 @@ use crate::write_limit::OPERATION_COST;
 use bursar_engine::Error;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Request, State};
-use bursar_engine::domain::subscription::change::{check, quantity_kept};
+use bursar_engine::domain::subscription::change::quantity_kept;
 use bursar_engine::domain::subscription::{Change, ChangeRefusal, ChangeTime};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::customer;
 use bursar_engine::key::PriceKey;
 use bursar_engine::usecase::handler::{ChangePreview, PreviewError, preview_change};
+use bursar_engine::usecase::price::check_change;
 use poem::web::Data;
 use poem_openapi::param::Header;
 use poem_openapi::payload::Json;
@@ -42,6 +43,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "not_subscribed",
             "payment_method_missing",
             "payment_unavailable",
+            "period_refunded",
             "price_currency_differs",
             "price_not_offered",
             "rate_limited",
@@ -68,6 +70,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "payment_declined",
             "payment_method_missing",
             "payment_unavailable",
+            "period_refunded",
             "price_currency_differs",
             "price_not_offered",
             "rate_limited",
@@ -86,7 +89,8 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
 #[oai(rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 enum When {
-    /// At once. A new period begins, and is paid less what is left of the present one.
+    /// At once. A new period begins, and is paid less what is left of the present one. Not possible where money of the
+    /// present one was given back.
     Now,
     /// With the end of the present period.
     PeriodEnd,
@@ -97,17 +101,22 @@ enum When {
 #[oai(deny_unknown_fields, example)]
 struct ChangeRequest {
     /// The key of the price, as `GET /api/v1/plans` lists them. The present one, for another number of seats: it keeps
-    /// its amount and terms.
+    /// its amount and terms unless `present_terms` says otherwise.
     price: Text,
     /// The number of seats, 1 to 100000, of a price that is sold by seat; the present number if not given.
     quantity: Option<i64>,
     /// When the change takes effect.
     when: When,
+    /// Whether the subscription, if it has this price already, takes it on the terms on which it is sold now, as
+    /// `GET /api/v1/plans` has them. If not, it keeps the amount and the terms on which it was bought. Another price is
+    /// always taken on its present terms.
+    #[oai(skip_serializing_if_is_none)]
+    present_terms: Option<bool>,
 }
 
 impl Example for ChangeRequest {
     fn example() -> Self {
-        Self { price: "pro_monthly".into(), quantity: None, when: When::Now }
+        Self { price: "pro_monthly".into(), quantity: None, when: When::Now, present_terms: None }
     }
 }
 
@@ -127,7 +136,7 @@ impl ChangeRequest {
                 quantity_kept(row.as_ref(), &app.config.catalogue.now(), &price)
             }
         };
-        Ok(Change { price, quantity, when })
+        Ok(Change { price, quantity, when, present_terms: self.present_terms.unwrap_or(false) })
     }
 }
 
@@ -227,7 +236,9 @@ impl SubscriptionChangeApi {
     /// turn, before Stripe is asked for it: what the subscription costs is up to its price there.
     async fn change_request(&self, app: &App, customer: &CustomerId, change: Change) -> Result<Request, ApiError> {
         let row = find_current(app, customer).await?;
-        check(row.as_ref(), &app.config.catalogue.now(), &change).map_err(|refusal| refused(&refusal))?;
+        let catalogue = app.config.catalogue.now();
+        let checked = check_change(app.db.read(), row.as_ref(), &catalogue, &change).await?;
+        checked.map_err(|refusal| refused(&refusal))?;
         let row = row.ok_or(Error::NotFound("subscription"))?;
         Ok(Request::SubscriptionChange { subscription_id: row.id, change, payer: None })
     }
@@ -273,7 +284,8 @@ impl SubscriptionChangeApi {
     ///
     /// What costs more than before is charged to the customer's default payment method, which it must have (402
     /// `payment_method_missing`). Whoever bought the subscription elsewhere is not charged more from here (409
-    /// `subscription_paid_elsewhere`). The preview answers the same.
+    /// `subscription_paid_elsewhere`). Time whose money was refunded or is disputed is not credited, so a change `now` is
+    /// refused (409 `period_refunded`), and one with the end of the period is possible. The preview answers the same.
     #[oai(
         path = "/api/v1/subscription/change",
         method = "post",

@@ -2,6 +2,7 @@
 
 use super::currency::money;
 use super::{Catalogue, Pack, Plan, Price};
+use crate::amount::MoneyMinor;
 use crate::key::{PackKey, PlanKey, PriceKey};
 use std::fmt;
 
@@ -81,7 +82,7 @@ pub fn differences(old: &Catalogue, new: &Catalogue) -> Vec<Difference> {
     let mut found = compare(&Subject::Catalogue, &catalogue_fields(old, new), &catalogue_fields(new, old));
     let keys = |of: &Catalogue| of.plans.iter().map(|plan| plan.key.clone()).collect::<Vec<_>>();
     for key in union(keys(old), keys(new)) {
-        let fields = |of: &Catalogue| of.plan(&key).map(plan_fields);
+        let fields = |of: &Catalogue| of.plan(&key).map(|plan| plan_fields(plan, of.currency.as_str()));
         found.extend(compare_entries(Subject::Plan(key.clone()), fields(old), fields(new)));
     }
     let keys = |of: &Catalogue| of.prices.iter().map(|price| price.key.clone()).collect::<Vec<_>>();
@@ -139,7 +140,9 @@ fn catalogue_fields(of: &Catalogue, other: &Catalogue) -> Fields {
     ]
 }
 
-fn plan_fields(plan: &Plan) -> Fields {
+/// The fields of a plan, whose caps are in this currency.
+fn plan_fields(plan: &Plan, currency: &str) -> Fields {
+    let cap = |cap: Option<MoneyMinor>| cap.map(|cap| money(cap, currency));
     let unit_prices: Vec<String> =
         plan.unit_prices.iter().map(|(currency, price)| money(*price, currency.as_str())).collect();
     vec![
@@ -148,8 +151,8 @@ fn plan_fields(plan: &Plan) -> Fields {
         ("payment_method_credits", Some(plan.payment_method_credits.to_string())),
         ("unit_price", (!unit_prices.is_empty()).then(|| unit_prices.join(", "))),
         ("unit_step", Some(plan.unit_step.to_string())),
-        ("spend_cap_day", plan.spend_cap_day.map(|cap| cap.to_string())),
-        ("spend_cap_month", plan.spend_cap_month.map(|cap| cap.to_string())),
+        ("spend_cap_day", cap(plan.spend_cap_day)),
+        ("spend_cap_month", cap(plan.spend_cap_month)),
         ("followed_by", plan.followed_by.as_ref().map(ToString::to_string)),
     ]
 }
@@ -186,7 +189,7 @@ fn pack_fields(pack: &Pack) -> Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amount::{Credits, MoneyMinor};
+    use crate::amount::Credits;
     use std::sync::Arc;
 
     fn changed(change: impl FnOnce(&mut Catalogue)) -> Vec<String> {
@@ -242,7 +245,7 @@ mod tests {
             said,
             [
                 "unit_step of plan pro changes from 1 to 5",
-                "spend_cap_month of plan pro changes from nothing to 500000",
+                "spend_cap_month of plan pro changes from nothing to $5000.00",
                 "pack hundred is added",
             ]
         );

@@ -16,6 +16,8 @@ pub struct InUse {
     pub customers: BTreeMap<PlanKey, u64>,
     /// The number of open subscriptions to each price.
     pub subscriptions: BTreeMap<PriceKey, u64>,
+    /// The number of those that keep former terms, because their price at Stripe is not the present one.
+    pub former: BTreeMap<PriceKey, u64>,
     /// The number of open subscriptions to each plan whose price is not known.
     pub unpriced: BTreeMap<PlanKey, u64>,
     /// The number of open subscriptions to each plan, whatever their price.
@@ -79,6 +81,11 @@ impl InUse {
     pub fn of_price(&self, price: &Price) -> u64 {
         let known = self.subscriptions.get(&price.key).copied().unwrap_or(0);
         known + self.unpriced.get(&price.plan).copied().unwrap_or(0)
+    }
+
+    /// The number of open subscriptions that have a price on former terms, which no change of the price touches.
+    pub fn of_former(&self, price: &Price) -> u64 {
+        self.former.get(&price.key).copied().unwrap_or(0).min(self.of_price(price))
     }
 
     /// What will have a price.

@@ -38,7 +38,7 @@ pub fn touch(difference: &Difference, old: &Catalogue, new: &Catalogue, in_use: 
         }
         Subject::Plan(key) => of_plan(difference, in_use.of_plan(key)),
         Subject::Price(key) => match (old.price(key), new.price(key)) {
-            (Some(before), Some(after)) => of_price(difference, before, after, in_use.of_price(before)),
+            (Some(before), Some(after)) => of_price(difference, before, after, in_use),
             (Some(before), None) => removed(in_use.of_price(before), "subscriber", in_use.coming_to(key).clauses()),
             _ => later("New customers can buy it if it is offered."),
         },
@@ -138,7 +138,11 @@ fn of_plan(difference: &Difference, count: u64) -> Touch {
     }
 }
 
-fn of_price(difference: &Difference, old: &Price, new: &Price, count: u64) -> Touch {
+/// Who has a former price at Stripe keeps the terms stored with it, whatever the price becomes.
+fn of_price(difference: &Difference, old: &Price, new: &Price, in_use: &InUse) -> Touch {
+    let (all, former) = (in_use.of_price(old), in_use.of_former(old));
+    // What can be bought is the same for all who have it.
+    let (count, former) = if difference.field == Some("offered") { (all, 0) } else { (all - former, former) };
     let subscribers = counted(count, "subscriber");
     let [keep, get] = if count == 1 { ["keeps", "gets"] } else { ["keep", "get"] };
     let is_replaced = needs_other_stripe_price(old, new);
@@ -153,12 +157,13 @@ fn of_price(difference: &Difference, old: &Price, new: &Price, count: u64) -> To
             format!("{subscribers} {keep} the price at Stripe that was bought, with its terms.")
         }
         _ if is_replaced => format!("{subscribers} {keep} the old terms; new ones get the new ones."),
-        // Who has a former price at Stripe keeps the terms stored with it.
-        _ => format!(
-            "{subscribers} {get} the new terms from the next period on, except at a former price, which keeps its terms."
-        ),
+        _ => format!("{subscribers} {get} the new terms from the next period on."),
     };
-    Touch { count: Some(count), effect }
+    let keeps = (former > 0).then(|| {
+        let keep = if former == 1 { "keeps" } else { "keep" };
+        format!("{} {keep} former terms", counted(former, "subscriber"))
+    });
+    Touch { count: Some(count), effect: sentences(effect, keeps.into_iter().collect()) }
 }
 
 #[cfg(test)]
@@ -205,7 +210,38 @@ mod tests {
     #[test]
     fn other_credits_at_the_same_amount_reach_subscribers_with_their_next_period() {
         let effects = said(|new| new.prices[0].credits = Credits(80));
-        assert!(effects[0].starts_with("1000 subscribers get the new terms from the next period on"), "{effects:?}");
+        assert_eq!(effects, ["1000 subscribers get the new terms from the next period on."]);
+    }
+
+    #[test]
+    fn a_changed_price_touches_only_those_who_are_on_its_present_terms() {
+        let key = PriceKey::trusted("pro_monthly");
+        let touched = |former: u64, change: &dyn Fn(&mut Price)| {
+            let old = Catalogue::built_in();
+            let mut new = Catalogue::clone(&old);
+            change(&mut new.prices[0]);
+            let in_use = InUse {
+                subscriptions: BTreeMap::from([(key.clone(), 5)]),
+                former: BTreeMap::from([(key.clone(), former)]),
+                ..InUse::default()
+            };
+            let touch = touch(&differences(&old, &new)[0], &old, &new, &in_use);
+            (touch.count, touch.effect)
+        };
+        let said = |count: u64, effect: &str| (Some(count), effect.to_owned());
+        assert_eq!(
+            touched(4, &|price| price.amount = MoneyMinor(39_900)),
+            said(1, "1 subscriber keeps the old amount; new ones pay the new one. 4 subscribers keep former terms.")
+        );
+        assert_eq!(
+            touched(1, &|price| price.credits = Credits(80)),
+            said(4, "4 subscribers get the new terms from the next period on. 1 subscriber keeps former terms.")
+        );
+        assert_eq!(
+            touched(4, &|price| price.offered = false),
+            said(5, "Nobody can buy it any longer; 5 subscribers keep it.")
+        );
+        assert_eq!(touched(9, &|price| price.credits = Credits(80)).0, Some(0), "no more than there are");
     }
 
     #[test]

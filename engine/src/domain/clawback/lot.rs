@@ -86,6 +86,12 @@ pub fn withheld(before: Credits, part: Credits, gone: &Gone, paid: MoneyMinor) -
     (at_most, at_most - share(gone.certain()).min(at_most))
 }
 
+/// The credits that still come of parts that follow lots of this many credits: what is not withheld of them. Nothing
+/// comes if all of the money is gone.
+pub fn to_come(before: Credits, parts: Credits, gone: &Gone, paid: MoneyMinor) -> Credits {
+    parts - withheld(before, parts, gone, paid).0
+}
+
 /// The share of each lot.
 fn shares(granted: &[Credits], gone: MoneyMinor, paid: MoneyMinor) -> Vec<Credits> {
     let (mut upto, mut before) = (Credits::ZERO, Credits::ZERO);
@@ -194,6 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn of_the_months_to_come_the_share_of_the_money_that_is_left_comes() {
+        let choices = [CreditsChoice::All, CreditsChoice::Unspent, CreditsChoice::None];
+        for (percent, left) in [(0, [660, 660, 660]), (50, [330, 330, 660]), (100, [0, 0, 660])] {
+            let coming = choices.map(|choice| to_come(Credits(60), Credits(660), &gone(&[(percent, choice)]), PAID).0);
+            assert_eq!(coming, left, "{percent} % are gone");
+        }
+        assert_eq!(to_come(Credits(60), Credits(660), &Gone::default(), MoneyMinor::ZERO), Credits(660));
+    }
+
+    #[test]
     fn what_expired_counts_as_gone() {
         let expired = |granted: i64, expired: i64| Lot { expired: Credits(expired), ..lot(granted, 0) };
         let all = gone(&[(100, CreditsChoice::All)]);
@@ -266,6 +282,20 @@ mod tests {
             let first = take(&mut lots, &gone, 0);
             prop_assert!(first.iter().zip(&granted).all(|(total, granted)| (0..=granted.0).contains(total)));
             prop_assert_eq!(take(&mut lots, &gone, 0), first);
+        }
+
+        #[test]
+        fn what_comes_is_the_sum_of_what_comes_of_each_part(
+            first in 0..200_i64, parts in proptest::collection::vec(1..200_i64, 0..12),
+            goes in proptest::collection::vec((0..60_i64, choices()), 0..4),
+        ) {
+            let (gone, all) = (gone(&goes), Credits(parts.iter().sum()));
+            let (mut before, mut coming) = (Credits(first), Credits::ZERO);
+            for part in parts {
+                coming += Credits(part) - withheld(before, Credits(part), &gone, PAID).0;
+                before += Credits(part);
+            }
+            prop_assert_eq!(to_come(Credits(first), all, &gone, PAID), coming);
         }
 
         #[test]

@@ -8,6 +8,11 @@ use crate::clock::TimeMs;
 const HOLD_DIVISOR: i64 = 10;
 /// … but no longer than this, in milliseconds.
 const HOLD_MAX_MS: i64 = 10_000;
+/// Part of a limit that a first share has: of a large limit enough for most subjects, who then ask once in its time.
+const FIRST_DIVISOR: u32 = 256;
+/// Part of a limit below which unused units of a share that is over are not worth a question. They count as used for a
+/// window, unless the next question settles them.
+const SETTLED_DIVISOR: u32 = 64;
 /// For how long a denial is repeated without asking again, in milliseconds. Other nodes may free units meanwhile.
 pub const DENIAL_MS: i64 = 100;
 
@@ -98,15 +103,16 @@ impl Share {
     /// its share away with it.
     pub fn ask(&mut self, quota: Quota, units: u32, waiting: u32) -> Question {
         let settled = self.settle();
-        let wanted = waiting.max(self.used_before.saturating_mul(2));
+        let wanted = waiting.max(self.used_before.saturating_mul(2)).max(quota.units / FIRST_DIVISOR);
         let asked = Asked { needed: units.min(quota.units), wanted, hold_ms: hold_ms(quota) };
         Question { asked: Some(asked), settled, given_back: std::mem::take(&mut self.given_back) }
     }
 
-    /// Says what became of a share that is over, if that frees anything.
-    pub fn ask_nothing(&mut self, now_ms: TimeMs) -> Option<Question> {
+    /// Says what became of a share that is over, if that frees anything of note.
+    pub fn ask_nothing(&mut self, quota: Quota, now_ms: TimeMs) -> Option<Question> {
         let is_over = self.held.is_some_and(|held| !held.is_current(now_ms));
-        if self.given_back == 0 && !(is_over && self.held.is_some_and(|held| held.used < held.units)) {
+        let unused = self.held.map_or(0, |held| held.units.saturating_sub(held.used));
+        if self.given_back == 0 && !(is_over && unused > quota.units / SETTLED_DIVISOR) {
             return None;
         }
         let settled = if is_over { self.settle() } else { None };
@@ -237,10 +243,25 @@ mod tests {
         take(&mut share, &mut log, 1, START_MS);
         let over_ms = START_MS + hold_ms(QUOTA) + 1;
         assert!(log.look(QUOTA, over_ms).units < 299, "the share holds more than what is used");
-        let question = share.ask_nothing(over_ms).unwrap();
+        let question = share.ask_nothing(QUOTA, over_ms).unwrap();
         assert_eq!(answer(&mut log, question, over_ms), None);
         assert_eq!(log.look(QUOTA, over_ms).units, 299);
-        assert_eq!(share.ask_nothing(over_ms), None);
+        assert_eq!(share.ask_nothing(QUOTA, over_ms), None);
+    }
+
+    #[test]
+    fn of_a_large_limit_one_question_is_enough_for_most() {
+        let large = Quota { units: 30_000, window_ms: 60_000 };
+        let (mut share, mut log) = (Share::default(), SlidingLog::default());
+        let taken = answer(&mut log, share.ask(large, 1, 1), START_MS).unwrap();
+        assert!(matches!(share.learn(taken, 1, START_MS), Known::Used { .. }));
+        for _ in 1..100 {
+            assert!(matches!(share.take(1, START_MS + 5_000), Known::Used { .. }));
+        }
+        let over_ms = START_MS + hold_ms(large) + 1;
+        assert_eq!(share.ask_nothing(large, over_ms), None, "so little is not worth a question");
+        let next = share.ask(large, 1, 1);
+        assert_eq!(next.settled.map(|settled| settled.used), Some(100), "the next one settles it");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, UNITS_MAX};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::currency::money;
 use crate::domain::catalogue::{Catalogue, Price};
+use crate::domain::sale::SubscribedPrice;
 use crate::domain::webhook::fields;
 use crate::key::PriceKey;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,15 @@ pub struct Change {
     pub quantity: i64,
     /// When.
     pub when: ChangeTime,
+    /// Whether the price is taken on the terms on which it is sold now, if the subscription has it on former ones. If
+    /// not, the subscription keeps those.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub present_terms: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The item of a subscription that sells its plan, as Stripe has it now.
@@ -64,9 +74,20 @@ pub struct PresentItem {
 
 impl PresentItem {
     /// Whether a change keeps this price at Stripe with its terms, whatever the catalogue sells under its key by now:
-    /// the change names the price that the subscription has, so only the quantity differs.
+    /// the change names the price that the subscription has, so only the quantity differs, and does not ask for the
+    /// present terms.
     pub fn is_kept_by(&self, change: &Change) -> bool {
-        self.price.key == change.price
+        self.price.key == change.price && !change.present_terms
+    }
+
+    /// Checks that a change to the present terms leads to another price at Stripe, or to another quantity than this
+    /// one. `price_id` is the price at Stripe that sells the price of the catalogue now.
+    ///
+    /// # Errors
+    /// `subscription_unchanged`.
+    pub fn check_present_terms(&self, quantity: i64, price_id: &str, change: &Change) -> Result<(), ChangeRefusal> {
+        let is_same = self.price_id == price_id && quantity == change.quantity;
+        if change.present_terms && is_same { has_present_terms() } else { Ok(()) }
     }
 }
 
@@ -79,12 +100,13 @@ pub struct ChangeRefusal {
     pub message: String,
 }
 
-fn refuse<T>(code: &'static str, message: impl Into<String>) -> Result<T, ChangeRefusal> {
+pub(super) fn refuse<T>(code: &'static str, message: impl Into<String>) -> Result<T, ChangeRefusal> {
     Err(ChangeRefusal { code, message: message.into() })
 }
 
 /// The catalogue's price that a change leads to, if it is possible. The quantity of the price that the subscription has
-/// may change even if nobody else can buy that price any longer.
+/// may change even if nobody else can buy that price any longer. `terms` are those of the subscription, if they are
+/// known.
 ///
 /// # Errors
 /// Why not.
@@ -92,13 +114,15 @@ pub fn check<'a>(
     row: Option<&Subscription>,
     catalogue: &'a Catalogue,
     change: &Change,
+    terms: Option<&SubscribedPrice>,
 ) -> Result<&'a Price, ChangeRefusal> {
     let Some(row) = row.filter(|row| row.ended_at_ms.is_none() && row.is_ours()) else {
         return refuse("not_subscribed", "There is no subscription to change. Subscribe first.");
     };
     check_state(row, change.when)?;
     let has_price = row.price.as_ref() == Some(&change.price);
-    let Some(price) = catalogue.price(&change.price).filter(|price| price.offered || has_price) else {
+    let is_kept = has_price && !change.present_terms;
+    let Some(price) = catalogue.price(&change.price).filter(|price| price.offered || is_kept) else {
         return refuse("price_not_offered", "There is no such price to subscribe to.");
     };
     check_quantity(price, change.quantity)?;
@@ -113,9 +137,33 @@ pub fn check<'a>(
         return refuse("price_currency_differs", message);
     }
     if has_price && row.quantity == change.quantity {
-        return refuse("subscription_unchanged", "The subscription has this price and quantity already.");
+        check_other_terms(price, change, terms)?;
     }
     Ok(price)
+}
+
+/// Checks that a change which names the present price and quantity asks for other terms than those that the
+/// subscription has.
+fn check_other_terms(price: &Price, change: &Change, terms: Option<&SubscribedPrice>) -> Result<(), ChangeRefusal> {
+    let is_former = terms.map(|terms| terms.is_former);
+    match (change.present_terms, is_former) {
+        (true, Some(false)) => has_present_terms(),
+        // Where nothing is stored of the terms, the price at Stripe tells.
+        (true, _) => Ok(()),
+        (false, Some(true)) if price.offered => refuse(
+            "subscription_unchanged",
+            "The subscription has this price and quantity already, and keeps the terms on which it was bought. To have \
+             the price as it is sold now, say present_terms: true.",
+        ),
+        (false, _) => refuse("subscription_unchanged", "The subscription has this price and quantity already."),
+    }
+}
+
+fn has_present_terms() -> Result<(), ChangeRefusal> {
+    refuse(
+        "subscription_unchanged",
+        "The subscription has this price on its present terms, and this quantity, already.",
+    )
 }
 
 /// The number of seats of a change that names none: as many as there are, if the price is sold by seat. Whoever pays
@@ -298,11 +346,11 @@ mod tests {
     }
 
     fn wanted(price: &str, quantity: i64, when: ChangeTime) -> Change {
-        Change { price: PriceKey::trusted(price), quantity, when }
+        Change { price: PriceKey::trusted(price), quantity, when, present_terms: false }
     }
 
     fn code(row: Option<&Subscription>, change: &Change) -> &'static str {
-        check(row, &catalogue(), change).map_or_else(|refusal| refusal.code, |_| "possible")
+        check(row, &catalogue(), change, None).map_or_else(|refusal| refusal.code, |_| "possible")
     }
 
     #[test]
@@ -349,7 +397,7 @@ mod tests {
         let mut catalogue = catalogue();
         catalogue.prices[1].amount = MoneyMinor(5_000);
         for when in [ChangeTime::Now, ChangeTime::PeriodEnd] {
-            let refused = check(Some(&row("active")), &catalogue, &wanted("seats", QUANTITY_MAX, when));
+            let refused = check(Some(&row("active")), &catalogue, &wanted("seats", QUANTITY_MAX, when), None);
             assert_eq!(refused.map_err(|refusal| refusal.code), Err("charge_too_large"));
         }
     }
@@ -391,7 +439,7 @@ mod tests {
         let seats = Subscription { price: Some(PriceKey::trusted("seats")), quantity: 5, ..row("active") };
         let code = |price: &str, quantity: i64| {
             let change = wanted(price, quantity, ChangeTime::PeriodEnd);
-            check(Some(&seats), &catalogue, &change).map_or_else(|refusal| refusal.code, |_| "possible")
+            check(Some(&seats), &catalogue, &change, None).map_or_else(|refusal| refusal.code, |_| "possible")
         };
         assert_eq!([code("seats", 4), code("seats", 6)], ["possible"; 2]);
         assert_eq!((code("seats", 5), code("pro_monthly", 1)), ("subscription_unchanged", "price_not_offered"));
@@ -403,6 +451,35 @@ mod tests {
         let item = PresentItem { id: "si_1".to_owned(), price_id: "price_old".to_owned(), price: seats };
         assert!(item.is_kept_by(&wanted("seats", 4, ChangeTime::Now)));
         assert!(!item.is_kept_by(&wanted("pro_monthly", 1, ChangeTime::Now)));
+        let present = Change { present_terms: true, ..wanted("seats", 4, ChangeTime::Now) };
+        assert!(!item.is_kept_by(&present));
+        let is_possible = |quantity, price_id| item.check_present_terms(quantity, price_id, &present).is_ok();
+        assert!(is_possible(4, "price_new") && is_possible(5, "price_old") && !is_possible(4, "price_old"));
+    }
+
+    #[test]
+    fn the_present_price_on_former_terms_is_changed_to_the_present_ones_only_on_request() {
+        let (row, mut catalogue) = (row("active"), catalogue());
+        let present = catalogue.prices[0].clone();
+        let said = |catalogue: &Catalogue, present_terms: bool, is_former: Option<bool>| {
+            let change = Change { present_terms, ..wanted("pro_monthly", 1, ChangeTime::Now) };
+            let terms = is_former.map(|is_former| SubscribedPrice { price: present.clone(), is_former });
+            check(Some(&row), catalogue, &change, terms.as_ref()).map_err(|it| (it.code, it.message)).err()
+        };
+        assert_eq!([said(&catalogue, true, Some(true)), said(&catalogue, true, None)], [None, None]);
+        let names_the_field = |refused: Option<(&str, String)>| {
+            let (code, message) = refused.expect("nothing would change");
+            assert_eq!(code, "subscription_unchanged");
+            message.contains("present_terms: true")
+        };
+        assert!(names_the_field(said(&catalogue, false, Some(true))));
+        for (present_terms, is_former) in [(false, Some(false)), (false, None), (true, Some(false))] {
+            assert!(!names_the_field(said(&catalogue, present_terms, is_former)), "{present_terms} {is_former:?}");
+        }
+        catalogue.prices[0].offered = false;
+        assert!(!names_the_field(said(&catalogue, false, Some(true))), "nobody can have it as it is sold now");
+        let refused = said(&catalogue, true, Some(true)).map(|(code, _)| code);
+        assert_eq!(refused, Some("price_not_offered"));
     }
 
     #[test]

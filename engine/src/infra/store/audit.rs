@@ -1,12 +1,12 @@
 //! Rows of `audit_log`, and their seals: `audit_seals`, and `audit_unsealed`, where a trigger notes new rows.
 
-use super::{Kind, Rows, get, query_all, query_by, query_one};
+use super::{ID_LAG_MAX_MS, Kind, Rows, containing, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
 use crate::domain::audit::chain::{Head, SealedRow};
 use crate::domain::audit::{Audit, AuditRow};
 use crate::error::Result;
 use crate::ids::AuditId;
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
 
 fn read(row: &QueryResult) -> Result<AuditRow> {
     Ok(AuditRow {
@@ -50,6 +50,17 @@ pub async fn audit_append_many(db: &impl ConnectionTrait, lines: &[Audit], now_m
     Ok(())
 }
 
+/// A search for lines. Empty fields match everything.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// On this target.
+    pub target: Option<String>,
+    /// Written at or after this.
+    pub from_ms: Option<TimeMs>,
+    /// Text that the details contain, such as the reason.
+    pub details: Option<String>,
+}
+
 /// A page of one target's lines or of all, latest first, before this one.
 pub async fn audit_page(
     db: &impl ConnectionTrait,
@@ -57,10 +68,36 @@ pub async fn audit_page(
     before: Option<&str>,
     limit: u64,
 ) -> Result<Vec<AuditRow>> {
-    let sql = "SELECT id, actor, action, target, details, at_ms FROM audit_log \
-               WHERE ($1 = '' OR target = $1) AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3";
-    let values = [target.unwrap_or_default().into(), before.unwrap_or_default().into(), limit.cast_signed().into()];
-    query_all(db, sql, values).await?.iter().map(read).collect()
+    let filter = AuditFilter { target: target.map(str::to_owned), ..AuditFilter::default() };
+    audit_list(db, &filter, before, limit).await
+}
+
+/// The lines that a filter selects, latest first, before this one.
+pub async fn audit_list(
+    db: &impl ConnectionTrait,
+    filter: &AuditFilter,
+    before: Option<&str>,
+    limit: u64,
+) -> Result<Vec<AuditRow>> {
+    let mut clause = "($1 = '' OR target = $1) AND ($2 = '' OR id < $2)".to_owned();
+    let mut values: Vec<Value> =
+        vec![filter.target.as_deref().unwrap_or_default().into(), before.unwrap_or_default().into()];
+    if let Some(from) = filter.from_ms {
+        values.push(from.into());
+        values.push(AuditId::before(from.saturating_sub(ID_LAG_MAX_MS)).into());
+        let at = values.len();
+        clause.push_str(&format!(" AND at_ms >= ${} AND id >= ${at}", at - 1));
+    }
+    if let Some(details) = &filter.details {
+        values.push(containing(details).into());
+        clause.push_str(&format!(" AND details LIKE ${} ESCAPE '\\'", values.len()));
+    }
+    values.push(limit.cast_signed().into());
+    let sql = format!(
+        "SELECT id, actor, action, target, details, at_ms FROM audit_log WHERE {clause} ORDER BY id DESC LIMIT ${}",
+        values.len()
+    );
+    query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
 /// Rows that wait to be sealed, oldest first. Rows noted again after they were sealed are left out.
@@ -71,6 +108,35 @@ pub async fn audit_unsealed_list(db: &impl ConnectionTrait, limit: u64) -> Resul
                WHERE NOT EXISTS (SELECT 1 FROM audit_seals s WHERE s.audit_id = u.audit_id) \
                ORDER BY u.audit_id LIMIT $1) AS w JOIN audit_log a ON a.id = w.audit_id ORDER BY a.id";
     query_all(db, sql, [limit.cast_signed().into()]).await?.iter().map(read).collect()
+}
+
+/// Rows that wait to be sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsealed {
+    /// How many, counted up to [`UNSEALED_COUNT_MAX`].
+    pub rows: i64,
+    /// When the oldest was written; `None` if none waits.
+    pub oldest_at_ms: Option<TimeMs>,
+}
+
+/// How far the rows that wait to be sealed are counted. Few wait unless nothing seals.
+pub const UNSEALED_COUNT_MAX: i64 = 10_000;
+
+/// Counts the rows that wait to be sealed. Rows noted again after they were sealed do not wait.
+pub async fn audit_unsealed_count(db: &impl ConnectionTrait) -> Result<Unsealed> {
+    let sql = "SELECT COUNT(*) AS waiting, MIN(u.audit_id) AS oldest FROM (SELECT n.audit_id AS audit_id \
+               FROM audit_unsealed n WHERE NOT EXISTS (SELECT 1 FROM audit_seals s WHERE s.audit_id = n.audit_id) \
+               ORDER BY n.audit_id LIMIT $1) AS u";
+    let Some(row) = query_one(db, sql, [UNSEALED_COUNT_MAX.into()]).await? else {
+        return Ok(Unsealed { rows: 0, oldest_at_ms: None });
+    };
+    let oldest: Option<String> = get(&row, "oldest")?;
+    let oldest = match oldest {
+        Some(id) => query_one(db, "SELECT at_ms FROM audit_log WHERE id = $1", [id.into()]).await?,
+        None => None,
+    };
+    let oldest_at_ms = oldest.map(|row| get(&row, "at_ms")).transpose()?;
+    Ok(Unsealed { rows: get(&row, "waiting")?, oldest_at_ms })
 }
 
 /// Stores seals, and removes the notes of their rows. False if another node has sealed meanwhile: then the transaction

@@ -134,6 +134,13 @@ pub async fn catalogue_in_use(db: &impl ConnectionTrait, named: &[String]) -> Re
         }
         *in_use.subscribed.entry(plan).or_default() += n;
     }
+    // A price at Stripe stores the terms that it keeps once it is a former one.
+    let sql = "SELECT s.price AS price, COUNT(*) AS n FROM subscriptions s JOIN prices p ON p.id = s.stripe_price \
+               WHERE s.ended_at_ms IS NULL AND s.plan IS NOT NULL AND p.catalogue_price = s.price \
+               AND p.terms IS NOT NULL GROUP BY s.price";
+    for row in query_all(db, sql, []).await? {
+        in_use.former.insert(PriceKey::trusted(&get::<String>(&row, "price")?), count(&row)?);
+    }
     for known in price::price_find_many(db, named).await? {
         in_use.sold.extend(known.decision.price().map(|key| (known.id.clone(), key.clone())));
     }

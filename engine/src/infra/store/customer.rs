@@ -4,11 +4,15 @@ mod plan;
 
 pub use plan::{PlanChange, customer_count_on_plan, customer_list_on_plan, customer_plan_list, customer_set_plan_many};
 
-use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
+use super::marketplace::marketplace_find_by_customer;
+use super::{Kind, Rows, containing, execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
 use crate::domain::address::{AddressState, Confirmation};
 use crate::domain::customer::Customer;
 use crate::domain::email::Email;
+use crate::domain::github;
+use crate::domain::job::JobOwner;
+use crate::domain::webhook::stripe_stream;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::key::PlanKey;
@@ -123,10 +127,12 @@ pub async fn customer_find_by_email(db: &impl ConnectionTrait, normalized: &str)
 }
 
 /// Customers with the text in address or name, or of whom it is the id, an id at Stripe (of the Stripe customer, a
-/// subscription, an invoice, a PaymentIntent) or the id of an operation; newest first, before the cursor.
+/// subscription, an invoice, a PaymentIntent) or the id of an operation; newest first, before the cursor. Only those that were
+/// made at or after a time.
 pub async fn customer_search(
     db: &impl ConnectionTrait,
     text: &str,
+    from_ms: Option<TimeMs>,
     before: Option<&str>,
     limit: u64,
 ) -> Result<Vec<Customer>> {
@@ -138,11 +144,15 @@ pub async fn customer_search(
          SELECT customer_id FROM invoices WHERE id = $1 UNION ALL \
          SELECT customer_id FROM operations WHERE id = $1 UNION ALL \
          SELECT customer_id FROM operations WHERE stripe_id = $1)) \
-         AND ($3 = '' OR id < $3) ORDER BY id DESC LIMIT $4"
+         AND ($3 = '' OR id < $3) AND created_at_ms >= $5 ORDER BY id DESC LIMIT $4"
     );
-    let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    let values =
-        [text.into(), format!("%{escaped}%").into(), before.unwrap_or_default().into(), limit.cast_signed().into()];
+    let values = [
+        text.into(),
+        containing(&text.to_lowercase()).into(),
+        before.unwrap_or_default().into(),
+        limit.cast_signed().into(),
+        from_ms.unwrap_or(TimeMs::MIN).into(),
+    ];
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
@@ -180,6 +190,15 @@ pub async fn stripe_customer_former_find_many(
 pub async fn stripe_customers_of(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<String>> {
     let own = customer_find(db, customer).await?.and_then(|found| found.stripe_customer_id);
     Ok(own.into_iter().chain(stripe_customer_former_list(db, customer).await?).collect())
+}
+
+/// Whose jobs are searched for: the customer with the streams of its events.
+pub async fn customer_job_owner(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<JobOwner> {
+    let stripe = stripe_customers_of(db, customer).await?;
+    let bought = marketplace_find_by_customer(db, customer).await?;
+    let streams = stripe.iter().map(|id| stripe_stream(id));
+    let streams = streams.chain(bought.map(|account| github::stream_key(account.github_account_id)));
+    Ok(JobOwner { customer: customer.clone(), streams: streams.collect() })
 }
 
 /// The deleted Stripe customers of a customer.
@@ -220,8 +239,8 @@ pub async fn customer_adopt_stripe(
     let mut replaced = 0;
     if let Some(old) = replaces {
         let sql = format!(
-            "UPDATE customers SET stripe_customer_id = $2, updated_at_ms = $3 WHERE id = $1 AND stripe_customer_id = $4 \
-             AND NOT has_payment_method AND {IS_FREE}"
+            "UPDATE customers SET stripe_customer_id = $2, plan_before_link = NULL, updated_at_ms = $3 WHERE id = $1 \
+             AND stripe_customer_id = $4 AND NOT has_payment_method AND {IS_FREE}"
         );
         let values = [id.as_str().into(), stripe_customer_id.into(), now_ms.into(), old.into()];
         replaced = execute(db, &sql, values).await?;
@@ -250,7 +269,8 @@ pub async fn customer_unlink_stripe(
     let values = [id.as_str().into(), stripe_customer_id.into(), now_ms.into()];
     let unlinked = execute(
         db,
-        "UPDATE customers SET stripe_customer_id = NULL, updated_at_ms = $3 WHERE id = $1 AND stripe_customer_id = $2",
+        "UPDATE customers SET stripe_customer_id = NULL, plan_before_link = NULL, updated_at_ms = $3 WHERE id = $1 \
+         AND stripe_customer_id = $2",
         values.clone(),
     )
     .await?;

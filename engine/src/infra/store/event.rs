@@ -1,8 +1,8 @@
 //! Rows of `events`: the inbox. An event's state is that of its job, so it is stored only once.
 
-use super::{Kind, Rows, get, query_all, query_one};
+use super::{ID_LAG_MAX_MS, Kind, Rows, containing, get, query_all, query_one};
 use crate::clock::TimeMs;
-use crate::domain::job::{JobState, NewJob};
+use crate::domain::job::{JobOwner, JobState, NewJob};
 use crate::domain::webhook::StoredEvent;
 use crate::domain::webhook::delivery::{Delivery, Fate};
 use crate::error::{Error, Result};
@@ -192,6 +192,12 @@ pub struct EventFilter {
     pub event_type: Option<String>,
     /// A stream such as `stripe:cus_…`.
     pub stream: Option<String>,
+    /// Whose.
+    pub owner: Option<JobOwner>,
+    /// Text that the last error contains.
+    pub error: Option<String>,
+    /// Received at or after this.
+    pub received_from_ms: Option<TimeMs>,
 }
 
 /// Events newest first, before the cursor.
@@ -233,6 +239,19 @@ fn list_statement(filter: &EventFilter, before: &str, limit: u64) -> (String, Ve
             values.push(value.into());
             clause.push_str(&format!(" AND {} ${}", part.replace("{id}", id), values.len()));
         }
+    }
+    if let Some(error) = &filter.error {
+        values.push(containing(error).into());
+        clause.push_str(&format!(" AND j.last_error LIKE ${} ESCAPE '\\'", values.len()));
+    }
+    if let Some(from) = filter.received_from_ms {
+        values.push(from.into());
+        values.push(EventId::before(from.saturating_sub(ID_LAG_MAX_MS)).into());
+        let at = values.len();
+        clause.push_str(&format!(" AND e.received_at_ms >= ${} AND {id} >= ${at}", at - 1));
+    }
+    if let Some(owner) = &filter.owner {
+        clause.push_str(&format!(" AND j.id IN ({})", owner.jobs("id", &mut values)));
     }
     values.push(limit.cast_signed().into());
     (format!("{VIEW} WHERE {clause} ORDER BY {id} DESC LIMIT ${}", values.len()), values)

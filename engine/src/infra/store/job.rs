@@ -1,16 +1,18 @@
 //! Rows of `jobs`.
 
 mod due;
+mod filter;
 
 pub use due::{DuePart, DuePosition, job_due, job_due_expired};
 
 use super::stream::{Advance, Leased, stream_advance_many, stream_drop_new, stream_drop_unused, stream_unblock};
 use super::{Kind, Rows, execute, get, query_all, query_one};
 use crate::clock::TimeMs;
+use crate::domain::failure_group::cause_of;
 use crate::domain::job::{Job, JobFilter, JobFinish, JobKind, JobState, NewJob, Wake};
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, EventId, JobId};
-use sea_orm::{ConnectionTrait, QueryResult, Value};
+use sea_orm::{ConnectionTrait, QueryResult};
 use std::collections::{BTreeMap, HashSet};
 
 const COLUMNS: &str = "id, kind, args, stream_key, seq, state, attempt, attempts_max, rescues, run_at_ms, unique_key, \
@@ -127,70 +129,6 @@ pub async fn job_head(db: &impl ConnectionTrait, key: &str) -> Result<Option<Job
     query_one(db, sql, [key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Spelled as in the partial indexes, which requires that.
-const UNFINISHED: &str = "j.state IN ('available', 'running')";
-
-impl JobFilter {
-    /// The WHERE clause over `jobs j` and its values, which begin at parameter `$1`.
-    fn clause(&self, now_ms: TimeMs) -> (String, Vec<Value>) {
-        let mut parts = vec!["1 = 1".to_owned()];
-        let mut values: Vec<Value> = Vec::new();
-        if self.state.as_deref() == Some("dead") {
-            // A literal, because the index of dead jobs requires that.
-            parts.push("j.state = 'dead'".to_owned());
-        }
-        let mut add = |text: &str, value: Value| {
-            values.push(value);
-            parts.push(text.replace('?', &format!("${}", values.len())));
-        };
-        match self.state.as_deref() {
-            Some("scheduled") => {
-                add(&format!("{UNFINISHED} AND j.state = 'available' AND j.run_at_ms > ?"), now_ms.into())
-            }
-            Some("available") => {
-                add(&format!("{UNFINISHED} AND j.state = 'available' AND j.run_at_ms <= ?"), now_ms.into())
-            }
-            // The time is always positive: the condition selects the index of due jobs.
-            Some("running") => add(&format!("{UNFINISHED} AND j.state = 'running' AND j.run_at_ms > ?"), 0_i64.into()),
-            None | Some("dead") => {}
-            Some(state) => add("j.state = ?", state.into()),
-        }
-        if let Some(kind) = &self.kind {
-            add("j.kind = ?", kind.as_str().into());
-        }
-        if let Some(stream) = &self.stream {
-            add("j.stream_key = ?", stream.as_str().into());
-        }
-        if let Some(event_type) = &self.event_type {
-            add("j.event_id IN (SELECT id FROM events WHERE type = ?)", event_type.as_str().into());
-        }
-        if let Some(error) = &self.error {
-            let escaped = error.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-            add("j.last_error LIKE ? ESCAPE '\\'", format!("%{escaped}%").into());
-        }
-        if let Some(from) = self.created_from_ms {
-            add("j.created_at_ms >= ?", from.into());
-        }
-        if let Some(to) = self.created_to_ms {
-            add("j.created_at_ms < ?", to.into());
-        }
-        (parts.join(" AND "), values)
-    }
-
-    /// The statement for a page of these jobs, newest first, before a cursor.
-    pub(super) fn statement(&self, before: &str, limit: u64, now_ms: TimeMs) -> (String, Vec<Value>) {
-        let (clause, mut values) = self.clause(now_ms);
-        values.push(before.into());
-        values.push(limit.cast_signed().into());
-        let (cursor, limit) = (values.len() - 1, values.len());
-        let sql = format!(
-            "SELECT {COLUMNS} FROM jobs j WHERE {clause} AND (${cursor} = '' OR j.id < ${cursor}) \
-             ORDER BY j.id DESC LIMIT ${limit}"
-        );
-        (sql, values)
-    }
-}
-
 /// Jobs newest first, before the cursor (a job id; empty for the first page).
 pub async fn job_list(
     db: &impl ConnectionTrait,
@@ -203,35 +141,63 @@ pub async fn job_list(
     query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
-/// The jobs that a replay with this filter would run, oldest first, at most `limit`.
-pub async fn job_ids(db: &impl ConnectionTrait, filter: &JobFilter, limit: u64, now_ms: TimeMs) -> Result<Vec<JobId>> {
+/// Maximum number of jobs whose causes a search reads.
+pub const CAUSES_READ_MAX: u64 = 50_000;
+
+/// The jobs that a replay with this filter would run, oldest first, at most `limit`. With a cause, `None` if the rest of
+/// the filter matches more than [`CAUSES_READ_MAX`]: a cause is no column, so each of these is read.
+pub async fn job_ids(
+    db: &impl ConnectionTrait,
+    filter: &JobFilter,
+    limit: u64,
+    now_ms: TimeMs,
+) -> Result<Option<Vec<JobId>>> {
     let (clause, mut values) = filter.clause(now_ms);
-    values.push(limit.cast_signed().into());
+    let read_max = if filter.cause.is_some() { CAUSES_READ_MAX + 1 } else { limit };
+    values.push(read_max.cast_signed().into());
     let sql = format!(
-        "SELECT j.id AS id FROM jobs j WHERE {clause} AND j.state IN ('dead', 'cancelled', 'succeeded') \
-         ORDER BY j.stream_key, j.seq LIMIT ${}",
+        "SELECT j.id AS id, j.last_error AS last_error FROM jobs j WHERE {clause} \
+         AND j.state IN ('dead', 'cancelled', 'succeeded') ORDER BY j.stream_key, j.seq LIMIT ${}",
         values.len()
     );
-    query_all(db, &sql, values).await?.iter().map(|row| Ok(JobId::trusted(get(row, "id")?))).collect()
+    let rows = query_all(db, &sql, values).await?;
+    if filter.cause.is_some() && rows.len() as u64 > CAUSES_READ_MAX {
+        return Ok(None);
+    }
+    let mut ids = Vec::new();
+    for row in &rows {
+        let fits = match &filter.cause {
+            None => true,
+            Some(cause) => get::<Option<String>>(row, "last_error")?.is_some_and(|text| cause_of(&text) == *cause),
+        };
+        if fits {
+            ids.push(JobId::trusted(get(row, "id")?));
+        }
+    }
+    ids.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(Some(ids))
 }
 
 /// Marks the lowest unfinished job of each stream as running, if it is due, and returns it. The streams must be
 /// leased to the caller in the same transaction: a job that still runs in a stream that was taken over belongs to a
 /// dead node, and is rescued first. The state is checked twice, because Postgres rechecks a row that changed while
-/// it waited for it, but not the subquery that chose the row: a job that is cancelled meanwhile stays cancelled.
+/// it waited for it, but not the subquery that chose the row: a job that is cancelled meanwhile stays cancelled. Of a paused
+/// stream only the canary is taken.
 pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[Leased], now_ms: TimeMs) -> Result<Vec<Job>> {
     let taken_over: Vec<String> =
         streams.iter().filter(|stream| stream.is_taken_over).map(|stream| stream.key.clone()).collect();
     job_put_back(db, &taken_over, true).await?;
-    let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int), ("was", Kind::Text)]);
+    let mut rows =
+        Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int), ("was", Kind::Text), ("canary", Kind::Text)]);
     for stream in streams {
-        rows.push([stream.key.as_str().into(), now_ms.into(), JobState::Available.as_str().into()]);
+        let canary = stream.canary.as_ref().map(|job| job.as_str().to_owned());
+        rows.push([stream.key.as_str().into(), now_ms.into(), JobState::Available.as_str().into(), canary.into()]);
     }
     let take = format!(
         "UPDATE jobs SET state = 'running' \
          FROM {{rows}} WHERE jobs.id = {{(SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
          AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1)}} AND jobs.run_at_ms <= r.now_ms \
-         AND jobs.state = r.was RETURNING {}",
+         AND jobs.state = r.was AND (r.canary IS NULL OR jobs.id = r.canary) RETURNING {}",
         COLUMNS.split(", ").map(|column| format!("jobs.{column} AS {column}")).collect::<Vec<_>>().join(", ")
     );
     let taken = db.query_all_raw(rows.statement(db.get_database_backend(), &take)).await?;
@@ -339,6 +305,13 @@ pub async fn job_hasten_stream(db: &impl ConnectionTrait, stream_key: &str, now_
                AND state = 'available' AND attempt > 0 AND run_at_ms > $2 RETURNING id, stream_key, attempt";
     let rows = query_all(db, sql, [stream_key.into(), now_ms.into()]).await?;
     rows.iter().map(|row| read_wake(row, now_ms)).collect()
+}
+
+/// Makes a job due now that failed and waits for another attempt.
+pub async fn job_hasten_failed(db: &impl ConnectionTrait, id: &JobId, now_ms: TimeMs) -> Result<()> {
+    let sql = "UPDATE jobs SET run_at_ms = $2 WHERE id = $1 AND state = 'available' AND attempt > 0 AND run_at_ms > $2";
+    execute(db, sql, [id.as_str().into(), now_ms.into()]).await?;
+    Ok(())
 }
 
 /// Makes the job with this unique key due now, if it is waiting, dead or cancelled.

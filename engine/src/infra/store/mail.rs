@@ -1,6 +1,6 @@
 //! Rows of `mails`, and of the jobs that send them.
 
-use super::{Kind, Rows, from_json, get, query_all, query_one};
+use super::{ID_LAG_MAX_MS, Kind, Rows, containing, from_json, get, query_all, query_one};
 use crate::clock::TimeMs;
 use crate::domain::job::JobState;
 use crate::domain::mail::{Mail, MailArgs, MailState, Rendered, Template};
@@ -95,6 +95,10 @@ pub struct MailFilter {
     pub customer: Option<CustomerId>,
     /// The state.
     pub state: Option<MailState>,
+    /// Made at or after this.
+    pub from_ms: Option<TimeMs>,
+    /// Text that the reason contains for which it was not sent.
+    pub error: Option<String>,
 }
 
 /// Mails newest first, before the cursor (a mail's id; empty for the first page).
@@ -113,6 +117,16 @@ pub async fn mail_list(
     if !before.is_empty() {
         values.push(MailId::parse(before).map_err(invalid_cursor)?.job_id().as_str().into());
         clause.push_str(&format!(" AND j.id < ${}", values.len()));
+    }
+    if let Some(from) = filter.from_ms {
+        values.push(from.into());
+        values.push(JobId::before(from.saturating_sub(ID_LAG_MAX_MS)).into());
+        let at = values.len();
+        clause.push_str(&format!(" AND j.created_at_ms >= ${} AND j.id >= ${at}", at - 1));
+    }
+    if let Some(error) = &filter.error {
+        values.push(containing(error).into());
+        clause.push_str(&format!(" AND j.last_error LIKE ${} ESCAPE '\\'", values.len()));
     }
     clause.push_str(match filter.state {
         None => "",

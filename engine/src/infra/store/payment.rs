@@ -1,6 +1,6 @@
 //! Payments for support: rows of `invoices`, and charges among `operations`.
 
-use super::{Kind, Rows, execute, from_json, get, operation, query_all, query_by, query_one, to_json};
+use super::{Kind, Rows, containing, execute, from_json, get, operation, query_all, query_by, query_one, to_json};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::ledger::Entry;
@@ -17,6 +17,8 @@ const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, curren
                        terms, refunded, disputed, kept, created_at_ms, updated_at_ms";
 /// Maximum number of lines of the ledger that are shown of one payment.
 const ENTRIES_MAX: i64 = 200;
+/// Maximum number of invoices that are looked at of whose money some is gone.
+const GONE_MAX: i64 = 100;
 
 /// Which payments to list.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +31,8 @@ pub struct PaymentFilter {
     pub from_ms: Option<TimeMs>,
     /// Asked for before this time.
     pub to_ms: Option<TimeMs>,
+    /// Text that the reason of a failure contains.
+    pub reason: Option<String>,
 }
 
 /// The states that a list can be narrowed to.
@@ -98,7 +102,8 @@ fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
 
 /// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes
 /// late, stays with the customer that it was stored for, and keeps the terms that it was decided on. One that brought
-/// nothing may bring credits later, by an earlier date of a link.
+/// nothing may bring credits later, by an earlier date of a link. What an unpaid one would bring may change, as when it
+/// is voided.
 pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -142,6 +147,7 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
                WHERE invoices.customer_id = excluded.customer_id AND (excluded.is_paid OR NOT invoices.is_paid) \
                AND (invoices.amount IS NULL OR invoices.is_paid <> excluded.is_paid \
                OR (invoices.credits = 0 AND excluded.credits > 0) \
+               OR (NOT excluded.is_paid AND invoices.credits <> excluded.credits) \
                OR (invoices.terms IS NULL AND excluded.terms IS NOT NULL) \
                OR COALESCE(invoices.failure, '') <> COALESCE(excluded.failure, ''))";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
@@ -191,6 +197,15 @@ pub async fn invoice_payer_find_many(db: &impl ConnectionTrait, ids: &[String]) 
     Ok(payers)
 }
 
+/// A customer's paid invoices of whose money some was given back or is disputed, the latest [`GONE_MAX`].
+pub async fn invoice_list_gone(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Invoice>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM invoices WHERE customer_id = $1 AND is_paid AND (refunded > 0 OR disputed > 0) \
+         ORDER BY created_at_ms DESC, id DESC LIMIT $2"
+    );
+    query_all(db, &sql, [customer.as_str().into(), GONE_MAX.into()]).await?.iter().map(read).collect()
+}
+
 /// The terms that a paid invoice was decided on, if they were kept.
 pub async fn invoice_terms(db: &impl ConnectionTrait, id: &str) -> Result<Option<Vec<SoldTerms>>> {
     let sql = "SELECT terms FROM invoices WHERE id = $1 AND terms IS NOT NULL";
@@ -219,8 +234,9 @@ pub async fn payment_list(
         "{}, refunded, disputed FROM operations WHERE kind IN {PURCHASE_KINDS} AND {of_operations}",
         operation::COLUMNS
     );
+    let rows = (rows.as_str(), "problem");
     let mut found = Vec::new();
-    for row in page(db, &rows, filter, before, limit).await? {
+    for row in page(db, rows, filter, before, limit).await? {
         found.extend(read_charge(&row)?);
     }
     found.extend(invoice_list(db, filter, before, limit).await?.into_iter().map(Payment::of_invoice));
@@ -238,23 +254,25 @@ pub async fn invoice_list(
 ) -> Result<Vec<Invoice>> {
     let of_invoices = filter.state.map_or("1 = 1", PaymentStateFilter::of_invoices);
     let rows = format!("{COLUMNS} FROM invoices WHERE {of_invoices}");
-    page(db, &rows, filter, before, limit).await?.iter().map(read).collect()
+    page(db, (&rows, "failure"), filter, before, limit).await?.iter().map(read).collect()
 }
 
+/// A page of rows; `why` is the column with the reason of a failure.
 async fn page(
     db: &impl ConnectionTrait,
-    rows: &str,
+    (rows, why): (&str, &str),
     filter: &PaymentFilter,
     before: Option<(TimeMs, &str)>,
     limit: u64,
 ) -> Result<Vec<QueryResult>> {
     let whose = of_customer(filter.customer.as_ref());
+    let why = if filter.reason.is_some() { format!("{why} LIKE $7 ESCAPE '\\'") } else { "1 = 1".to_owned() };
     let sql = format!(
-        "SELECT {rows} AND {whose} AND created_at_ms >= $2 AND created_at_ms < $3 AND created_at_ms <= $4 \
+        "SELECT {rows} AND {whose} AND {why} AND created_at_ms >= $2 AND created_at_ms < $3 AND created_at_ms <= $4 \
          AND (created_at_ms < $4 OR id < $5) ORDER BY created_at_ms DESC, id DESC LIMIT $6"
     );
     let (before_ms, before_id) = before.unwrap_or((TimeMs::MAX, ""));
-    let values: [Value; 6] = [
+    let mut values: Vec<Value> = vec![
         filter.customer.as_ref().map_or("", CustomerId::as_str).into(),
         filter.from_ms.unwrap_or(TimeMs::MIN).into(),
         filter.to_ms.unwrap_or(TimeMs::MAX).into(),
@@ -262,6 +280,7 @@ async fn page(
         before_id.into(),
         limit.cast_signed().into(),
     ];
+    values.extend(filter.reason.as_deref().map(|reason| Value::from(containing(reason))));
     query_all(db, &sql, values).await
 }
 
@@ -297,6 +316,8 @@ pub struct OperationFilter {
     pub from_ms: Option<TimeMs>,
     /// Asked for before this time.
     pub to_ms: Option<TimeMs>,
+    /// Text that the reason of a failure contains.
+    pub reason: Option<String>,
 }
 
 /// Operations of all customers, the latest first, before this one.
@@ -308,11 +329,12 @@ pub async fn operation_list_all(
 ) -> Result<Vec<Operation>> {
     let sql = format!(
         "SELECT {} FROM operations WHERE {} AND ($2 = '' OR kind = $2) AND ($3 = '' OR state = $3) \
-         AND created_at_ms >= $4 AND created_at_ms < $5 AND ($6 = '' OR id < $6) ORDER BY id DESC LIMIT $7",
+         AND created_at_ms >= $4 AND created_at_ms < $5 AND ($6 = '' OR id < $6) AND {} ORDER BY id DESC LIMIT $7",
         operation::COLUMNS,
-        of_customer(filter.customer.as_ref())
+        of_customer(filter.customer.as_ref()),
+        if filter.reason.is_some() { "problem LIKE $8 ESCAPE '\\'" } else { "1 = 1" }
     );
-    let values: [Value; 7] = [
+    let mut values: Vec<Value> = vec![
         filter.customer.as_ref().map_or("", CustomerId::as_str).into(),
         filter.kind.as_deref().unwrap_or_default().into(),
         filter.state.as_deref().unwrap_or_default().into(),
@@ -321,6 +343,7 @@ pub async fn operation_list_all(
         before.unwrap_or_default().into(),
         limit.cast_signed().into(),
     ];
+    values.extend(filter.reason.as_deref().map(|reason| Value::from(containing(reason))));
     query_all(db, &sql, values).await?.iter().map(operation::read).collect()
 }
 

@@ -1,10 +1,10 @@
 //! Rows of `replays` and `replay_items`.
 
-use super::{Kind, Rows, execute, from_json, get, query_all, query_one, to_json};
+use super::{Kind, Rows, containing, execute, from_json, get, query_all, query_one, to_json};
 use crate::clock::TimeMs;
-use crate::domain::job::JobFilter;
-use crate::domain::replay::{Replay, ReplayItem, ReplayStep};
-use crate::error::Result;
+use crate::domain::job::{JobFilter, JobState};
+use crate::domain::replay::{Replay, ReplayItem, ReplayStep, ReplayedJobs};
+use crate::error::{Error, Result};
 use crate::ids::{JobId, ReplayId};
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
@@ -84,10 +84,21 @@ pub async fn replay_find(db: &impl ConnectionTrait, id: &ReplayId) -> Result<Opt
     query_one(db, &format!("{SELECT} WHERE id = $1"), [id.as_str().into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Replays newest first, before the cursor.
-pub async fn replay_list(db: &impl ConnectionTrait, before: &str, limit: u64) -> Result<Vec<Replay>> {
-    let sql = format!("{SELECT} WHERE ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2");
-    query_all(db, &sql, [before.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
+/// Replays newest first, before the cursor: those that were made at or after a time, and whose reason contains a text.
+pub async fn replay_list(
+    db: &impl ConnectionTrait,
+    (from_ms, reason): (Option<TimeMs>, Option<&str>),
+    before: &str,
+    limit: u64,
+) -> Result<Vec<Replay>> {
+    let sql = format!(
+        "{SELECT} WHERE ($1 = '' OR id < $1) AND created_at_ms >= $2 AND reason LIKE $3 ESCAPE '\\' \
+         ORDER BY id DESC LIMIT $4"
+    );
+    let from_ms = from_ms.unwrap_or(TimeMs::MIN);
+    let values =
+        [before.into(), from_ms.into(), containing(reason.unwrap_or_default()).into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
 /// Moves a replay from one of the given states to another. False if it was in none of them.
@@ -125,6 +136,25 @@ pub async fn replay_items(
             })
         })
         .collect()
+}
+
+/// The jobs of a replay, counted by what became of them. A replay has no more jobs than it may.
+pub async fn replay_jobs_count(db: &impl ConnectionTrait, id: &ReplayId) -> Result<Vec<ReplayedJobs>> {
+    let sql = "SELECT i.state AS item, j.state AS job, j.kind AS kind, \
+               COALESCE(j.attempts_max - j.attempt, CAST(0 AS BIGINT)) AS attempts_left, COUNT(*) AS n \
+               FROM replay_items i LEFT JOIN jobs j ON j.id = i.job_id WHERE i.replay_id = $1 \
+               GROUP BY i.state, j.state, j.kind, j.attempts_max - j.attempt";
+    let read = |row: &QueryResult| {
+        let state = |text: String| JobState::parse(&text).ok_or_else(|| Error::Corrupt(format!("job state {text}")));
+        Ok(ReplayedJobs {
+            item: get(row, "item")?,
+            job: get::<Option<String>>(row, "job")?.map(state).transpose()?,
+            kind: get(row, "kind")?,
+            attempts_left: get(row, "attempts_left")?,
+            count: get(row, "n")?,
+        })
+    };
+    query_all(db, sql, [id.as_str().into()]).await?.iter().map(read).collect()
 }
 
 /// Whether a replay runs. Locks it until the transaction ends, so that a pause or cancellation waits.

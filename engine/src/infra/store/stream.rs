@@ -1,10 +1,11 @@
 //! Rows of `streams`: order, leases, epochs, pauses.
 
-use super::{Kind, Rows, execute, get, query_all, query_by, query_one};
+use super::{Kind, Rows, containing, execute, get, query_all, query_by, query_one};
 use crate::clock::TimeMs;
-use crate::domain::job::{Job, JobState, PAUSED_BY_DEAD_JOB};
+use crate::domain::job::{Job, JobOwner, JobState, PAUSED_BY_DEAD_JOB};
 use crate::error::Result;
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+use crate::ids::JobId;
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A stream for support.
@@ -25,6 +26,8 @@ pub struct Stream {
     pub paused_at_ms: Option<TimeMs>,
     /// Why it is paused.
     pub paused_reason: Option<String>,
+    /// The job at its head that may start although it is paused.
+    pub canary: Option<JobId>,
     /// Waiting and running jobs.
     pub unfinished: i64,
 }
@@ -38,30 +41,85 @@ fn read(row: &QueryResult) -> Result<Stream> {
         lease_until_ms: get(row, "lease_until_ms")?,
         paused_at_ms: get(row, "paused_at_ms")?,
         paused_reason: get(row, "paused_reason")?,
+        canary: get::<Option<String>>(row, "canary")?.map(JobId::trusted),
         unfinished: get(row, "unfinished")?,
     })
 }
 
-const SELECT: &str = "SELECT s.key AS key, s.last_seq AS last_seq, s.owner AS owner, s.epoch AS epoch, \
+/// The condition that the head of the stream `s` is its canary and was not tried since. An attempt that ends is counted,
+/// which ends the permission.
+macro_rules! head_is_canary {
+    () => {
+        "(s.canary_job_id IS NOT NULL AND (s.canary_job_id, s.canary_attempt) = (SELECT h.id, h.attempt FROM jobs h \
+         WHERE h.stream_key = s.key AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1))"
+    };
+}
+
+/// The condition that the head of the stream `s` may start: the stream is not paused, or its head is the canary.
+pub(super) const STARTS: &str = concat!("(s.paused_at_ms IS NULL OR ", head_is_canary!(), ")");
+
+const SELECT: &str = concat!(
+    "SELECT s.key AS key, s.last_seq AS last_seq, s.owner AS owner, s.epoch AS epoch, \
     s.lease_until_ms AS lease_until_ms, s.paused_at_ms AS paused_at_ms, s.paused_reason AS paused_reason, \
+    CASE WHEN s.paused_at_ms IS NOT NULL AND ",
+    head_is_canary!(),
+    " THEN s.canary_job_id END AS canary, \
     (SELECT COUNT(*) FROM jobs j WHERE j.stream_key = s.key AND j.state IN ('available', 'running')) AS unfinished \
-    FROM streams s";
+    FROM streams s"
+);
 
 /// Finds a stream.
 pub async fn stream_find(db: &impl ConnectionTrait, key: &str) -> Result<Option<Stream>> {
     query_one(db, &format!("{SELECT} WHERE s.key = $1"), [key.into()]).await?.map(|row| read(&row)).transpose()
 }
 
-/// Streams that are paused or have unfinished jobs, by key, after the cursor.
-pub async fn stream_list(db: &impl ConnectionTrait, only_paused: bool, after: &str, limit: u64) -> Result<Vec<Stream>> {
-    let active = if only_paused {
-        "s.paused_at_ms IS NOT NULL"
+/// A search for streams that are paused or have unfinished jobs.
+#[derive(Debug, Clone, Default)]
+pub struct StreamFilter {
+    /// Paused ones only.
+    pub is_paused: bool,
+    /// Without those whose jobs all wait for their time and were never tried, such as the follow-up mails to new
+    /// customers.
+    pub is_due: bool,
+    /// Those with jobs of this customer.
+    pub owner: Option<JobOwner>,
+    /// Paused ones whose reason contains this text.
+    pub reason: Option<String>,
+}
+
+/// Streams that a filter selects, by key, after the cursor.
+pub async fn stream_list(
+    db: &impl ConnectionTrait,
+    filter: &StreamFilter,
+    now_ms: TimeMs,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<Stream>> {
+    let mut values: Vec<Value> = vec![after.into(), limit.cast_signed().into()];
+    let mut clause = "s.key > $1".to_owned();
+    if filter.is_paused {
+        clause.push_str(" AND s.paused_at_ms IS NOT NULL");
     } else {
-        "(s.paused_at_ms IS NOT NULL OR EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key \
-         AND j.state IN ('available', 'running')))"
-    };
-    let sql = format!("{SELECT} WHERE {active} AND s.key > $1 ORDER BY s.key LIMIT $2");
-    query_all(db, &sql, [after.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
+        let due = if filter.is_due {
+            values.push(now_ms.into());
+            format!(" AND (j.attempt > 0 OR j.run_at_ms <= ${})", values.len())
+        } else {
+            String::new()
+        };
+        clause.push_str(&format!(
+            " AND (s.paused_at_ms IS NOT NULL OR EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = s.key \
+             AND j.state IN ('available', 'running'){due}))"
+        ));
+    }
+    if let Some(owner) = &filter.owner {
+        clause.push_str(&format!(" AND s.key IN ({})", owner.jobs("stream_key", &mut values)));
+    }
+    if let Some(reason) = &filter.reason {
+        values.push(containing(reason).into());
+        clause.push_str(&format!(" AND s.paused_reason LIKE ${} ESCAPE '\\'", values.len()));
+    }
+    let sql = format!("{SELECT} WHERE {clause} ORDER BY s.key LIMIT $2");
+    query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
 /// The row of a stream after sequence numbers were reserved in it.
@@ -169,23 +227,27 @@ pub struct Leased {
     pub epoch: i64,
     /// Whether the lease before it expired without being released: its node died, or lost the database.
     pub is_taken_over: bool,
+    /// The only job that may start: the canary of a paused stream.
+    pub canary: Option<JobId>,
 }
 
-/// Selects the streams that are free, not paused, and have a due head.
+/// Selects the streams that are free, have a due head, and are not paused unless that is the canary.
 pub async fn stream_due_many(db: &impl ConnectionTrait, keys: &[&str], now_ms: TimeMs) -> Result<Vec<String>> {
     let mut rows = Rows::new(&[("key", Kind::Text), ("now_ms", Kind::Int)]);
     for key in keys {
         rows.push([(*key).into(), now_ms.into()]);
     }
-    let sql = "SELECT s.key AS key FROM {rows} JOIN streams s ON s.key = {r.key} WHERE s.paused_at_ms IS NULL \
+    let sql = format!(
+        "SELECT s.key AS key FROM {{rows}} JOIN streams s ON s.key = {{r.key}} WHERE {STARTS} \
                AND (s.owner IS NULL OR s.lease_until_ms < r.now_ms) \
                AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = s.key \
-               AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms";
-    let due = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+               AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms"
+    );
+    let due = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
     due.iter().map(|row| get(row, "key")).collect()
 }
 
-/// Leases to a node the streams that are free, not paused, and have a due head, each under its next epoch.
+/// Leases to a node the streams that [`stream_due_many`] selects, each under its next epoch.
 /// Returns the leases. A locked row is skipped: another node is leasing it, or a job is being added, which
 /// is announced later; the sweeper finds the rest.
 pub async fn stream_lease_many(
@@ -204,16 +266,18 @@ pub async fn stream_lease_many(
     let sql = format!(
         "UPDATE streams SET previous_owner = streams.owner, owner = f.node, epoch = streams.epoch + 1, lease_until_ms = f.lease_until_ms \
          FROM (SELECT s.key AS key, r.node AS node, r.lease_until_ms AS lease_until_ms \
-         FROM {{rows}} JOIN streams s ON s.key = {{r.key}} WHERE s.paused_at_ms IS NULL \
+         FROM {{rows}} JOIN streams s ON s.key = {{r.key}} WHERE {STARTS} \
          AND (s.owner IS NULL OR s.lease_until_ms < r.now_ms) \
          AND (SELECT h.run_at_ms FROM jobs h WHERE h.stream_key = s.key \
          AND h.state IN ('available', 'running') ORDER BY h.seq LIMIT 1) <= r.now_ms {skip}) AS f \
-         WHERE streams.key = {{f.key}} RETURNING streams.key AS key, streams.epoch AS epoch, streams.previous_owner AS previous_owner"
+         WHERE streams.key = {{f.key}} RETURNING streams.key AS key, streams.epoch AS epoch, streams.previous_owner AS previous_owner, \
+         CASE WHEN streams.paused_at_ms IS NULL THEN NULL ELSE streams.canary_job_id END AS canary"
     );
     let leased = db.query_all_raw(rows.statement(db.get_database_backend(), &sql)).await?;
     let read = |row| {
         let is_taken_over = get::<Option<String>>(row, "previous_owner")?.is_some();
-        Ok(Leased { key: get(row, "key")?, epoch: get(row, "epoch")?, is_taken_over })
+        let canary = get::<Option<String>>(row, "canary")?.map(JobId::trusted);
+        Ok(Leased { key: get(row, "key")?, epoch: get(row, "epoch")?, is_taken_over, canary })
     };
     leased.iter().map(read).collect()
 }
@@ -294,27 +358,43 @@ pub async fn stream_mark_stopped(db: &impl ConnectionTrait, key: &str, now_ms: T
 /// Pauses a stream: a running job continues, no other begins. False if there is no such stream or it is already
 /// paused.
 pub async fn stream_pause(db: &impl ConnectionTrait, key: &str, reason: &str, now_ms: TimeMs) -> Result<bool> {
-    let sql = "UPDATE streams SET paused_at_ms = $2, paused_reason = $3 WHERE key = $1 AND paused_at_ms IS NULL";
-    Ok(execute(db, sql, [key.into(), now_ms.into(), reason.into()]).await? == 1)
+    let sql = format!(
+        "UPDATE streams SET paused_at_ms = $2, paused_reason = $3, {NO_CANARY} WHERE key = $1 AND paused_at_ms IS NULL"
+    );
+    Ok(execute(db, &sql, [key.into(), now_ms.into(), reason.into()]).await? == 1)
 }
 
 /// Resumes a paused stream. False if it is not paused.
 pub async fn stream_resume(db: &impl ConnectionTrait, key: &str) -> Result<bool> {
-    let sql = "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL \
-               WHERE key = $1 AND paused_at_ms IS NOT NULL";
-    Ok(execute(db, sql, [key.into()]).await? == 1)
+    let sql = format!(
+        "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL, {NO_CANARY} \
+         WHERE key = $1 AND paused_at_ms IS NOT NULL"
+    );
+    Ok(execute(db, &sql, [key.into()]).await? == 1)
+}
+
+/// Takes the canary back.
+const NO_CANARY: &str = "canary_job_id = NULL, canary_attempt = NULL";
+
+/// Lets a job of a paused stream start once, as soon as it is at the head. False if the stream is not paused.
+pub async fn stream_set_canary(db: &impl ConnectionTrait, key: &str, job: &Job) -> Result<bool> {
+    let sql = "UPDATE streams SET canary_job_id = $2, canary_attempt = $3 WHERE key = $1 AND paused_at_ms IS NOT NULL";
+    Ok(execute(db, sql, [key.into(), job.id.as_str().into(), job.attempt.into()]).await? == 1)
 }
 
 /// Resumes a stream that the death of a job blocked, because the job will run again. A pause by a person or by a
 /// later death stays.
 pub(super) async fn stream_unblock(db: &impl ConnectionTrait, dead: &Job) -> Result<()> {
-    let sql = "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL WHERE key = $1 AND paused_reason = $2 \
-               AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key AND j.state = 'dead' \
-               AND j.id <> $3 AND j.finished_at_ms > $4)";
+    let sql = format!(
+        "UPDATE streams SET paused_at_ms = NULL, paused_reason = NULL, {NO_CANARY} \
+         WHERE key = $1 AND paused_reason = $2 \
+         AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.stream_key = streams.key AND j.state = 'dead' \
+         AND j.id <> $3 AND j.finished_at_ms > $4)"
+    );
     let died_at_ms = dead.finished_at_ms.unwrap_or(0);
     let values =
         [dead.stream_key.as_str().into(), PAUSED_BY_DEAD_JOB.into(), dead.id.as_str().into(), died_at_ms.into()];
-    execute(db, sql, values).await?;
+    execute(db, &sql, values).await?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::{execute, get, query_all, query_one};
 use crate::clock::TimeMs;
 use crate::error::Result;
 use crate::ids::CustomerId;
+use crate::key::PlanKey;
 use sea_orm::ConnectionTrait;
 
 /// The customer that a Stripe customer is or was linked to.
@@ -15,7 +16,7 @@ pub async fn stripe_link_owner(db: &impl ConnectionTrait, stripe_customer_id: &s
 }
 
 /// Links a customer to a Stripe customer in place of the present one, which becomes a former one: its late events still
-/// count.
+/// count. A new link keeps the plan that the customer has.
 pub async fn stripe_link_put(
     db: &impl ConnectionTrait,
     id: &CustomerId,
@@ -26,7 +27,9 @@ pub async fn stripe_link_put(
 ) -> Result<()> {
     let sql = "DELETE FROM stripe_customers_former WHERE stripe_customer_id = $1 AND customer_id = $2";
     execute(db, sql, [stripe_customer_id.into(), id.as_str().into()]).await?;
-    let sql = "UPDATE customers SET stripe_customer_id = $2, credits_from_ms = $3, updated_at_ms = $4 WHERE id = $1";
+    let sql = "UPDATE customers SET \
+               plan_before_link = CASE WHEN stripe_customer_id = $2 THEN plan_before_link ELSE plan END, \
+               stripe_customer_id = $2, credits_from_ms = $3, updated_at_ms = $4 WHERE id = $1";
     let values = [id.as_str().into(), stripe_customer_id.into(), credits_from_ms.into(), now_ms.into()];
     execute(db, sql, values).await?;
     if let Some(old) = replaced {
@@ -39,9 +42,28 @@ pub async fn stripe_link_put(
 
 /// Removes a customer's link, so that the Stripe customer belongs to nobody here.
 pub async fn stripe_link_remove(db: &impl ConnectionTrait, id: &CustomerId, now_ms: TimeMs) -> Result<()> {
-    let sql =
-        "UPDATE customers SET stripe_customer_id = NULL, credits_from_ms = NULL, updated_at_ms = $2 WHERE id = $1";
+    let sql = "UPDATE customers SET stripe_customer_id = NULL, credits_from_ms = NULL, plan_before_link = NULL, \
+               updated_at_ms = $2 WHERE id = $1";
     execute(db, sql, [id.as_str().into(), now_ms.into()]).await?;
+    Ok(())
+}
+
+/// The plan that a customer had when support linked its Stripe customer; `None` if nobody did, or an earlier release.
+pub async fn stripe_link_plan_before(db: &impl ConnectionTrait, id: &CustomerId) -> Result<Option<PlanKey>> {
+    let sql = "SELECT plan_before_link FROM customers WHERE id = $1 AND plan_before_link IS NOT NULL";
+    let row = query_one(db, sql, [id.as_str().into()]).await?;
+    row.map(|row| Ok(PlanKey::trusted(&get::<String>(&row, "plan_before_link")?))).transpose()
+}
+
+/// Gives a customer a plan, whatever it has.
+pub async fn stripe_link_plan_put(
+    db: &impl ConnectionTrait,
+    id: &CustomerId,
+    plan: &PlanKey,
+    now_ms: TimeMs,
+) -> Result<()> {
+    let sql = "UPDATE customers SET plan = $2, updated_at_ms = $3 WHERE id = $1";
+    execute(db, sql, [id.as_str().into(), plan.as_str().into(), now_ms.into()]).await?;
     Ok(())
 }
 

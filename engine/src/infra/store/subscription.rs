@@ -8,6 +8,7 @@ use crate::ids::CustomerId;
 use crate::key::{PlanKey, PriceKey};
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 
 pub(super) const COLUMNS: &str = "id, customer_id, status, plan, price, quantity, cancel_at_period_end, \
                        current_period_end_ms, past_due_since_ms, past_due_reason, paused_collection, unpaid_change, \
@@ -94,6 +95,17 @@ pub async fn subscription_stripe_price(
     let sql = "SELECT stripe_price FROM subscriptions WHERE id = $1 AND customer_id = $2";
     let row = query_one(db, sql, [id.into(), customer.as_str().into()]).await?;
     row.map_or(Ok(None), |row| get(&row, "stripe_price"))
+}
+
+/// The prices at Stripe that a customer's subscriptions have, by the ids of those of which it is known.
+pub async fn subscription_stripe_price_list(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+) -> Result<HashMap<String, String>> {
+    let sql = "SELECT id, stripe_price FROM subscriptions WHERE customer_id = $1 AND stripe_price IS NOT NULL \
+               ORDER BY updated_at_ms DESC, id LIMIT $2";
+    let rows = query_all(db, sql, [customer.as_str().into(), SUBSCRIPTIONS_MAX.into()]).await?;
+    rows.iter().map(|row| Ok((get(row, "id")?, get(row, "stripe_price")?))).collect()
 }
 
 /// Sets the price at Stripe that a subscription has.

@@ -286,6 +286,22 @@ pub(super) fn with_record(
     verdict
 }
 
+/// What is stored of an invoice of ours whose payment failed, as Stripe has it now. Nothing if it is paid by now.
+pub(super) async fn failed_invoice(
+    deps: &Deps,
+    customer: &Customer,
+    invoice: &Value,
+    now_ms: TimeMs,
+) -> std::result::Result<Option<Effect>, Failure> {
+    if InvoiceFields::read(invoice).is_paid == Some(true) {
+        return Ok(None);
+    }
+    let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), invoice, now_ms).await?;
+    let nothing = (Credits::ZERO, false);
+    let failed = Invoice::read(EventKind::InvoicePaymentFailed, invoice, customer, &book, nothing, now_ms);
+    Ok(failed.map(|failed| Effect::InvoicePut(Box::new(failed))))
+}
+
 /// The credits that a verdict on an invoice brings, now by its command and later by its jobs, and whether some come
 /// now.
 fn credits_brought(verdict: &Verdict) -> (Credits, bool) {

@@ -28,8 +28,8 @@ struct Named {
     is_tagged: bool,
 }
 
-/// The prices that may sell something: those of an invoice's lines that bill a period or settle a change
-/// within one for money, those of a subscription's items and of its latest invoice.
+/// The prices that may sell something: those of an invoice's lines that bill a period, even if a coupon leaves nothing
+/// of it, or settle a change within one for money, those of a subscription's items and of its latest invoice.
 fn named(object: &Value, book: &PriceBook) -> Vec<Named> {
     match object["object"].as_str() {
         Some("invoice") => of_invoice(object, book),
@@ -51,7 +51,7 @@ fn named(object: &Value, book: &PriceBook) -> Vec<Named> {
 
 fn of_invoice(object: &Value, book: &PriceBook) -> Vec<Named> {
     let said = InvoiceFields::read(object);
-    let sells = |line: &&Line| line.prorates() || (line.bills_period() && line.costs());
+    let sells = |line: &&Line| line.prorates() || line.bills_priced_period();
     let lines = said.lines.iter().filter(sells);
     let named = lines.map(|line| Named {
         price: line.price.clone(),

@@ -224,7 +224,9 @@ impl Known {
 }
 
 pub(super) use clawback::review_event;
-pub(in crate::usecase) use clawback::{charges_of_payment, credits_after_refund, money_before_refund};
+pub(in crate::usecase) use clawback::{
+    charges_of_payment, credited_of_invoice, credits_after_refund, money_before_refund,
+};
 pub(super) use notice::of_ended_subscriptions;
 
 /// Processes one event.

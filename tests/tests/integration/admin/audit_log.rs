@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::cli::{Program, run};
+use crate::node::connect;
 use crate::scene::{sql, with_backend};
+use bursar_engine::domain::audit::Audit;
 use bursar_engine::domain::audit::chain::Head;
-use bursar_engine::infra::store::audit::audit_head;
+use bursar_engine::infra::store::audit::{Unsealed, audit_append, audit_head, audit_unsealed_count};
 use bursar_engine::infra::store::{Db, DbOptions};
+use bursar_engine::usecase::audit;
 use bursar_engine::usecase::verify::verify_since;
 use bursar_tests::wait;
 use sea_orm::ConnectionTrait;
@@ -155,4 +158,26 @@ async fn several_nodes_make_one_chain() {
     one.verify().await;
     two.stop().await;
     one.stop().await;
+}
+
+with_backend! {
+    async fn rows_that_wait_for_their_seal_are_counted(backend: Backend) {
+        let (config, _folder) = TestApp::start(backend).await.halt().await;
+        let db = connect(&config).await;
+        while audit::seal(&db, 1).await.unwrap() {}
+        let nothing = Unsealed { rows: 0, oldest_at_ms: None };
+        assert_eq!(audit_unsealed_count(db.write()).await.unwrap(), nothing);
+        for at_ms in [1_000, 2_000] {
+            let line = Audit::new("system", "test.done", "test", &json!({}));
+            audit_append(db.write(), &line, at_ms).await.unwrap();
+        }
+        let two = Unsealed { rows: 2, oldest_at_ms: Some(1_000) };
+        assert_eq!(audit_unsealed_count(db.write()).await.unwrap(), two);
+        audit::seal(&db, 3_000).await.unwrap();
+        // Noted again, sealed rows do not wait.
+        let again = "INSERT INTO audit_unsealed (audit_id) SELECT audit_id FROM audit_seals";
+        db.write().execute_unprepared(again).await.unwrap();
+        assert_eq!(audit_unsealed_count(db.write()).await.unwrap(), nothing);
+        db.close().await;
+    }
 }

@@ -10,8 +10,17 @@ use tokio::time::timeout;
 /// Far longer than the commands take.
 const LIMIT: Duration = Duration::from_secs(60);
 /// The sections whose commands are run, in order.
-const WALK: [(&str, &str); 3] =
-    [("README.md", "Try it"), ("README.md", "The command line"), ("docs/getting-started.md", "In your service")];
+const WALK: [(&str, &str); 7] = [
+    ("README.md", "Try it"),
+    ("README.md", "The command line"),
+    ("docs/getting-started.md", "In your service"),
+    ("docs/getting-started.md", "Who controls an address"),
+    ("docs/support.md", "Look a customer up"),
+    ("docs/support.md", "Who did what"),
+    ("docs/support.md", "Explain a balance"),
+];
+/// Ids that a document leaves to the reader, who copies the last one that was shown.
+const COPIED: [&str; 2] = ["mal_…", "rpl_…"];
 
 /// The lines of shell in a section of a document.
 fn shell(document: &str, section: &str) -> Vec<String> {
@@ -28,7 +37,15 @@ fn typed(line: &str) -> String {
         .replace("http://127.0.0.1:8080", "$BURSAR_URL")
         .replace("/tmp/", "$FOLDER/")
         .replace("stripe:cus_…", "stripe:$STRIPE")
+        .replace(" cst_…", " $CUSTOMER")
+        // Files of the walk do not belong into the clone.
+        .replace(" > $FOLDER/", " >$FOLDER/")
+        .replace(" > ", " >$FOLDER/")
         .replace("curl -s ", "curl -sS --fail-with-body ");
+    let line = COPIED.iter().fold(line, |line, id| {
+        let last = format!("$(grep -oE '{}[a-z0-9]+' \"$OUT\" | tail -n 1)", id.trim_end_matches('…'));
+        line.replace(id, &last)
+    });
     match line.split_once('=') {
         // A shell function replaces the alias.
         Some(("alias bursar", _)) => String::new(),
@@ -70,5 +87,7 @@ async fn the_commands_of_the_readme_and_the_guide_work() {
     // Output that the document shows.
     assert_eq!(said.matches(r#"200 OK  {"duplicate":true,"received":true}"#).count(), 2, "{said}");
     assert!(said.contains("400 Bad Request") && said.contains(r#""balance":64"#), "{said}");
+    assert!(said.contains("CREATED AT") && said.contains("BALANCE AFTER"), "the table of the ledger:\n{said}");
+    assert!(said.contains("stored at"), "a stored mail:\n{said}");
     server.stop().await.unwrap();
 }

@@ -59,30 +59,29 @@ pub(super) fn compare(document: &Value, schema: &Value, value: &Value, at: &str,
     if let Some(name) = schema["$ref"].as_str().and_then(|text| text.strip_prefix("#/components/schemas/")) {
         return compare(document, &document["components"]["schemas"][name], value, name, problems);
     }
-    // A field that refers to another schema may have a description beside the reference.
-    let parts = schema["allOf"].as_array().into_iter().flatten();
-    let is_nullable = schema["nullable"] == true || parts.clone().any(|part| part["nullable"] == true);
-    if value.is_null() && is_nullable {
+    // The only choice in the document is that between a schema and null.
+    if let Some(choices) = schema["oneOf"].as_array() {
+        if !value.is_null() {
+            compare(document, &choices[0], value, at, problems);
+        }
         return;
     }
-    for part in parts {
+    for part in schema["allOf"].as_array().into_iter().flatten() {
         compare(document, part, value, at, problems);
     }
-    let Some(kind) = schema["type"].as_str() else { return };
-    let fits = match kind {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        _ => false,
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        kind => kind.as_str().into_iter().collect(),
     };
-    if !fits {
-        let shown = if value.is_null() { "null, which it may not be".to_owned() } else { value.to_string() };
-        problems.insert(format!("{at}: {kind} is {shown}"));
+    if kinds.is_empty() {
         return;
     }
+    if !kinds.iter().any(|kind| fits(kind, value)) {
+        let shown = if value.is_null() { "null, which it may not be".to_owned() } else { value.to_string() };
+        problems.insert(format!("{at}: {} is {shown}", kinds.join(" or ")));
+        return;
+    }
+    restrictions(schema, value, at, problems);
     if schema["enum"].as_array().is_some_and(|values| !values.contains(value)) {
         problems.insert(format!("{at}: {value} is none of {}", schema["enum"]));
     }
@@ -100,6 +99,52 @@ pub(super) fn compare(document: &Value, schema: &Value, value: &Value, at: &str,
         if value.get(name).is_none() {
             problems.insert(format!("{at}.{name}: is required and missing"));
         }
+    }
+}
+
+/// Whether a value has a type of JSON Schema.
+fn fits(kind: &str, value: &Value) -> bool {
+    match kind {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "null" => value.is_null(),
+        _ => false,
+    }
+}
+
+/// Compares a text or a number with its limits, and a text with its format.
+fn restrictions(schema: &Value, value: &Value, at: &str, problems: &mut BTreeSet<String>) {
+    if let Some(number) = value.as_f64() {
+        let is_low = schema["minimum"].as_f64().is_some_and(|least| number < least);
+        let is_high = schema["maximum"].as_f64().is_some_and(|most| number > most);
+        if is_low || is_high {
+            problems.insert(format!("{at}: {number} is outside of its limits"));
+        }
+    }
+    let Some(text) = value.as_str() else { return };
+    let length = text.chars().count() as u64;
+    let is_short = schema["minLength"].as_u64().is_some_and(|least| length < least);
+    if is_short || schema["maxLength"].as_u64().is_some_and(|most| length > most) {
+        problems.insert(format!("{at}: {text} is too short or too long"));
+    }
+    let fits = match schema["format"].as_str() {
+        Some("date-time") => bursar_engine::clock::parse_rfc3339(text).is_some(),
+        Some("date") => bursar_engine::clock::parse_day(text).is_some(),
+        Some("uri") => text.starts_with("https://") || text.starts_with("http://"),
+        Some("email") => text.contains('@'),
+        _ => true,
+    };
+    if !fits {
+        problems.insert(format!("{at}: {text} is no {}", schema["format"]));
+    }
+    if let Some(pattern) = schema["pattern"].as_str()
+        && !regex::Regex::new(pattern).unwrap().is_match(text)
+    {
+        problems.insert(format!("{at}: {text} does not match {pattern}"));
     }
 }
 

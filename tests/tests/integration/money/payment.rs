@@ -334,12 +334,12 @@ with_shop! {
         shop.balance_becomes(&customer, -1).await;
         let history = shop.history(id).await;
         for expected in [
-            "the customer asked for work of 1 credits, which takes 1 more credits, for 2900 usd (minor units), \
+            "the customer asked for work of 1 credits, which takes 1 more credits, for $29.00, \
              Idempotency-Key deploy-1",
             "Stripe took the money (pi_",
             "1 credits were granted; the balance was 1 afterwards",
             "1 credits were spent; the balance was 0 afterwards",
-            "a refund of 2900 usd by support was made",
+            "a refund of $29.00 by support was made",
             "1 credits were taken back; the balance was -1 afterwards",
         ] {
             assert!(history.iter().any(|step| step.starts_with(expected)), "{expected}: {history:#?}");

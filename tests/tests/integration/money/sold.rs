@@ -3,6 +3,7 @@
 mod change;
 mod checkout;
 mod decision;
+mod given_back;
 mod history;
 mod interrupted;
 mod invoice;

@@ -2,6 +2,7 @@
 
 mod coming;
 mod made;
+mod present_terms;
 mod refused;
 mod seats;
 mod start;
@@ -105,6 +106,21 @@ with_backend! {
         let new = shop.without_credits("pm_card_visa").await;
         shop.subscribe(&new, "pro").await.expect(201);
         assert_eq!((shop.net_paid(&new).await, shop.app.balance(&new).await), RAISED);
+        // One of the two keeps the terms of before, and no later change touches it.
+        for (change, effect) in [
+            ((RAISED.0, 90), "1 subscriber gets the new terms from the next period on. 1 subscriber keeps former terms."),
+            (
+                (59_000, RAISED.1),
+                "1 subscriber keeps the old amount; new ones pay the new one. 1 subscriber keeps former terms.",
+            ),
+        ] {
+            let next = changed(|catalogue| {
+                (catalogue.prices[0].amount, catalogue.prices[0].credits) = (MoneyMinor(change.0), Credits(change.1));
+            });
+            let planned = plan(&shop.app, &next).await;
+            let said = &planned["changes"][0];
+            assert_eq!((&said["effect"], &said["customers"]), (&json!(effect), &json!(1)), "{planned}");
+        }
 
         // The renewal of the older subscription.
         shop.next_month();

@@ -2,6 +2,7 @@
 
 use super::{answered, sent_from};
 use bursar_engine::infra::store::Lane;
+use bursar_tests::app::ADMIN_TOKEN;
 use bursar_tests::{Backend, TestApp, wait, with_app};
 use futures_util::future::join_all;
 use reqwest::StatusCode;
@@ -40,6 +41,15 @@ async fn operators_have_metrics_and_the_staffs_document_to_themselves() {
         assert!(status == StatusCode::OK && text.contains("create_usage"), "{path}");
         assert!(!text.contains("/admin/v1/") && !text.contains("AdminAuth"), "{path}");
     }
+    // Staff can change the log filter there, and do nothing else.
+    let asked = |base: &str, path: &str| app.client.get(format!("{base}{path}"));
+    for base in [&public, &ops] {
+        assert_eq!(get(&app, &format!("{base}/admin/v1/log-filter")).await.0, StatusCode::UNAUTHORIZED);
+        let shown = asked(base, "/admin/v1/log-filter").bearer_auth(ADMIN_TOKEN).send().await.unwrap();
+        assert_eq!(shown.status(), StatusCode::OK, "{base}");
+    }
+    let others = asked(&ops, "/admin/v1/customers").bearer_auth(ADMIN_TOKEN).send().await.unwrap();
+    assert_eq!(others.status(), StatusCode::NOT_FOUND);
     // The API itself is not there.
     assert_eq!(get(&app, &format!("{ops}/api/v1/plans")).await.0, StatusCode::NOT_FOUND);
     assert_eq!(get(&app, &format!("{public}/api/v1/plans")).await.0, StatusCode::OK);

@@ -100,12 +100,21 @@ with_app! {
         }
     }
 
+    async fn the_sample_of_the_documents_is_what_the_server_answers(app: &TestApp) {
+        let customer = app.onboard().await;
+        app.spend(&customer, 4, "most").await.expect(200);
+        let refused = app.spend(&customer, 3, "more").await;
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md")).unwrap();
+        let sample = text.split("```json\n").nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
+        assert_eq!(refused.body, serde_json::from_str::<Value>(sample).unwrap());
+    }
+
     async fn a_missing_field_is_named(app: &TestApp) {
         let customer = app.onboard().await;
         for body in ["{}", r#"{"units":null}"#, r#"{"reference":"a"}"#] {
             let answer = post_json(app, &customer, body).await;
             let detail = answer.body["detail"].as_str().unwrap();
-            assert_eq!(detail, "A required field is missing or null. Required fields: units.");
+            assert_eq!(detail, "The body cannot be used: units is missing or null. Required fields: units.");
         }
     }
 
@@ -114,6 +123,8 @@ with_app! {
         for reference in [json!(7), json!(true), json!(1.50)] {
             let answer = post_json(app, &customer, json!({ "units": 1, "reference": reference }).to_string()).await;
             assert_eq!((answer.status, answer.code()), (400, "invalid_body"), "{reference}: {}", answer.body);
+            let detail = format!("The body cannot be used: reference must be a text, not {reference}.");
+            assert_eq!(answer.body["detail"], detail);
         }
     }
 

@@ -23,7 +23,8 @@ pub(in crate::routes::admin) struct PaymentBody {
     /// `disputed` if a dispute holds or has taken some of it.
     state: String,
     /// What is or was to be paid, in minor units; null before that is decided, and for invoices that were stored before
-    /// amounts were. An invoice of 0 or less took no money: it credits time of a period that was left.
+    /// amounts were. An invoice of 0 or less took no money: it credits time of a period that was left, or a coupon left
+    /// nothing of it.
     amount_minor: Option<i64>,
     /// ISO 4217 code.
     currency: Option<String>,
@@ -145,7 +146,7 @@ impl Example for PaymentDetail {
         let step = |what: &str| PaymentStepBody { at: sample::AT.to_owned(), what: what.to_owned() };
         let history = vec![
             step(
-                "the customer asked for work of 1 credits, which takes 1 more credits, for 2900 usd (minor units), \
+                "the customer asked for work of 1 credits, which takes 1 more credits, for $29.00, \
                  Idempotency-Key deploy-4711",
             ),
             step("Stripe took the money (pi_3MtwBwLkdIwHu7ix28a3tqPa)"),
@@ -168,8 +169,8 @@ pub(super) struct AdminInvoice {
     subscription: Option<String>,
     /// `paid`, `partly_refunded`, `refunded`, `disputed`, or `failed` if its last payment failed.
     state: String,
-    /// Its total in minor units, 0 or less if it credits as much time that was left as it costs, or more; null if it
-    /// was stored before amounts were.
+    /// Its total in minor units, 0 or less if it credits as much time that was left as it costs, or more, and 0 if a
+    /// coupon leaves nothing of it; null if it was stored before amounts were.
     amount_minor: Option<i64>,
     /// ISO 4217 code.
     currency: Option<String>,

@@ -5,7 +5,7 @@ use crate::routes::page::page;
 use crate::routes::text::Text;
 use crate::sample;
 use bursar_engine::clock::rfc3339;
-use bursar_engine::domain::replay::Replay;
+use bursar_engine::domain::replay::{Outcomes, Replay};
 use poem_openapi::Object;
 use poem_openapi::types::Example;
 
@@ -23,6 +23,12 @@ pub(super) struct FilterBody {
     pub(super) event_type: Option<Text>,
     /// Text that their last error contains.
     pub(super) error: Option<Text>,
+    /// The cause of their last error, as the groups of failures name it.
+    pub(super) cause: Option<Text>,
+    /// The customer whose they are.
+    pub(super) customer: Option<Text>,
+    /// Only those that were made at this time or later.
+    pub(super) from: Option<Text>,
 }
 
 /// A replay to prepare.
@@ -48,6 +54,9 @@ impl Example for ReplayRequest {
             stream: None,
             event_type: Some("invoice.paid".into()),
             error: None,
+            cause: Some("customer_unknown".into()),
+            customer: None,
+            from: None,
         };
         Self { filter, dry_run: true, rate_per_second: Some(50), reason: "ticket 4711".into() }
     }
@@ -135,11 +144,49 @@ impl Example for ReplayPreview {
 pub(super) struct ReplayDetail {
     /// The replay.
     pub(super) replay: ReplayBody,
+    /// What became of its jobs so far; null for a dry run.
+    pub(super) outcomes: Option<OutcomesBody>,
 }
 
 impl Example for ReplayDetail {
     fn example() -> Self {
-        Self { replay: ReplayBody::example() }
+        let replay = ReplayBody { state: "done".to_owned(), dry_run: false, done: 12, ..ReplayBody::example() };
+        Self { replay, outcomes: Some(OutcomesBody::example()) }
+    }
+}
+
+/// What became of the jobs of a replay so far. Each counts once.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub(super) struct OutcomesBody {
+    /// Done.
+    succeeded: i64,
+    /// Became pointless, or were cancelled by support.
+    cancelled: i64,
+    /// Died again.
+    dead: i64,
+    /// Failed again, and wait for another attempt.
+    retrying: i64,
+    /// Back in their streams, and not tried yet.
+    waiting: i64,
+    /// The replay has not come to them.
+    not_started: i64,
+    /// Not run: deleted, or not ended when their turn came.
+    skipped: i64,
+    /// Run, and deleted since with everything that ended long ago.
+    deleted: i64,
+}
+
+impl Example for OutcomesBody {
+    fn example() -> Self {
+        Self::from(Outcomes { succeeded: 10, dead: 1, retrying: 1, ..Outcomes::default() })
+    }
+}
+
+impl From<Outcomes> for OutcomesBody {
+    fn from(outcomes: Outcomes) -> Self {
+        let Outcomes { succeeded, cancelled, dead, retrying, waiting, not_started, skipped, deleted } = outcomes;
+        Self { succeeded, cancelled, dead, retrying, waiting, not_started, skipped, deleted }
     }
 }
 

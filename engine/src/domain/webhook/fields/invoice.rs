@@ -212,9 +212,19 @@ impl Line {
         !self.is_proration && !self.is_invoice_item
     }
 
+    /// Whether it bills a period that has a price, whatever discounts leave of that.
+    pub fn bills_priced_period(&self) -> bool {
+        self.bills_period() && self.amount.is_none_or(|amount| amount > MoneyMinor::ZERO)
+    }
+
     /// Whether it settles a change within a period, for money.
     pub fn prorates(&self) -> bool {
         self.is_proration && self.amount.is_some_and(|amount| amount != MoneyMinor::ZERO)
+    }
+
+    /// Whether it charges for a period, or for more within one.
+    pub fn charges_time(&self) -> bool {
+        self.bills_period() || (self.is_proration && self.amount.is_some_and(|amount| amount > MoneyMinor::ZERO))
     }
 
     /// Whether it credits time of a period that is no longer used.

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::domain::job::JobFilter;
+use crate::domain::job::{JobFilter, JobOwner};
+use crate::ids::CustomerId;
 use crate::migrations::{Migrator, MigratorTrait};
 use sea_orm::{Database, DatabaseConnection, DbBackend, Statement};
 
@@ -40,9 +41,34 @@ async fn events_and_jobs_that_need_a_person_are_found_without_reading_those_that
             assert_uses(&plan(&db, &sql, values).await, index);
         }
     }
+    let since = EventFilter { received_from_ms: Some(1), ..EventFilter::default() };
+    let (sql, values) = list_statement(&since, "evt_9", 51);
+    let found = plan(&db, &sql, values).await;
+    assert!(found.contains("SEARCH e") && found.contains("id>?"), "a page ends where its time begins:\n{found}");
+    let filter = JobFilter { kind: Some("stripe.event".to_owned()), created_from_ms: Some(1), ..JobFilter::default() };
+    let (sql, values) = crate::infra::store::failure_group::statement(&filter, 10_001);
+    let found = plan(&db, &sql, values).await;
+    assert!(found.contains("SEARCH j USING INDEX jobs_dead (id>?)"), "dead jobs alone are read:\n{found}");
     for (state, index) in [("dead", "jobs_dead"), ("running", "jobs_due"), ("available", "jobs_due")] {
         let filter = JobFilter { state: Some(state.to_owned()), ..JobFilter::default() };
         let (sql, values) = filter.statement("job_9", 51, 1);
         assert_uses(&plan(&db, &sql, values).await, index);
+    }
+}
+
+#[tokio::test]
+async fn what_a_customer_has_is_found_by_the_customer_and_its_streams() {
+    let db = database().await;
+    let owner = JobOwner {
+        customer: CustomerId::trusted("cst_1".to_owned()),
+        streams: vec!["stripe:cus_1".to_owned(), "github:1".to_owned()],
+    };
+    let jobs = JobFilter { owner: Some(owner.clone()), ..JobFilter::default() }.statement("", 51, 1);
+    let events = list_statement(&EventFilter { owner: Some(owner), ..EventFilter::default() }, "", 51);
+    for (sql, values) in [jobs, events] {
+        let found = plan(&db, &sql, values).await;
+        for index in ["jobs_customer", "jobs_stream"] {
+            assert!(found.contains(index), "{index} is not used:\n{found}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Due jobs that nobody runs: the embedded dispatcher runs them, and the sweeper publishes them again.
 
+use super::super::stream::STARTS;
 use super::super::{get, query_all, query_by};
 use crate::clock::TimeMs;
 use crate::domain::job::Wake;
@@ -19,7 +20,7 @@ pub struct DuePosition {
 /// The result of looking at a part of the due jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DuePart {
-    /// The due heads of their streams, unless these are paused or leased.
+    /// The due heads of their streams, unless these are leased, or paused without a canary.
     pub wakes: Vec<Wake>,
     /// Where the next part begins; `None` after the last.
     pub next: Option<DuePosition>,
@@ -44,7 +45,7 @@ pub async fn job_due(
          ORDER BY run_at_ms, id LIMIT $4) \
          SELECT {HEAD} AS id, NULL AS run_at_ms FROM (SELECT DISTINCT stream_key FROM part) p \
          JOIN streams s ON s.key = p.stream_key \
-         WHERE s.paused_at_ms IS NULL AND (s.owner IS NULL OR s.lease_until_ms < $5) \
+         WHERE {STARTS} AND (s.owner IS NULL OR s.lease_until_ms < $5) \
          UNION ALL SELECT * FROM (SELECT id, run_at_ms FROM part ORDER BY run_at_ms, id LIMIT 1 OFFSET $6) AS last"
     );
     let values = [
@@ -76,7 +77,7 @@ pub async fn job_due_expired(
 ) -> Result<Vec<Wake>> {
     let sql = format!(
         "SELECT {HEAD} AS id FROM streams s WHERE s.owner IS NOT NULL AND s.lease_until_ms < $1 \
-         AND s.paused_at_ms IS NULL LIMIT $2"
+         AND {STARTS} LIMIT $2"
     );
     let rows = query_all(db, &sql, [now_ms.into(), limit.cast_signed().into()]).await?;
     let heads: Vec<Option<String>> = rows.iter().map(|row| get(row, "id")).collect::<Result<_>>()?;

@@ -5,33 +5,33 @@
 //! leave the mark of their operation, so that an attempt whose answer was lost is recognised.
 //!
 //! A change that names the price that the subscription has keeps that price at Stripe, whatever the catalogue sells
-//! under the same key by now: customers keep the terms that they bought.
+//! under the same key by now: customers keep the terms that they bought, unless they ask for the present ones.
 
-use super::subscription::price_at_stripe;
+mod preview;
+
+pub use preview::{ChangePreview, PreviewError, preview_change};
+
 use super::{Deps, Run};
-use crate::amount::{Credits, MoneyMinor};
+use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
 use crate::domain::catalogue::currency::Currency;
-use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict, merge};
-use crate::domain::job::{JobKind, Outcome};
 use crate::domain::operation::{Payer, Problem};
-use crate::domain::sale::grant::{PartArgs, net_credits};
-use crate::domain::sale::line::Sale;
+use crate::domain::payment::Invoice;
 use crate::domain::sale::{PriceBook, Sold};
-use crate::domain::subscription::change::{Need, check, check_payer, check_size, is_dearer, lasting_discount};
+use crate::domain::subscription::change::{Need, check_size, is_dearer};
+use crate::domain::subscription::given_back::check_given_back;
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, PresentItem, Subscription};
-use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, Line, SubscriptionFields};
-use crate::domain::webhook::{self, EventKind, Facts};
-use crate::error::Error;
-use crate::infra::store::subscription;
+use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
+use crate::infra::store::{payment, subscription};
 use crate::infra::stripe::change::ItemChange;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError};
 use crate::usecase::charge::read_payer;
-use crate::usecase::handler::invoice::before;
+use crate::usecase::handler::invoice::invoices_of_subscription;
 use crate::usecase::handler::{Failure, price};
+use crate::usecase::price::check_change;
 use serde_json::Value;
 
 impl Run<'_> {
@@ -46,7 +46,7 @@ impl Run<'_> {
         let known = self.apply_rules(&object).await?;
         let row = self.row_now(id, &known).await?;
         let catalogue = self.deps.catalogue.now();
-        let price = match check(row.as_ref(), &catalogue, change) {
+        let price = match check_change(self.deps.db.read(), row.as_ref(), &catalogue, change).await? {
             Ok(price) => price,
             Err(refusal) => return Ok(merge(known, self.failed(refusal.into()))),
         };
@@ -61,15 +61,22 @@ impl Run<'_> {
             return Ok(self.price_missing(&why));
         };
         let terms = if keeps_price { &present.price } else { price };
-        if let Err(refusal) = check_size(terms, change.quantity) {
+        let quantity = row.as_ref().map_or(0, |row| row.quantity);
+        let checked = present.check_present_terms(quantity, &price_id, change);
+        if let Err(refusal) = checked.and_then(|()| check_size(terms, change.quantity)) {
             return Ok(merge(known, self.failed(refusal.into())));
         }
         let item =
             SubscribedItem { price_id: &price_id, price: &price.key, plan: &price.plan, quantity: change.quantity };
         let begins_period = change.when == ChangeTime::Now && object["status"] != "trialing";
         let asked = ItemChange { subscription_id: id, item_id: &present.id, item, keeps_price, begins_period };
-        let is_dearer = is_dearer(row.as_ref().map(|row| (&present.price, row.quantity)), terms, change.quantity);
-        let pays = match self.payer_of(&object, &asked, (is_dearer, payer), &terms.currency).await? {
+        let is_charged = match self.is_charged_now(&object, &asked, payer).await? {
+            Ok(is_charged) => is_charged,
+            Err(refusal) => return Ok(merge(known, self.failed(refusal.into()))),
+        };
+        let is_dearer = is_dearer(row.as_ref().map(|_| (&present.price, quantity)), terms, change.quantity);
+        let need = Need::of(is_dearer, is_charged);
+        let pays = match self.payer_of(&object, need, payer, &terms.currency).await? {
             Ok(pays) => pays,
             Err(verdict) => return Ok(*verdict),
         };
@@ -84,15 +91,14 @@ impl Run<'_> {
     async fn payer_of(
         &self,
         object: &Value,
-        asked: &ItemChange<'_>,
-        (is_dearer, payer): (bool, Option<&Payer>),
+        need: Need,
+        payer: Option<&Payer>,
         currency: &Currency,
     ) -> Result<Result<Option<String>, Box<Verdict>>, Failure> {
         let end = |verdict| Ok(Err(Box::new(verdict)));
         if let Some(payer) = payer {
             return Ok(Ok(Some(payer.payment_method_id.clone())));
         }
-        let need = self.need(object, asked, is_dearer).await?;
         if need == Need::Nothing {
             return Ok(Ok(None));
         }
@@ -112,15 +118,26 @@ impl Run<'_> {
         Ok(Ok(standing.method.map(|method| method.id)))
     }
 
-    /// What a change needs of whoever pays. Time that is left may not cover a cheaper period that begins now, and a
-    /// coupon or a balance may cover a dearer one.
-    async fn need(&self, object: &Value, asked: &ItemChange<'_>, is_dearer: bool) -> Result<Need, Failure> {
+    /// Whether a change charges something at once, if nobody has decided yet what pays. Time that is left may not cover
+    /// a cheaper period that begins now, and a coupon or a balance may cover a dearer one. Refused if it would credit
+    /// money that was given back, which every attempt looks at.
+    async fn is_charged_now(
+        &self,
+        object: &Value,
+        asked: &ItemChange<'_>,
+        payer: Option<&Payer>,
+    ) -> Result<Result<bool, ChangeRefusal>, Failure> {
         if !asked.begins_period {
-            return Ok(Need::of(is_dearer, false));
+            return Ok(Ok(false));
+        }
+        let given_back = payment::invoice_list_gone(self.deps.db.read(), &self.customer.id).await?;
+        if payer.is_some() && given_back.is_empty() {
+            return Ok(Ok(true));
         }
         let pays = fields::stripe_customer_id(object).unwrap_or_else(|| self.stripe_customer_id.to_owned());
         let invoice = self.deps.stripe.change_preview(&pays, asked).await?;
-        Ok(Need::of(is_dearer, due_of(&invoice) > MoneyMinor::ZERO))
+        let checked = check_money(self.deps, asked.subscription_id, &invoice, &given_back).await?;
+        Ok(checked.map(|()| due_of(&invoice) > MoneyMinor::ZERO))
     }
 
     /// Whether this operation has changed the subscription already.
@@ -259,6 +276,21 @@ fn is_by_invoice(object: &Value) -> bool {
     object["collection_method"] == "send_invoice"
 }
 
+/// Checks that the invoice of a change credits no money that was given back. Stripe is asked only if some was.
+async fn check_money(
+    deps: &Deps,
+    subscription_id: &str,
+    invoice: &Value,
+    given_back: &[Invoice],
+) -> Result<Result<(), ChangeRefusal>, Failure> {
+    if given_back.is_empty() {
+        return Ok(Ok(()));
+    }
+    let others = invoices_of_subscription(deps, subscription_id).await?.objects;
+    let others: Vec<InvoiceFields> = others.iter().map(InvoiceFields::read).collect();
+    Ok(check_given_back(&InvoiceFields::read(invoice), &others, given_back))
+}
+
 /// What an invoice charges.
 fn due_of(invoice: &Value) -> MoneyMinor {
     let total = || InvoiceFields::read(invoice).total.unwrap_or_default().max(MoneyMinor::ZERO);
@@ -287,194 +319,4 @@ async fn item_of_ours(deps: &Deps, object: &Value, now_ms: TimeMs) -> Result<Opt
         let (id, price_id) = (item.id.clone()?, item.price.ids.first()?.clone());
         Some(PresentItem { id, price_id, price: Price { amount, ..price } })
     }))
-}
-
-/// What a change would cost and bring.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChangePreview {
-    /// What is sold from then on.
-    pub price: Price,
-    /// How many of it.
-    pub quantity: i64,
-    /// When it takes effect; `None` for at once.
-    pub takes_effect_at_ms: Option<TimeMs>,
-    /// What is charged at once.
-    pub due: MoneyMinor,
-    /// The part of the invoice's total that becomes credit of the customer at Stripe, for later invoices.
-    pub credited: MoneyMinor,
-    /// The credits that it brings at once; negative if it takes.
-    pub credits: Credits,
-    /// Those that it brings later within the period that is paid at once.
-    pub credits_later: Credits,
-    /// When the next period begins.
-    pub next_at_ms: Option<TimeMs>,
-    /// What that costs, as far as can be told.
-    pub next_amount: MoneyMinor,
-    /// What it brings.
-    pub next_credits: Credits,
-}
-
-/// Why there is no preview.
-#[derive(Debug)]
-pub enum PreviewError {
-    /// The change is not possible.
-    Refused(ChangeRefusal),
-    /// The customer cannot be charged for it.
-    NotCharged(Problem),
-    /// Stripe has no price for it.
-    PriceMissing,
-    /// A person must decide what it brings.
-    Undecided,
-    /// Stripe cannot be asked, or refuses.
-    Stripe(StripeError),
-    /// An error of ours.
-    Engine(Error),
-}
-
-impl From<Failure> for PreviewError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Stripe(error) => Self::Stripe(error),
-            Failure::Engine(error) => Self::Engine(error),
-        }
-    }
-}
-
-impl From<StripeError> for PreviewError {
-    fn from(error: StripeError) -> Self {
-        Self::Stripe(error)
-    }
-}
-
-impl From<Error> for PreviewError {
-    fn from(error: Error) -> Self {
-        Self::Engine(error)
-    }
-}
-
-/// Previews a change: Stripe computes the invoice that the same parameters would make, and the rules for paid invoices
-/// decide on it. Nothing is stored.
-///
-/// # Errors
-/// The change is not possible, or Stripe cannot be asked.
-pub async fn preview_change(
-    deps: &Deps,
-    customer: &Customer,
-    change: &Change,
-    now_ms: TimeMs,
-) -> Result<ChangePreview, PreviewError> {
-    let deps = &Deps { is_dry_run: true, ..deps.clone() };
-    let catalogue = deps.catalogue.now();
-    let rows = subscription::subscription_list(deps.db.read(), &customer.id).await?;
-    let row = Subscription::current(rows.clone(), &catalogue);
-    let price = check(row.as_ref(), &catalogue, change).map_err(PreviewError::Refused)?;
-    let Some(row) = row else { return Err(PreviewError::PriceMissing) };
-    let object = deps.stripe.subscription_retrieve(&row.id).await?;
-    let Some(present) = item_of_ours(deps, &object, now_ms).await? else { return Err(PreviewError::PriceMissing) };
-    let keeps_price = present.is_kept_by(change);
-    let sold = if keeps_price { None } else { price_at_stripe(deps, &catalogue, price, now_ms).await? };
-    let (price_id, price) = match &sold {
-        Some(sold) => (&sold.id, price),
-        None if keeps_price => (&present.price_id, &present.price),
-        None => return Err(PreviewError::PriceMissing),
-    };
-    check_size(price, change.quantity).map_err(PreviewError::Refused)?;
-    let item = SubscribedItem { price_id, price: &price.key, plan: &price.plan, quantity: change.quantity };
-    let begins_period = change.when == ChangeTime::Now && object["status"] != "trialing";
-    let asked = ItemChange { subscription_id: &row.id, item_id: &present.id, item, keeps_price, begins_period };
-    let own = customer.stripe_customer_id.as_deref();
-    let pays = fields::stripe_customer_id(&object).or_else(|| own.map(str::to_owned));
-    let Some(pays) = pays else { return Err(PreviewError::PriceMissing) };
-    let invoice = deps.stripe.change_preview(&pays, &asked).await?;
-    let is_dearer = is_dearer(Some((&present.price, row.quantity)), price, change.quantity);
-    let need = Need::of(is_dearer, begins_period && due_of(&invoice) > MoneyMinor::ZERO);
-    if need != Need::Nothing {
-        let standing = read_payer(deps.db.read(), &customer.id, None).await?;
-        if let Err(refused) = standing.check(need.of_card(is_by_invoice(&object)), &price.currency, now_ms) {
-            return Err(PreviewError::NotCharged(refused.problem(customer, &deps.credits, &catalogue)));
-        }
-        check_payer(Some(&pays), own).map_err(PreviewError::Refused)?;
-    }
-    let said = InvoiceFields::read(&invoice);
-    let sale = Sale { price: price.clone(), quantity: change.quantity, from_ms: None, until_ms: None };
-    let total = said.total.unwrap_or_default();
-    let mut lines = said.lines.iter().zip(fields::rows(&invoice["lines"]));
-    let billed = lines.find(|(line, _)| line.bills_period() && line.price.ids.contains(price_id));
-    // A period that discounts leave nothing of brings nothing.
-    let brings = |costs: bool| if costs { sale.credits() } else { Credits::ZERO };
-    let next = ChangePreview {
-        price: price.clone(),
-        quantity: change.quantity,
-        takes_effect_at_ms: (change.when == ChangeTime::PeriodEnd).then_some(row.current_period_end_ms).flatten(),
-        due: MoneyMinor::ZERO,
-        credited: MoneyMinor::ZERO,
-        credits: Credits::ZERO,
-        credits_later: Credits::ZERO,
-        next_at_ms: row.current_period_end_ms,
-        next_amount: total,
-        next_credits: brings(billed.is_none_or(|(line, _)| line.costs())),
-    };
-    if !begins_period {
-        return Ok(next);
-    }
-    let (book, row_id) = (PriceBook::new(catalogue.clone(), sold), row.id.clone());
-    let (credits, credits_later) = credits_of(deps, customer, (row, rows), &book, &invoice, now_ms).await?;
-    let due = due_of(&invoice);
-    let whole = said.lines.iter().filter(|line| line.bills_period()).filter_map(|line| line.period_end_ms).max();
-    let full = MoneyMinor(price.amount.0.saturating_mul(change.quantity));
-    let next_amount = (full - lasting_of(deps, &row_id, billed, whole).await?).max(MoneyMinor::ZERO);
-    let next_credits = brings(full == MoneyMinor::ZERO || next_amount > MoneyMinor::ZERO);
-    let credited = MoneyMinor(total.0.saturating_neg().max(0));
-    let next = ChangePreview { next_at_ms: whole, next_amount, next_credits, ..next };
-    Ok(ChangePreview { due, credited, credits, credits_later, ..next })
-}
-
-/// What the discounts of a line of an invoice take off the next period, which begins at a time.
-async fn lasting_of(
-    deps: &Deps,
-    subscription_id: &str,
-    billed: Option<(&Line, &Value)>,
-    next_at_ms: Option<TimeMs>,
-) -> Result<MoneyMinor, StripeError> {
-    let Some((_, line)) = billed.filter(|(line, _)| line.discount > MoneyMinor::ZERO) else {
-        return Ok(MoneyMinor::ZERO);
-    };
-    let subscription = deps.stripe.subscription_retrieve_discounts(subscription_id).await?;
-    Ok(lasting_discount(line, &subscription, next_at_ms))
-}
-
-/// The credits that an invoice would bring, or take, if it were paid: at once, and later.
-async fn credits_of(
-    deps: &Deps,
-    customer: &Customer,
-    (row, rows): (Subscription, Vec<Subscription>),
-    book: &PriceBook,
-    preview: &Value,
-    now_ms: TimeMs,
-) -> Result<(Credits, Credits), PreviewError> {
-    let mut paid = preview.clone();
-    (paid["status"], paid["subscription"]) = ("paid".into(), row.id.clone().into());
-    paid["id"] = fields::id(&preview["id"]).unwrap_or_else(|| "upcoming".to_owned()).into();
-    let book = price::learn(deps, book, &paid, now_ms).await?;
-    let (before, book) = before(deps, Some(customer), &paid, &book, now_ms).await?;
-    let verdict = webhook::decide(&Facts {
-        kind: EventKind::InvoicePaid,
-        object: &paid,
-        customer: Some(customer.clone()),
-        subscription: Some(row),
-        subscriptions_of_customer: rows,
-        book: &book,
-        before: &before,
-        may_relink: false,
-        now_ms,
-    });
-    if matches!(&verdict.outcome, Outcome::Dead { reason } if reason.starts_with("history_too_long")) {
-        return Err(PreviewError::Undecided);
-    }
-    let now = verdict.ledger.map_or(Credits::ZERO, |(_, command)| net_credits(&command));
-    let parts = verdict.effects.iter().filter_map(|effect| match effect {
-        Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant => serde_json::from_str(&job.args).ok(),
-        _ => None,
-    });
-    Ok((now, parts.map(|part: PartArgs| part.credits).sum()))
 }

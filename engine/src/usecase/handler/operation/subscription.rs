@@ -14,6 +14,7 @@ use crate::infra::store::price as prices;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError, found};
 use crate::key::PriceKey;
+use crate::usecase::handler::invoice::{failed_invoice, whole_invoice};
 use crate::usecase::handler::subscription::{apply_rules, first_was_paid};
 use crate::usecase::handler::{Failure, price};
 use serde_json::Value;
@@ -160,7 +161,10 @@ impl Run<'_> {
         let known = self.apply_rules(object).await?;
         Ok(match self.first_payment_state(object).await? {
             FirstPayment::Paid => merge(known, self.done(&id, Vec::new())),
-            FirstPayment::Ended => merge(known, self.failed(self.why_it_ended(object).await?)),
+            FirstPayment::Ended => {
+                let failed = self.failed(self.why_it_ended(object).await?);
+                self.with_failed_invoice(object, merge(known, failed)).await?
+            }
             FirstPayment::NeedsAuthentication(payment) => {
                 let problem = authentication(&payment);
                 let waiting = self.operation.waits_for_customer(problem, Some(id), self.now_ms);
@@ -177,13 +181,23 @@ impl Run<'_> {
                 let ended = self.end_now(&id, "cancel").await?;
                 let known = merge(known, self.apply_rules(&ended).await?);
                 let problem = if first_was_paid(&ended) { paid_meanwhile() } else { failure(&payment) };
-                merge(known, self.failed(problem))
+                self.with_failed_invoice(&ended, merge(known, self.failed(problem))).await?
             }
             FirstPayment::Open => {
                 let going_on = Operation { stripe_id: Some(id), ..self.operation.clone() };
                 merge(known, self.check_later(going_on, FIRST_PAYMENT_WAIT_MS))
             }
         })
+    }
+
+    /// Adds to the verdict on a subscription that ended unpaid what support sees of its first invoice. The event about
+    /// the failure may never come.
+    async fn with_failed_invoice(&self, object: &Value, mut verdict: Verdict) -> Result<Verdict, Failure> {
+        let Some(id) = fields::id(&object["latest_invoice"]) else { return Ok(verdict) };
+        if let Some(invoice) = whole_invoice(self.deps, &id).await? {
+            verdict.effects.extend(failed_invoice(self.deps, self.customer, &invoice, self.now_ms).await?);
+        }
+        Ok(verdict)
     }
 
     /// Why the subscription ended unpaid: the decline of its first payment, else that the payment was not made in time.

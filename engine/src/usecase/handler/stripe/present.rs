@@ -10,7 +10,7 @@ use crate::domain::job::Outcome;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, InvoiceFields};
 use crate::infra::stripe::found;
-use crate::usecase::handler::invoice::whole_invoice;
+use crate::usecase::handler::invoice::{self, whole_invoice};
 use crate::usecase::handler::{Failure, operation, subscription};
 use serde_json::Value;
 
@@ -87,7 +87,16 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         && matches!(object["status"].as_str(), Some("active" | "trialing" | "canceled" | "incomplete_expired"))
     {
         let customer = about.event.customer.clone();
-        return subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.now_ms).await;
+        let mut verdict =
+            subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.now_ms).await?;
+        let has_ended = matches!(object["status"].as_str(), Some("canceled" | "incomplete_expired"));
+        // Its payment failed all the same, and support sees why.
+        if let Some(customer) = about.event.customer.as_ref().filter(|_| has_ended)
+            && matches!(verdict.outcome, Outcome::Done)
+        {
+            verdict.effects.extend(invoice::failed_invoice(about.deps, customer, &invoice, about.now_ms).await?);
+        }
+        return Ok(verdict);
     }
     let verdict = about.decide(EventKind::InvoicePaymentFailed, &invoice).await?;
     Ok(notice::of_failed_payment(about, &invoice, verdict))

@@ -55,6 +55,16 @@ with_shop! {
         assert_eq!(shop.in_states(["paid", "disputed"]).await, [1, 0]);
     }
 
+    async fn a_dispute_that_takes_no_credits_is_named_with_its_money(shop: &Shop) {
+        shop.pro().await;
+        let id = shop.payments("").await[0]["id"].as_str().expect("an id").to_owned();
+        let dispute = shop.stripe.open_dispute(&shop.charge(), Some(100), "fraudulent").expect("a dispute");
+        shop.deliver_event("charge.dispute.created", &dispute).await;
+        let history = shop.history(&id).await;
+        let expected = format!("dispute {} of $1.00 (fraudulent)", stripe::id(&dispute));
+        assert!(history.iter().any(|step| step.starts_with(&expected)), "{history:#?}");
+    }
+
     async fn a_failed_invoice_has_brought_nothing_and_will_bring_its_credits_once_it_is_paid(shop: &Shop) {
         let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
         let paid = shop.invoice_listed(&customer).await;
@@ -62,6 +72,33 @@ with_shop! {
         shop.deliver_event("invoice.payment_failed", &invoice).await;
         let listed = shop.invoice_listed(&customer).await;
         assert_eq!(credits_of(&listed), [&json!("failed"), &json!(0), &json!(PERIOD)], "{listed}");
+    }
+
+    async fn a_declined_first_payment_of_a_subscription_is_found_with_its_failure(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_chargeCustomerFail").await;
+        let declined = shop.subscribe(&customer, "pro").await;
+        declined.expect_problem(402, "payment_declined");
+        let intent = declined.body["payment_intent"].as_str().expect("a PaymentIntent");
+        let invoice = shop.stripe.list("invoice").remove(0);
+        // Before its event came, and after it came twice.
+        for _ in 0..3 {
+            let listed = shop.invoice_listed(&customer).await;
+            assert_eq!(credits_of(&listed), [&json!("failed"), &json!(0), &json!(0)], "{listed}");
+            assert_eq!((&listed["id"], &listed["amount_minor"]), (&invoice["id"], &json!(MONTH)));
+            let why = listed["detail"].as_str().expect("why it failed");
+            assert!(why.contains("declined"), "{why}");
+            let payment = shop.payment_of(&customer).await;
+            assert_eq!([&payment["id"], &payment["state"]], [&listed["id"], &json!("failed")]);
+            assert_eq!(shop.payment(intent).await["payment"]["id"], listed["id"]);
+            let search = format!("/admin/v1/customers?search={intent}");
+            let found = shop.app.admin("GET", &search, None).await.expect(200);
+            assert_eq!(found["data"][0]["id"], customer.id.as_str());
+            let history = shop.history(stripe::id(&invoice)).await;
+            assert!(history.iter().any(|step| step.starts_with("its payment failed: ")), "{history:#?}");
+            shop.deliver_event("invoice.payment_failed", &invoice).await;
+        }
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        shop.app.verify().await;
     }
 
     async fn a_hold_that_bought_credits_tells_how_many_it_reserves(shop: &Shop) {

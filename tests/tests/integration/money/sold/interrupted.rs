@@ -58,4 +58,32 @@ with_backend! {
         assert_eq!(shop.subscription()["default_payment_method"], methods["data"][0]["id"], "the card of the moment");
         shop.close().await;
     }
+
+    async fn a_change_that_waited_while_its_period_was_refunded_is_refused(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, |config| config.stripe.wait_ms = 200).await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        let before = shop.subscription();
+        let busy = Interception::Blocked(429, error("invalid_request_error", "rate_limit"));
+        interceptor.intercept(usize::MAX, "POST", "/v1/invoices/create_preview", busy);
+        let wanted = json!({ "price": "plus_monthly", "when": "now" });
+        let path = format!("{SUBSCRIPTION}/change");
+        shop.app.call(&customer, "POST", &path, "plus", Some(&wanted)).await.expect(202);
+        let job = delay_job(&shop.app, "operation.run").await;
+        let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        shop.stripe.refund(&charge, None).expect("a refund");
+        shop.announce_refund(&charge).await;
+
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
+        let refused = wait::until("the change is refused", || async {
+            let answer = shop.app.call(&customer, "POST", &path, "plus", Some(&wanted)).await;
+            (answer.status != 202).then_some(answer)
+        })
+        .await;
+        refused.expect_problem(409, "period_refunded");
+        assert_eq!(shop.subscription()["items"], before["items"]);
+        assert_eq!(shop.net_paid(&customer).await, 0);
+        shop.close().await;
+    }
 }

@@ -58,6 +58,37 @@ with_shop! {
 }
 
 with_backend! {
+    async fn support_finds_an_invoice_of_which_a_coupon_leaves_nothing(backend: Backend) {
+        let shop = Shop::selling(backend, &[]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let coupon = [("percent_off", "100"), ("duration", "forever")];
+        let coupon = shop.ask_stripe("POST", "/v1/coupons", &coupon).await;
+        let discount = [("discounts[0][coupon]", stripe::id(&coupon))];
+        let price = shop.pro_price().await;
+        shop.subscribe_at_stripe(&stripe_customer, stripe::id(&price), &discount).await;
+        let invoice = shop.stripe.list("invoice").remove(0);
+        for event_type in ["invoice.paid", "invoice.payment_succeeded"] {
+            shop.deliver_event(event_type, &invoice).await;
+        }
+        let id = stripe::id(&invoice);
+        let path = format!("/admin/v1/invoices?customer={}", customer.id);
+        let listed = shop.app.admin("GET", &path, None).await.expect(200);
+        let rows = listed["data"].as_array().expect("invoices");
+        assert_eq!(rows.len(), 1, "{rows:#?}");
+        assert_eq!([&rows[0]["id"], &rows[0]["state"]], [id, "paid"]);
+        for key in ["amount_minor", "credits", "credits_granted", "credits_to_come"] {
+            assert_eq!(rows[0][key], 0, "{key}");
+        }
+        let shown = shop.app.admin("GET", &format!("/admin/v1/payments/{id}"), None).await.expect(200);
+        assert_eq!((&shown["payment"]["state"], &shown["payment"]["amount_minor"]), (&json!("paid"), &json!(0)));
+        let found = shop.app.admin("GET", &format!("/admin/v1/customers?search={id}"), None).await.expect(200);
+        assert_eq!(found["data"][0]["id"], customer.id.as_str());
+        assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (0, 0));
+        shop.app.verify().await;
+        shop.close().await;
+    }
+
     async fn an_invoice_with_more_lines_than_its_event_carries_is_decided_by_all_of_them(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;

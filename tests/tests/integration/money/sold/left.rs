@@ -152,8 +152,16 @@ with_backend! {
         shop.close().await;
     }
 
-    async fn nothing_is_to_come_of_a_year_that_was_left_or_given_back_with_its_credits(backend: Backend) {
-        for (way, to_come) in [("left", 0), ("unspent", 0), ("none", 660)] {
+    async fn of_a_year_that_was_left_or_given_back_only_what_is_paid_for_is_to_come(backend: Backend) {
+        let year = pro_yearly(GrantSchedule::Monthly).amount.0;
+        for (way, amount, to_come) in [
+            ("left", 0, 0),
+            ("unspent", year, 0),
+            ("none", year, 660),
+            ("unspent", year / 2, 330),
+            ("all", year / 3, 440),
+            ("none", year / 2, 660),
+        ] {
             let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly)]).await;
             let customer = shop.without_credits("pm_card_visa").await;
             let stripe_customer = shop.stripe_customer(&customer).await;
@@ -163,11 +171,13 @@ with_backend! {
                 shop.leave_at_stripe(&stripe_customer).await;
             } else {
                 let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
-                let form = [("charge", charge.as_str()), ("metadata[bursar_credits]", way)];
+                let amount = amount.to_string();
+                let form =
+                    [("charge", charge.as_str()), ("amount", amount.as_str()), ("metadata[bursar_credits]", way)];
                 shop.ask_stripe("POST", "/v1/refunds", &form).await;
                 shop.announce_refund(&charge).await;
             }
-            assert_eq!(shop.to_come(&customer).await, to_come, "{way}");
+            assert_eq!(shop.to_come(&customer).await, to_come, "{way}, {amount}");
             shop.close().await;
         }
     }

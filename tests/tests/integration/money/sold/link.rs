@@ -225,7 +225,7 @@ with_shop! {
         let unlinked = shop.unlink(&wrong).await.expect(200);
         assert_eq!((&unlinked["customer"]["stripe_customer_id"], &unlinked["credits_from"]), (&Value::Null, &Value::Null));
         assert_eq!(shop.metadata_names(&theirs).await, Value::Null);
-        assert_ne!(shop.plan(&wrong).await, "pro");
+        assert_eq!(shop.plan(&wrong).await, "trial", "as before the link, and nobody charges it for units");
         shop.unlink(&wrong).await.expect_problem(409, "stripe_customer_not_linked");
         // The right one gets the plan and the months to come. Money brings credits once: support moves those of the
         // month that the wrong one got.
@@ -243,6 +243,25 @@ with_shop! {
         shop.stripe.refund(stripe::id(&charge), None).expect("a refund");
         let (_, reason) = shop.dead_event("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
         assert!(reason.starts_with("customer_mismatch") && reason.contains(&wrong.id), "{reason}");
+    }
+
+    async fn a_subscription_of_a_wrong_link_that_has_ended_does_not_count_after_the_link(shop: &Shop) {
+        let (theirs, subscription, _, new) = shop.subscriber_at_stripe().await;
+        let customer = shop.app.onboard().await;
+        shop.stripe_customer(&customer).await;
+        shop.link(&customer, &theirs, Some(&Shop::period_of(&new))).await.expect(200);
+        shop.adopted(&theirs).await;
+        assert_eq!(shop.plan(&customer).await, "pro");
+        let id = stripe::id(&subscription);
+        shop.ask_stripe("DELETE", &format!("/v1/subscriptions/{id}"), &[]).await;
+        shop.deliver_event("customer.subscription.deleted", &shop.stripe.object(id)).await;
+        assert_eq!(shop.plan(&customer).await, "pay_as_you_go");
+        // Another date is the same link.
+        shop.link(&customer, &theirs, Some("2026-01-01T00:00:00Z")).await.expect(200);
+        shop.adopted(&theirs).await;
+        shop.unlink(&customer).await.expect(200);
+        assert_eq!(shop.plan(&customer).await, "trial");
+        shop.app.verify().await;
     }
 
     async fn a_customer_from_elsewhere_is_made_and_linked_once(shop: &Shop) {

@@ -101,6 +101,20 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn seats_take_the_present_terms_together_with_another_number_on_request(backend: Backend) {
+        let (shop, customer, old) = Shop::with_raised_seats(backend).await;
+        let mut more = seats(6, "now");
+        more["present_terms"] = json!(true);
+        let said = shop.preview_seats(&customer, &more).await;
+        let next = (&said["next_amount_minor"], &said["next_credits"]);
+        assert_eq!(next, (&json!(6 * LATER.0), &json!(6 * LATER.1)), "{said}");
+        let changed = shop.change_seats(&customer, "six", &more).await;
+        assert_eq!((&changed["quantity"], &changed["credit_balance"]), (&json!(6), &json!(6 * LATER.1)));
+        assert_ne!(shop.price_sold(), old);
+        assert_eq!(changed["terms"]["is_former"], json!(false));
+        shop.close().await;
+    }
+
     async fn seats_of_a_price_that_is_offered_no_longer_can_still_be_changed(backend: Backend) {
         let (shop, customer, old) = Shop::with_raised_seats(backend).await;
         apply(&shop.app, &with_seats(LATER, false)).await;

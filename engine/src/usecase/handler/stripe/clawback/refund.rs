@@ -104,6 +104,19 @@ pub(in crate::usecase) async fn money_before_refund(
     Ok(MoneyBefore { paid: money.total, refunded: money.refunded, credited, ..of_charge })
 }
 
+/// What later invoices of its subscription have credited of an invoice's money; `None` if not all of them are known, or
+/// Stripe lacks the invoice.
+pub(in crate::usecase) async fn credited_of_invoice(
+    deps: &Deps,
+    customer: &Customer,
+    id: &str,
+) -> Result<Option<MoneyMinor>, Failure> {
+    let Some(invoice) = whole_invoice(deps, id).await? else { return Ok(None) };
+    let said = InvoiceFields::read(&invoice);
+    let before = invoices_before(deps, customer, &said).await?;
+    Ok(before.covers(&said).then(|| before.credited_of(&said)))
+}
+
 /// What would become of the credits if this much of a charge were given back; `None` if a person would have to decide.
 pub(in crate::usecase) async fn credits_after_refund(
     deps: &Deps,
@@ -144,10 +157,6 @@ async fn going_later(deps: &Deps, grants: &[GrantStanding], money: &Money) -> Re
     let parts = part_job_list(deps.db.read(), &jobs).await?;
     let parts = parts.iter().filter_map(|args| serde_json::from_str::<PartArgs>(args).ok());
     let to_come: Credits = parts.map(|part| part.expected()).sum();
-    if money.gone.counting() >= money.total {
-        // None of them is granted.
-        return Ok(to_come);
-    }
     let granted = grants.iter().map(|one| bought_credits(&one.grant)).sum();
     Ok(withheld(granted, to_come, &money.gone, money.total).0)
 }
