@@ -1,15 +1,12 @@
 //! Changes of a subscription to another price or number of seats: which are possible, and what they keep.
 
 use super::Subscription;
-use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, UNITS_MAX};
-use crate::clock::TimeMs;
+use crate::amount::{AMOUNT_MINOR_MAX, Credits, UNITS_MAX};
 use crate::domain::catalogue::currency::money;
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::sale::SubscribedPrice;
-use crate::domain::webhook::fields;
 use crate::key::PriceKey;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// The most that one subscription may have of a price. Source: Stripe, "Create a subscription": it has no limit of its
 /// own.
@@ -237,23 +234,6 @@ pub fn is_dearer(present: Option<(&Price, i64)>, next: &Price, quantity: i64) ->
     after > before || after * i128::from(present.every.length()) > before * i128::from(next.every.length())
 }
 
-/// What discounts take off a line of an invoice, and so off the same line of the next one, which is made at a time
-/// (`next_at_ms`): those that never end, and those that end later. Without that time, only those that never end.
-/// `subscription` has its discounts expanded, with their coupons. Source: Stripe, "The Discount object": `end`.
-pub fn lasting_discount(line: &Value, subscription: &Value, next_at_ms: Option<TimeMs>) -> MoneyMinor {
-    let discounts = subscription["discounts"].as_array();
-    let lasts = |discount: &&Value| match discount["source"]["coupon"]["duration"].as_str() {
-        Some("forever") => true,
-        Some("repeating") => fields::time_ms(&discount["end"]).zip(next_at_ms).is_some_and(|(end, next)| end > next),
-        _ => false,
-    };
-    let lasting = discounts.into_iter().flatten().filter(lasts);
-    let ids: Vec<String> = lasting.filter_map(|discount| fields::id(&discount["id"])).collect();
-    let taken_off = line["discount_amounts"].as_array().into_iter().flatten();
-    let lasting = taken_off.filter(|off| fields::id(&off["discount"]).is_some_and(|id| ids.contains(&id)));
-    MoneyMinor(lasting.filter_map(|off| off["amount"].as_i64()).fold(0, i64::saturating_add))
-}
-
 /// What a change needs of whoever pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -301,10 +281,10 @@ pub fn check_payer(pays: Option<&str>, own: Option<&str>) -> Result<(), ChangeRe
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::MoneyMinor;
     use crate::domain::catalogue::{Interval, IntervalUnit};
     use crate::domain::subscription::{PausedCollection, PendingChange};
     use crate::domain::webhook::fixtures::row;
-    use serde_json::json;
 
     fn catalogue() -> Catalogue {
         let mut catalogue = Catalogue::clone(&Catalogue::built_in());
@@ -319,30 +299,6 @@ mod tests {
             },
         ]);
         catalogue
-    }
-
-    #[test]
-    fn only_discounts_that_have_not_ended_by_then_are_taken_off_the_next_period() {
-        let discount = |id: &str, duration: &str, end: Option<i64>| {
-            let source = json!({ "coupon": { "duration": duration } });
-            json!({ "id": id, "end": end, "source": source })
-        };
-        let discounts = [
-            discount("di_1", "forever", None),
-            discount("di_2", "once", None),
-            discount("di_3", "repeating", Some(100)),
-            discount("di_4", "repeating", None),
-        ];
-        let off = |id: &str, amount: i64| json!({ "amount": amount, "discount": id });
-        let line = json!({
-            "discount_amounts": [off("di_1", 1), off("di_2", 20), off("di_3", 300), off("di_4", 4_000), off("di_5", 5)],
-        });
-        let lasting =
-            |next_at_ms: Option<TimeMs>| lasting_discount(&line, &json!({ "discounts": discounts }), next_at_ms).0;
-        assert_eq!([lasting(Some(99_000)), lasting(Some(100_000)), lasting(None)], [301, 1, 1]);
-        for nothing in [json!({ "discounts": [] }), json!({ "discounts": ["di_1"] }), Value::Null] {
-            assert_eq!(lasting_discount(&line, &nothing, None), MoneyMinor::ZERO);
-        }
     }
 
     fn wanted(price: &str, quantity: i64, when: ChangeTime) -> Change {
