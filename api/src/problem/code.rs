@@ -301,6 +301,12 @@ pub const CODES: &[Code] = &[
         "stripe_price_unknown",
         "Stripe has no price price_1MoBy5LkdIwHu7ix in the account and the mode of this server's key: check the id",
     ),
+    code(
+        422,
+        "top_up_exceeds_cap",
+        "No top-up could be bought on these terms. A charge of $1682.00 is more than the whole spend cap of $1000.00 a \
+         month, so this cap never allows it. Buy less at once, if that is possible, or ask support to raise the cap.",
+    ),
     code(429, "busy", "Too much is waiting just now. Try again shortly."),
     code(429, "purchases_waiting", "50 charges are waiting for their turn. Try again shortly."),
     code(429, "rate_limited", "There were too many such requests lately. Try again in 12 s."),

@@ -31,6 +31,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "pack_not_offered",
             "payment_method_missing",
             "plan_without_unit_price",
+            "top_up_exceeds_cap",
         ],
     ),
 ];
@@ -56,7 +57,7 @@ struct TopUpRequest {
 
 impl Example for TopUpRequest {
     fn example() -> Self {
-        Self { enabled: true, threshold: Some(10), target: Some(50), pack: None, month_cap_minor: Some(300_000) }
+        Self { enabled: true, threshold: Some(5), target: Some(20), pack: None, month_cap_minor: Some(300_000) }
     }
 }
 
@@ -153,8 +154,8 @@ impl Example for TopUpBody {
     fn example() -> Self {
         Self {
             state: "on".to_owned(),
-            threshold: Some(10),
-            target: Some(50),
+            threshold: Some(5),
+            target: Some(20),
             pack: None,
             month_cap_minor: Some(300_000),
             month_charged_minor: 116_000,
@@ -187,8 +188,9 @@ impl TopUpApi {
     /// credits back, of whichever payment. A reached cap makes it wait until the cap starts anew, and a card that was
     /// declined for something else until it is tried again. Each of these is mailed once. This request turns it on
     /// again, and ends a wait. A payment that requires authentication counts as failed, because nobody is there to
-    /// authenticate it; so does a charge that is more than a whole cap, because waiting would not help. `{"enabled":
-    /// false}` turns it off and keeps the rest.
+    /// authenticate it; so does a charge that is more than a whole cap, because waiting would not help. Terms on which
+    /// no top-up could keep to a cap are refused: 422 `top_up_exceeds_cap`. `{"enabled": false}` turns it off and keeps
+    /// the rest.
     #[oai(path = "/api/v1/credits/auto-top-up", method = "put", operation_id = "set_auto_top_up", tag = "Tag::Billing")]
     async fn set(
         &self,

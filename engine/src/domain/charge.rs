@@ -23,7 +23,7 @@ use crate::domain::catalogue::{Catalogue, Pack};
 use crate::domain::confirmation::{UNCONFIRMED, UNCONFIRMED_DETAIL};
 use crate::domain::customer::Customer;
 use crate::domain::ledger::HOLDS_OPEN_MAX;
-use crate::domain::operation::{Charge, Problem, Request};
+use crate::domain::operation::{Charge, Problem, Request, TopUpTerms};
 use crate::domain::payment_method::PaymentMethod;
 use crate::domain::pricing;
 use cap::{OverCap, PerSpan, SpendCaps};
@@ -106,6 +106,8 @@ pub enum NotCharged {
     OverCap(OverCap, MoneyMinor, String),
     /// The customer's cap for automatic top-ups forbids the charge of this amount.
     OverTopUpCap(OverCap, MoneyMinor, String),
+    /// Not even the smallest automatic top-up that could be begun keeps to a cap, for this reason.
+    TopUpExceedsCap(Box<NotCharged>),
 }
 
 /// What is bought.
@@ -163,7 +165,11 @@ pub fn decide(
     if let Some(pause) = pause(&standing.past, now_ms) {
         return Err(NotCharged::Declined(pause));
     }
-    if let Some(refused) = forbidding_cap(request, standing, &bought, now_ms) {
+    let terms = match request {
+        Request::AutoTopUp(top_up) => Some(&top_up.terms),
+        _ => None,
+    };
+    if let Some(refused) = forbidding_cap(terms, standing, &bought, now_ms) {
         return Err(refused);
     }
     let charge = Charge {
@@ -179,20 +185,17 @@ pub fn decide(
     Ok(Decided::Charge(Box::new(charge), bought.reserve))
 }
 
-/// The cap that forbids a charge, if one does. One that can never allow it comes first: waiting for another one would
-/// not help.
+/// The cap that forbids a charge, of a top-up on some terms if it is one, if one does. One that can never allow it
+/// comes first: waiting for another one would not help.
 fn forbidding_cap(
-    request: &Request,
+    terms: Option<&TopUpTerms>,
     standing: &PaymentStanding,
     bought: &Bought,
     now_ms: TimeMs,
 ) -> Option<NotCharged> {
     let amount = bought.amount_minor;
     let spend = standing.caps.exceeded_by(amount, standing.charged, now_ms);
-    let top_up = match request {
-        Request::AutoTopUp(top_up) => top_up::exceeded_cap(&top_up.terms, standing, amount, now_ms),
-        _ => None,
-    };
+    let top_up = terms.and_then(|terms| top_up::exceeded_cap(terms, standing, amount, now_ms));
     let mut caps: Vec<(OverCap, bool)> =
         spend.map(|over| (over, false)).chain(top_up.map(|over| (over, true))).collect();
     caps.sort_by_key(|(over, _)| !over.forbids_always(amount));
@@ -257,6 +260,14 @@ fn chargeable(credits: Credits, amount: Option<MoneyMinor>) -> Result<MoneyMinor
 }
 
 impl NotCharged {
+    /// Whether a cap forbids the charge, however little else is charged.
+    fn is_never_allowed(&self) -> bool {
+        match self {
+            Self::OverCap(over, amount, _) | Self::OverTopUpCap(over, amount, _) => over.forbids_always(*amount),
+            _ => false,
+        }
+    }
+
     /// The refusal as its customer sees it.
     pub fn problem(&self, customer: &Customer, config: &CreditsConfig, catalogue: &Catalogue) -> Problem {
         match self {
@@ -288,6 +299,10 @@ impl NotCharged {
                 let raise = "raise the cap of your automatic top-up";
                 let advice = CapAdvice { raise, buy_less: "Lower the target of your automatic top-up" };
                 over_cap("top_up_cap_reached", "top-up cap", over, (*amount, currency), &advice)
+            }
+            Self::TopUpExceedsCap(why) => {
+                let why = why.problem(customer, config, catalogue).message;
+                Problem::new("top_up_exceeds_cap", format!("No top-up could be bought on these terms. {why}"))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Subscriptions of customers, as Stripe last reported them.
 
 pub mod change;
+pub mod discount;
 pub mod given_back;
 
 pub use change::{Change, ChangeRefusal, ChangeTime, PresentItem};

@@ -68,7 +68,7 @@ pub async fn set(
     if is_on {
         let request = Request::AutoTopUp(AutoTopUp { version: 0, terms: terms.clone(), charge: None });
         let standing = read_standing(db.read(), customer_id, &request, catalogue, now_ms).await?;
-        if let Err(refused) = check_terms(terms, &standing, config, catalogue) {
+        if let Err(refused) = check_terms(terms, &standing, config, catalogue, now_ms) {
             return Ok(Set::Refused(refused.problem(&standing.customer, config, catalogue)));
         }
     }

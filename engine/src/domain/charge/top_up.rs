@@ -1,7 +1,7 @@
 //! Automatic top-ups: credits that are bought by themselves when few are left.
 
 use super::cap::{OverCap, Span};
-use super::{Bought, NotCharged, PaymentStanding, missing_units, whole_packs};
+use super::{Bought, NotCharged, PaymentStanding, forbidding_cap, missing_units, whole_packs};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::config::CreditsConfig;
@@ -111,7 +111,9 @@ pub(super) fn bought(
     whole_packs(pack, missing)
 }
 
-/// Checks that an account without credits could be filled on these terms.
+/// Checks that an account without credits could be filled on these terms, and that no cap forbids even the smallest
+/// top-up that could be begun: that of an account which lacks one credit to the threshold. What a cap forbids only of
+/// larger ones, or only until it starts anew, is no reason to refuse them.
 ///
 /// # Errors
 /// Why it could not be charged.
@@ -120,10 +122,16 @@ pub fn check_terms(
     standing: &PaymentStanding,
     config: &CreditsConfig,
     catalogue: &Catalogue,
+    now_ms: TimeMs,
 ) -> Result<(), NotCharged> {
     standing.charged_method()?;
-    let empty = PaymentStanding { available: Credits::ZERO, ..standing.clone() };
-    bought(terms, &empty, config, catalogue).map(drop)
+    let with = |available: Credits| PaymentStanding { available, ..standing.clone() };
+    bought(terms, &with(Credits::ZERO), config, catalogue)?;
+    let smallest = bought(terms, &with(terms.threshold - Credits(1)), config, catalogue)?;
+    match forbidding_cap(Some(terms), standing, &smallest, now_ms).filter(NotCharged::is_never_allowed) {
+        Some(never) => Err(NotCharged::TopUpExceedsCap(Box::new(never))),
+        None => Ok(()),
+    }
 }
 
 /// The customer's own cap of top-ups in a month, if a charge of this amount would exceed it.
@@ -294,6 +302,27 @@ mod tests {
         let problem = refused.problem(&standing.customer, &CreditsConfig::default(), &catalogue);
         assert_eq!((problem.code.as_str(), problem.retry_at_ms), ("top_up_cap_reached", Some(31 * 24 * 3_600_000)));
         assert!(problem.message.contains("$299.99 is left"), "{}", problem.message);
+    }
+
+    #[test]
+    fn terms_that_no_top_up_could_keep_to_a_cap_by_are_refused() {
+        let catalogue = Catalogue::built_in();
+        let checked = |cap: i64, (threshold, target): (i64, i64), charged: i64| {
+            let capped = TopUpTerms { cap_month: Some(MoneyMinor(cap)), ..terms(threshold, target) };
+            let (_, mut standing) = set(0, &capped);
+            standing.top_up.as_mut().expect("a setting").charged = MoneyMinor(charged);
+            let refused = check_terms(&capped, &standing, &CreditsConfig::default(), &catalogue, 0).err();
+            refused.map(|refused| refused.problem(&standing.customer, &CreditsConfig::default(), &catalogue))
+        };
+        // The account that lacks one credit to 10 buys 11.
+        assert_eq!(checked(11 * 1_500, (10, 20), 0), None);
+        assert_eq!(checked(11 * 1_500, (10, 20), 1), None, "the cap starts anew");
+        let refused = checked(11 * 1_500 - 1, (10, 20), 0).expect("it never buys");
+        assert_eq!((refused.code.as_str(), refused.retry_at_ms), ("top_up_exceeds_cap", None));
+        assert!(refused.message.contains("$165.00") && refused.message.contains("top-up cap"), "{}", refused.message);
+        // The spend cap of the plan, too.
+        let refused = checked(100_000_000, (10, 900), 0).expect("it never buys");
+        assert!(refused.message.contains("spend cap of $1000.00 a month"), "{}", refused.message);
     }
 
     #[test]

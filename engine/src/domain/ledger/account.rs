@@ -119,6 +119,12 @@ impl Account {
         grants + holds + hold_ids + totals * size_of::<(i64, Credits)>()
     }
 
+    /// What remains of some grants.
+    pub fn remaining_of(&self, grants: &[i64]) -> Credits {
+        let is_of_these = |open: &&OpenGrant| grants.contains(&open.seq);
+        self.open.grants.iter().filter(is_of_these).map(|open| open.remaining).sum()
+    }
+
     /// Credits clawed back from a grant so far.
     pub fn clawed_back(&self, grant: i64) -> Credits {
         self.open.clawed.iter().find(|(seq, _)| *seq == grant).map_or(Credits::ZERO, |(_, total)| *total)

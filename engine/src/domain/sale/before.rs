@@ -15,6 +15,9 @@ pub struct Before {
     pub brought: BTreeMap<String, BroughtBefore>,
     /// Whether the subscription has invoices that are older than all of these and not known.
     pub is_cut: bool,
+    /// The credits that came with the periods that the invoice in question leaves and expired, by the end of the period
+    /// and the month of it with which they came, 1 for the second.
+    pub expired: BTreeMap<(TimeMs, u32), Credits>,
 }
 
 /// What an invoice brought.
@@ -32,7 +35,8 @@ pub struct BroughtBefore {
 
 impl Before {
     /// Nothing is known, or there is nothing else.
-    pub const NONE: &'static Self = &Self { invoices: Vec::new(), brought: BTreeMap::new(), is_cut: false };
+    pub const NONE: &'static Self =
+        &Self { invoices: Vec::new(), brought: BTreeMap::new(), is_cut: false, expired: BTreeMap::new() };
 
     /// The invoices with nothing known of what they brought.
     pub fn of(invoices: Vec<InvoiceFields>) -> Self {
@@ -72,6 +76,24 @@ impl Before {
         let left: Vec<&InvoiceFields> = self.others(invoice).filter(is_left).collect();
         let brought = left.iter().filter_map(|other| self.brought_by(other));
         (!left.is_empty()).then(|| brought.flat_map(|brought| brought.grants.iter().copied()).collect())
+    }
+
+    /// The grants that came with each period that an invoice leaves, by the period's end.
+    pub fn grants_of_left(&self, invoice: &InvoiceFields) -> BTreeMap<TimeMs, Vec<i64>> {
+        let mut grants: BTreeMap<TimeMs, Vec<i64>> = BTreeMap::new();
+        let left = ends(invoice, Line::credits_time);
+        for other in self.others(invoice) {
+            let Some(brought) = self.brought_by(other) else { continue };
+            for end_ms in ends(other, Line::bills_period).intersection(&left) {
+                grants.entry(*end_ms).or_default().extend(&brought.grants);
+            }
+        }
+        grants
+    }
+
+    /// The credits that came with a month of a period that is left, and expired.
+    pub fn expired_of(&self, end_ms: TimeMs, month: u32) -> Credits {
+        self.expired.get(&(end_ms, month)).copied().unwrap_or(Credits::ZERO)
     }
 
     /// The keys of the later grants that came, or are to come, with the periods that an invoice leaves.
@@ -121,6 +143,7 @@ mod tests {
             before.brought.insert(id.to_owned(), BroughtBefore { grants, ..BroughtBefore::default() });
         }
         assert_eq!((before.grants_left_by(&change), before.grants_left_by(&first)), (Some(vec![3, 5]), None));
+        assert_eq!(before.grants_of_left(&change), BTreeMap::from([(30, vec![3, 5])]));
         before.brought.clear();
         assert_eq!(before.grants_left_by(&change), Some(vec![]), "it is known, and has brought nothing yet");
     }

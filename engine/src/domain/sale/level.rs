@@ -46,21 +46,41 @@ pub enum Unclear {
 }
 
 /// The credits that an invoice takes back for time that was left, at most [`UNITS_MAX`]. `before` are the other
-/// invoices of its subscription; without them, what is credited counts as granted.
+/// invoices of its subscription; without them, what is credited counts as granted. What expired of the credits of that
+/// time is gone already, so it does not matter whether the invoice is decided before that or after.
 ///
 /// # Errors
 /// A person must decide.
 pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Credits, Unclear> {
-    Ok(whole_credits(taken_by_period(invoice, before, book)?.values().sum()))
+    let periods = taken_of_periods(invoice, before, book)?;
+    Ok(whole_credits(periods.values().map(|taken| (taken.due - taken.expired).max(0)).sum()))
 }
 
-/// What an invoice takes back of each period that it leaves, by the period's end, in millionths of a credit. What tells
-/// no time is under `None`.
+/// What an invoice takes back of each period that it leaves, by the period's end, in millionths of a credit, whatever
+/// expired of it. What tells no time is under `None`.
 fn taken_by_period(
     invoice: &InvoiceFields,
     before: &Before,
     book: &PriceBook,
 ) -> Result<BTreeMap<Option<TimeMs>, i128>, Unclear> {
+    let periods = taken_of_periods(invoice, before, book)?;
+    Ok(periods.into_iter().map(|(end_ms, taken)| (end_ms, taken.due)).collect())
+}
+
+/// What is taken of a period, in millionths of a credit.
+struct Taken {
+    /// For the time that was left.
+    due: i128,
+    /// How much of it expired, so that it is not there to be taken. Of a period that is granted monthly, only what came
+    /// with the same month counts.
+    expired: i128,
+}
+
+fn taken_of_periods(
+    invoice: &InvoiceFields,
+    before: &Before,
+    book: &PriceBook,
+) -> Result<BTreeMap<Option<TimeMs>, Taken>, Unclear> {
     let own = billed(invoice, before, book, true).map_err(Unclear::Price)?;
     let ends: BTreeSet<TimeMs> = own.iter().filter(|line| line.is_credit()).filter_map(|line| line.until_ms).collect();
     let undated: i128 = own.iter().filter(|line| line.is_proration && line.span().is_none()).map(Billed::worth).sum();
@@ -71,11 +91,18 @@ fn taken_by_period(
     }
     let of_period = |end_ms: TimeMs| {
         let steps = Period::of(end_ms, &all).steps();
-        let taken: i128 = steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum();
-        (taken - i128::from(late::left_out(end_ms, invoice, before).0) * MICRO).max(0)
+        let mut of_months: BTreeMap<u32, i128> = BTreeMap::new();
+        for step in steps.iter().filter(|step| step.is_own) {
+            *of_months.entry(step.month).or_default() += step.taken;
+        }
+        let left_out = i128::from(late::left_out(end_ms, invoice, before).0) * MICRO;
+        let due = (of_months.values().sum::<i128>() - left_out).max(0);
+        let gone =
+            |(month, taken): (&u32, &i128)| (i128::from(before.expired_of(end_ms, *month).0) * MICRO).min(*taken);
+        Taken { due, expired: of_months.iter().map(gone).sum() }
     };
     let dated = ends.into_iter().map(|end_ms| (Some(end_ms), of_period(end_ms)));
-    Ok(dated.chain([(None, (-undated).max(0))]).collect())
+    Ok(dated.chain([(None, Taken { due: (-undated).max(0), expired: 0 })]).collect())
 }
 
 /// Millionths of a credit as credits, rounded up.
@@ -321,6 +348,8 @@ struct Step {
     level: i64,
     /// What it takes, in millionths of a credit.
     taken: i128,
+    /// The month whose credits it takes, 1 for the second, if the period is granted monthly.
+    month: u32,
     is_own: bool,
 }
 
@@ -361,7 +390,8 @@ impl Period {
                 let level = granted - (-net(of_invoice)).clamp(0, (granted - lowest).max(0));
                 if level < granted {
                     let taken = self.left(granted, at_ms) - self.left(level, at_ms);
-                    steps.push(Step { at_ms, level, taken, is_own: of_invoice[0].is_own });
+                    let month = self.month_at(at_ms);
+                    steps.push(Step { at_ms, level, taken, month, is_own: of_invoice[0].is_own });
                     granted = level;
                 }
             }
@@ -369,18 +399,29 @@ impl Period {
         steps
     }
 
+    /// When a month of it begins, the last of which ends with it. One that is granted at once is one month.
+    fn begins_ms(&self, month: u32) -> TimeMs {
+        match self.time {
+            Some((every, months)) if month < months => match month {
+                0 => latest_start(every, self.end_ms),
+                month => add_months(latest_start(every, self.end_ms), month),
+            },
+            _ => self.end_ms,
+        }
+    }
+
+    /// The month that a time is in.
+    fn month_at(&self, at_ms: TimeMs) -> u32 {
+        let months = self.time.map_or(1, |(_, months)| months);
+        (0..months).rev().find(|month| self.begins_ms(*month) <= at_ms).unwrap_or(0)
+    }
+
     /// What is left at a time of the credits of a level, in millionths: of the whole period, or, of a period that is
     /// granted monthly, of the month.
     fn left(&self, level: i64, at_ms: TimeMs) -> i128 {
-        let Some((every, months)) = self.time else { return 0 };
-        let start_ms = latest_start(every, self.end_ms);
-        let begins = |month: u32| if month == months { self.end_ms } else { add_months(start_ms, month) };
-        let month = match months {
-            1 => 0,
-            months => (0..months).rev().find(|month| begins(*month) <= at_ms).unwrap_or(0),
-        };
-        let (from_ms, until_ms) =
-            if months == 1 { (start_ms, self.end_ms) } else { (begins(month), begins(month + 1)) };
+        let Some((_, months)) = self.time else { return 0 };
+        let month = self.month_at(at_ms);
+        let (from_ms, until_ms) = (self.begins_ms(month), self.begins_ms(month + 1));
         let length_ms = until_ms.saturating_sub(from_ms).max(1);
         let left_ms = until_ms.saturating_sub(at_ms).clamp(0, length_ms);
         i128::from(part_of(level, months, month)) * MICRO * i128::from(left_ms) / i128::from(length_ms)

@@ -1,14 +1,12 @@
 //! Changes of a subscription to another price or number of seats: which are possible, and what they keep.
 
 use super::Subscription;
-use crate::amount::{AMOUNT_MINOR_MAX, Credits, MoneyMinor, UNITS_MAX};
+use crate::amount::{AMOUNT_MINOR_MAX, Credits, UNITS_MAX};
 use crate::domain::catalogue::currency::money;
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::sale::SubscribedPrice;
-use crate::domain::webhook::fields;
 use crate::key::PriceKey;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// The most that one subscription may have of a price. Source: Stripe, "Create a subscription": it has no limit of its
 /// own.
@@ -236,17 +234,6 @@ pub fn is_dearer(present: Option<(&Price, i64)>, next: &Price, quantity: i64) ->
     after > before || after * i128::from(present.every.length()) > before * i128::from(next.every.length())
 }
 
-/// What the discounts that never end take off a line of an invoice, and so off the same line of each later one.
-/// `subscription` has its discounts expanded, with their coupons.
-pub fn lasting_discount(line: &Value, subscription: &Value) -> MoneyMinor {
-    let discounts = subscription["discounts"].as_array();
-    let lasting = discounts.into_iter().flatten().filter(|it| it["source"]["coupon"]["duration"] == "forever");
-    let ids: Vec<String> = lasting.filter_map(|discount| fields::id(&discount["id"])).collect();
-    let taken_off = line["discount_amounts"].as_array().into_iter().flatten();
-    let lasting = taken_off.filter(|off| fields::id(&off["discount"]).is_some_and(|id| ids.contains(&id)));
-    MoneyMinor(lasting.filter_map(|off| off["amount"].as_i64()).fold(0, i64::saturating_add))
-}
-
 /// What a change needs of whoever pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -294,10 +281,10 @@ pub fn check_payer(pays: Option<&str>, own: Option<&str>) -> Result<(), ChangeRe
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::MoneyMinor;
     use crate::domain::catalogue::{Interval, IntervalUnit};
     use crate::domain::subscription::{PausedCollection, PendingChange};
     use crate::domain::webhook::fixtures::row;
-    use serde_json::json;
 
     fn catalogue() -> Catalogue {
         let mut catalogue = Catalogue::clone(&Catalogue::built_in());
@@ -312,18 +299,6 @@ mod tests {
             },
         ]);
         catalogue
-    }
-
-    #[test]
-    fn only_discounts_that_never_end_are_taken_off_later_periods() {
-        let discount = |id: &str, duration: &str| json!({ "id": id, "source": { "coupon": { "duration": duration } } });
-        let discounts = [discount("di_1", "forever"), discount("di_2", "once"), discount("di_3", "repeating")];
-        let off = |id: &str| json!({ "amount": 100, "discount": id });
-        let line = json!({ "discount_amounts": [off("di_1"), off("di_2"), off("di_3"), off("di_4")] });
-        assert_eq!(lasting_discount(&line, &json!({ "discounts": discounts })), MoneyMinor(100));
-        for nothing in [json!({ "discounts": [] }), json!({ "discounts": ["di_1"] }), Value::Null] {
-            assert_eq!(lasting_discount(&line, &nothing), MoneyMinor::ZERO);
-        }
     }
 
     fn wanted(price: &str, quantity: i64, when: ChangeTime) -> Change {

@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 pub const TEXT_LEN_MAX: usize = 255;
 /// What `object` says in a thin event. Source: Stripe, "Event destinations".
 const THIN: &str = "v2.core.event";
+/// What the id of the full form of a thin event ends with, after that event's own.
+pub const FULL_FORM_SUFFIX: &str = ":object";
 
 /// An event without its details.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +42,14 @@ pub struct Envelope {
     pub related_object_url: Option<String>,
     /// The object that it is about, as of the event.
     pub object: Option<Value>,
+}
+
+impl Envelope {
+    /// Whether we made the event ourselves, of what Stripe's lists say: no id of Stripe's has a colon. The full form of
+    /// a thin event is Stripe's own.
+    pub fn is_made_here(&self) -> bool {
+        self.external_id.contains(':') && !self.external_id.ends_with(FULL_FORM_SUFFIX)
+    }
 }
 
 /// The bytes are not an event. They are stored all the same, under [`fallback_external_id`].
@@ -154,6 +164,14 @@ mod tests {
         assert_eq!((envelope.livemode, envelope.is_thin), (Some(false), false));
         assert_eq!(envelope.object.as_ref(), Some(&event["data"]["object"]));
         assert_eq!(stream_key(&envelope), "stripe:cus_1");
+    }
+
+    #[test]
+    fn an_event_that_we_made_of_an_object_is_told_from_those_of_stripe() {
+        for (id, is_made_here) in [("evt_1", false), ("evt_1:object", false), ("reconcile:rec_1:x:in_1", true)] {
+            let event = read(&json!({"id": id, "type": "invoice.paid"})).expect("readable");
+            assert_eq!(event.is_made_here(), is_made_here, "{id}");
+        }
     }
 
     #[test]

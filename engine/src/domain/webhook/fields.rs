@@ -87,7 +87,7 @@ fn money(value: &Value) -> Option<MoneyMinor> {
 const TIME_S_MAX: i64 = 253_402_300_799;
 
 /// Reads a time, which Stripe gives in seconds.
-fn time_ms(value: &Value) -> Option<TimeMs> {
+pub fn time_ms(value: &Value) -> Option<TimeMs> {
     value.as_i64().map(|seconds| seconds.clamp(0, TIME_S_MAX) * 1_000)
 }
 

@@ -142,6 +142,11 @@ impl Gateway {
         Self { inner: self.inner.clone(), caller: Arc::from(caller) }
     }
 
+    /// Whether there is a key, without which every call fails.
+    pub fn is_configured(&self) -> bool {
+        !self.inner.options.secret_key.is_empty()
+    }
+
     /// Reads an object. `call` is its label in metrics.
     pub(super) async fn get(&self, call: &'static str, request: RequestBuilder) -> Result<Answer, StripeError> {
         self.call(call, request, None).await

@@ -96,11 +96,11 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
     let paid: Vec<InvoiceFields> = objects.iter().filter(is_paid).map(InvoiceFields::read).collect();
     let ids = all.iter().chain([&base]).filter_map(|invoice| invoice.id.clone()).collect();
     let brought = brought_before(deps, &CustomerId::trusted(part.customer.clone()), ids).await?;
-    let all = Before { invoices: all, brought: brought.clone(), is_cut };
+    let all = Before { invoices: all, brought: brought.clone(), is_cut, ..Before::default() };
     if !all.covers(&base) {
         return Ok(Paid::Unclear(history_too_long(&part.invoice, "all that have changed its period")));
     }
-    let paid = Before { invoices: paid, brought, is_cut };
+    let paid = Before { invoices: paid, brought, is_cut, ..Before::default() };
     let left = part_left(part.credits, month, &base, &paid, &book);
     if part_left(part.credits, month, &base, &all, &book) < left {
         return Ok(Paid::Open);

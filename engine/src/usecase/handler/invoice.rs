@@ -8,7 +8,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome};
 use crate::domain::ledger::{Entry, EntryKind, Op};
 use crate::domain::payment::Invoice;
-use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of, net_credits, part_job_key};
+use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of, month_of, net_credits, part_job_key};
 use crate::domain::sale::level::part_left;
 use crate::domain::sale::{Before, BroughtBefore, PriceBook, SaleRecord};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
@@ -76,12 +76,40 @@ pub(super) async fn before_of(
     book: &PriceBook,
     now_ms: TimeMs,
 ) -> std::result::Result<(Before, PriceBook), Failure> {
-    let (objects, before) = load_before(deps, customer, said).await?;
+    let (objects, mut before) = load_before(deps, customer, said).await?;
+    before.expired = expired_of_left(deps, &customer.id, said, &before, now_ms).await?;
     let mut book = book.clone();
     for object in &objects {
         book = price::learn(deps, &book, object, now_ms).await?;
     }
     Ok((before, book))
+}
+
+/// The credits of the periods that an invoice leaves that expired, whether or not an entry takes them away yet.
+async fn expired_of_left(
+    deps: &Deps,
+    customer_id: &CustomerId,
+    said: &InvoiceFields,
+    before: &Before,
+    now_ms: TimeMs,
+) -> Result<BTreeMap<(TimeMs, u32), Credits>> {
+    let (db, left, mut expired) = (deps.db.read(), before.grants_of_left(said), BTreeMap::new());
+    if left.values().all(Vec::is_empty) {
+        return Ok(expired);
+    }
+    let account = account::account_find(db, customer_id).await?.unwrap_or_default();
+    let settled = account.settled(now_ms);
+    for (end_ms, seqs) in left {
+        for grant in account::entry_find_many(db, customer_id, &seqs).await? {
+            let month = grant.idempotency_key.as_deref().and_then(month_of).unwrap_or(0);
+            let own = [grant.seq];
+            let unwritten = account.remaining_of(&own) - settled.remaining_of(&own);
+            let gone = payment::entry_sum_expired(db, customer_id, &own).await? + unwritten;
+            let sum: &mut Credits = expired.entry((end_ms, month)).or_default();
+            *sum += gone;
+        }
+    }
+    Ok(expired)
 }
 
 /// What is known of the other invoices of an invoice's subscription.
@@ -107,7 +135,7 @@ async fn load_before(
     let invoices: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
     let ids = invoices.iter().filter_map(|invoice| invoice.id.clone()).chain(said.id.clone());
     let brought = brought_before(deps, &customer.id, ids.collect()).await?;
-    Ok((objects, Before { invoices, brought, is_cut }))
+    Ok((objects, Before { invoices, brought, is_cut, ..Before::default() }))
 }
 
 /// What the ledger says of invoices, by their ids.

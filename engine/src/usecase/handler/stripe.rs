@@ -254,7 +254,8 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         return dead("unreadable: the event carries no object".to_owned());
     };
     let book = event.prices.with_catalogue(deps.catalogue.now());
-    let about = EventContext { deps, event, kind, object, book: &book, may_relink: true, now_ms };
+    let is_late = claimed.job.attempt > 0 || envelope.is_made_here();
+    let about = EventContext { deps, event, kind, object, book: &book, may_relink: true, is_late, now_ms };
     let has_failed = claimed.job.attempt > 0 && JobKind::StripeEvent.policy() == Policy::RefetchLatest;
     let mut verdict = if has_failed { latest::run(&about).await } else { present::run(&about).await };
     if !has_failed && matches!(&verdict, Ok(verdict) if is_of_nobody(verdict)) {
@@ -294,6 +295,8 @@ struct EventContext<'a> {
     book: &'a PriceBook,
     /// Whether the naming of our customer is trusted so far that another Stripe customer may become its own.
     may_relink: bool,
+    /// Whether it is not the first attempt at what Stripe itself told: what it brings comes late.
+    is_late: bool,
     now_ms: TimeMs,
 }
 
@@ -326,7 +329,9 @@ impl EventContext<'_> {
             (Some(stored), Some((id, payer))) if stored.id == *id => invoice::of_payer(verdict, payer.as_ref()),
             _ => invoice::without_what_another_has(self.deps, verdict).await?,
         };
-        Ok(invoice::without_parts_of_granted(self.deps, verdict).await?)
+        let mut verdict = invoice::without_parts_of_granted(self.deps, verdict).await?;
+        verdict.effects.extend(clawback::review_of_late_grant(self, object, &verdict));
+        Ok(verdict)
     }
 
     /// The event with our records of another object than its own.

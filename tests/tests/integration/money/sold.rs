@@ -8,6 +8,7 @@ mod given_back;
 mod history;
 mod interrupted;
 mod invoice;
+mod late;
 mod left;
 mod link;
 pub(in crate::money) mod other_business;

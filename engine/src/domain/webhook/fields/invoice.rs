@@ -58,12 +58,17 @@ pub struct InvoiceFields {
     pub failure: Option<String>,
     /// When it was made, in whole seconds.
     pub created_ms: Option<TimeMs>,
+    /// When it was paid.
+    pub paid_at_ms: Option<TimeMs>,
     /// How long it was open before it was paid.
     pub open_for_ms: Option<i64>,
 }
 
 /// An invoice whose payment was tried at once was not open for longer than this.
 const OPEN_AT_ONCE_MS: i64 = 60 * 1_000;
+
+/// What is heard of a payment later than this after it is not heard at once.
+const HEARD_AT_ONCE_MS: i64 = 5 * 60 * 1_000;
 
 /// The fields of one of its lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -131,6 +136,7 @@ impl InvoiceFields {
             next_payment_attempt_ms: time_ms(&object["next_payment_attempt"]),
             failure: failure(object),
             created_ms: created_ms(object),
+            paid_at_ms: time_ms(&object["status_transitions"]["paid_at"]),
             open_for_ms: open_for_ms(object),
         }
     }
@@ -147,6 +153,11 @@ impl InvoiceFields {
         let is_late = self.attempt_count.is_some_and(|count| count != 1)
             || self.open_for_ms.is_some_and(|open_for_ms| open_for_ms > OPEN_AT_ONCE_MS);
         is_paid && is_late && self.lines.iter().any(Line::bills_period)
+    }
+
+    /// Whether it was paid some time ago, so that its money may have been given back meanwhile.
+    pub fn was_paid_before(&self, now_ms: TimeMs) -> bool {
+        self.paid_at_ms.is_some_and(|paid_at_ms| now_ms.saturating_sub(paid_at_ms) > HEARD_AT_ONCE_MS)
     }
 
     /// The prices that its lines name, for a person to read.

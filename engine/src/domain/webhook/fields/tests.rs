@@ -255,6 +255,16 @@ fn an_invoice_that_was_open_for_long_is_paid_late_however_few_attempts_stripe_co
 }
 
 #[test]
+fn an_invoice_was_paid_before_if_its_payment_is_more_than_minutes_ago() {
+    let paid = |times: Value| InvoiceFields::read(&json!({"id": "in_1", "status_transitions": times}));
+    let said = paid(json!({"paid_at": 1_000}));
+    assert!(!said.was_paid_before(1_000_000) && !said.was_paid_before(1_300_000));
+    assert!(said.was_paid_before(1_300_001));
+    assert!(!said.was_paid_before(900_000), "Stripe's clock may be ahead");
+    assert!(!paid(json!(null)).was_paid_before(i64::MAX), "nobody knows");
+}
+
+#[test]
 fn the_period_of_a_subscription_with_items_of_several_intervals_is_that_of_our_item() {
     let object = json!({"items": {"data": [
         {"price": {"id": "price_yearly", "object": "price"}, "current_period_end": 900},

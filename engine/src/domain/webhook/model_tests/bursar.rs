@@ -243,7 +243,7 @@ impl Bursar {
             let is_clawed_back = self.account.clawed_back(entry.seq) > Credits::ZERO;
             Some((id, BroughtBefore { record, granted: entry.amount, grants: vec![entry.seq], is_clawed_back }))
         });
-        (Before { invoices, brought: brought.collect(), is_cut: false }, book)
+        (Before { invoices, brought: brought.collect(), ..Before::default() }, book)
     }
 
     fn facts<'a>(&self, kind: EventKind, object: &'a Value, before: &'a Before, book: &'a PriceBook) -> Facts<'a> {

@@ -7,10 +7,11 @@ use super::scope::{List, Listed};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::amount::MoneyMinor;
 use crate::domain::customer::Customer;
+use crate::domain::effect::Effect;
 use crate::domain::operation::{Operation, payment_key};
 use crate::domain::reconcile::{Difference, payments, refunds};
 use crate::domain::webhook::fields::{self, ChargeFields, PaymentIntentFields};
-use crate::domain::webhook::{self, EventKind};
+use crate::domain::webhook::{self, EventKind, stripe_stream};
 use crate::ids::{CustomerId, OperationId};
 use crate::infra::store::{account, customer, operation, reconciliation as rows};
 use crate::infra::stripe::found;
@@ -97,9 +98,10 @@ impl Walk<'_> {
 
     /// Refunds that may have changed within the window, whenever their charge was made. Of one customer, all charges of
     /// which money is gone, and with the first page all payments of which credits are taken back although it is not.
-    pub(super) async fn refunds(&self) -> Result<Page, Failure> {
+    pub(super) async fn refunds(&mut self) -> Result<Page, Failure> {
         if let Some(Listed { objects, cursor }) = self.list_of_customer(List::Charges).await? {
             let charges: Vec<Value> = objects.into_iter().filter(is_gone).collect();
+            self.wake_reviews(&charges);
             let mut differences = self.compare_charges(&charges).await?;
             let mut checked = charges.len();
             if let Some(customer) = self.run.only_customer.as_ref().filter(|_| self.run.cursor.is_none()) {
@@ -112,6 +114,14 @@ impl Walk<'_> {
         let since_s = self.since_s() - REFUND_OPEN_S;
         let list = self.deps.stripe.refund_list_page(since_s, self.until_s(), self.run.cursor.as_deref()).await?;
         self.money_back(&list).await
+    }
+
+    /// Has what failed in the streams of these charges tried again now: the credits may be there meanwhile.
+    fn wake_reviews(&mut self, charges: &[Value]) {
+        if self.run.repair {
+            let ids = charges.iter().filter_map(|charge| fields::id(&charge["id"]));
+            self.repairs.extend(ids.map(|id| Effect::StreamHasten { stream_key: stripe_stream(&id) }));
+        }
     }
 
     /// Disputes that may have changed within the window.

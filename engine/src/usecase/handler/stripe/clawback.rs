@@ -7,11 +7,13 @@
 
 mod credit_note;
 mod holder;
+mod late;
 mod lots;
 mod money;
 mod refund;
 
 pub(in crate::usecase::handler) use credit_note::{paid_by, review as review_event};
+pub(super) use late::review_of_late_grant;
 pub(in crate::usecase::handler) use money::money_of_invoice;
 pub(in crate::usecase) use refund::{
     charges_of_payment, credited_of_invoice, credits_after_refund, money_before_refund,
@@ -239,7 +241,7 @@ pub(super) async fn reviews_of_left(
 pub(super) async fn review(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     match about.object["object"].as_str() {
         Some("credit_note") => credit_note::hand_over(about).await,
-        Some("invoice") => review_invoice(about).await,
+        Some("invoice") => late::review_invoice(about).await,
         _ => review_charge(about).await,
     }
 }
@@ -258,21 +260,6 @@ async fn review_charge(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         return Ok(Outcome::Done.into());
     };
     review_bought(about, &customer, &bought, id, Some(&said)).await
-}
-
-/// Reviews an invoice that no charge paid: there is nothing to refund, and credit notes may give its money back.
-async fn review_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let Some(id) = fields::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
-    let Some(invoice) = whole_invoice(about.deps, &id).await? else { return Ok(Outcome::Done.into()) };
-    let holder = match holder_of_invoice(about.deps, &id).await? {
-        Some(holder) => Some(holder),
-        None => about.owner(EventKind::InvoicePaid, &invoice).await?,
-    };
-    let Some(customer) = holder else {
-        return Ok(of_nobody(&InvoiceFields::read(&invoice).metadata, &format!("invoice {id}")));
-    };
-    let bought = bought_by(about.deps, &customer, &id, &invoice, about.now_ms).await?;
-    review_bought(about, &customer, &bought, &id, None).await
 }
 
 /// Brings the ledger to what the money of a payment says now. `paid` is the charge, which is known then, or the

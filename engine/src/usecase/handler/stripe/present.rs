@@ -110,7 +110,9 @@ async fn invoice_payment(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let event = about.event_of(EventKind::InvoicePaid, &invoice).await?;
     let mut verdict = EventContext { event: &event, ..*about }.decide(EventKind::InvoicePaid, &invoice).await?;
     // A review is an event of its own, in another stream.
-    verdict.effects.retain(|effect| matches!(effect, Effect::JobInsert(_) | Effect::EventTake(_)));
+    let is_of_others =
+        |effect: &Effect| matches!(effect, Effect::JobInsert(_) | Effect::EventTake(_) | Effect::StreamHasten { .. });
+    verdict.effects.retain(is_of_others);
     Ok(verdict)
 }
 

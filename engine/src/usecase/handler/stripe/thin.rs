@@ -10,6 +10,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::webhook::Envelope;
 use crate::domain::webhook::delivery::delivery;
+use crate::domain::webhook::envelope::FULL_FORM_SUFFIX;
 use crate::infra::stripe::{StripeError, found};
 use crate::usecase::handler::Deps;
 use serde_json::json;
@@ -31,7 +32,7 @@ async fn twin(deps: &Deps, envelope: &Envelope, now_ms: TimeMs) -> Result<Vec<Ef
     let (Some(url), Some(kind)) = (&envelope.related_object_url, envelope.kind) else { return Ok(Vec::new()) };
     let Some(object) = found(deps.stripe.related_retrieve(url).await)? else { return Ok(Vec::new()) };
     let event = json!({
-        "id": format!("{}:object", envelope.external_id),
+        "id": format!("{}{FULL_FORM_SUFFIX}", envelope.external_id),
         "object": "event",
         "type": kind.as_str(),
         "livemode": envelope.livemode,

@@ -258,6 +258,25 @@ with_shop! {
         assert_eq!((shop.charge_calls(), shop.net_paid(&customer).await), (1, 4 * UNIT));
     }
 
+    async fn terms_on_which_no_cap_ever_allows_a_top_up_are_refused_at_once(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        // From 1 credit, 59 are missing.
+        for terms in [
+            json!({ "enabled": true, "threshold": 2, "target": 60 }),
+            json!({ "enabled": true, "threshold": 2, "target": 5, "month_cap_minor": 4 * UNIT - 1 }),
+        ] {
+            let refused = shop.set_top_up(&customer, terms).await;
+            refused.expect_problem(422, "top_up_exceeds_cap");
+        }
+        assert_eq!(shop.top_up(&customer).await["state"], "off");
+        shop.app.call(&customer, "PUT", CAPS, "", Some(&json!({ "day_minor": 4 * UNIT - 1 }))).await.expect(200);
+        let terms = json!({ "enabled": true, "threshold": 2, "target": 5 });
+        let refused = shop.set_top_up(&customer, terms).await;
+        assert!(refused.body["detail"].as_str().expect("a reason").contains("spend cap"), "{:?}", refused.body);
+        refused.expect_problem(422, "top_up_exceeds_cap");
+        assert_eq!((shop.charge_calls(), shop.mails(&customer, "auto_top_up_stopped").await), (0, 0));
+    }
+
     async fn turning_it_off_needs_nothing_else_and_keeps_what_was_set(shop: &Shop) {
         let customer = shop.app.onboard().await;
         shop.attach_until_done(&customer, "pm_card_visa").await;

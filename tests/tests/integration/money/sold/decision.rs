@@ -4,7 +4,7 @@ use super::*;
 
 impl Shop {
     /// Decides what a price at Stripe sells.
-    async fn decide(&self, price: &str, body: Value) {
+    pub(super) async fn decide(&self, price: &str, body: Value) {
         let mut body = body;
         body["reason"] = json!("ticket 4711");
         self.app.admin("POST", &format!("/admin/v1/prices/{price}/decision"), Some(&body)).await.expect(200);
@@ -21,7 +21,7 @@ impl Shop {
 
     /// A customer on Pro whose last month was paid at a price of our product that the catalogue does not have; returns
     /// the price and the dead event as well.
-    async fn paid_at_another_price(&self) -> (TestCustomer, String, Value) {
+    pub(super) async fn paid_at_another_price(&self) -> (TestCustomer, String, Value) {
         let customer = self.pro().await;
         let product = self.pro_price().await["product"].clone();
         let cheaper = self.other_price("49900", product.as_str()).await;

@@ -204,6 +204,41 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn credits_that_expired_do_not_go_once_more_for_time_that_was_left(backend: Backend) {
+        // Of 100 credits some were spent, and the others expired before the renewal settled the seats that were left.
+        for (spent, left) in [(20, 40..=40), (90, 18..=22)] {
+            let seats = priced("company_monthly", |price| {
+                (price.amount, price.credits, price.per_seat) = (MoneyMinor(5_000), Credits(20), true);
+            });
+            let shop = Shop::selling(backend, &[seats]).await;
+            let customer = shop.without_credits("pm_card_visa").await;
+            let stripe_customer = shop.stripe_customer(&customer).await;
+            let found = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=company_monthly", &[]).await;
+            let five = [("items[0][quantity]", "5")];
+            shop.subscribe_at_stripe(&stripe_customer, stripe::id(&found["data"][0]), &five).await;
+            let invoice = shop.stripe.list("invoice").remove(0);
+            let ends_ms = shop.app.app.clock.now_ms() + 4_000;
+            let op = Op::Grant { kind: GrantKind::Included, amount: Credits(100), expires_at_ms: Some(ends_ms) };
+            let command = Command::internal(op, "stripe", grant_key(stripe::id(&invoice)));
+            let command = command.with_reference(stripe::id(&invoice));
+            shop.app.app.runtime.customers.apply(&customer_id(&customer), command).await.expect("a grant");
+            shop.app.spend(&customer, spent, "some").await.expect(200);
+            shop.deliver_event("invoice.paid", &invoice).await;
+            wait::until("the others have ended", || async {
+                (shop.entries(&customer).await[0]["kind"] == "expire").then_some(())
+            })
+            .await;
+            shop.stripe.advance(Duration::from_secs(15 * 24 * 60 * 60)).expect("time passes");
+            let two = [("items[0][quantity]", "2"), ("proration_behavior", "create_prorations")];
+            shop.change_item(&shop.subscription(), &two).await;
+            shop.deliver_event("invoice.paid", &shop.next_month()).await;
+            let balance = shop.app.balance(&customer).await;
+            assert!(left.contains(&balance), "{spent} spent: {balance}");
+            shop.app.verify().await;
+            shop.close().await;
+        }
+    }
+
     async fn a_part_whose_job_is_dead_is_granted_by_the_next_reconciliation(backend: Backend) {
         let (shop, customer) = Shop::with_year(backend).await;
         sql(&shop.app, &format!("UPDATE jobs SET state = 'dead', last_error = 'it failed', finished_at_ms = {0}, \

@@ -389,21 +389,25 @@ with_backend! {
         shop.close().await;
     }
 
-    async fn a_preview_says_what_a_coupon_that_never_ends_leaves_of_the_next_period(backend: Backend) {
+    async fn a_preview_says_what_a_coupon_leaves_of_the_next_period(backend: Backend) {
         let shop = Shop::selling(backend, &[team_monthly()]).await;
-        for (percent, duration, amount, credits) in
-            [("100", "forever", 0, 0), ("50", "forever", TEAM / 2, 250), ("100", "once", TEAM, 250)]
-        {
+        for (percent, duration, amount, credits) in [
+            ("100", "forever", 0, 0),
+            ("50", "forever", TEAM / 2, 250),
+            ("50", "repeating", TEAM / 2, 250),
+            ("100", "once", TEAM, 250),
+        ] {
             let customer = shop.without_credits("pm_card_visa").await;
             shop.subscribe_to(&customer, "pro", json!({ "price": "pro_monthly" })).await.expect(201);
-            let coupon = [("percent_off", percent), ("duration", duration)];
+            let mut coupon = vec![("percent_off", percent), ("duration", duration)];
+            coupon.extend((duration == "repeating").then_some(("duration_in_months", "3")));
             let coupon = shop.ask_stripe("POST", "/v1/coupons", &coupon).await;
             let path = format!("/v1/subscriptions/{}", stripe::id(&shop.subscription()));
             shop.ask_stripe("POST", &path, &[("discounts[0][coupon]", stripe::id(&coupon))]).await;
             let said = shop.preview(&customer, json!({ "price": "team_monthly", "when": "now" })).await.expect(200);
             let next = (&said["next_amount_minor"], &said["next_credits"]);
             assert_eq!(next, (&json!(amount), &json!(credits)), "{percent} % {duration}");
-            if duration == "forever" {
+            if duration != "once" {
                 let wanted = json!({ "price": "team_monthly", "when": "period_end" });
                 let said = shop.preview(&customer, wanted).await.expect(200);
                 let next = (&said["next_amount_minor"], &said["next_credits"]);

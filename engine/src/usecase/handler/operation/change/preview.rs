@@ -12,7 +12,8 @@ use crate::domain::operation::Problem;
 use crate::domain::sale::PriceBook;
 use crate::domain::sale::grant::{PartArgs, net_credits};
 use crate::domain::sale::line::Sale;
-use crate::domain::subscription::change::{Need, check_payer, check_size, is_dearer, lasting_discount};
+use crate::domain::subscription::change::{Need, check_payer, check_size, is_dearer};
+use crate::domain::subscription::discount::lasting_discount;
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, Subscription};
 use crate::domain::webhook::fields::{self, InvoiceFields, Line};
 use crate::domain::webhook::{self, EventKind, Facts};
@@ -166,23 +167,25 @@ pub async fn preview_change(
     let due = due_of(&invoice);
     let whole = said.lines.iter().filter(|line| line.bills_period()).filter_map(|line| line.period_end_ms).max();
     let full = MoneyMinor(price.amount.0.saturating_mul(change.quantity));
-    let next_amount = (full - lasting_of(deps, &row_id, billed).await?).max(MoneyMinor::ZERO);
+    let next_amount = (full - lasting_of(deps, &row_id, billed, whole).await?).max(MoneyMinor::ZERO);
     let next_credits = brings(full == MoneyMinor::ZERO || next_amount > MoneyMinor::ZERO);
     let credited = MoneyMinor(total.0.saturating_neg().max(0));
     let next = ChangePreview { next_at_ms: whole, next_amount, next_credits, ..next };
     Ok(ChangePreview { due, credited, credits, credits_later, ..next })
 }
 
-/// What discounts that never end take off each period of a line of an invoice.
+/// What the discounts of a line of an invoice take off the next period, which begins at a time.
 async fn lasting_of(
     deps: &Deps,
     subscription_id: &str,
     billed: Option<(&Line, &Value)>,
+    next_at_ms: Option<TimeMs>,
 ) -> Result<MoneyMinor, StripeError> {
     let Some((_, line)) = billed.filter(|(line, _)| line.discount > MoneyMinor::ZERO) else {
         return Ok(MoneyMinor::ZERO);
     };
-    Ok(lasting_discount(line, &deps.stripe.subscription_retrieve_discounts(subscription_id).await?))
+    let subscription = deps.stripe.subscription_retrieve_discounts(subscription_id).await?;
+    Ok(lasting_discount(line, &subscription, next_at_ms))
 }
 
 /// The credits that an invoice would bring, or take, if it were paid: at once, and later.

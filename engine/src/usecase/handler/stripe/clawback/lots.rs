@@ -4,7 +4,7 @@ use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::clawback::{Lot, bought_credits};
 use crate::domain::customer::Customer;
-use crate::domain::ledger::{Account, Entry, EntryKind, OpenGrant};
+use crate::domain::ledger::{Account, Entry, EntryKind};
 use crate::error::Result;
 use crate::infra::store::payment as payments;
 use crate::usecase::handler::Deps;
@@ -27,7 +27,7 @@ pub(super) async fn lots(
         // Credits that came back are in grants of their own.
         let returned = of_it().filter(|entry| entry.kind == EntryKind::Grant).map(|entry| entry.seq);
         let own: Vec<i64> = std::iter::once(grant.seq).chain(returned).collect();
-        let (stored, remaining) = (left_of(account, &own), left_of(&settled, &own));
+        let (stored, remaining) = (account.remaining_of(&own), settled.remaining_of(&own));
         let mut kept = std::iter::once(grant).chain(of_it()).filter_map(|entry| entry.detail.unspent);
         lots.push(Lot {
             granted: bought_credits(grant),
@@ -39,9 +39,4 @@ pub(super) async fn lots(
         });
     }
     Ok(lots)
-}
-
-fn left_of(account: &Account, grants: &[i64]) -> Credits {
-    let is_of_these = |open: &&OpenGrant| grants.contains(&open.seq);
-    account.open.grants.iter().filter(is_of_these).map(|open| open.remaining).sum()
 }
