@@ -136,14 +136,13 @@ async fn run(cli: Cli) -> Result<()> {
     let options = cli.options()?;
     let (is_given, folder) = (options.control_token.is_some(), options.data_dir.clone());
     let sandbox = Sandbox::start(options).await.context("the sandbox did not start")?;
-    writeln!(std::io::stdout(), "SANDBOX - no real money moves. Listening on {}", sandbox.url())?;
-    match folder {
-        _ if is_given => {}
-        Some(folder) => {
-            writeln!(std::io::stdout(), "The control API's token is in {}", folder.join(CONTROL_TOKEN_FILE).display())?;
-        }
-        None => writeln!(std::io::stdout(), "The control API's token is {}", sandbox.control_token().reveal())?,
-    }
+    let token = match folder {
+        _ if is_given => String::new(),
+        Some(folder) => format!("The control API's token is in {}\n", folder.join(CONTROL_TOKEN_FILE).display()),
+        None => format!("The control API's token is {}\n", sandbox.control_token().reveal()),
+    };
+    // At once: whoever has read the address may close the output.
+    write!(std::io::stdout(), "SANDBOX - no real money moves. Listening on {}\n{token}", sandbox.url())?;
     stopped().await?;
     sandbox.stop().await;
     Ok(())

@@ -88,8 +88,7 @@ mod tests {
     use super::*;
 
     async fn start_in(folder: &Path) -> Sandbox {
-        let options = Options { data_dir: Some(folder.to_path_buf()), ..Options::default() };
-        start_at_its_port(options, folder).await.unwrap()
+        start_at_its_port(Options::default(), folder).await.unwrap()
     }
 
     #[tokio::test]

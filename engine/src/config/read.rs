@@ -278,7 +278,8 @@ mod tests {
         const EXAMPLE: &str = include_str!("../../../bursar.example.toml");
         let is_setting = |line: &str| {
             let name = line.split_once(" = ").map(|(name, _)| name);
-            name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+            let is_of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            name.is_some_and(|name| name.bytes().all(is_of_name))
         };
         let mut shown = BTreeSet::new();
         let mut section = String::new();

@@ -262,7 +262,8 @@ mod tests {
         refused("STRIPE_SECRET_KEY", "sk_test_sandbox", |config| {
             "sk_test_sandbox".clone_into(&mut config.stripe.secret_key);
         });
-        refused("STRIPE_SECRET_KEY", "the key in Stripe's documents", |config| {
+        // The key in Stripe's documents.
+        refused("STRIPE_SECRET_KEY", "sk_test_4eC39HqLyjWDarjtT1zdp7dc", |config| {
             "sk_test_4eC39HqLyjWDarjtT1zdp7dc".clone_into(&mut config.stripe.secret_key);
         });
         let stood_in = problems(|config| {
@@ -297,6 +298,7 @@ mod tests {
             refused("SMTP_URL", "", |config| {
                 url.clone_into(&mut config.mail.smtp_url);
                 "billing@example.com".clone_into(&mut config.mail.from);
+                "https://billing.example.com".clone_into(&mut config.public_url);
             });
         }
     }

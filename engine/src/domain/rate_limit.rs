@@ -7,6 +7,7 @@
 //! the one `limit` places before it, in whatever order nodes commit, which is the bound. All nodes use the
 //! database's clock ([`crate::clock`]), as exactly as a round trip allows; the window is shorter by the difference.
 
+mod configured;
 pub mod log;
 pub mod share;
 

@@ -118,6 +118,7 @@ mod tests {
     use super::*;
     use crate::amount::MoneyMinor;
     use crate::key::{PackKey, PlanKey, PriceKey};
+    use crate::name::check_name;
     use proptest::collection::{btree_map, vec};
     use proptest::option;
     use proptest::prelude::*;
@@ -134,10 +135,12 @@ mod tests {
 
     /// Any text without control characters, blanks at its ends and dots.
     fn texts() -> impl Strategy<Value = String> {
-        vec(any::<char>(), 0..20).prop_map(|characters| {
-            let text: String = characters.into_iter().filter(|c| !c.is_control() && !matches!(c, '.' | '…')).collect();
+        let is_shown = |c: &char| *c == ' ' || check_name(&c.to_string()).is_ok();
+        let text = vec(any::<char>(), 0..20).prop_map(move |characters| {
+            let text: String = characters.into_iter().filter(is_shown).filter(|c| !matches!(c, '.' | '…')).collect();
             format!("\"{}\\", text.trim())
-        })
+        });
+        text.prop_filter("characters that are invisible together", |text| check_name(text).is_ok())
     }
 
     fn intervals() -> impl Strategy<Value = Interval> {

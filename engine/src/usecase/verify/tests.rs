@@ -425,7 +425,7 @@ async fn violations_beyond_the_first_hundred_are_only_counted() {
     let dir = Dir::new();
     let db = healthy(&dir.file("many")).await;
     let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) INSERT INTO customers \
-               SELECT 'cst_' || i, 'e', 'e' || i, 'n', 'direct', 'trial', NULL, 0, 0, 0, NULL, 'assumed', NULL FROM n";
+               SELECT 'cst_' || i, 'e', 'e' || i, 'n', 'direct', 'trial', NULL, 0, 0, 0, NULL, 'assumed', NULL, NULL FROM n";
     db.write().execute_unprepared(sql).await.unwrap();
     let sql = "INSERT INTO accounts SELECT id, 1, 0, 0, 0, '{}', 0, NULL FROM customers WHERE email = 'e'";
     db.write().execute_unprepared(sql).await.unwrap();

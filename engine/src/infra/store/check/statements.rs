@@ -390,7 +390,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         obligation: 9,
         name: "nobody adds a card or buys before its address is confirmed",
-        population: "customers WHERE address_state = 'pending'",
+        population: "customers",
         offenders: "SELECT c.id || ': its address is not confirmed, and it has requested ' || COUNT(*) || ' operations, ' \
             || MIN(o.id) || ' to ' || MAX(o.id) AS what FROM customers c JOIN operations o ON o.customer_id = c.id \
             WHERE c.address_state = 'pending' AND o.kind NOT IN \
