@@ -6,6 +6,7 @@
 //! was heard of first.
 
 use super::credit_note::review;
+use super::holder::holder_of_invoice;
 use super::money::{Payment, money_of, reviewed};
 use super::{bought_by, of_nobody, review_bought};
 use crate::domain::effect::{Effect, Verdict};
