@@ -4,7 +4,7 @@ use super::*;
 use crate::scene::delay_job;
 
 impl Shop {
-    /// Gives half of an invoice's money back, or has all of it disputed, and tells of it.
+    /// Gives half of an invoice's money back, or has it disputed, and tells of it.
     async fn give_half_back(&self, invoice: &Value, way: &str) {
         let half = invoice["amount_paid"].as_i64().expect("an amount") / 2;
         let charge = self.latest_charge();

@@ -1,6 +1,5 @@
 //! The grants that a payment bought, with what has become of their credits.
 
-use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::clawback::{Lot, bought_credits};
 use crate::domain::customer::Customer;
