@@ -141,8 +141,9 @@ async fn run(cli: Cli) -> Result<()> {
         Some(folder) => format!("The control API's token is in {}\n", folder.join(CONTROL_TOKEN_FILE).display()),
         None => format!("The control API's token is {}\n", sandbox.control_token().reveal()),
     };
+    let banner = format!("SANDBOX - no real money moves. Listening on {}\n{token}", sandbox.url());
     // At once: whoever has read the address may close the output.
-    write!(std::io::stdout(), "SANDBOX - no real money moves. Listening on {}\n{token}", sandbox.url())?;
+    std::io::stdout().write_all(banner.as_bytes())?;
     stopped().await?;
     sandbox.stop().await;
     Ok(())
