@@ -4,8 +4,8 @@
 //! request waits for the standard error. If the queue is full, the line is dropped and counted
 //! (`bursar_access_log_lost_lines_total`).
 //!
-//! A line never has what a path or a query may hide: it names the route's template instead. The log filter decides which
-//! lines there are: the target is [`TARGET`], the level `INFO`, and `DEBUG` for health and metrics.
+//! A line never has what a path or a query may hide: it names the route's template instead. The log filter decides
+//! which lines there are: the target is [`TARGET`], the level `INFO`, and `DEBUG` for health and metrics.
 
 mod line;
 mod writer;

@@ -1,7 +1,7 @@
 //! Says which field of a refused body is wrong, and how. The framework's own message names types of this program.
 //!
-//! It compares the body with the schema of its operation, and only after the framework has refused it: what is found is an
-//! explanation and never a refusal.
+//! It compares the body with the schema of its operation, and only after the framework has refused it: what is found is
+//! an explanation and never a refusal.
 
 use serde_json::{Map, Value};
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! The middleware of every request: its identifier, limits, a deadline, credentials before bodies, headers, metrics, the
-//! access log, problem documents.
+//! The middleware of every request: its identifier, limits, a deadline, credentials before bodies, headers, metrics,
+//! the access log, problem documents.
 
 mod body;
 mod cors;

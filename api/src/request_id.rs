@@ -112,7 +112,8 @@ struct Current {
     caller: RefCell<Option<Caller>>,
 }
 
-/// Answers a request in `answer`, which knows its identifiers. Returns who sent it, too, once its credentials showed it.
+/// Answers a request in `answer`, which knows its identifiers. Returns who sent it, too, once its credentials showed
+/// it.
 pub async fn answering<T>(
     id: RequestId,
     trace: Option<TraceId>,

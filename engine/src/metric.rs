@@ -119,8 +119,8 @@ metrics! {
     WEBHOOKS_REFUSED = Counter "bursar_webhooks_refused_total" in "deliveries" [source, code],
     /// ends of attempts: `done`, `retry`, `snooze`, `cancel`, `dead`
     JOB_ATTEMPTS = Counter "bursar_job_attempts_total" in "attempts" [kind, outcome],
-    /// ends of attempts at events, by their type; also events that ended on arrival: `ignored` (no rule for the type) or
-    /// `dead`
+    /// ends of attempts at events, by their type; also events that ended on arrival: `ignored` (no rule for the type)
+    /// or `dead`
     EVENT_ATTEMPTS = Counter "bursar_event_attempts_total" in "attempts" [type, outcome],
     /// from claim to committed
     JOB_SECONDS = Histogram "bursar_job_duration_seconds" in "seconds" [kind],
@@ -139,8 +139,8 @@ metrics! {
     CUSTOMERS_ONBOARDED = Counter "bursar_customers_onboarded_total" in "customers" [source],
     /// attempts to sign up that were refused
     SIGNUPS_REFUSED = Counter "bursar_signups_refused_total" in "signups" [code],
-    /// credits granted: by `signup`, `payment_method` (its bonus), `stripe` (a paid period), `purchase` (units charged one
-    /// by one), `marketplace`, `support`, `reinstatement` (a refund or dispute that failed)
+    /// credits granted: by `signup`, `payment_method` (its bonus), `stripe` (a paid period), `purchase` (units charged
+    /// one by one), `marketplace`, `support`, `reinstatement` (a refund or dispute that failed)
     CREDITS_GRANTED = Counter "bursar_credits_granted_total" in "credits" [source],
     /// credits spent: by `usage`, or by a `hold` that was captured
     CREDITS_SPENT = Counter "bursar_credits_spent_total" in "credits" [source],

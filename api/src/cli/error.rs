@@ -88,8 +88,8 @@ impl Error {
     }
 }
 
-/// What is known of a failed command, as `--json` prints it: `code` and `detail`, like a problem document of the server,
-/// and its `status` if the server answered.
+/// What is known of a failed command, as `--json` prints it: `code` and `detail`, like a problem document of the
+/// server, and its `status` if the server answered.
 pub fn to_json(error: &anyhow::Error) -> Value {
     let detail = format!("{error:#}");
     if error.downcast_ref::<clap::Error>().is_some() {

@@ -54,8 +54,8 @@ pub fn note(text: &str) {
     eprintln!("{text}");
 }
 
-/// Prints the error of a command, if any, and returns the exit code: that of the result, 1 failed, 2 wrong usage. As JSON,
-/// the error is one object on a line of its own, `{"error": …}`, after the notes on the standard error.
+/// Prints the error of a command, if any, and returns the exit code: that of the result, 1 failed, 2 wrong usage. As
+/// JSON, the error is one object on a line of its own, `{"error": …}`, after the notes on the standard error.
 pub fn report(result: anyhow::Result<ExitCode>, is_json: bool) -> ExitCode {
     match result {
         Ok(code) => code,

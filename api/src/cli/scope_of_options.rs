@@ -1,5 +1,5 @@
-//! Options of all commands are refused, and not shown, where they have no effect: somebody who gives `--url` to `migrate`
-//! believes that it migrates the database of that server.
+//! Options of all commands are refused, and not shown, where they have no effect: somebody who gives `--url` to
+//! `migrate` believes that it migrates the database of that server.
 
 use super::Cli;
 use clap::builder::Resettable;

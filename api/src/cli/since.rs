@@ -5,8 +5,8 @@ use bursar_engine::clock::{Clock, TimeMs, parse_day, parse_rfc3339, rfc3339};
 /// Units of a span, and their lengths in milliseconds.
 const UNITS: [(char, i64); 4] = [('m', 60_000), ('h', 3_600_000), ('d', 86_400_000), ('w', 7 * 86_400_000)];
 
-/// Parses `2026-12-01T00:00:00Z`, `2026-12-01` (in UTC), or a span before now such as `90m`, `24h`, `7d` or `2w`. Returns
-/// the time in RFC 3339.
+/// Parses `2026-12-01T00:00:00Z`, `2026-12-01` (in UTC), or a span before now such as `90m`, `24h`, `7d` or `2w`.
+/// Returns the time in RFC 3339.
 pub fn parse(text: &str) -> Result<String, String> {
     parse_at(text, Clock::System.now_ms()).map(rfc3339).ok_or_else(|| {
         "give a span before now such as 90m, 24h or 7d, a day such as 2026-11-05, or a time such as \

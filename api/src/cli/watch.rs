@@ -26,7 +26,8 @@ pub enum Watched {
     Interrupted,
 }
 
-/// Follows a replay until it ends and its jobs have run, starting with the server's last answer. Ctrl-C ends the watching, not the replay.
+/// Follows a replay until it ends and its jobs have run, starting with the server's last answer. Ctrl-C ends the
+/// watching, not the replay.
 ///
 /// # Errors
 /// See [`Error`]; or the replay was never started.

@@ -46,8 +46,8 @@ pub fn parse(text: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(directives.join(",")).map_err(|error| error.to_string())
 }
 
-/// Checks a directive. The library takes a word that is no level for a target of which everything is logged, which would
-/// hide a misspelt level.
+/// Checks a directive. The library takes a word that is no level for a target of which everything is logged, which
+/// would hide a misspelt level.
 fn check(directive: &str) -> Result<(), String> {
     let is_level = LEVELS.iter().any(|level| directive.eq_ignore_ascii_case(level));
     let is_number = directive.parse::<u8>().is_ok_and(|level| level < 6);

@@ -1,5 +1,5 @@
-//! Adds the identifiers of the request that the task answers to the end of a line. Nothing is prepared for requests that
-//! log nothing, which are nearly all.
+//! Adds the identifiers of the request that the task answers to the end of a line. Nothing is prepared for requests
+//! that log nothing, which are nearly all.
 
 use crate::request_id;
 use std::fmt;

@@ -44,8 +44,8 @@ pub async fn start(config: &mut Config, server: SocketAddr) -> Result<Option<San
     Ok(Some(sandbox))
 }
 
-/// Starts the sandbox at the port that it had before, so that its address stays the same; at a free one if there was none
-/// or somebody else has it now.
+/// Starts the sandbox at the port that it had before, so that its address stays the same; at a free one if there was
+/// none or somebody else has it now.
 async fn start_at_its_port(options: Options, folder: &Path) -> Result<Sandbox> {
     let file = folder.join(PORT_FILE);
     if let Some(port) = read_port(&file) {

@@ -118,8 +118,8 @@ fn is_stable_word(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// Whether a word of a sentence may differ from job to job. Statuses of HTTP and SMTP are kept, because they tell causes
-/// apart.
+/// Whether a word of a sentence may differ from job to job. Statuses of HTTP and SMTP are kept, because they tell
+/// causes apart.
 fn differs(word: &str) -> bool {
     let bare = word.trim_matches(|c: char| c.is_ascii_punctuation());
     let is_status = bare.len() == 3 && bare.bytes().all(|byte| byte.is_ascii_digit());

@@ -88,9 +88,9 @@ async fn query_by(db: &impl ConnectionTrait, sql: &str, sought: &[String]) -> Re
     Ok(db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?)
 }
 
-/// How far the time of a row and that of its identifier may be apart: they are read from one clock, one after the other.
-/// Where a list begins at a time, the identifiers from a little earlier on are looked at: the latest come first, so that
-/// a page ends there instead of at the first row of all.
+/// How far the time of a row and that of its identifier may be apart: they are read from one clock, one after the
+/// other. Where a list begins at a time, the identifiers from a little earlier on are looked at: the latest come first,
+/// so that a page ends there instead of at the first row of all.
 const ID_LAG_MAX_MS: crate::clock::TimeMs = 60 * 60 * 1_000;
 
 /// The pattern of LIKE, with `\\` as its escape, for texts that contain this one.

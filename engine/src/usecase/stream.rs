@@ -68,12 +68,13 @@ pub async fn skip(
     head_wake(db, key).await
 }
 
-/// Lets the job at the head of a paused stream run once; the stream stays paused. If that attempt fails, the job waits at
-/// the head as before. A head that failed before is made due now. Returns the job as it was, and the jobs to announce.
+/// Lets the job at the head of a paused stream run once; the stream stays paused. If that attempt fails, the job waits
+/// at the head as before. A head that failed before is made due now. Returns the job as it was, and the jobs to
+/// announce.
 ///
 /// # Errors
-/// Not found; `stream_not_paused`; `stream_empty`; `stream_moved` if another job is at the head; `job_not_waiting` if it
-/// is running.
+/// Not found; `stream_not_paused`; `stream_empty`; `stream_moved` if another job is at the head; `job_not_waiting` if
+/// it is running.
 pub async fn run_canary(
     db: &Db,
     key: &str,

@@ -155,8 +155,8 @@ struct EventDetail {
     attempts: Vec<AttemptBody>,
     /// The reason for its state.
     why: String,
-    /// The body as received: JSON, or text if it is not JSON. Client secrets, with which a payment can be confirmed, are
-    /// left out.
+    /// The body as received: JSON, or text if it is not JSON. Client secrets, with which a payment can be confirmed,
+    /// are left out.
     payload: serde_json::Value,
 }
 

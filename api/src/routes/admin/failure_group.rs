@@ -31,8 +31,8 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] =
 #[derive(Debug, Object)]
 #[oai(example)]
 struct FailureGroupBody {
-    /// The cause: a word such as `customer_unknown`, or what the sentences of their last errors have in common. A replay
-    /// takes it as `filter.cause`.
+    /// The cause: a word such as `customer_unknown`, or what the sentences of their last errors have in common. A
+    /// replay takes it as `filter.cause`.
     cause: String,
     /// Their kind.
     kind: String,
@@ -104,9 +104,9 @@ impl Example for FailureGroups {
 impl AdminFailureApi {
     /// Failures by cause
     ///
-    /// Dead jobs, which include the dead events, counted by cause, kind and type of event. At most the latest 10,000 are
-    /// looked at, and `is_complete` says whether these are all. A group is replayed by a replay with its `cause`, `kind`
-    /// and `event_type` in the filter.
+    /// Dead jobs, which include the dead events, counted by cause, kind and type of event. At most the latest 10,000
+    /// are looked at, and `is_complete` says whether these are all. A group is replayed by a replay with its `cause`,
+    /// `kind` and `event_type` in the filter.
     #[oai(path = "/admin/v1/failures", method = "get", operation_id = "admin_list_failures")]
     #[allow(clippy::too_many_arguments)]
     async fn list(

@@ -171,8 +171,8 @@ impl AdminStreamApi {
         _auth: AdminAuth,
         /// Only those that are paused.
         paused: Query<Option<bool>>,
-        /// Only those that are paused, or have a job that is due, runs or has failed: not those whose jobs only wait for
-        /// their time, such as the follow-up mails to new customers.
+        /// Only those that are paused, or have a job that is due, runs or has failed: not those whose jobs only wait
+        /// for their time, such as the follow-up mails to new customers.
         due: Query<Option<bool>>,
         /// Only those with jobs of this customer.
         customer: Query<Option<String>>,
@@ -244,9 +244,9 @@ impl AdminStreamApi {
 
     /// Let one job of a paused stream run, as a canary
     ///
-    /// The job at the head runs once, and the stream stays paused: a way to see whether a cause is gone before everything
-    /// behind it runs. If it fails, it waits at the head as before; a job that failed before is tried now. With `job_id`,
-    /// only that job runs, so that repeating the request does not run a second one.
+    /// The job at the head runs once, and the stream stays paused: a way to see whether a cause is gone before
+    /// everything behind it runs. If it fails, it waits at the head as before; a job that failed before is tried now.
+    /// With `job_id`, only that job runs, so that repeating the request does not run a second one.
     #[oai(path = "/admin/v1/streams/:key/canary", method = "post", operation_id = "admin_run_canary")]
     async fn canary(
         &self,

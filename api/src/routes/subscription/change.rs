@@ -284,8 +284,9 @@ impl SubscriptionChangeApi {
     ///
     /// What costs more than before is charged to the customer's default payment method, which it must have (402
     /// `payment_method_missing`). Whoever bought the subscription elsewhere is not charged more from here (409
-    /// `subscription_paid_elsewhere`). Time whose money was refunded or is disputed is not credited, so a change `now` is
-    /// refused (409 `period_refunded`), and one with the end of the period is possible. The preview answers the same.
+    /// `subscription_paid_elsewhere`). Time whose money was refunded or is disputed is not credited, so a change `now`
+    /// is refused (409 `period_refunded`), and one with the end of the period is possible. The preview answers the
+    /// same.
     #[oai(
         path = "/api/v1/subscription/change",
         method = "post",

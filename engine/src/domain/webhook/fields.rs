@@ -82,8 +82,8 @@ fn money(value: &Value) -> Option<MoneyMinor> {
     value.as_i64().map(MoneyMinor)
 }
 
-/// The last second of the year 9999, which is the last that RFC 3339 can write. Times beyond it are taken for it, so that
-/// days and months can be added to every time.
+/// The last second of the year 9999, which is the last that RFC 3339 can write. Times beyond it are taken for it, so
+/// that days and months can be added to every time.
 const TIME_S_MAX: i64 = 253_402_300_799;
 
 /// Reads a time, which Stripe gives in seconds.

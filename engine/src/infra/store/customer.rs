@@ -127,8 +127,8 @@ pub async fn customer_find_by_email(db: &impl ConnectionTrait, normalized: &str)
 }
 
 /// Customers with the text in address or name, or of whom it is the id, an id at Stripe (of the Stripe customer, a
-/// subscription, an invoice, a PaymentIntent) or the id of an operation; newest first, before the cursor. Only those that were
-/// made at or after a time.
+/// subscription, an invoice, a PaymentIntent) or the id of an operation; newest first, before the cursor. Only those
+/// that were made at or after a time.
 pub async fn customer_search(
     db: &impl ConnectionTrait,
     text: &str,

@@ -144,8 +144,8 @@ pub async fn job_list(
 /// Maximum number of jobs whose causes a search reads.
 pub const CAUSES_READ_MAX: u64 = 50_000;
 
-/// The jobs that a replay with this filter would run, oldest first, at most `limit`. With a cause, `None` if the rest of
-/// the filter matches more than [`CAUSES_READ_MAX`]: a cause is no column, so each of these is read.
+/// The jobs that a replay with this filter would run, oldest first, at most `limit`. With a cause, `None` if the rest
+/// of the filter matches more than [`CAUSES_READ_MAX`]: a cause is no column, so each of these is read.
 pub async fn job_ids(
     db: &impl ConnectionTrait,
     filter: &JobFilter,
@@ -181,8 +181,8 @@ pub async fn job_ids(
 /// Marks the lowest unfinished job of each stream as running, if it is due, and returns it. The streams must be
 /// leased to the caller in the same transaction: a job that still runs in a stream that was taken over belongs to a
 /// dead node, and is rescued first. The state is checked twice, because Postgres rechecks a row that changed while
-/// it waited for it, but not the subquery that chose the row: a job that is cancelled meanwhile stays cancelled. Of a paused
-/// stream only the canary is taken.
+/// it waited for it, but not the subquery that chose the row: a job that is cancelled meanwhile stays cancelled. Of a
+/// paused stream only the canary is taken.
 pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[Leased], now_ms: TimeMs) -> Result<Vec<Job>> {
     let taken_over: Vec<String> =
         streams.iter().filter(|stream| stream.is_taken_over).map(|stream| stream.key.clone()).collect();

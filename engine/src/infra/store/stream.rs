@@ -46,8 +46,8 @@ fn read(row: &QueryResult) -> Result<Stream> {
     })
 }
 
-/// The condition that the head of the stream `s` is its canary and was not tried since. An attempt that ends is counted,
-/// which ends the permission.
+/// The condition that the head of the stream `s` is its canary and was not tried since. An attempt that ends is
+/// counted, which ends the permission.
 macro_rules! head_is_canary {
     () => {
         "(s.canary_job_id IS NOT NULL AND (s.canary_job_id, s.canary_attempt) = (SELECT h.id, h.attempt FROM jobs h \

@@ -105,7 +105,8 @@ pub async fn flow_day_list(
 }
 
 /// A customer's charges for credits (units, packs, top-ups and debts), by currency. A charge is in the period if it
-/// succeeded at or after `period_start_ms`. Units that credits paid for in the end, without a payment, are not included.
+/// succeeded at or after `period_start_ms`. Units that credits paid for in the end, without a payment, are not
+/// included.
 pub async fn charged_list(
     db: &impl ConnectionTrait,
     customer: &CustomerId,

@@ -79,8 +79,8 @@ pub(super) async fn known_of<'a>(
 
 /// Adds to a book what it lacks of the prices of an object, and of the terms of an invoice: from the database, else
 /// from the object if that has the whole price, else from Stripe. What is learned is stored, because it is a fact
-/// whatever becomes of the event. It is what the price itself says: what a subscription says that it was sold as is true
-/// of that subscription alone, and another one may have the same price for something else.
+/// whatever becomes of the event. It is what the price itself says: what a subscription says that it was sold as is
+/// true of that subscription alone, and another one may have the same price for something else.
 ///
 /// A price that cannot be asked for because there is no API key stays unknown.
 pub(super) async fn learn(

@@ -1,5 +1,5 @@
-//! Commands that support uses when something failed: lists by customer and reason, failures, canaries, replays; customers
-//! by their addresses; errors as JSON.
+//! Commands that support uses when something failed: lists by customer and reason, failures, canaries, replays;
+//! customers by their addresses; errors as JSON.
 
 use super::{Program, run, with_payment};
 use crate::scene::{invoice_paid, stream_of, stripe_customer};

@@ -277,8 +277,8 @@ fn is_by_invoice(object: &Value) -> bool {
     object["collection_method"] == "send_invoice"
 }
 
-/// A customer's invoices of which money was given back or is disputed, or is about to be given back: a refund by support
-/// that is under way counts like one that was made.
+/// A customer's invoices of which money was given back or is disputed, or is about to be given back: a refund by
+/// support that is under way counts like one that was made.
 async fn read_given_back(deps: &Deps, customer: &CustomerId) -> crate::error::Result<Vec<Invoice>> {
     let db = deps.db.read();
     let mut found = payment::invoice_list_gone(db, customer).await?;

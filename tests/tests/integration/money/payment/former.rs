@@ -4,8 +4,8 @@ use super::*;
 use crate::reconcile::{found, reconcile};
 
 impl Shop {
-    /// A customer with three credits, of which a charge bought one; its Stripe customer is then linked to another. Returns
-    /// both customers and the charge.
+    /// A customer with three credits, of which a charge bought one; its Stripe customer is then linked to another.
+    /// Returns both customers and the charge.
     async fn bought_before_the_link_moved(&self) -> (TestCustomer, TestCustomer, String) {
         let (customer, charge) = self.customer_with_purchase().await;
         let theirs = self.stripe_customer(&customer).await;

@@ -20,8 +20,8 @@ use crate::usecase::handler::stripe::{EventContext, done};
 use serde_json::Value;
 
 /// The review of the payment of an invoice that an event brings the credits of, unless it was paid just now and this is
-/// the first attempt at what Stripe said of it. That costs no call to Stripe here. Without a key of Stripe's nothing can
-/// be reviewed.
+/// the first attempt at what Stripe said of it. That costs no call to Stripe here. Without a key of Stripe's nothing
+/// can be reviewed.
 pub(in crate::usecase::handler::stripe) fn review_of_late_grant(
     about: &EventContext<'_>,
     invoice: &Value,
