@@ -17,8 +17,14 @@ const FILE_MODE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 
 /// Bursar's files in the data folder, without the database.
-const FILES: [&str; 5] =
-    ["secrets.json", "secrets.json.new", "sandbox/sandbox.jsonl", "sandbox/sandbox.new", "sandbox/control-token"];
+const FILES: [&str; 6] = [
+    "secrets.json",
+    "secrets.json.new",
+    "sandbox/sandbox.jsonl",
+    "sandbox/sandbox.new",
+    "sandbox/control-token",
+    "sandbox/port",
+];
 /// Suffixes of `SQLite`'s files, after the name of the database.
 const SQLITE_SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 const LOCK: &str = "bursar.lock";

@@ -19,7 +19,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     };
     let login = async move {
         let tried = smtp::try_login(&mail).await;
-        vec![judge_login(tried.as_ref().map(|()| ()).map_err(String::as_str))]
+        vec![judge_login(tried.as_ref().copied().map_err(String::as_str))]
     };
     [within_limit(&[LOGIN], login).await, vec![encryption]].concat()
 }

@@ -208,7 +208,12 @@ async fn admin_operations(checker: &mut Checker<'_>, customer: &TestCustomer, ev
     checker.admin("get /admin/v1/streams", "", None).await;
     checker.admin("get /admin/v1/streams/{key}", &stream, None).await;
     checker.admin("post /admin/v1/streams/{key}/skip", &stream, Some(reason.clone())).await;
+    checker.admin("post /admin/v1/streams/{key}/canary", &stream, Some(reason.clone())).await;
     checker.admin("post /admin/v1/streams/{key}/resume", &stream, None).await;
+    checker.admin("get /admin/v1/failures", "", None).await;
+    checker.admin("get /admin/v1/log-filter", "", None).await;
+    let filter = json!({ "filter": "warn,bursar=info", "reason": "test" });
+    checker.admin("post /admin/v1/log-filter", "", Some(filter)).await;
     for path in ["audit", "audit/head", "audit/export"] {
         checker.admin(&format!("get /admin/v1/{path}"), "", None).await;
     }

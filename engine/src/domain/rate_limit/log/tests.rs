@@ -147,10 +147,10 @@ proptest! {
         for (wait_ms, node, wanted, what) in tries {
             now_ms += wait_ms;
             let used_up = |share: &Settlement| share.used == share.units || share.until_ms < now_ms;
-            if what == 0 || shares[node].as_ref().is_some_and(used_up) {
-                if let Some(share) = shares[node].take() {
-                    log.settle(quota, share);
-                }
+            if (what == 0 || shares[node].as_ref().is_some_and(used_up))
+                && let Some(share) = shares[node].take()
+            {
+                log.settle(quota, share);
             }
             if shares[node].is_none() {
                 match log.take(quota, Asked { needed: 1, wanted, hold_ms }, now_ms) {
