@@ -113,6 +113,7 @@ impl AdminAuditApi {
     ///
     /// Actions of support, and of customers on their API keys, latest first. It cannot be changed.
     #[oai(path = "/admin/v1/audit", method = "get", operation_id = "admin_list_audit")]
+    #[allow(clippy::too_many_arguments)]
     async fn list(
         &self,
         app: Data<&Arc<App>>,

@@ -18,11 +18,6 @@ impl CatalogueHistory {
         Self { versions }
     }
 
-    /// The catalogues, the latest first.
-    pub fn catalogues(&self) -> impl Iterator<Item = &Arc<Catalogue>> {
-        self.versions.iter().rev().map(|(_, catalogue)| catalogue)
-    }
-
     /// A price on its terms of a time. If the catalogue of that time lacks it, those of the first one after that has it
     /// count: a price that was sold before any catalogue named it has no earlier terms.
     pub fn price_at(&self, key: &PriceKey, at_ms: TimeMs) -> Option<&Price> {

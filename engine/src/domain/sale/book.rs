@@ -4,9 +4,7 @@ use super::judge::{Offer, differs, judge, tagged};
 use super::known_price::{Decision, KnownPrice};
 use super::terms::{EarlierTerms, SoldTerms};
 use crate::domain::catalogue::{Catalogue, Price};
-use crate::domain::webhook::fields::{
-    self, InvoiceFields, Item, Line, Metadata, OPERATION_METADATA_KEY, SubscriptionFields,
-};
+use crate::domain::webhook::fields::{self, InvoiceFields, Item, Line, Metadata, SubscriptionFields};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -29,21 +27,6 @@ pub enum Sold {
     Unnamed,
     /// It may be ours, and a person must decide; why, in words.
     Undecided(String),
-}
-
-/// What a line or an item says of what it sells, beside its price.
-struct Tags<'a> {
-    /// Its own metadata, and that of its subscription.
-    metadata: [&'a Metadata; 2],
-    /// The prices that its subscription has, or its invoice bills periods of.
-    beside: Vec<&'a fields::Price>,
-}
-
-impl Tags<'_> {
-    /// Whether we wrote them, when we made the subscription.
-    fn are_ours(&self) -> bool {
-        self.metadata.iter().any(|metadata| metadata.contains_key(OPERATION_METADATA_KEY))
-    }
 }
 
 impl PriceBook {
@@ -85,7 +68,7 @@ impl PriceBook {
 
     /// What a line of an invoice sells, on the terms that count for the invoice.
     pub fn line_of(&self, invoice: &InvoiceFields, line: &Line) -> Sold {
-        match self.line(line, &invoice.lines, &invoice.subscription_metadata) {
+        match self.line(line, &invoice.subscription_metadata) {
             Sold::Ours(price) => {
                 let kept = self.known(&line.price).and_then(|known| known.terms.as_ref());
                 Sold::Ours(Box::new(self.earlier.apply(*price, invoice, line, kept)))
@@ -107,24 +90,20 @@ impl PriceBook {
         all
     }
 
-    /// What a line of an invoice sells, on the terms of now. `lines` are all of the invoice.
-    pub fn line(&self, line: &Line, lines: &[Line], of_subscription: &Metadata) -> Sold {
+    /// What a line of an invoice sells, on the terms of now.
+    pub fn line(&self, line: &Line, of_subscription: &Metadata) -> Sold {
         let offer = Offer { amount: line.unit_amount(), currency: line.currency.as_deref(), every: None };
-        let periods = lines.iter().filter(|line| line.bills_period()).map(|line| &line.price);
-        let tags = Tags { metadata: [&line.metadata, of_subscription], beside: periods.collect() };
-        self.sold(&line.price, &tags, offer)
+        self.sold(&line.price, &[&line.metadata, of_subscription], offer)
     }
 
-    /// What an item of a subscription sells. `items` are all that it has at the same time.
-    pub fn item(&self, item: &Item, items: &[Item], of_subscription: &Metadata) -> Sold {
-        let beside = items.iter().map(|item| &item.price).collect();
-        let tags = Tags { metadata: [&item.metadata, of_subscription], beside };
-        self.sold(&item.price, &tags, Offer::of(&item.price))
+    /// What an item of a subscription sells.
+    pub fn item(&self, item: &Item, of_subscription: &Metadata) -> Sold {
+        self.sold(&item.price, &[&item.metadata, of_subscription], Offer::of(&item.price))
     }
 
     /// The price at Stripe of the item that sells a subscription's plan, the best of several.
     pub fn stripe_price_of(&self, said: &SubscriptionFields) -> Option<String> {
-        let ours = said.items.iter().filter_map(|item| match self.item(item, &said.items, &said.metadata) {
+        let ours = said.items.iter().filter_map(|item| match self.item(item, &said.metadata) {
             Sold::Ours(price) => Some((item, price.plan.clone())),
             Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
         });
@@ -162,49 +141,16 @@ impl PriceBook {
         }
     }
 
-    /// What is known of the price by its id counts first, then the tags of what has it, then what else is known of it.
-    fn sold(&self, price: &fields::Price, tags: &Tags<'_>, offer: Offer<'_>) -> Sold {
+    /// What is known of the price by its id counts first. Then the tags of the line and of its subscription, at an
+    /// amount of the catalogue: the same subscription may bill other things beside the plan. Then what else is known of
+    /// the price, judged by the present catalogue.
+    fn sold(&self, price: &fields::Price, tags: &[&Metadata], offer: Offer<'_>) -> Sold {
         if let Some(sold) = self.decided(price) {
             return sold;
         }
-        match self.by_tag(price, tags, offer) {
-            Some(sold) => Sold::Ours(Box::new(sold)),
-            None => self.by_itself(price),
-        }
-    }
-
-    /// What the tags of a line or an item, or of its subscription, say that it sells: of this subscription alone, and
-    /// nothing of its price elsewhere. They count at an amount that the catalogue has or had for what they name.
-    ///
-    /// Nothing may contradict them. If another price of the same subscription sells that plan by itself, they mean that
-    /// one, and this is an add-on. What we sell by is known as ours before anybody has it: so anything else on a
-    /// subscription that we made was put there by somebody.
-    fn by_tag(&self, price: &fields::Price, tags: &Tags<'_>, offer: Offer<'_>) -> Option<Price> {
-        let known = self.known(price).map(KnownPrice::said);
-        if tags.are_ours() && (price.is_whole || known.is_some()) {
-            return None;
-        }
-        let can_sell = |sold: &Price| {
-            offer.is_of(sold)
-                && differs(price, sold).is_none()
-                && known.as_ref().is_none_or(|known| differs(known, sold).is_none())
-        };
-        let all = std::iter::once(&self.catalogue).chain(self.earlier.catalogues());
-        let mut named = all.flat_map(|catalogue| {
-            tags.metadata.iter().filter_map(move |metadata| tagged(metadata, catalogue)).flatten()
-        });
-        let sold = named.find(|sold| can_sell(sold))?;
-        let is_what_they_name = |other: &fields::Price| {
-            other.ids != price.ids && matches!(self.by_itself(other), Sold::Ours(beside) if beside.plan == sold.plan)
-        };
-        let is_add_on = tags.beside.iter().any(|other| is_what_they_name(other));
-        (!is_add_on).then(|| sold.clone())
-    }
-
-    /// What a price sells by itself, whatever has it.
-    fn by_itself(&self, price: &fields::Price) -> Sold {
-        if let Some(sold) = self.decided(price) {
-            return sold;
+        let named = tags.iter().filter_map(|metadata| tagged(metadata, &self.catalogue)).flatten();
+        if let Some(price) = named.into_iter().find(|price| offer.is_of(price)) {
+            return Sold::Ours(Box::new(price.clone()));
         }
         if price.ids.is_empty() && !price.is_whole {
             return Sold::Unnamed;
@@ -240,7 +186,6 @@ impl PriceBook {
 mod tests {
     use super::*;
     use crate::amount::MoneyMinor;
-    use crate::domain::catalogue::CatalogueHistory;
     use crate::domain::sale::example::{catalogue, pro_price};
     use crate::key::PriceKey;
 
@@ -273,7 +218,7 @@ mod tests {
     fn a_price_once_known_as_ours_stays_ours_whatever_the_line_says() {
         let pro = PriceKey::trusted("pro_monthly");
         let book = PriceBook::new(catalogue(), [known("price_old", Decision::Ours(pro.clone()))]);
-        assert_eq!(key(&book.line(&line("price_old", 49_900, 1), &[], &Metadata::new())), Some(&pro));
+        assert_eq!(key(&book.line(&line("price_old", 49_900, 1), &Metadata::new())), Some(&pro));
     }
 
     #[test]
@@ -281,7 +226,7 @@ mod tests {
         let old = Price { credits: crate::amount::Credits(40), ..pro_price() };
         let row = KnownPrice { terms: Some(old.clone()), ..known("price_old", Decision::Ours(old.key.clone())) };
         let book = PriceBook::new(catalogue(), [row]);
-        assert_eq!(book.line(&line("price_old", 1, 1), &[], &Metadata::new()), Sold::Ours(Box::new(old)));
+        assert_eq!(book.line(&line("price_old", 1, 1), &Metadata::new()), Sold::Ours(Box::new(old)));
     }
 
     #[test]
@@ -291,11 +236,11 @@ mod tests {
         let naming = Arc::new(naming);
         let yearly = KnownPrice { every: Some("year".to_owned()), ..known("price_1", Decision::NotOurs) };
         let bare = line("price_1", 59_900, 1);
-        assert!(key(&PriceBook::new(naming.clone(), []).line(&bare, &[], &Metadata::new())).is_some());
+        assert!(key(&PriceBook::new(naming.clone(), []).line(&bare, &Metadata::new())).is_some());
         let mut whole = bare.clone();
         whole.price.every = Some("year".to_owned());
-        let of_known = PriceBook::new(naming.clone(), [yearly]).line(&bare, &[], &Metadata::new());
-        for sold in [of_known, PriceBook::new(naming, []).line(&whole, &[], &Metadata::new())] {
+        let of_known = PriceBook::new(naming.clone(), [yearly]).line(&bare, &Metadata::new());
+        for sold in [of_known, PriceBook::new(naming, []).line(&whole, &Metadata::new())] {
             assert!(matches!(&sold, Sold::Undecided(why) if why.contains("paid each year")), "{sold:?}");
         }
     }
@@ -306,9 +251,8 @@ mod tests {
             every: Some(every.to_owned()),
             ..known("price_x", Decision::Ours(PriceKey::trusted("pro_monthly")))
         };
-        let sold = |row: KnownPrice| {
-            PriceBook::new(catalogue(), [row]).line(&line("price_x", 59_900, 1), &[], &Metadata::new())
-        };
+        let sold =
+            |row: KnownPrice| PriceBook::new(catalogue(), [row]).line(&line("price_x", 59_900, 1), &Metadata::new());
         assert!(key(&sold(every("month"))).is_some());
         let by_hand = KnownPrice { decided_by: crate::domain::sale::DecidedBy::Operator, ..every("week") };
         for row in [every("week"), by_hand, KnownPrice { terms: Some(pro_price()), ..every("week") }] {
@@ -320,7 +264,7 @@ mod tests {
     #[test]
     fn a_price_that_was_ours_and_left_the_catalogue_is_never_taken_for_other_business() {
         let gone = known("price_old", Decision::Ours(PriceKey::trusted("gone")));
-        let sold = PriceBook::new(catalogue(), [gone]).line(&line("price_old", 1, 1), &[], &Metadata::new());
+        let sold = PriceBook::new(catalogue(), [gone]).line(&line("price_old", 1, 1), &Metadata::new());
         assert!(matches!(&sold, Sold::Undecided(why) if why.contains("sold as gone")), "{sold:?}");
     }
 
@@ -328,61 +272,13 @@ mod tests {
     fn a_tag_of_the_subscription_counts_for_the_line_with_our_amount_and_for_no_other() {
         let book = PriceBook::new(catalogue(), [known("price_add_on", Decision::NotOurs)]);
         let tags = tags("bursar_price", "pro_monthly");
-        assert!(key(&book.line(&line("price_x", 59_900, 2), &[], &tags)).is_some());
-        assert_eq!(book.line(&line("price_add_on", 500, 1), &[], &tags), Sold::NotOurs);
-    }
-
-    #[test]
-    fn an_add_on_of_a_subscription_that_we_made_is_other_business_whatever_it_costs() {
-        let ours = known("price_pro", Decision::Ours(PriceKey::trusted("pro_monthly")));
-        let book = PriceBook::new(catalogue(), [ours, known("price_add_on", Decision::NotOurs)]);
-        let (pro, add_on) = (line("price_pro", 59_900, 1), line("price_add_on", 59_900, 7));
-        let by_hand = tags("bursar_price", "pro_monthly");
-        let made = by_hand.clone().into_iter().chain(tags(OPERATION_METADATA_KEY, "op_1")).collect();
-        for tags in [&made, &by_hand] {
-            let lines = [pro.clone(), add_on.clone()];
-            assert!(key(&book.line(&pro, &lines, tags)).is_some());
-            assert_eq!(book.line(&add_on, &lines, tags), Sold::NotOurs, "the other line is what the tag names");
-        }
-        let alone = std::slice::from_ref(&add_on);
-        assert_eq!(book.line(&add_on, alone, &made), Sold::NotOurs, "it was put in place of what we sold");
-        assert!(key(&book.line(&add_on, alone, &by_hand)).is_some(), "somebody means by the tag what is there");
-        assert_eq!(
-            book.line(&add_on, &[], &Metadata::new()),
-            Sold::NotOurs,
-            "nothing follows for another subscription"
-        );
-        let unheard = PriceBook::new(catalogue(), []);
-        assert!(key(&unheard.line(&pro, std::slice::from_ref(&pro), &made)).is_some(), "Stripe could not be asked");
-    }
-
-    #[test]
-    fn a_tag_does_not_count_for_a_price_with_other_periods() {
-        let yearly = KnownPrice { every: Some("year".to_owned()), ..known("price_x", Decision::NotOurs) };
-        let book = PriceBook::new(catalogue(), [yearly]);
-        let line = line("price_x", 59_900, 1);
-        assert_eq!(book.line(&line, &[], &tags("bursar_price", "pro_monthly")), Sold::NotOurs);
-    }
-
-    #[test]
-    fn what_a_tag_names_counts_at_the_amount_that_it_had_once() {
-        let raised = Price { amount: MoneyMinor(69_900), credits: crate::amount::Credits(80), ..pro_price() };
-        let mut now = Catalogue::clone(&catalogue());
-        now.prices[0] = raised;
-        let now = Arc::new(now);
-        let mut book = PriceBook::new(now.clone(), [known("price_x", Decision::NotOurs)]);
-        let tags = tags("bursar_plan", "pro");
-        let sold = |book: &PriceBook| book.line(&line("price_x", 59_900, 1), &[], &tags);
-        assert_eq!(sold(&book), Sold::NotOurs);
-        let history = CatalogueHistory::new(vec![(1, catalogue()), (2, now)]);
-        book.earlier_mut().add_history(Arc::new(history));
-        assert_eq!(sold(&book), Sold::Ours(Box::new(pro_price())), "on the terms of that time");
-        assert_eq!(book.line(&line("price_x", 500, 1), &[], &tags), Sold::NotOurs);
+        assert!(key(&book.line(&line("price_x", 59_900, 2), &tags)).is_some());
+        assert_eq!(book.line(&line("price_add_on", 500, 1), &tags), Sold::NotOurs);
     }
 
     #[test]
     fn a_bare_id_of_which_nothing_is_known_waits_for_a_person_with_the_line_to_add() {
-        let sold = PriceBook::new(catalogue(), []).line(&line("price_x", 1, 1), &[], &Metadata::new());
+        let sold = PriceBook::new(catalogue(), []).line(&line("price_x", 1, 1), &Metadata::new());
         assert!(matches!(&sold, Sold::Undecided(why) if why.contains("stripe = [\"price_x\"]")), "{sold:?}");
     }
 
@@ -390,11 +286,11 @@ mod tests {
     fn what_was_not_ours_is_ours_once_the_catalogue_names_it() {
         let keyed = KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..known("price_x", Decision::NotOurs) };
         let book = PriceBook::new(catalogue(), [keyed.clone()]);
-        assert!(key(&book.line(&line("price_x", 1, 1), &[], &Metadata::new())).is_some());
+        assert!(key(&book.line(&line("price_x", 1, 1), &Metadata::new())).is_some());
         let decided = KnownPrice { decided_by: crate::domain::sale::DecidedBy::Operator, ..keyed };
         let book = PriceBook::new(catalogue(), [decided]);
         for tags in [Metadata::new(), tags("bursar_price", "pro_monthly")] {
-            assert_eq!(book.line(&line("price_x", 59_900, 1), &[], &tags), Sold::NotOurs, "a person said so");
+            assert_eq!(book.line(&line("price_x", 59_900, 1), &tags), Sold::NotOurs, "a person said so");
         }
     }
 

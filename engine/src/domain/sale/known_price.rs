@@ -65,12 +65,7 @@ impl KnownPrice {
     /// two disagree.
     pub fn subscribed(&self, key: &PriceKey, catalogue: &Catalogue) -> Option<SubscribedPrice> {
         let present = catalogue.price(key);
-        // By its tag a subscription is sold as what its price does not say by itself.
-        let is_as_tagged = self.decided_by == DecidedBy::Nothing
-            && self.decision == Decision::NotOurs
-            && present.is_some_and(|present| self.amount == Some(present.amount));
-        let is_sold = self.decision.price() == Some(key) || is_as_tagged;
-        let terms = self.terms.as_ref().or(present).filter(|_| is_sold)?;
+        let terms = self.terms.as_ref().or(present).filter(|_| self.decision.price() == Some(key))?;
         // What one costs is up to the price at Stripe.
         let price = Price { amount: self.amount.unwrap_or(terms.amount), ..terms.clone() };
         let is_present = present.is_some_and(|present| price.is_worth(present));
@@ -153,7 +148,7 @@ pub enum DecidedBy {
     Tag,
     /// Its product has another price that is ours.
     Product,
-    /// Bursar sells or sold by it.
+    /// A subscription or an invoice that was sold as ours has it.
     Sold,
     /// An operator.
     Operator,
@@ -232,9 +227,6 @@ mod tests {
         let terms = Some(Price { credits: Credits(80), ..present.clone() });
         assert_eq!(seen(KnownPrice { terms, ..known(59_900) }), (59_900, 80, true));
         assert_eq!(of(Decision::NotOurs).subscribed(&key, &catalogue), None);
-        let tagged = |amount| KnownPrice { amount: Some(MoneyMinor(amount)), ..of(Decision::NotOurs) };
-        assert_eq!(seen(tagged(59_900)), (59_900, 60, false), "only its subscription says what it is");
-        assert_eq!(tagged(49_900).subscribed(&key, &catalogue), None);
         assert_eq!(known(1).subscribed(&PriceKey::trusted("team_monthly"), &catalogue), None);
     }
 

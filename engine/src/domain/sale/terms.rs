@@ -3,7 +3,7 @@
 
 use crate::clock::TimeMs;
 use crate::domain::catalogue::touch::is_same_offer;
-use crate::domain::catalogue::{Catalogue, CatalogueHistory, Price};
+use crate::domain::catalogue::{CatalogueHistory, Price};
 use crate::domain::webhook::fields::{self, InvoiceFields, Line};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -44,11 +44,6 @@ impl EarlierTerms {
         self.history = history;
     }
 
-    /// The catalogues that were in force, the latest first.
-    pub fn catalogues(&self) -> impl Iterator<Item = &Arc<Catalogue>> {
-        self.history.catalogues()
-    }
-
     /// Adds what an invoice was decided on.
     pub fn add_decided(&mut self, invoice_id: &str, terms: Vec<SoldTerms>) {
         self.decided.insert(invoice_id.to_owned(), terms);
@@ -87,7 +82,7 @@ fn on_terms(price: Price, terms: &Price) -> Price {
 mod tests {
     use super::*;
     use crate::amount::{Credits, MoneyMinor};
-    use crate::domain::catalogue::Rollover;
+    use crate::domain::catalogue::{Catalogue, Rollover};
     use crate::domain::sale::example::{catalogue, pro_price};
     use crate::domain::sale::judge::judge;
     use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold};

@@ -4,7 +4,7 @@
 use super::catalogue::history;
 use super::{Deps, Failure};
 use crate::clock::TimeMs;
-use crate::domain::sale::{Decision, KnownPrice, PriceBook, Sold, judge};
+use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
 use crate::domain::webhook::fields::{self, InvoiceFields, Line, SubscriptionFields, has_our_tag};
 use crate::error::Result;
 use crate::infra::store::{payment, price as rows};
@@ -35,17 +35,13 @@ fn named(object: &Value, book: &PriceBook) -> Vec<Named> {
         Some("invoice") => of_invoice(object, book),
         Some("subscription") => {
             let said = SubscriptionFields::read(object);
-            let of_items = |items: &[fields::Item]| -> Vec<Named> {
-                let named = items.iter().map(|item| Named {
-                    price: item.price.clone(),
-                    sold: book.item(item, items, &said.metadata),
-                    is_tagged: has_our_tag(&item.metadata) || has_our_tag(&said.metadata),
-                });
-                named.collect()
+            let of_item = |item: &fields::Item| Named {
+                price: item.price.clone(),
+                sold: book.item(item, &said.metadata),
+                is_tagged: has_our_tag(&item.metadata) || has_our_tag(&said.metadata),
             };
-            let next = said.schedule.iter().filter_map(|schedule| schedule.next.as_ref());
-            let mut items = of_items(&said.items);
-            items.extend(next.flat_map(|(_, items)| of_items(items)));
+            let next = said.schedule.iter().filter_map(|schedule| schedule.next.as_ref()).flat_map(|(_, items)| items);
+            let items: Vec<Named> = said.items.iter().chain(next).map(of_item).collect();
             let latest = &object["latest_invoice"];
             items.into_iter().chain(if latest.is_object() { of_invoice(latest, book) } else { Vec::new() }).collect()
         }
@@ -59,7 +55,7 @@ fn of_invoice(object: &Value, book: &PriceBook) -> Vec<Named> {
     let lines = said.lines.iter().filter(sells);
     let named = lines.map(|line| Named {
         price: line.price.clone(),
-        sold: book.line(line, &said.lines, &said.subscription_metadata),
+        sold: book.line(line, &said.subscription_metadata),
         is_tagged: has_our_tag(&line.metadata) || has_our_tag(&said.subscription_metadata),
     });
     named.collect()
@@ -79,8 +75,8 @@ pub(super) async fn known_of<'a>(
 
 /// Adds to a book what it lacks of the prices of an object, and of the terms of an invoice: from the database, else
 /// from the object if that has the whole price, else from Stripe. What is learned is stored, because it is a fact
-/// whatever becomes of the event. It is what the price itself says: what a subscription says that it was sold as is
-/// true of that subscription alone, and another one may have the same price for something else.
+/// whatever becomes of the event: above all that a price was sold as ours, which later changes of the catalogue do not
+/// undo.
 ///
 /// A price that cannot be asked for because there is no API key stays unknown.
 pub(super) async fn learn(
@@ -115,17 +111,18 @@ pub(super) async fn learn(
             learned.insert(id.clone(), judged);
         }
     }
+    book.add(learned.values().cloned());
+    for named in named(object, &book).into_iter().filter(|named| named.is_tagged) {
+        if let Some(sold) = sold_by_tag(&book, &named, now_ms) {
+            learned.insert(sold.id.clone(), sold);
+        }
+    }
     if !learned.is_empty() {
         let learned: Vec<KnownPrice> = learned.into_values().collect();
         if !deps.is_dry_run {
             rows::price_put_many(deps.db.write(), &learned).await?;
         }
         book.add(learned);
-    }
-    let is_unexplained = |named: &Named| named.is_tagged && !matches!(named.sold, Sold::Ours(_));
-    if deps.catalogue.may_have_changed_since(TimeMs::MIN) && named(object, &book).iter().any(is_unexplained) {
-        // What a tag names may have cost so much at another time.
-        book.earlier_mut().add_history(history(deps.db.read(), &deps.catalogue).await?);
     }
     Ok(book)
 }
@@ -192,4 +189,16 @@ async fn ask(
         None => Vec::new(),
     };
     Ok(Some(judge::judge(&whole, book.catalogue(), &of_product, now_ms)))
+}
+
+/// The price of something that our own tag makes ours, as sold.
+fn sold_by_tag(book: &PriceBook, named: &Named, now_ms: TimeMs) -> Option<KnownPrice> {
+    let Sold::Ours(price) = &named.sold else { return None };
+    let known = book.known(&named.price);
+    if known.is_some_and(KnownPrice::is_final) || named.price.ids.is_empty() {
+        return None;
+    }
+    let seen = known.cloned().unwrap_or_else(|| judge::judge(&named.price, book.catalogue(), &[], now_ms));
+    let decision = Decision::Ours(price.key.clone());
+    Some(KnownPrice { decision, decided_by: DecidedBy::Sold, reason: None, decided_at_ms: now_ms, ..seen })
 }

@@ -6,7 +6,6 @@ mod present_terms;
 mod refused;
 mod seats;
 mod start;
-mod tagged;
 mod warned;
 
 use super::interceptor::Interception;

@@ -135,7 +135,7 @@ impl Run<'_> {
         let book = PriceBook::new(self.deps.catalogue.now(), []);
         let book = price::learn(self.deps, &book, object, self.now_ms).await?;
         let said = SubscriptionFields::read(object);
-        let is_open = |item| !matches!(book.item(item, &said.items, &said.metadata), Sold::NotOurs);
+        let is_open = |item| !matches!(book.item(item, &said.metadata), Sold::NotOurs);
         Ok(!said.has_all_items() || said.items.iter().any(is_open))
     }
 
