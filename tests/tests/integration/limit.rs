@@ -208,7 +208,8 @@ async fn three_nodes_hammering_one_key_pass_exactly_the_limit() {
     // What a node does not use of its share is found by the others once the share is over.
     wait::until("all of the limit is used", || async {
         let more = hammer(&bases, &customer, 20).await;
-        (passed.set(passed.get() + more), rounds.set(rounds.get() + 1));
+        passed.set(passed.get() + more);
+        rounds.set(rounds.get() + 1);
         (passed.get() >= LIMIT).then_some(())
     })
     .await;

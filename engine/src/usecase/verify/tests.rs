@@ -337,7 +337,8 @@ async fn proven(db: &Db) -> Report {
 async fn loosen(db: &Db) {
     let run = |sql: String| async move { db.write().execute_unprepared(&sql).await.unwrap() };
     run("PRAGMA foreign_keys = OFF".to_owned()).await;
-    let tables = "accounts ledger_entries events streams jobs attempts operations invoices mails marketplace_accounts";
+    let tables = "accounts ledger_entries events streams jobs attempts operations invoices mails marketplace_accounts \
+                  audit_log audit_seals audit_unsealed";
     for table in tables.split(' ') {
         run(format!("CREATE TABLE loose AS SELECT * FROM {table}")).await;
         run(format!("DROP TABLE {table}")).await;
