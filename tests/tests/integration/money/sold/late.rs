@@ -29,8 +29,9 @@ impl Shop {
 
     /// The last charge that was paid.
     fn latest_charge(&self) -> String {
-        let charges = self.stripe.list("charge").into_iter().filter(|charge| charge["paid"] == true);
-        stripe::id(&charges.last().expect("a charge")).to_owned()
+        let charges = self.stripe.list("charge");
+        let latest = charges.iter().rfind(|charge| charge["paid"] == true);
+        stripe::id(latest.expect("a charge")).to_owned()
     }
 
     async fn until_balance(&self, customer: &TestCustomer, credits: i64) {
