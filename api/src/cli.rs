@@ -10,7 +10,7 @@
 //! | [`connection`] | the server's URL, the admin token and webhook secrets |
 //! | [`client`], [`error`] | requests, answers and their errors |
 //! | [`list`], [`since`] | paged lists, and the options that narrow them |
-//! | [`scope_of_options`] | which options act on which commands |
+//! | `scope_of_options` | which options act on which commands |
 //! | [`report`] | the output of `customers usage`, `balance` and `transactions --csv` |
 //! | [`customer`], [`event`], [`job`], [`failure`], [`mail`], [`marketplace`], [`stream`], [`replay`], [`reconcile`], [`audit`], [`admin_token`], [`log_filter`] | the commands, one file per resource |
 //! | [`payment`] | payments, invoices, operations and refunds |

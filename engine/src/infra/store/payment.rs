@@ -197,7 +197,7 @@ pub async fn invoice_payer_find_many(db: &impl ConnectionTrait, ids: &[String]) 
     Ok(payers)
 }
 
-/// A customer's paid invoices of whose money some was given back or is disputed, the latest [`GONE_MAX`].
+/// A customer's paid invoices of whose money some was given back or is disputed, the latest 100.
 pub async fn invoice_list_gone(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Invoice>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM invoices WHERE customer_id = $1 AND is_paid AND (refunded > 0 OR disputed > 0) \
