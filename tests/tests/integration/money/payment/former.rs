@@ -58,8 +58,9 @@ with_shop! {
         let (customer, other, charge) = shop.bought_before_the_link_moved().await;
         let before = shop.app.balance(&other).await;
         shop.stripe.refund(&charge, None).expect("a refund");
+        // The event that nobody delivered is among those that Stripe lists, and is taken in.
         let run = reconcile(&shop.app, true).await;
-        assert!(found(&run).contains(&("refund_not_applied", 1, 1)), "{run:#}");
+        assert!(found(&run).iter().any(|(class, ..)| *class == "event_missing"), "{run:#}");
         shop.balance_becomes(&customer, 2).await;
         assert_eq!(shop.app.balance(&other).await, before);
     }
