@@ -356,7 +356,7 @@ with_app! {
         }
         let unknown_state = json!({ "filter": { "state": "sleepy" }, "reason": "ticket 4711" });
         prepare(app, &unknown_state).await.expect_problem(400, "invalid_body");
-        let unknown_field = json!({ "filter": { "customer": "x" }, "reason": "ticket 4711" });
+        let unknown_field = json!({ "filter": { "colour": "x" }, "reason": "ticket 4711" });
         prepare(app, &unknown_field).await.expect_problem(400, "invalid_body");
         let listed = admin_get(app, "/admin/v1/replays").await;
         assert_eq!(listed["data"], json!([]), "a refused replay is not stored");
