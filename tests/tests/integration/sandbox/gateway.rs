@@ -94,6 +94,8 @@ async fn every_call_of_the_gateway_is_answered_by_the_sandbox() {
     let customer = id(&call!(done, gateway.customer_create("cst_1", "ada@example.com", "Ada", "k1")));
     call!(done, gateway.customer_retrieve(&customer));
     assert_eq!(call!(done, gateway.customer_list("ada@example.com"))["data"][0]["id"], customer.as_str());
+    let moved = call!(done, gateway.customer_set_email(&customer, "bob@example.com", "k43"));
+    assert_eq!(moved["email"], "bob@example.com");
     let owner = |customer: &Value| customer["metadata"]["bursar_customer_id"].as_str().map(str::to_owned);
     assert_eq!(owner(&call!(done, gateway.customer_set_owner(&customer, Some("cst_2"), "k41"))), Some("cst_2".into()));
     assert_eq!(owner(&call!(done, gateway.customer_set_owner(&customer, None, "k42"))), None);
