@@ -82,10 +82,13 @@ async fn operators_are_answered_while_strangers_hold_every_connection() {
 async fn a_server_whose_reads_all_wait_is_ready() {
     let app = TestApp::start(Backend::Production).await;
     let usage = || app.app.db.pool_usage().into_iter().find(|usage| usage.lane == Lane::Read).unwrap();
+    // All reads wait for a lock that this transaction has.
+    let holder = app.app.db.begin().await.unwrap();
+    holder.execute_unprepared("SELECT pg_advisory_xact_lock(1)").await.unwrap();
     let mut reads = tokio::task::JoinSet::new();
     for _ in 0..usage().max {
         let db = app.app.db.clone();
-        reads.spawn(async move { db.read().execute_unprepared("SELECT pg_sleep(20)").await.is_ok() });
+        reads.spawn(async move { db.read().execute_unprepared("SELECT pg_advisory_lock(1)").await.is_ok() });
     }
     wait::until("every connection for reads is in use", || async { (usage().in_use == usage().max).then_some(()) })
         .await;
@@ -94,6 +97,7 @@ async fn a_server_whose_reads_all_wait_is_ready() {
     }
     assert!(reads.try_join_next().is_none(), "they still wait");
     reads.shutdown().await;
+    holder.rollback().await.unwrap();
     app.stop().await;
 }
 
