@@ -4,20 +4,25 @@
 //! asks for each. Requests of one key that wait at the same moment ask together, and the keys of a process in one
 //! transaction. A share that is over is settled, so that other nodes find what it did not use.
 //!
+//! Most keys are never asked about: of a large limit a process uses some units of each key without asking
+//! ([`Quota::own_units`]).
+//!
 //! Never over: the log counts a share from when it is taken until a window after its end. Under by at most what other
 //! nodes hold unused at the moment: each up to a quarter of what was free, for a tenth of the window and at most ten
-//! seconds; and up to a 64th of the limit for a window. The shares of a process that dies count as used for a window.
+//! seconds; and up to a 64th of the limit for a window, and
+//! a 32nd of a large one, which is kept for what processes use without asking. The shares of a process that dies count as used for a window.
 
 use crate::batcher::{Batcher, Limits, Work};
 use crate::deadline::{ANSWER_MAX, within};
 use bursar_engine::clock::Clock;
-use bursar_engine::domain::rate_limit::Quota;
 use bursar_engine::domain::rate_limit::log::{Left, Taken};
 use bursar_engine::domain::rate_limit::share::{DENIAL_MS, Known, Share, hold_ms};
+use bursar_engine::domain::rate_limit::{OWN_WINDOW_MAX_MS, Quota};
 use bursar_engine::infra::store::Db;
 use bursar_engine::usecase::rate_limit::{LogQuestion, answer_many};
 use bursar_engine::{Error, Result, metric};
 use moka::future::Cache;
+use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +36,8 @@ const CONCURRENCY: usize = 2;
 const SECOND_BATCH_MIN: usize = 16;
 /// Maximum number of keys of a limit that a process remembers. Beyond it, the least recently used are forgotten.
 const KEYS_MAX: u64 = 100_000;
-/// How long a process remembers a key that is not used.
+/// How long a process remembers a key that is not used, at least. It is never less than a window in which it may use
+/// units without asking.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a request waits for a limit that lets it pass if the database does not answer.
 const OPEN_WAIT: Duration = Duration::from_secs(1);
@@ -78,11 +84,27 @@ impl Limiters {
 
     /// Makes a limiter. Its name begins its keys in the database.
     pub fn limiter(&self, name: &'static str, quota: Quota, without_database: WithoutDatabase) -> Limiter {
-        let keys =
-            Cache::builder().max_capacity(KEYS_MAX).eviction_policy(EvictionPolicy::lru()).time_to_idle(IDLE).build();
-        let limiters = self.clone();
-        let away_until_ms = AtomicI64::new(i64::MIN);
-        Limiter { shared: Arc::new(Shared { name, quota, without_database, limiters, away_until_ms }), keys }
+        let shared = Arc::new(Shared {
+            name,
+            quota,
+            without_database,
+            limiters: self.clone(),
+            away_until_ms: AtomicI64::new(i64::MIN),
+            forgets_until_ms: AtomicI64::new(i64::MIN),
+        });
+        let window = Duration::from_millis(quota.window_ms.clamp(0, OWN_WINDOW_MAX_MS).unsigned_abs());
+        let forgetful = shared.clone();
+        let keys = Cache::builder()
+            .max_capacity(KEYS_MAX)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_idle(IDLE.max(window))
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    forgetful.forget();
+                }
+            })
+            .build();
+        Limiter { shared, keys }
     }
 }
 
@@ -108,6 +130,8 @@ struct Shared {
     without_database: WithoutDatabase,
     limiters: Limiters,
     away_until_ms: AtomicI64,
+    /// Until when a key that the process does not know may be one that it has forgotten, because there are too many.
+    forgets_until_ms: AtomicI64,
 }
 
 /// What the process knows of one key.
@@ -139,14 +163,14 @@ pub enum Decision {
 #[must_use]
 pub struct UsedUnits {
     slot: Arc<Slot>,
-    until_ms: i64,
+    until_ms: Option<i64>,
     units: u32,
 }
 
 impl UsedUnits {
     /// Gives them back.
     pub fn give_back(self) {
-        self.slot.share().give_back(self.units, Some(self.until_ms));
+        self.slot.share().give_back(self.units, self.until_ms);
     }
 }
 
@@ -168,7 +192,7 @@ impl Limiter {
     pub async fn take(&self, subject: &str, units: u32) -> Result<(Decision, Left)> {
         let (shared, units) = (&self.shared, units.clamp(1, self.shared.quota.units.max(1)));
         let slot = self.slot(subject).await;
-        let known = slot.share().take(units, shared.now_ms());
+        let known = slot.share().take(shared.quota, units, shared.now_ms());
         let known = match known {
             Known::Unknown if shared.is_away() => return Ok((Decision::Unchecked, Left::default())),
             Known::Unknown => match shared.ask_in_time(&slot, subject, units).await {
@@ -181,7 +205,7 @@ impl Limiter {
             },
             known => known,
         };
-        let left = slot.share().left(shared.now_ms());
+        let left = slot.share().left(shared.quota, shared.now_ms());
         match known {
             Known::Used { until_ms } => Ok((Decision::Used(UsedUnits { slot, until_ms, units }), left)),
             Known::Denied { retry_after_ms } => {
@@ -202,7 +226,10 @@ impl Limiter {
     }
 
     async fn slot(&self, subject: &str) -> Arc<Slot> {
-        self.keys.entry_by_ref(subject).or_default().await.into_value()
+        if let Some(slot) = self.keys.get(subject).await {
+            return slot;
+        }
+        self.keys.entry_by_ref(subject).or_insert_with(async { self.shared.new_slot() }).await.into_value()
     }
 }
 
@@ -239,6 +266,17 @@ impl Shared {
         self.limiters.clock.now_ms()
     }
 
+    /// Notes that a key was forgotten that may have been used just now.
+    fn forget(&self) {
+        self.forgets_until_ms.fetch_max(self.now_ms() + self.quota.window_ms, Ordering::Relaxed);
+    }
+
+    fn new_slot(&self) -> Arc<Slot> {
+        let is_forgotten = self.now_ms() < self.forgets_until_ms.load(Ordering::Relaxed);
+        let share = if is_forgotten { Share::forgotten() } else { Share::default() };
+        Arc::new(Slot { share: Mutex::new(share), ..Slot::default() })
+    }
+
     fn is_away(&self) -> bool {
         self.now_ms() < self.away_until_ms.load(Ordering::Relaxed)
     }
@@ -266,13 +304,13 @@ impl Shared {
         let _waiting = Waiting::new(&slot.waiting, units);
         let turn = slot.turn.clone().lock_owned().await;
         // Whoever asked before may have got enough for all.
-        let known = slot.share().take(units, self.now_ms());
+        let known = slot.share().take(self.quota, units, self.now_ms());
         if known != Known::Unknown {
             return Ok(known);
         }
         let waiting = slot.waiting.load(Ordering::Relaxed);
         let question = slot.share().ask(self.quota, units, waiting);
-        let asked = LogQuestion { key: self.key(subject), quota: self.quota, question };
+        let asked = LogQuestion { key: self.key(subject), quota: self.quota.logged(), question };
         let (this, slot, subject) = (self.clone(), slot.clone(), subject.to_owned());
         // In a task: whoever stops waiting must not lose what the others got.
         let answered = tokio::spawn(async move {
@@ -281,7 +319,7 @@ impl Shared {
             let taken = taken.ok_or_else(|| Error::Corrupt("a rate limit has no answer".to_owned()))?;
             let now_ms = this.now_ms();
             let known = slot.share().learn(taken, units, now_ms);
-            if let Known::Used { until_ms } = known {
+            if let Known::Used { until_ms: Some(until_ms) } = known {
                 this.settle_later(slot, subject, until_ms - now_ms);
             }
             Ok(known)
@@ -296,7 +334,7 @@ impl Shared {
             let wait_ms = over_in_ms.max(0) + SETTLE_AFTER_MS;
             tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
             let Some(question) = slot.share().ask_nothing(this.quota, this.now_ms()) else { return };
-            let asked = LogQuestion { key: this.key(&subject), quota: this.quota, question };
+            let asked = LogQuestion { key: this.key(&subject), quota: this.quota.logged(), question };
             // What cannot be settled counts as used until its window is over.
             if let Err(error) = this.limiters.questions.submit(asked).await {
                 tracing::debug!(limit = this.name, error = %error.chain(), "a share of a limit was not settled");

@@ -23,6 +23,15 @@ pub struct Quota {
     pub window_ms: i64,
 }
 
+/// So many processes share a limit at most, those counted that ended within a window. With more it may be exceeded, by
+/// what these use without asking.
+pub const PROCESSES_MAX: u32 = 16;
+/// Part of a limit that a process may use without asking. In a window that may be twice as much, because it counts in
+/// windows of its own. A 32nd of the limit is kept for all of them.
+const OWN_DIVISOR: u32 = 64 * PROCESSES_MAX;
+/// Without asking, nothing is used of a limit whose window is longer than this: processes remember keys no longer.
+pub const OWN_WINDOW_MAX_MS: i64 = 10 * 60 * 1_000;
+
 /// How often a customer may exchange its API key for credentials: 500 times in any hour.
 pub const EXCHANGES: Quota = Quota { units: 500, window_ms: 60 * 60 * 1_000 };
 
@@ -32,6 +41,16 @@ impl Quota {
     pub fn from_rate(units: u32, per_ms: u32, burst: u32) -> Option<Self> {
         let window_ms = (u64::from(burst) * u64::from(per_ms)).checked_div(u64::from(units))?;
         Some(Self { units: burst, window_ms: i64::try_from(window_ms).unwrap_or(i64::MAX).max(1) })
+    }
+
+    /// Units that each process may use in a window without asking the log; none of a small limit.
+    pub fn own_units(self) -> u32 {
+        if self.window_ms <= OWN_WINDOW_MAX_MS { self.units / OWN_DIVISOR } else { 0 }
+    }
+
+    /// The part of the limit that the log gives: the rest is kept for what processes use without asking.
+    pub fn logged(self) -> Self {
+        Self { units: self.units - self.own_units() * 2 * PROCESSES_MAX, ..self }
     }
 
     /// In which steps its log counts, in milliseconds.
