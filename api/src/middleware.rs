@@ -6,6 +6,7 @@ mod cors;
 mod header;
 mod host;
 mod logged;
+mod panic;
 
 use crate::app::App;
 use crate::auth;
@@ -23,6 +24,8 @@ use body::{Bodies, CATALOGUE_BODY_MAX_BYTES, Kind, has_body};
 use bursar_engine::metric;
 use bytes::Bytes;
 use cors::Cors;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use logged::Logged;
 use poem::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE};
 use poem::http::{HeaderValue, Method, StatusCode};
@@ -136,7 +139,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Guarded<E> {
         let answer = async {
             match preflight {
                 Some(response) => response,
-                None => limit_fields::with_fields(self.handle(request)).await,
+                // In a box, as each part of it: otherwise every layer moves a future of many kilobytes.
+                None => limit_fields::with_fields(self.handle(request).boxed()).await,
             }
         };
         let (mut response, caller) = request_id::answering(id.clone(), trace, answer).await;
@@ -163,26 +167,32 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
             return if has_body(&request) { close_after(response) } else { response };
         }
         let asked = Asked::new(&request);
-        let answer = async {
-            match Class::of(&request) {
-                Class::Webhook(sender) => self.webhook(sender, request).await,
-                Class::Live => self.inner.call(request).await,
-                Class::Monitoring => {
-                    let _in_flight = self.monitoring.enter()?;
-                    self.inner.call(request).await
-                }
-                Class::Ordinary => self.ordinary(request).await,
-            }
+        let answer = match Class::of(&request) {
+            Class::Webhook(sender) => self.webhook(sender, request).boxed(),
+            Class::Live => self.inner(request),
+            Class::Monitoring => self.monitoring(request).boxed(),
+            Class::Ordinary => self.ordinary(request).boxed(),
         };
-        match timeout(Duration::from_millis(self.app.config.http.timeout_ms), answer).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) if error.is_from_response() => error.into_response(),
-            Ok(Err(error)) => {
+        let answer = panic::caught(timeout(Duration::from_millis(self.app.config.http.timeout_ms), answer));
+        match answer.await {
+            Err(error) => problem::respond(error),
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(error))) if error.is_from_response() => error.into_response(),
+            Ok(Ok(Err(error))) => {
                 let response = problem::from_framework(&error, asked, routes::required_fields);
                 if response.status() == StatusCode::PAYLOAD_TOO_LARGE { close_after(response) } else { response }
             }
-            Err(_) => problem::respond(timed_out()),
+            Ok(Err(_)) => problem::respond(timed_out()),
         }
+    }
+
+    fn inner(&self, request: Request) -> BoxFuture<'_, poem::Result<Response>> {
+        self.inner.call(request).boxed()
+    }
+
+    async fn monitoring(&self, request: Request) -> poem::Result<Response> {
+        let _in_flight = self.monitoring.enter()?;
+        self.inner(request).await
     }
 
     async fn ordinary(&self, mut request: Request) -> poem::Result<Response> {
@@ -196,7 +206,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         }
         if is_read(&request) {
             let _in_flight = self.requests.enter()?;
-            let response = self.inner.call(request).await?;
+            let response = self.inner(request).await?;
             let counted = self.unread_answers.count(response).await;
             return Ok(counted.unwrap_or_else(|| problem::respond(overloaded())));
         }
@@ -213,7 +223,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         let bytes = Bytes::from(bytes);
         request.set_body(bytes.clone());
         // The answer is small and tells the outcome, so it is not limited.
-        let answer = self.inner.call(request).await;
+        let answer = self.inner(request).await;
         let Err(error) = &answer else { return answer };
         if !error.is::<ParseRequestPayloadError>() {
             return answer;
@@ -233,7 +243,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         let has_body = has_body(&request);
         drop(request.take_body());
         let asked = Asked::new(&request);
-        let response = match self.inner.call(request).await {
+        let response = match self.inner(request).await {
             Err(error) if !error.is_from_response() => problem::from_framework(&error, asked, routes::required_fields),
             answer => answer.unwrap_or_else(poem::Error::into_response),
         };
@@ -278,7 +288,7 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         let (bytes, _memory) = self.bodies.read(Kind::Webhook, client, &mut request, bytes_max).await?;
         let _in_flight = self.webhooks.enter()?;
         request.set_body(bytes);
-        self.inner.call(request).await
+        self.inner(request).await
     }
 }
 

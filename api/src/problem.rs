@@ -231,7 +231,7 @@ impl ApiError {
 
 impl ApiError {
     /// The server failed. The caller has logged why.
-    fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         let detail = "Something went wrong on our side. It has been logged.";
         Self::of(Problem { request_id: request_id::current(), ..Problem::new(500, "internal", detail) })
     }

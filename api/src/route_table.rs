@@ -29,6 +29,8 @@ pub struct Operation {
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
+    /// The places of routes without parameters in `routes`, by their paths.
+    plain: HashMap<&'static str, usize>,
     /// The paths of operations by their ids.
     templates: HashMap<&'static str, &'static str>,
 }
@@ -82,7 +84,7 @@ impl RouteTable {
             }
             routes.push(route);
         }
-        Self { routes, templates }
+        Self { plain: plain(&routes), routes, templates }
     }
 
     /// Adds routes that are not in the document, with their methods. They need no credentials.
@@ -92,6 +94,7 @@ impl RouteTable {
             let open = |method: &Method| (method.clone(), Operation { id: "other", access: Access::Open });
             Route { operations: methods.iter().map(open).collect(), ..Route::new(path) }
         }));
+        self.plain = plain(&self.routes);
         self
     }
 
@@ -128,8 +131,16 @@ impl RouteTable {
             Some(shorter) if !shorter.is_empty() => shorter,
             _ => path,
         };
+        if let Some(place) = self.plain.get(path) {
+            return self.routes.get(*place);
+        }
         self.routes.iter().filter(|route| route.fits(path)).min_by_key(|route| route.parameters())
     }
+}
+
+fn plain(routes: &[Route]) -> HashMap<&'static str, usize> {
+    let plain = routes.iter().enumerate().filter(|(_, route)| route.parameters() == 0);
+    plain.map(|(place, route)| (route.template, place)).collect()
 }
 
 fn access(operation: &Value) -> Access {
