@@ -113,6 +113,17 @@ with_app! {
         assert_eq!(find(app, "price_1").await.terms, None);
     }
 
+    async fn what_is_ours_for_everybody_never_comes_to_need_a_tag(app: &TestApp) {
+        let [tagged, keyed] = [DecidedBy::Sold, DecidedBy::LookupKey].map(|by| known("price_1", Decision::Ours(pro()), by));
+        put(app, std::slice::from_ref(&tagged)).await;
+        let later = KnownPrice { reason: Some("its product is ours".to_owned()), decided_at_ms: 9, ..tagged.clone() };
+        put(app, std::slice::from_ref(&later)).await;
+        assert_eq!(find(app, "price_1").await, later);
+        put(app, std::slice::from_ref(&keyed)).await;
+        put(app, &[later]).await;
+        assert_eq!(find(app, "price_1").await, keyed);
+    }
+
     async fn an_operators_decision_is_overruled_only_by_a_later_one(app: &TestApp) {
         let judged = KnownPrice { decided_at_ms: 90, ..known("price_1", Decision::Undecided, DecidedBy::Product) };
         let judged = KnownPrice { terms: None, amount: Some(MoneyMinor(1)), ..judged };

@@ -20,7 +20,8 @@ pub const EVENT_KIND: EventKind = EventKind::SubscriptionUpdated;
 pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
     let said = SubscriptionFields::read(facts.object);
     let id = said.id.as_deref()?;
-    let is_sold = || said.items.iter().any(|item| matches!(facts.book.item(item, &said.metadata), Sold::Ours(_)));
+    let is_sold =
+        || said.items.iter().any(|item| matches!(facts.book.item(item, &said.items, &said.metadata), Sold::Ours(_)));
     let is_ours = || is_sold() || fields::bursar_customer_id(&said.metadata).is_some();
     let theirs = describe_theirs(&said);
     let found = |class, ours: String| Some(Difference::new(class, id, ours, theirs.clone()));
@@ -98,7 +99,7 @@ fn with_details(state: String, details: &[String]) -> String {
 fn contradiction(facts: &Facts<'_>, said: &SubscriptionFields) -> Option<String> {
     let stored = facts.subscription.as_ref().filter(|stored| stored.ended_at_ms.is_none())?;
     let plan = stored.plan.as_ref()?;
-    let sold: Vec<Sold> = said.items.iter().map(|item| facts.book.item(item, &said.metadata)).collect();
+    let sold: Vec<Sold> = said.items.iter().map(|item| facts.book.item(item, &said.items, &said.metadata)).collect();
     let is_explained = sold.iter().any(|sold| matches!(sold, Sold::Ours(_)));
     let why = sold.into_iter().find_map(|sold| match sold {
         Sold::Undecided(why) => Some(why),

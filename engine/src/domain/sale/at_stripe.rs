@@ -234,11 +234,13 @@ pub fn describe_price(price: &Price) -> String {
     format!("{} each {}", money(price.amount, price.currency.as_str()), price.every)
 }
 
-/// The price at Stripe that sells a price of the catalogue from now on.
+/// The price at Stripe that sells a price of the catalogue from now on. The catalogue names it by its id or its lookup
+/// key, so it is ours for whoever has it.
 pub fn sold(price: &Price, said: &fields::Price, catalogue: &Catalogue, now_ms: TimeMs) -> KnownPrice {
+    let is_named = price.stripe.iter().any(|id| said.ids.contains(id));
     KnownPrice {
         decision: Decision::Ours(price.key.clone()),
-        decided_by: DecidedBy::Sold,
+        decided_by: if is_named { DecidedBy::Catalogue } else { DecidedBy::LookupKey },
         reason: None,
         ..judge(said, catalogue, &[], now_ms)
     }
@@ -375,6 +377,23 @@ mod tests {
         let (catalogue, prices) = named(Some(seen("price_1", 59_900)));
         let refused = at_stripe(&catalogue, &prices, &[former(40)]).refusals;
         assert!(refused[0].message.contains("keeps other terms"), "{refused:?}");
+    }
+
+    #[test]
+    fn what_is_sold_is_ours_for_everybody_by_the_name_that_the_catalogue_has_for_it() {
+        let row = |catalogue: &Catalogue| sold(&catalogue.prices[0], &seen("price_1", 59_900).said, catalogue, 1);
+        let (named, _) = named(None);
+        let by = [row(&named), row(&catalogue())].map(|row| (row.is_final(), row.decided_by));
+        assert_eq!(by, [(true, DecidedBy::Catalogue), (true, DecidedBy::LookupKey)]);
+    }
+
+    #[test]
+    fn what_only_a_tag_makes_ours_is_stored_once_the_catalogue_names_it() {
+        let (catalogue, prices) = named(Some(seen("price_1", 59_900)));
+        let row = sold(&pro_price(), &seen("price_1", 59_900).said, &catalogue, 1);
+        let tagged = KnownPrice { decided_by: DecidedBy::Sold, ..row };
+        let stored = unstored(&catalogue, &prices, &[tagged], 2);
+        assert_eq!(stored.iter().map(|row| row.decided_by).collect::<Vec<_>>(), [DecidedBy::Catalogue]);
     }
 
     #[test]

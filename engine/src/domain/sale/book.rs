@@ -1,10 +1,13 @@
 //! The prices that are known, and what a line or an item sells by them.
 
 use super::judge::{Offer, differs, judge, tagged};
-use super::known_price::{Decision, KnownPrice};
+use super::known_price::{DecidedBy, Decision, KnownPrice};
 use super::terms::{EarlierTerms, SoldTerms};
 use crate::domain::catalogue::{Catalogue, Price};
-use crate::domain::webhook::fields::{self, InvoiceFields, Item, Line, Metadata, SubscriptionFields};
+use crate::domain::webhook::fields::{
+    self, InvoiceFields, Item, Line, Metadata, OPERATION_METADATA_KEY, SubscriptionFields, tagged_plan, tagged_price,
+};
+use crate::key::{PlanKey, PriceKey};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -27,6 +30,56 @@ pub enum Sold {
     Unnamed,
     /// It may be ours, and a person must decide; why, in words.
     Undecided(String),
+}
+
+/// What a line or an item says of what it sells, beside its price.
+struct Tags<'a> {
+    /// Its own metadata, and that of its subscription.
+    metadata: [&'a Metadata; 2],
+    /// What its invoice or its subscription has.
+    beside: Beside<'a>,
+    /// Whether it is an item or bills a period, and does not settle a change within one.
+    is_period: bool,
+}
+
+/// What there is beside a line or an item, and itself.
+enum Beside<'a> {
+    Lines(&'a [Line]),
+    Items(&'a [Item]),
+}
+
+impl<'a> Tags<'a> {
+    fn of_line(line: &'a Line, lines: &'a [Line], of_subscription: &'a Metadata) -> Self {
+        let (metadata, is_period) = ([&line.metadata, of_subscription], line.bills_period());
+        Self { metadata, beside: Beside::Lines(lines), is_period }
+    }
+
+    fn of_item(item: &'a Item, items: &'a [Item], of_subscription: &'a Metadata) -> Self {
+        Self { metadata: [&item.metadata, of_subscription], beside: Beside::Items(items), is_period: true }
+    }
+
+    /// Whether we wrote them, when we made the subscription.
+    fn are_ours(&self) -> bool {
+        self.metadata.iter().any(|metadata| metadata.contains_key(OPERATION_METADATA_KEY))
+    }
+
+    /// Whether they name a price of the catalogue or its plan.
+    fn name(&self, key: &PriceKey, plan: Option<&PlanKey>) -> bool {
+        let plan = plan.map(PlanKey::as_str);
+        let names = |metadata: &Metadata| {
+            tagged_price(metadata) == Some(key.as_str()) || (plan.is_some() && tagged_plan(metadata) == plan)
+        };
+        self.metadata.iter().any(|metadata| names(metadata))
+    }
+
+    /// Whether another price than this one, of those that the invoice bills periods of or the subscription has, does.
+    fn any_beside(&self, price: &fields::Price, does: impl Fn(&fields::Price) -> bool) -> bool {
+        let does = |other: &fields::Price| other.ids != price.ids && does(other);
+        match self.beside {
+            Beside::Lines(lines) => lines.iter().any(|line| line.bills_period() && does(&line.price)),
+            Beside::Items(items) => items.iter().any(|item| does(&item.price)),
+        }
+    }
 }
 
 impl PriceBook {
@@ -68,13 +121,29 @@ impl PriceBook {
 
     /// What a line of an invoice sells, on the terms that count for the invoice.
     pub fn line_of(&self, invoice: &InvoiceFields, line: &Line) -> Sold {
-        match self.line(line, &invoice.subscription_metadata) {
+        match self.line(line, &invoice.lines, &invoice.subscription_metadata) {
             Sold::Ours(price) => {
                 let kept = self.known(&line.price).and_then(|known| known.terms.as_ref());
                 Sold::Ours(Box::new(self.earlier.apply(*price, invoice, line, kept)))
             }
             other => other,
         }
+    }
+
+    /// What a line sold when its invoice was decided, unless a person has decided since what its price sells.
+    pub fn decided_then(&self, invoice: &InvoiceFields, line: &Line) -> Option<Price> {
+        let is_by_person = self.known(&line.price).is_some_and(|known| known.decided_by == DecidedBy::Operator);
+        self.earlier.decided(invoice, line).filter(|_| !is_by_person).cloned()
+    }
+
+    /// Whether a price is ours only for what carries a tag of ours.
+    pub fn needs_tag(&self, price: &fields::Price) -> bool {
+        self.known(price).is_some_and(KnownPrice::is_tag_needed)
+    }
+
+    /// Whether some known price is ours only for what carries a tag of ours.
+    pub fn has_tagged(&self) -> bool {
+        self.known.values().any(KnownPrice::is_tag_needed)
     }
 
     /// The terms of all prices of ours that an invoice names, each once.
@@ -90,20 +159,29 @@ impl PriceBook {
         all
     }
 
-    /// What a line of an invoice sells, on the terms of now.
-    pub fn line(&self, line: &Line, of_subscription: &Metadata) -> Sold {
-        let offer = Offer { amount: line.unit_amount(), currency: line.currency.as_deref(), every: None };
-        self.sold(&line.price, &[&line.metadata, of_subscription], offer)
+    /// What a line of an invoice sells, on the terms of now. `lines` are all of the invoice.
+    pub fn line(&self, line: &Line, lines: &[Line], of_subscription: &Metadata) -> Sold {
+        self.sold(&line.price, &Tags::of_line(line, lines, of_subscription), offer_of(line))
     }
 
-    /// What an item of a subscription sells.
-    pub fn item(&self, item: &Item, of_subscription: &Metadata) -> Sold {
-        self.sold(&item.price, &[&item.metadata, of_subscription], Offer::of(&item.price))
+    /// What an item of a subscription sells. `items` are all that it has at the same time.
+    pub fn item(&self, item: &Item, items: &[Item], of_subscription: &Metadata) -> Sold {
+        self.sold(&item.price, &Tags::of_item(item, items, of_subscription), Offer::of(&item.price))
+    }
+
+    /// What only the tags of a line, or of its subscription, say that it sells.
+    pub fn line_by_tag(&self, line: &Line, lines: &[Line], of_subscription: &Metadata) -> Option<Price> {
+        self.by_tag_alone(&line.price, &Tags::of_line(line, lines, of_subscription), offer_of(line))
+    }
+
+    /// What only the tags of an item, or of its subscription, say that it sells.
+    pub fn item_by_tag(&self, item: &Item, items: &[Item], of_subscription: &Metadata) -> Option<Price> {
+        self.by_tag_alone(&item.price, &Tags::of_item(item, items, of_subscription), Offer::of(&item.price))
     }
 
     /// The price at Stripe of the item that sells a subscription's plan, the best of several.
     pub fn stripe_price_of(&self, said: &SubscriptionFields) -> Option<String> {
-        let ours = said.items.iter().filter_map(|item| match self.item(item, &said.metadata) {
+        let ours = said.items.iter().filter_map(|item| match self.item(item, &said.items, &said.metadata) {
             Sold::Ours(price) => Some((item, price.plan.clone())),
             Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
         });
@@ -114,7 +192,10 @@ impl PriceBook {
 
     /// What a price sells that is decided by its id: by a person, because it was sold as ours, or by the catalogue. It
     /// is ours only if it can sell that at all: an earlier release may have decided it without asking.
-    fn decided(&self, price: &fields::Price) -> Option<Sold> {
+    ///
+    /// What was sold by a tag is decided only for what has such a tag, whatever the amount: so who was sold something
+    /// keeps it when the catalogue has another amount. Without tags the price is judged by itself.
+    fn decided(&self, price: &fields::Price, tags: Option<&Tags<'_>>) -> Option<Sold> {
         let stored = self.known(price).map(KnownPrice::said);
         let id = price.ids.first().map_or("(without id)", String::as_str);
         let ours = |sold: &Price| {
@@ -124,7 +205,8 @@ impl PriceBook {
                 None => Sold::Ours(Box::new(sold.clone())),
             })
         };
-        let known = self.known(price).filter(|known| known.is_final());
+        let is_tagged = |known: &KnownPrice| tags.is_some_and(|tags| self.is_sold_with(known, price, tags));
+        let known = self.known(price).filter(|known| known.is_final() || is_tagged(known));
         if let Some(terms) = known.and_then(|known| known.terms.as_ref()) {
             return ours(terms);
         }
@@ -141,35 +223,86 @@ impl PriceBook {
         }
     }
 
-    /// What is known of the price by its id counts first. Then the tags of the line and of its subscription, at an
-    /// amount of the catalogue: the same subscription may bill other things beside the plan. Then what else is known of
-    /// the price, judged by the present catalogue.
-    fn sold(&self, price: &fields::Price, tags: &[&Metadata], offer: Offer<'_>) -> Sold {
-        if let Some(sold) = self.decided(price) {
+    /// Whether these tags say that a price sells what it was sold as with a tag.
+    fn is_sold_with(&self, known: &KnownPrice, price: &fields::Price, tags: &Tags<'_>) -> bool {
+        let key = known.decision.price().filter(|_| known.is_tag_needed() && self.are_of(tags, price));
+        let Some(key) = key else { return false };
+        let plan = known.terms.as_ref().or_else(|| self.catalogue.price(key)).map(|terms| &terms.plan);
+        let sells_it = |other: &fields::Price| plan.is_some_and(|plan| sells(&self.by_itself(other), plan));
+        // A change is settled as what it changes was sold.
+        let is_add_on = || tags.is_period && tags.any_beside(price, sells_it);
+        tags.name(key, plan) && !is_add_on()
+    }
+
+    /// Whether tags may be meant for a price. What we sell by is ours by itself, so those of a subscription that we made
+    /// say nothing of another price, which somebody put there. They may if nothing but its id is known.
+    fn are_of(&self, tags: &Tags<'_>, price: &fields::Price) -> bool {
+        let is_seen = price.is_whole || self.known(price).is_some_and(|known| !known.is_bare());
+        !(is_seen && tags.are_ours())
+    }
+
+    /// What is known of the price by its id counts first, then the tags of the line and of its subscription, then what
+    /// else is known of the price.
+    fn sold(&self, price: &fields::Price, tags: &Tags<'_>, offer: Offer<'_>) -> Sold {
+        if let Some(sold) = self.decided(price, Some(tags)) {
             return sold;
         }
-        let named = tags.iter().filter_map(|metadata| tagged(metadata, &self.catalogue)).flatten();
-        if let Some(price) = named.into_iter().find(|price| offer.is_of(price)) {
-            return Sold::Ours(Box::new(price.clone()));
+        match self.by_tag(price, tags, offer) {
+            Some(sold) => Sold::Ours(Box::new(sold)),
+            None => self.by_itself(price),
+        }
+    }
+
+    fn by_tag_alone(&self, price: &fields::Price, tags: &Tags<'_>, offer: Offer<'_>) -> Option<Price> {
+        let is_told = || self.decided(price, Some(tags)).is_some() || matches!(self.by_itself(price), Sold::Ours(_));
+        self.by_tag(price, tags, offer).filter(|_| !is_told())
+    }
+
+    /// What tags say that a period sells, at an amount of the catalogue: the same subscription may bill other things
+    /// beside the plan. If another price of it sells that plan without this tag, or as it was sold before, the tag means
+    /// that one, and this is an add-on.
+    fn by_tag(&self, price: &fields::Price, tags: &Tags<'_>, offer: Offer<'_>) -> Option<Price> {
+        if !tags.is_period || !self.are_of(tags, price) {
+            return None;
+        }
+        let known = self.known(price).map(KnownPrice::said);
+        let can_sell = |sold: &&Price| {
+            let said = [Some(price), known.as_ref()];
+            offer.is_of(sold) && said.into_iter().flatten().all(|said| differs(said, sold).is_none())
+        };
+        let mut named = tags.metadata.iter().filter_map(|metadata| tagged(metadata, &self.catalogue)).flatten();
+        let sold = named.find(can_sell)?;
+        let sells_it = |other: &fields::Price| {
+            let decided = self.decided(other, Some(tags));
+            sells(&decided.unwrap_or_else(|| self.by_itself(other)), &sold.plan)
+        };
+        (!tags.any_beside(price, sells_it)).then(|| sold.clone())
+    }
+
+    /// What a price sells by itself, whatever has it: by its id, else judged by the present catalogue.
+    fn by_itself(&self, price: &fields::Price) -> Sold {
+        if let Some(sold) = self.decided(price, None) {
+            return sold;
         }
         if price.ids.is_empty() && !price.is_whole {
             return Sold::Unnamed;
         }
         let known = self.known(price);
-        let judged = match known {
-            // It is not final, and the catalogue may have changed since.
-            Some(known) => {
-                let anew = judge(&known.said(), &self.catalogue, &[], known.decided_at_ms);
-                if matches!(anew.decision, Decision::Ours(_)) { anew } else { known.clone() }
-            }
-            None => judge(price, &self.catalogue, &[], 0),
+        // It is not final, and the catalogue may have changed since.
+        let anew = known.map(|known| judge(&known.said(), &self.catalogue, &[], known.decided_at_ms));
+        let judged = match (anew.filter(|anew| matches!(anew.decision, Decision::Ours(_))), known) {
+            (Some(anew), _) => anew,
+            (None, Some(known)) if known.is_tag_needed() => self.without_tag(known, price),
+            (None, Some(known)) => known.clone(),
+            (None, None) => judge(price, &self.catalogue, &[], 0),
         };
+        let is_seen = price.is_whole || known.is_some_and(|known| !(known.is_tag_needed() && known.is_bare()));
         match judged.decision {
             Decision::Ours(key) => match self.catalogue.price(&key) {
                 Some(price) => Sold::Ours(Box::new(price.clone())),
                 None => Sold::NotOurs,
             },
-            Decision::NotOurs if known.is_some() || price.is_whole => Sold::NotOurs,
+            Decision::NotOurs if is_seen => Sold::NotOurs,
             Decision::NotOurs => Sold::Undecided(format!(
                 "nothing is known of price {0}, because Stripe could not be asked; if it is ours, name it in the \
                  catalogue: stripe = [\"{0}\"] under its price",
@@ -180,128 +313,28 @@ impl PriceBook {
             }
         }
     }
+
+    /// What is known of a price that is ours only with a tag, for what has none: what the object says of it, else what
+    /// was unclear when Stripe was asked.
+    fn without_tag(&self, known: &KnownPrice, price: &fields::Price) -> KnownPrice {
+        let judged = judge(price, &self.catalogue, &[], known.decided_at_ms);
+        match &known.reason {
+            Some(reason) if judged.decision == Decision::NotOurs => {
+                KnownPrice { decision: Decision::Undecided, reason: Some(reason.clone()), ..judged }
+            }
+            _ => judged,
+        }
+    }
+}
+
+/// Whether what is sold gives a plan.
+fn sells(sold: &Sold, plan: &PlanKey) -> bool {
+    matches!(sold, Sold::Ours(price) if price.plan == *plan)
+}
+
+fn offer_of(line: &Line) -> Offer<'_> {
+    Offer { amount: line.unit_amount(), currency: line.currency.as_deref(), every: None }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::amount::MoneyMinor;
-    use crate::domain::sale::example::{catalogue, pro_price};
-    use crate::key::PriceKey;
-
-    fn line(id: &str, unit: i64, quantity: i64) -> Line {
-        Line {
-            price: fields::Price { ids: vec![id.to_owned()], ..fields::Price::default() },
-            amount: Some(MoneyMinor(unit * quantity)),
-            quantity: Some(quantity),
-            currency: Some("usd".to_owned()),
-            ..Line::default()
-        }
-    }
-
-    fn tags(key: &str, value: &str) -> Metadata {
-        Metadata::from([(key.to_owned(), value.to_owned())])
-    }
-
-    fn key(sold: &Sold) -> Option<&PriceKey> {
-        match sold {
-            Sold::Ours(price) => Some(&price.key),
-            Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
-        }
-    }
-
-    fn known(id: &str, decision: Decision) -> KnownPrice {
-        KnownPrice { id: id.to_owned(), decision, ..judge(&fields::Price::default(), &catalogue(), &[], 1) }
-    }
-
-    #[test]
-    fn a_price_once_known_as_ours_stays_ours_whatever_the_line_says() {
-        let pro = PriceKey::trusted("pro_monthly");
-        let book = PriceBook::new(catalogue(), [known("price_old", Decision::Ours(pro.clone()))]);
-        assert_eq!(key(&book.line(&line("price_old", 49_900, 1), &Metadata::new())), Some(&pro));
-    }
-
-    #[test]
-    fn a_price_keeps_the_terms_on_which_it_was_sold() {
-        let old = Price { credits: crate::amount::Credits(40), ..pro_price() };
-        let row = KnownPrice { terms: Some(old.clone()), ..known("price_old", Decision::Ours(old.key.clone())) };
-        let book = PriceBook::new(catalogue(), [row]);
-        assert_eq!(book.line(&line("price_old", 1, 1), &Metadata::new()), Sold::Ours(Box::new(old)));
-    }
-
-    #[test]
-    fn an_id_that_the_catalogue_names_sells_nothing_with_periods_of_another_length() {
-        let mut naming = Catalogue::clone(&catalogue());
-        naming.prices[0].stripe = vec!["price_1".to_owned()];
-        let naming = Arc::new(naming);
-        let yearly = KnownPrice { every: Some("year".to_owned()), ..known("price_1", Decision::NotOurs) };
-        let bare = line("price_1", 59_900, 1);
-        assert!(key(&PriceBook::new(naming.clone(), []).line(&bare, &Metadata::new())).is_some());
-        let mut whole = bare.clone();
-        whole.price.every = Some("year".to_owned());
-        let of_known = PriceBook::new(naming.clone(), [yearly]).line(&bare, &Metadata::new());
-        for sold in [of_known, PriceBook::new(naming, []).line(&whole, &Metadata::new())] {
-            assert!(matches!(&sold, Sold::Undecided(why) if why.contains("paid each year")), "{sold:?}");
-        }
-    }
-
-    #[test]
-    fn a_price_that_is_billed_more_often_than_what_it_was_decided_to_sell_waits_for_a_person() {
-        let every = |every: &str| KnownPrice {
-            every: Some(every.to_owned()),
-            ..known("price_x", Decision::Ours(PriceKey::trusted("pro_monthly")))
-        };
-        let sold =
-            |row: KnownPrice| PriceBook::new(catalogue(), [row]).line(&line("price_x", 59_900, 1), &Metadata::new());
-        assert!(key(&sold(every("month"))).is_some());
-        let by_hand = KnownPrice { decided_by: crate::domain::sale::DecidedBy::Operator, ..every("week") };
-        for row in [every("week"), by_hand, KnownPrice { terms: Some(pro_price()), ..every("week") }] {
-            let sold = sold(row);
-            assert!(matches!(&sold, Sold::Undecided(why) if why.contains("paid each week")), "{sold:?}");
-        }
-    }
-
-    #[test]
-    fn a_price_that_was_ours_and_left_the_catalogue_is_never_taken_for_other_business() {
-        let gone = known("price_old", Decision::Ours(PriceKey::trusted("gone")));
-        let sold = PriceBook::new(catalogue(), [gone]).line(&line("price_old", 1, 1), &Metadata::new());
-        assert!(matches!(&sold, Sold::Undecided(why) if why.contains("sold as gone")), "{sold:?}");
-    }
-
-    #[test]
-    fn a_tag_of_the_subscription_counts_for_the_line_with_our_amount_and_for_no_other() {
-        let book = PriceBook::new(catalogue(), [known("price_add_on", Decision::NotOurs)]);
-        let tags = tags("bursar_price", "pro_monthly");
-        assert!(key(&book.line(&line("price_x", 59_900, 2), &tags)).is_some());
-        assert_eq!(book.line(&line("price_add_on", 500, 1), &tags), Sold::NotOurs);
-    }
-
-    #[test]
-    fn a_bare_id_of_which_nothing_is_known_waits_for_a_person_with_the_line_to_add() {
-        let sold = PriceBook::new(catalogue(), []).line(&line("price_x", 1, 1), &Metadata::new());
-        assert!(matches!(&sold, Sold::Undecided(why) if why.contains("stripe = [\"price_x\"]")), "{sold:?}");
-    }
-
-    #[test]
-    fn what_was_not_ours_is_ours_once_the_catalogue_names_it() {
-        let keyed = KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..known("price_x", Decision::NotOurs) };
-        let book = PriceBook::new(catalogue(), [keyed.clone()]);
-        assert!(key(&book.line(&line("price_x", 1, 1), &Metadata::new())).is_some());
-        let decided = KnownPrice { decided_by: crate::domain::sale::DecidedBy::Operator, ..keyed };
-        let book = PriceBook::new(catalogue(), [decided]);
-        for tags in [Metadata::new(), tags("bursar_price", "pro_monthly")] {
-            assert_eq!(book.line(&line("price_x", 59_900, 1), &tags), Sold::NotOurs, "a person said so");
-        }
-    }
-
-    #[test]
-    fn what_a_price_sells_can_be_learned_only_of_one_that_has_an_id_and_is_not_known() {
-        let book = PriceBook::new(catalogue(), [known("price_1", Decision::NotOurs)]);
-        let with = |ids: &[&str]| fields::Price {
-            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-            ..fields::Price::default()
-        };
-        assert!(book.lacks(&with(&["price_2"])));
-        assert!(!book.lacks(&with(&["price_1"])) && !book.lacks(&with(&[])));
-    }
-}
+mod tests;

@@ -1,9 +1,11 @@
 //! Whether support may decide what a price at Stripe sells: nobody may be charged for what brings nothing then.
 
 use super::at_stripe::SeenPrice;
+use super::book::{PriceBook, Sold};
 use super::judge::differs;
 use super::known_price::{DecidedBy, Decision, KnownPrice};
 use crate::domain::catalogue::{Catalogue, Price};
+use crate::domain::webhook::fields::SubscriptionFields;
 use crate::error::{Error, Result};
 use crate::key::PriceKey;
 
@@ -78,15 +80,9 @@ fn on_sale<'c>(
         Some(seen) => seen.said.lookup_key.as_deref().filter(|_| seen.is_active),
         None => known.and_then(|known| known.lookup_key.as_deref()),
     };
-    let is_stored_for = |price: &Price| {
-        let present = known.filter(|known| seen.is_none() && known.terms.is_none());
-        present.is_some_and(|known| known.decided_by == DecidedBy::Sold && known.decision.price() == Some(&price.key))
-    };
-    catalogue.offered().find(|price| {
-        price.stripe.iter().any(|named| named == id)
-            || lookup_key == Some(price.lookup_key.as_str())
-            || is_stored_for(price)
-    })
+    catalogue
+        .offered()
+        .find(|price| price.stripe.iter().any(|named| named == id) || lookup_key == Some(price.lookup_key.as_str()))
 }
 
 /// The price of the catalogue whose subscribers would lose their plan and credits by a decision, silently. None if the
@@ -99,6 +95,15 @@ pub fn taken_from_subscribers<'k>(decision: &Decision, known: Option<&'k KnownPr
         Decision::Undecided if known.decided_by == DecidedBy::Operator => None,
         Decision::NotOurs | Decision::Undecided => known.decision.price(),
     }
+}
+
+/// Whether a subscription at Stripe would lose what the price with this id sells it. One that has it as other business,
+/// such as an add-on, loses nothing.
+pub fn is_sold_by(said: &SubscriptionFields, id: &str, book: &PriceBook) -> bool {
+    let mut items = said.items.iter().filter(|item| item.price.ids.iter().any(|named| named == id)).peekable();
+    // Stripe lists it as one that has the price, so the item is among those that are not here.
+    let is_cut = items.peek().is_none();
+    is_cut || items.any(|item| book.item(item, &said.items, &said.metadata) != Sold::NotOurs)
 }
 
 /// Refuses a decision because of an open subscription: the one with this id, or some that are not known by id.
@@ -119,6 +124,7 @@ pub fn has_subscriptions(id: &str, key: &PriceKey, subscription: Option<&str>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::MoneyMinor;
     use crate::domain::sale::judge::judge;
     use crate::domain::webhook::fields;
 
@@ -191,18 +197,38 @@ mod tests {
     }
 
     #[test]
-    fn without_stripes_word_the_stored_present_price_is_what_the_catalogue_sells() {
+    fn without_stripes_word_the_stored_lookup_key_is_what_the_catalogue_sells_by() {
         let built_in = Catalogue::built_in();
-        let sold = known(Decision::Ours(pro()), DecidedBy::Sold);
+        let tagged = known(Decision::Ours(pro()), DecidedBy::Sold);
+        assert!(!is_refused(&Decision::NotOurs, Some(&tagged), None, &built_in), "nobody can buy it here");
+        let sold = KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..tagged };
         assert!(is_refused(&Decision::NotOurs, Some(&sold), None, &built_in));
         assert!(
             !is_refused(&Decision::NotOurs, Some(&sold), Some(&seen(None, true)), &built_in),
             "Stripe's word counts"
         );
-        let former = KnownPrice { terms: Some(built_in.prices[0].clone()), ..sold };
-        assert!(!is_refused(&Decision::NotOurs, Some(&former), None, &built_in));
-        let keyed = KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..former };
-        assert!(is_refused(&Decision::NotOurs, Some(&keyed), None, &built_in));
+    }
+
+    #[test]
+    fn a_subscription_loses_by_a_decision_only_what_the_price_sells_it() {
+        let said = |metadata: &[(&str, &str)], ids: &[&str]| {
+            let price = |id: &&str| fields::Price {
+                ids: vec![(*id).to_owned()],
+                amount: Some(MoneyMinor(59_900)),
+                is_whole: true,
+                ..fields::Price::default()
+            };
+            let item = |id: &&str| fields::Item { price: price(id), ..fields::Item::default() };
+            let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            SubscriptionFields { metadata, items: ids.iter().map(item).collect(), ..SubscriptionFields::default() }
+        };
+        let book = |by| PriceBook::new(Catalogue::built_in(), [known(Decision::Ours(pro()), by)]);
+        let (tag, made) = (("bursar_price", "pro_monthly"), ("bursar_operation_id", "op_1"));
+        let loses = |metadata: &[(&str, &str)], by| is_sold_by(&said(metadata, &["price_1"]), "price_1", &book(by));
+        assert!(loses(&[tag], DecidedBy::Sold));
+        assert!(!loses(&[], DecidedBy::Sold) && !loses(&[tag, made], DecidedBy::Sold), "it is an add-on");
+        assert!(loses(&[], DecidedBy::LookupKey) && loses(&[tag, made], DecidedBy::Operator));
+        assert!(is_sold_by(&said(&[], &["price_2"]), "price_1", &book(DecidedBy::Sold)), "not all items are there");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, Price};
-use crate::domain::webhook::fields;
+use crate::domain::webhook::fields::{self, has_our_tag};
 use crate::key::PriceKey;
 use std::collections::BTreeMap;
 
@@ -40,9 +40,40 @@ pub struct KnownPrice {
 }
 
 impl KnownPrice {
-    /// Whether the decision stands whatever the catalogue becomes: a person's, and that a price is ours.
+    /// Whether the decision stands whatever the catalogue becomes, and whoever has the price: a person's, and that a
+    /// price is ours by itself.
     pub fn is_final(&self) -> bool {
-        self.decided_by == DecidedBy::Operator || matches!(self.decision, Decision::Ours(_))
+        let is_ours = matches!(self.decision, Decision::Ours(_)) && !self.is_tag_needed();
+        self.decided_by == DecidedBy::Operator || is_ours
+    }
+
+    /// Whether it is ours only for what carries a tag of ours: a subscription that somebody tagged has it, and another
+    /// one may have it for something else. Earlier releases also marked so what Bursar itself sells by, which its terms
+    /// or its own tag name.
+    pub fn is_tag_needed(&self) -> bool {
+        let names = |terms: &Price| {
+            terms.stripe.contains(&self.id) || self.lookup_key.as_ref().is_some_and(|key| *key == terms.lookup_key)
+        };
+        let is_ours = matches!(self.decision, Decision::Ours(_)) && self.decided_by == DecidedBy::Sold;
+        is_ours && !has_our_tag(&self.metadata) && !self.terms.as_ref().is_some_and(names)
+    }
+
+    /// Whether nothing but its id was seen of it.
+    pub fn is_bare(&self) -> bool {
+        self.product_id.is_none() && self.lookup_key.is_none() && self.amount.is_none()
+    }
+
+    /// What is known of it after another look. What needs a tag is not told by its price: it stays, unless the price
+    /// says the same by itself by now. What is unclear without a tag is kept with it.
+    pub fn after(&self, judged: Self) -> Self {
+        if !self.is_tag_needed() {
+            return judged;
+        }
+        let terms = self.terms.clone();
+        if judged.decision == self.decision {
+            return Self { terms, ..judged };
+        }
+        Self { reason: judged.reason, decided_at_ms: judged.decided_at_ms, ..self.clone() }
     }
 
     /// Whether support decided that it does not sell this price of the catalogue.
@@ -148,7 +179,7 @@ pub enum DecidedBy {
     Tag,
     /// Its product has another price that is ours.
     Product,
-    /// A subscription or an invoice that was sold as ours has it.
+    /// A subscription or an item that carries our tag has it, and only with such a tag it is ours.
     Sold,
     /// An operator.
     Operator,
@@ -203,6 +234,50 @@ mod tests {
         assert!(price.is_as(&KnownPrice { first_seen_ms: 3, decided_at_ms: 4, ..price.clone() }));
         assert!(!price.is_as(&KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..price.clone() }));
         assert!(!price.is_as(&KnownPrice { decision: Decision::Undecided, ..price.clone() }));
+    }
+
+    #[test]
+    fn what_a_tag_made_ours_is_final_for_nobody_and_what_we_sell_by_is_for_everybody() {
+        let key = PriceKey::trusted("pro_monthly");
+        let terms = Catalogue::built_in().prices[0].clone();
+        let tagged = KnownPrice { decided_by: DecidedBy::Sold, ..of(Decision::Ours(key.clone())) };
+        assert!(tagged.is_tag_needed() && !tagged.is_final());
+        let kept = KnownPrice { terms: Some(terms.clone()), ..tagged.clone() };
+        assert!(kept.is_tag_needed(), "it was on its terms, and they do not name it");
+        let other_key = KnownPrice { lookup_key: Some("phone_support".to_owned()), ..kept.clone() };
+        assert!(other_key.is_tag_needed());
+        let named = Price { stripe: vec!["price_1".to_owned()], ..terms };
+        let own_tag = BTreeMap::from([("bursar_plan".to_owned(), "pro".to_owned())]);
+        for sold in [
+            KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..kept },
+            KnownPrice { terms: Some(named), ..tagged.clone() },
+            KnownPrice { metadata: own_tag, ..tagged.clone() },
+            KnownPrice { decided_by: DecidedBy::LookupKey, ..tagged.clone() },
+            KnownPrice { decided_by: DecidedBy::Operator, ..tagged },
+        ] {
+            assert!(!sold.is_tag_needed() && sold.is_final(), "{sold:?}");
+        }
+    }
+
+    #[test]
+    fn another_look_at_what_needs_a_tag_keeps_it_until_the_price_says_the_same_by_itself() {
+        let ours = Decision::Ours(PriceKey::trusted("pro_monthly"));
+        let terms = Some(Catalogue::built_in().prices[0].clone());
+        let tagged = KnownPrice { decided_by: DecidedBy::Sold, terms: terms.clone(), ..of(ours.clone()) };
+        let judged = |decision, reason: Option<&str>| KnownPrice {
+            reason: reason.map(str::to_owned),
+            decided_at_ms: 9,
+            ..of(decision)
+        };
+        let unclear = tagged.after(judged(Decision::Undecided, Some("its product is ours")));
+        let kept = KnownPrice { reason: Some("its product is ours".to_owned()), decided_at_ms: 9, ..tagged.clone() };
+        assert_eq!(unclear, kept);
+        let other = tagged.after(judged(Decision::Ours(PriceKey::trusted("team")), None));
+        assert_eq!(other, KnownPrice { decided_at_ms: 9, ..tagged.clone() });
+        let keyed = KnownPrice { decided_by: DecidedBy::LookupKey, ..judged(ours, None) };
+        assert_eq!(tagged.after(keyed.clone()), KnownPrice { terms, ..keyed });
+        let news = judged(Decision::Undecided, None);
+        assert_eq!(of(Decision::NotOurs).after(news.clone()), news);
     }
 
     #[test]

@@ -245,7 +245,7 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
     // Of a void invoice only the periods tell something: it gives no credit, and none is asked for.
     let counts = |line: &&Line| line.bills_period() || (line.prorates() && !invoice.is_void);
     for line in invoice.lines.iter().filter(counts) {
-        let price = match book.line_of(invoice, line) {
+        let price = match sold_as(invoice, line, before, book) {
             Sold::Ours(price) => *price,
             Sold::Undecided(why) if is_own && line.prorates() => return Err(why),
             Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => continue,
@@ -273,6 +273,35 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
         });
     }
     Ok(billed)
+}
+
+/// What a line sold. Where its price alone does not tell, because only a tag made it ours, a proration is of what its
+/// period was sold as, whatever tags the subscription has by now.
+fn sold_as(invoice: &InvoiceFields, line: &Line, before: &Before, book: &PriceBook) -> Sold {
+    if !book.needs_tag(&line.price) {
+        return book.line_of(invoice, line);
+    }
+    if !line.prorates() {
+        return sold_or_decided(invoice, line, book);
+    }
+    let is_its_period = |other: &&Line| {
+        let is_same_price = || other.price.ids.iter().any(|id| line.price.ids.contains(id));
+        other.bills_period() && other.period_end_ms == line.period_end_ms && is_same_price()
+    };
+    let of_period = |other: &InvoiceFields| {
+        other.lines.iter().find(is_its_period).map(|period| sold_or_decided(other, period, book))
+    };
+    let periods: Vec<Sold> = before.invoices.iter().filter_map(of_period).collect();
+    let ours = periods.iter().find(|sold| matches!(sold, Sold::Ours(_)));
+    ours.or_else(|| periods.first()).cloned().unwrap_or_else(|| sold_or_decided(invoice, line, book))
+}
+
+/// What a line sells, else what it sold when its invoice was decided: credits that came are there to be taken.
+fn sold_or_decided(invoice: &InvoiceFields, line: &Line, book: &PriceBook) -> Sold {
+    match book.line_of(invoice, line) {
+        Sold::Ours(price) => Sold::Ours(price),
+        other => book.decided_then(invoice, line).map_or(other, |price| Sold::Ours(Box::new(price))),
+    }
 }
 
 /// What the period of a line got, and in how many parts; `None` if nothing tells. `is_only` says that its invoice bills

@@ -49,6 +49,13 @@ impl EarlierTerms {
         self.decided.insert(invoice_id.to_owned(), terms);
     }
 
+    /// The price that a line sold when its invoice was decided, if that is kept.
+    pub fn decided(&self, invoice: &InvoiceFields, line: &Line) -> Option<&Price> {
+        let all = self.decided.get(invoice.id.as_ref()?)?;
+        let found = all.iter().find(|terms| terms.ids.iter().any(|id| line.price.ids.contains(id)));
+        found.map(|terms| &terms.price)
+    }
+
     /// A price that a line of an invoice sells, on the terms that count for the invoice. `kept` are the terms that its
     /// price at Stripe keeps, if it is a former one.
     pub fn apply(&self, price: Price, invoice: &InvoiceFields, line: &Line, kept: Option<&Price>) -> Price {

@@ -120,11 +120,14 @@ pub async fn price_put_many(db: &impl ConnectionTrait, prices: &[KnownPrice]) ->
 /// The statement of [`price_put_many`].
 fn put_statement() -> String {
     let operator = DecidedBy::Operator.as_str();
-    // What was sold as ours stays ours, whatever a node with another catalogue makes of it.
+    let sold = DecidedBy::Sold.as_str();
+    // What was sold as ours stays ours, whatever a node with another catalogue makes of it, and what is ours for
+    // everybody needs no tag.
     let counts = format!(
         "CASE WHEN excluded.decided_by = '{operator}' THEN prices.decided_by <> '{operator}' \
          OR excluded.decided_at_ms >= prices.decided_at_ms ELSE prices.decided_by <> '{operator}' \
-         AND (prices.decision <> 'ours' OR excluded.decision = 'ours') END"
+         AND (prices.decision <> 'ours' OR excluded.decision = 'ours' \
+         AND (excluded.decided_by <> '{sold}' OR prices.decided_by = '{sold}')) END"
     );
     // An object that names only the price's id says nothing of the rest.
     let is_bare = "excluded.product_id IS NULL AND excluded.lookup_key IS NULL AND excluded.amount IS NULL";

@@ -4,7 +4,8 @@
 use super::catalogue::history;
 use super::{Deps, Failure};
 use crate::clock::TimeMs;
-use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
+use crate::domain::catalogue::Price;
+use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, judge};
 use crate::domain::webhook::fields::{self, InvoiceFields, Line, SubscriptionFields, has_our_tag};
 use crate::error::Result;
 use crate::infra::store::{payment, price as rows};
@@ -24,7 +25,8 @@ const BEHIND_MS: i64 = 60 * 60 * 1_000;
 /// A price that an object names, and whether what names it carries our own tag.
 struct Named {
     price: fields::Price,
-    sold: Sold,
+    /// What it sells only because of a tag.
+    by_tag: Option<Price>,
     is_tagged: bool,
 }
 
@@ -35,18 +37,24 @@ fn named(object: &Value, book: &PriceBook) -> Vec<Named> {
         Some("invoice") => of_invoice(object, book),
         Some("subscription") => {
             let said = SubscriptionFields::read(object);
-            let of_item = |item: &fields::Item| Named {
-                price: item.price.clone(),
-                sold: book.item(item, &said.metadata),
-                is_tagged: has_our_tag(&item.metadata) || has_our_tag(&said.metadata),
-            };
-            let next = said.schedule.iter().filter_map(|schedule| schedule.next.as_ref()).flat_map(|(_, items)| items);
-            let items: Vec<Named> = said.items.iter().chain(next).map(of_item).collect();
+            let next = said.schedule.iter().filter_map(|schedule| schedule.next.as_ref()).map(|(_, items)| items);
+            let all = std::iter::once(&said.items).chain(next);
+            let items: Vec<Named> = all.flat_map(|items| of_items(items, &said, book)).collect();
             let latest = &object["latest_invoice"];
             items.into_iter().chain(if latest.is_object() { of_invoice(latest, book) } else { Vec::new() }).collect()
         }
         _ => Vec::new(),
     }
+}
+
+/// The prices of items that a subscription has at the same time.
+fn of_items(items: &[fields::Item], said: &SubscriptionFields, book: &PriceBook) -> Vec<Named> {
+    let named = items.iter().map(|item| Named {
+        price: item.price.clone(),
+        by_tag: book.item_by_tag(item, items, &said.metadata),
+        is_tagged: has_our_tag(&item.metadata) || has_our_tag(&said.metadata),
+    });
+    named.collect()
 }
 
 fn of_invoice(object: &Value, book: &PriceBook) -> Vec<Named> {
@@ -55,7 +63,7 @@ fn of_invoice(object: &Value, book: &PriceBook) -> Vec<Named> {
     let lines = said.lines.iter().filter(sells);
     let named = lines.map(|line| Named {
         price: line.price.clone(),
-        sold: book.line(line, &said.subscription_metadata),
+        by_tag: book.line_by_tag(line, &said.lines, &said.subscription_metadata),
         is_tagged: has_our_tag(&line.metadata) || has_our_tag(&said.subscription_metadata),
     });
     named.collect()
@@ -76,7 +84,7 @@ pub(super) async fn known_of<'a>(
 /// Adds to a book what it lacks of the prices of an object, and of the terms of an invoice: from the database, else
 /// from the object if that has the whole price, else from Stripe. What is learned is stored, because it is a fact
 /// whatever becomes of the event: above all that a price was sold as ours, which later changes of the catalogue do not
-/// undo.
+/// undo. What only a tag makes ours is stored so, and counts for what carries such a tag.
 ///
 /// A price that cannot be asked for because there is no API key stays unknown.
 pub(super) async fn learn(
@@ -86,7 +94,6 @@ pub(super) async fn learn(
     now_ms: TimeMs,
 ) -> std::result::Result<PriceBook, Failure> {
     let mut book = book.clone();
-    add_earlier_terms(deps, &mut book, object).await?;
     let unloaded: Vec<String> = named(object, &book)
         .into_iter()
         .filter(|named| book.lacks(&named.price))
@@ -95,6 +102,7 @@ pub(super) async fn learn(
     if !unloaded.is_empty() {
         book.add(rows::price_find_many(deps.db.read(), &unloaded).await?);
     }
+    add_earlier_terms(deps, &mut book, object).await?;
     let mut learned: BTreeMap<String, KnownPrice> = BTreeMap::new();
     for named in named(object, &book) {
         let Some(id) = named.price.ids.first().filter(|id| !learned.contains_key(*id)) else { continue };
@@ -103,6 +111,10 @@ pub(super) async fn learn(
         }
         let judged = ask(deps, &book, &named, now_ms).await?;
         let known = book.known(&named.price);
+        let judged = judged.map(|judged| match known {
+            Some(known) => known.after(judged),
+            None => judged,
+        });
         // Other business that is as it was is not written at every event.
         let is_news = |judged: &KnownPrice| {
             known.is_none_or(|known| !known.is_as(judged) || now_ms - known.decided_at_ms >= ASK_AGAIN_MS)
@@ -112,11 +124,9 @@ pub(super) async fn learn(
         }
     }
     book.add(learned.values().cloned());
-    for named in named(object, &book).into_iter().filter(|named| named.is_tagged) {
-        if let Some(sold) = sold_by_tag(&book, &named, now_ms) {
-            learned.insert(sold.id.clone(), sold);
-        }
-    }
+    let by_tag: Vec<KnownPrice> =
+        named(object, &book).iter().filter_map(|named| sold_by_tag(&book, named, now_ms)).collect();
+    learned.extend(by_tag.into_iter().map(|sold| (sold.id.clone(), sold)));
     if !learned.is_empty() {
         let learned: Vec<KnownPrice> = learned.into_values().collect();
         if !deps.is_dry_run {
@@ -128,14 +138,19 @@ pub(super) async fn learn(
 }
 
 /// Adds what is known of the terms on which an invoice, or the latest one of a subscription, counts, if another
-/// catalogue may have been in force when it was made or decided.
+/// catalogue may have been in force when it was made or decided. What it was decided on counts as well where its prices
+/// alone do not tell what they sold.
 async fn add_earlier_terms(deps: &Deps, book: &mut PriceBook, object: &Value) -> Result<()> {
     let invoice = if object["object"] == "subscription" { &object["latest_invoice"] } else { object };
     let made_ms = fields::created_ms(invoice).map_or(TimeMs::MIN, |made_ms| made_ms.saturating_sub(BEHIND_MS));
-    if invoice["object"] != "invoice" || !deps.catalogue.may_have_changed_since(made_ms) {
+    if invoice["object"] != "invoice" {
         return Ok(());
     }
-    book.earlier_mut().add_history(history(deps.db.read(), &deps.catalogue).await?);
+    if deps.catalogue.may_have_changed_since(made_ms) {
+        book.earlier_mut().add_history(history(deps.db.read(), &deps.catalogue).await?);
+    } else if !book.has_tagged() {
+        return Ok(());
+    }
     if let Some(id) = fields::id(&invoice["id"])
         && let Some(terms) = payment::invoice_terms(deps.db.read(), &id).await?
     {
@@ -188,17 +203,16 @@ async fn ask(
         Some(product) => rows::price_of_products(deps.db.read(), std::slice::from_ref(product)).await?,
         None => Vec::new(),
     };
+    // What is ours only with a tag says nothing of its product.
+    let of_product: Vec<KnownPrice> = of_product.into_iter().filter(|known| !known.is_tag_needed()).collect();
     Ok(Some(judge::judge(&whole, book.catalogue(), &of_product, now_ms)))
 }
 
-/// The price of something that our own tag makes ours, as sold.
+/// The price of something that only our own tag makes ours, as sold. What is unclear of it by itself is kept with it.
 fn sold_by_tag(book: &PriceBook, named: &Named, now_ms: TimeMs) -> Option<KnownPrice> {
-    let Sold::Ours(price) = &named.sold else { return None };
-    let known = book.known(&named.price);
-    if known.is_some_and(KnownPrice::is_final) || named.price.ids.is_empty() {
-        return None;
-    }
-    let seen = known.cloned().unwrap_or_else(|| judge::judge(&named.price, book.catalogue(), &[], now_ms));
-    let decision = Decision::Ours(price.key.clone());
-    Some(KnownPrice { decision, decided_by: DecidedBy::Sold, reason: None, decided_at_ms: now_ms, ..seen })
+    let sold = named.by_tag.as_ref().filter(|_| named.is_tagged && !named.price.ids.is_empty())?;
+    let seen = book.known(&named.price).cloned();
+    let seen = seen.unwrap_or_else(|| judge::judge(&named.price, book.catalogue(), &[], now_ms));
+    let decision = Decision::Ours(sold.key.clone());
+    Some(KnownPrice { decision, decided_by: DecidedBy::Sold, decided_at_ms: now_ms, ..seen })
 }

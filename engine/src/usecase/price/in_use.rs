@@ -1,10 +1,13 @@
 //! Refuses decisions by which somebody would be charged for what brings nothing, or get what nobody sells.
 
 use super::find;
-use crate::domain::sale::Decision;
 use crate::domain::sale::at_stripe::SeenPrice;
-use crate::domain::sale::decision::{check_not_on_sale, check_same_period, has_subscriptions, taken_from_subscribers};
-use crate::domain::webhook::fields;
+use crate::domain::sale::decision::{
+    check_not_on_sale, check_same_period, has_subscriptions, is_sold_by, taken_from_subscribers,
+};
+use crate::domain::sale::{Decision, PriceBook};
+use crate::domain::subscription::Subscription;
+use crate::domain::webhook::fields::{self, SubscriptionFields};
 use crate::error::Result;
 use crate::infra::store::subscription::{By, subscription_count_at_price, subscription_find_many};
 use crate::infra::stripe::StripeError;
@@ -17,8 +20,8 @@ use crate::usecase::version;
 /// is other business.
 const PAGES_MAX: usize = 10;
 
-/// Checks that nobody would be charged in vain after a decision: the catalogue does not sell by the price, and no open
-/// subscription of ours has it. What it is to sell must be sold for as long and in the same currency.
+/// Checks that nobody would be charged in vain after a decision: the catalogue does not sell by the price, and it sells
+/// no open subscription of ours what that has. What it is to sell must be sold for as long and in the same currency.
 ///
 /// # Errors
 /// `price_in_use`; `stripe_price_differs`; `stripe_unavailable`; the database cannot be reached.
@@ -31,7 +34,7 @@ pub async fn check_decision(deps: &Deps, id: &str, decision: &Decision) -> Resul
     check_not_on_sale(id, decision, known.as_ref(), seen.as_ref(), &catalogue)?;
     check_same_period(id, decision, known.as_ref(), seen.as_ref(), &catalogue)?;
     match taken_from_subscribers(decision, known.as_ref()) {
-        Some(key) => check_subscriptions(deps, id, key).await,
+        Some(key) => check_subscriptions(deps, id, key, &PriceBook::new(catalogue, known.clone())).await,
         None => Ok(()),
     }
 }
@@ -45,9 +48,9 @@ async fn see(deps: &Deps, id: &str) -> Result<Option<SeenPrice>> {
     }
 }
 
-/// Checks that no open subscription of ours has a price at Stripe. Without a Stripe key, none may have the price of the
-/// catalogue: only Stripe knows by which of its prices.
-async fn check_subscriptions(deps: &Deps, id: &str, key: &PriceKey) -> Result<()> {
+/// Checks that a price at Stripe sells no open subscription of ours anything. Without a Stripe key, none may have the
+/// price of the catalogue: only Stripe knows by which of its prices.
+async fn check_subscriptions(deps: &Deps, id: &str, key: &PriceKey, book: &PriceBook) -> Result<()> {
     let mut after: Option<String> = None;
     for _ in 0..PAGES_MAX {
         let page = match deps.stripe.subscription_list_at_price(id, after.as_deref()).await {
@@ -63,7 +66,11 @@ async fn check_subscriptions(deps: &Deps, id: &str, key: &PriceKey) -> Result<()
         };
         let ids: Vec<String> = fields::rows(&page).iter().filter_map(|row| fields::id(&row["id"])).collect();
         let stored = subscription_find_many(deps.db.read(), By::Id, &ids).await?;
-        if let Some(open) = stored.iter().find(|row| row.is_ours() && row.ended_at_ms.is_none()) {
+        let sold: Vec<SubscriptionFields> = fields::rows(&page).iter().map(SubscriptionFields::read).collect();
+        let is_sold =
+            |open: &str| sold.iter().any(|said| said.id.as_deref() == Some(open) && is_sold_by(said, id, book));
+        let is_open = |row: &&Subscription| row.is_ours() && row.ended_at_ms.is_none();
+        if let Some(open) = stored.iter().filter(is_open).find(|row| is_sold(&row.id)) {
             return Err(has_subscriptions(id, key, Some(&open.id)));
         }
         after = ids.last().cloned().filter(|_| page["has_more"] == true);

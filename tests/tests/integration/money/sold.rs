@@ -1,5 +1,6 @@
 //! What was bought: prices beside that of Pro, prices that change, and other business in the same Stripe account.
 
+mod add_on;
 mod change;
 mod checkout;
 mod decision;

@@ -6,6 +6,7 @@ mod present_terms;
 mod refused;
 mod seats;
 mod start;
+mod tagged;
 mod warned;
 
 use super::interceptor::Interception;

@@ -75,7 +75,7 @@ fn line(line: &Line) -> Value {
 
 fn subscription(subscription: &SubscriptionFields, book: &PriceBook) -> Value {
     let item = |item: &Item| {
-        let sold = format!("{:?}", book.item(item, &subscription.metadata));
+        let sold = format!("{:?}", book.item(item, &subscription.items, &subscription.metadata));
         json!([item.price.ids, item.metadata, item.quantity, sold])
     };
     let items: Vec<Value> = subscription.items.iter().map(item).collect();

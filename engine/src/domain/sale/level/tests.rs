@@ -2,9 +2,10 @@ use super::*;
 use crate::domain::catalogue::{Catalogue, CatalogueHistory, GrantSchedule};
 use crate::domain::sale::example::{catalogue, pro_price};
 use crate::domain::sale::grant::grants;
+use crate::domain::sale::judge::judge;
 use crate::domain::sale::record::LeftOut;
-use crate::domain::sale::{Sale, SaleRecord};
-use crate::domain::webhook::fields;
+use crate::domain::sale::{DecidedBy, Decision, KnownPrice, Sale, SaleRecord, SoldTerms};
+use crate::domain::webhook::fields::{self, Metadata};
 use crate::key::PriceKey;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -435,4 +436,56 @@ proptest! {
             prop_assert!(brought as f64 <= used + credits as f64 + 1e-3, "{brought} of {used} used and {credits}");
         }
     }
+}
+
+/// A book that knows `price_x` as sold with a tag as Pro, on the terms of before it was raised.
+fn with_tagged_price() -> PriceBook {
+    let mut catalogue = Catalogue::clone(&catalogue());
+    catalogue.prices = vec![priced("pro_monthly", 69_900, 80), priced("team", 199_900, 250)];
+    let row = KnownPrice {
+        decision: Decision::Ours(pro_price().key),
+        decided_by: DecidedBy::Sold,
+        amount: Some(MoneyMinor(59_900)),
+        terms: Some(pro_price()),
+        ..judge(&at_price_x(whole("pro_monthly", 1, 59_900)).price, &catalogue, &[], 1)
+    };
+    PriceBook::new(Arc::new(catalogue), [row])
+}
+
+fn at_price_x(line: Line) -> Line {
+    Line { price: fields::Price { ids: vec!["price_x".to_owned()], ..fields::Price::default() }, ..line }
+}
+
+fn with_tags(invoice: InvoiceFields, tags: &[(&str, &str)]) -> InvoiceFields {
+    let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    InvoiceFields { subscription_metadata: tags.collect::<Metadata>(), ..invoice }
+}
+
+#[test]
+fn a_credit_is_of_what_its_period_was_sold_as_whatever_tags_there_are_by_now() {
+    let (book, half_ms) = (with_tagged_price(), START_MS + 15 * DAY_MS);
+    let paid = invoice("in_1", vec![at_price_x(whole("pro_monthly", 1, 59_900))]);
+    let credit = at_price_x(proration("pro_monthly", 1, -29_950, half_ms));
+    let change = invoice("in_2", vec![credit, line("team", 1, 199_900, half_ms, half_ms + 30 * DAY_MS)]);
+    let [pro, team] = ["pro", "team"].map(|plan| ("bursar_plan", plan));
+    let takes = |first: &[(&str, &str)], change_tags: &[(&str, &str)]| {
+        let (first, change) = (with_tags(paid.clone(), first), with_tags(change.clone(), change_tags));
+        taken(&change, &Before::of(vec![first, change.clone()]), &book).expect("it is decided").0
+    };
+    assert_eq!([takes(&[pro], &[pro]), takes(&[pro], &[team]), takes(&[pro], &[])], [30; 3]);
+    assert_eq!([takes(&[], &[pro]), takes(&[team], &[pro])], [0; 2], "its period sold nothing");
+}
+
+#[test]
+fn a_credit_takes_what_its_period_brought_though_it_would_bring_nothing_by_now() {
+    let mut book = with_tagged_price();
+    let made = [("bursar_plan", "pro"), ("bursar_operation_id", "op_1")];
+    let first = with_tags(invoice("in_1", vec![at_price_x(whole("pro_monthly", 1, 59_900))]), &made);
+    let credit = at_price_x(proration("pro_monthly", 1, -29_950, START_MS + 15 * DAY_MS));
+    let left = with_tags(invoice("in_2", vec![credit]), &made);
+    let all = Before::of(vec![first, left.clone()]);
+    assert_eq!(taken(&left, &all, &book), Ok(Credits::ZERO), "an add-on");
+    let terms = SoldTerms { ids: vec!["price_x".to_owned()], price: pro_price() };
+    book.earlier_mut().add_decided("in_1", vec![terms]);
+    assert_eq!(taken(&left, &all, &book), Ok(Credits(30)));
 }

@@ -72,7 +72,7 @@ fn every_version_of_one_invoice_reads_the_same() {
         assert_eq!(line.period_end_ms, Some(PERIOD_END_S * 1_000), "{version:?}");
         assert_eq!((line.quantity, line.currency.as_deref()), (Some(1), Some("usd")), "{version:?}");
         assert!(line.bills_period() && invoice.has_all_lines(), "{version:?}");
-        assert!(is_pro(&by_key().line(line, &invoice.subscription_metadata)), "{version:?}");
+        assert!(is_pro(&by_key().line(line, &invoice.lines, &invoice.subscription_metadata)), "{version:?}");
     }
 }
 
@@ -89,7 +89,7 @@ fn every_version_of_one_subscription_reads_the_same() {
         assert_eq!((item.quantity, item.price.every.as_deref()), (Some(1), Some("month")), "{version:?}");
         assert_eq!(said.period_end_ms(Some(item)), Some(PERIOD_END_S * 1_000), "{version:?}");
         assert!(said.ends_with_period(Some(item)) && said.has_all_items(), "{version:?}");
-        assert!(is_pro(&by_key().item(item, &said.metadata)), "{version:?}");
+        assert!(is_pro(&by_key().item(item, &said.items, &said.metadata)), "{version:?}");
     }
 }
 
@@ -289,7 +289,7 @@ fn an_end_scheduled_beyond_the_period_is_not_one_with_the_period() {
 fn a_subscription_that_only_has_the_old_plan_at_its_top_is_read() {
     let object = json!({"plan": {"id": PRICE, "object": "plan"}, "quantity": 3, "current_period_end": 100});
     let said = SubscriptionFields::read(&object);
-    assert!(is_pro(&by_id().item(&said.items[0], &said.metadata)) && said.has_all_items());
+    assert!(is_pro(&by_id().item(&said.items[0], &said.items, &said.metadata)) && said.has_all_items());
     assert_eq!(said.items[0].quantity, Some(3));
 }
 
@@ -299,7 +299,7 @@ fn an_item_may_say_by_itself_that_it_is_pro_at_pros_amount() {
         let price = json!({"id": "price_9", "object": "price", "lookup_key": "other", "unit_amount": unit_amount});
         let said =
             SubscriptionFields::read(&json!({"items": {"data": [{"price": price, "metadata": {"plan": "pro"}}]}}));
-        by_key().item(&said.items[0], &said.metadata)
+        by_key().item(&said.items[0], &said.items, &said.metadata)
     };
     assert!(is_pro(&sold(59_900)));
     assert_eq!(sold(500), Sold::NotOurs);

@@ -145,7 +145,7 @@ fn pending_change(facts: &Facts<'_>, said: &SubscriptionFields) -> Option<Pendin
         return facts.stored().and_then(|stored| stored.pending_change.clone());
     }
     let (at_ms, items) = schedule.next.as_ref()?;
-    let ours = |item: &Item| match facts.book.item(item, &said.metadata) {
+    let ours = |item: &Item| match facts.book.item(item, items, &said.metadata) {
         Sold::Ours(price) => {
             let quantity = if price.per_seat { item.quantity.unwrap_or(1) } else { 1 };
             Some(PendingChange { price: price.key, quantity, at_ms: *at_ms })
@@ -173,7 +173,7 @@ fn sold<'a>(facts: &Facts<'_>, said: &'a SubscriptionFields) -> Subscribed<'a> {
     let mut undecided = None;
     let mut is_unnamed = !said.has_all_items();
     for item in &said.items {
-        match facts.book.item(item, &said.metadata) {
+        match facts.book.item(item, &said.items, &said.metadata) {
             Sold::Ours(price) => {
                 let is_better =
                     best.as_ref().is_none_or(|(_, known)| *catalogue.better(&known.plan, &price.plan) != known.plan);

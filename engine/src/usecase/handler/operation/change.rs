@@ -325,7 +325,7 @@ async fn item_of_ours(deps: &Deps, object: &Value, now_ms: TimeMs) -> Result<Opt
     let catalogue = deps.catalogue.now();
     let book = price::learn(deps, &PriceBook::new(catalogue.clone(), []), object, now_ms).await?;
     let said = SubscriptionFields::read(object);
-    let ours = said.items.iter().filter_map(|item| match book.item(item, &said.metadata) {
+    let ours = said.items.iter().filter_map(|item| match book.item(item, &said.items, &said.metadata) {
         Sold::Ours(price) => Some((item, *price)),
         Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
     });

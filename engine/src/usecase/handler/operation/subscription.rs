@@ -6,7 +6,8 @@ use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::effect::{Effect, Verdict, merge};
 use crate::domain::job::Outcome;
 use crate::domain::operation::{Operation, Payer, Problem, State, Task};
-use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, Sold, judge};
+use crate::domain::sale::at_stripe::sold;
+use crate::domain::sale::{KnownPrice, PriceBook, Sold, judge};
 use crate::domain::subscription::Subscription;
 use crate::domain::subscription::change::check_size;
 use crate::domain::webhook::fields::{self, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields};
@@ -135,7 +136,7 @@ impl Run<'_> {
         let book = PriceBook::new(self.deps.catalogue.now(), []);
         let book = price::learn(self.deps, &book, object, self.now_ms).await?;
         let said = SubscriptionFields::read(object);
-        let is_open = |item| !matches!(book.item(item, &said.metadata), Sold::NotOurs);
+        let is_open = |item| !matches!(book.item(item, &said.items, &said.metadata), Sold::NotOurs);
         Ok(!said.has_all_items() || said.items.iter().any(is_open))
     }
 
@@ -356,14 +357,11 @@ pub(super) async fn price_at_stripe(
     if !judge::Offer::of(&said).is_of(price) {
         return Ok(None);
     }
-    let judged = judge::judge(&said, catalogue, &[], now_ms);
+    let sold = sold(price, &said, catalogue, now_ms);
     // Nobody is charged for what would bring nothing: support's decision counts before the catalogue.
-    let known = prices::price_find_many(deps.db.read(), std::slice::from_ref(&judged.id)).await?.pop();
-    if known.is_some_and(|known| known.is_denied(&price.key)) {
-        return Ok(None);
-    }
-    let decision = Decision::Ours(price.key.clone());
-    Ok(Some(KnownPrice { decision, decided_by: DecidedBy::Sold, reason: None, ..judged }))
+    let known = prices::price_find_many(deps.db.read(), std::slice::from_ref(&sold.id)).await?.pop();
+    let is_denied = known.is_some_and(|known| known.is_denied(&price.key));
+    Ok((!is_denied).then_some(sold))
 }
 
 /// The price that is asked for; if none is named, the only one that is offered.

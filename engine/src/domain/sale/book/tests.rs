@@ -1,0 +1,222 @@
+use super::*;
+use crate::amount::MoneyMinor;
+use crate::domain::sale::example::{catalogue, pro_price};
+
+fn line(id: &str, unit: i64, quantity: i64) -> Line {
+    Line {
+        price: fields::Price { ids: vec![id.to_owned()], ..fields::Price::default() },
+        amount: Some(MoneyMinor(unit * quantity)),
+        quantity: Some(quantity),
+        currency: Some("usd".to_owned()),
+        ..Line::default()
+    }
+}
+
+fn tags(key: &str, value: &str) -> Metadata {
+    Metadata::from([(key.to_owned(), value.to_owned())])
+}
+
+fn key(sold: &Sold) -> Option<&PriceKey> {
+    match sold {
+        Sold::Ours(price) => Some(&price.key),
+        Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
+    }
+}
+
+fn known(id: &str, decision: Decision) -> KnownPrice {
+    KnownPrice { id: id.to_owned(), decision, ..judge(&fields::Price::default(), &catalogue(), &[], 1) }
+}
+
+#[test]
+fn a_price_once_known_as_ours_stays_ours_whatever_the_line_says() {
+    let pro = PriceKey::trusted("pro_monthly");
+    let book = PriceBook::new(catalogue(), [known("price_old", Decision::Ours(pro.clone()))]);
+    assert_eq!(key(&book.line(&line("price_old", 49_900, 1), &[], &Metadata::new())), Some(&pro));
+}
+
+#[test]
+fn a_price_keeps_the_terms_on_which_it_was_sold() {
+    let old = Price { credits: crate::amount::Credits(40), ..pro_price() };
+    let row = KnownPrice { terms: Some(old.clone()), ..known("price_old", Decision::Ours(old.key.clone())) };
+    let book = PriceBook::new(catalogue(), [row]);
+    assert_eq!(book.line(&line("price_old", 1, 1), &[], &Metadata::new()), Sold::Ours(Box::new(old)));
+}
+
+#[test]
+fn an_id_that_the_catalogue_names_sells_nothing_with_periods_of_another_length() {
+    let mut naming = Catalogue::clone(&catalogue());
+    naming.prices[0].stripe = vec!["price_1".to_owned()];
+    let naming = Arc::new(naming);
+    let yearly = KnownPrice { every: Some("year".to_owned()), ..known("price_1", Decision::NotOurs) };
+    let bare = line("price_1", 59_900, 1);
+    assert!(key(&PriceBook::new(naming.clone(), []).line(&bare, &[], &Metadata::new())).is_some());
+    let mut whole = bare.clone();
+    whole.price.every = Some("year".to_owned());
+    let of_known = PriceBook::new(naming.clone(), [yearly]).line(&bare, &[], &Metadata::new());
+    for sold in [of_known, PriceBook::new(naming, []).line(&whole, &[], &Metadata::new())] {
+        assert!(matches!(&sold, Sold::Undecided(why) if why.contains("paid each year")), "{sold:?}");
+    }
+}
+
+#[test]
+fn a_price_that_is_billed_more_often_than_what_it_was_decided_to_sell_waits_for_a_person() {
+    let every = |every: &str| KnownPrice {
+        every: Some(every.to_owned()),
+        ..known("price_x", Decision::Ours(PriceKey::trusted("pro_monthly")))
+    };
+    let sold =
+        |row: KnownPrice| PriceBook::new(catalogue(), [row]).line(&line("price_x", 59_900, 1), &[], &Metadata::new());
+    assert!(key(&sold(every("month"))).is_some());
+    let by_hand = KnownPrice { decided_by: crate::domain::sale::DecidedBy::Operator, ..every("week") };
+    for row in [every("week"), by_hand, KnownPrice { terms: Some(pro_price()), ..every("week") }] {
+        let sold = sold(row);
+        assert!(matches!(&sold, Sold::Undecided(why) if why.contains("paid each week")), "{sold:?}");
+    }
+}
+
+#[test]
+fn a_price_that_was_ours_and_left_the_catalogue_is_never_taken_for_other_business() {
+    let gone = known("price_old", Decision::Ours(PriceKey::trusted("gone")));
+    let sold = PriceBook::new(catalogue(), [gone]).line(&line("price_old", 1, 1), &[], &Metadata::new());
+    assert!(matches!(&sold, Sold::Undecided(why) if why.contains("sold as gone")), "{sold:?}");
+}
+
+/// A price that a subscription's tag made ours for 40 credits, before the catalogue had another amount.
+fn tagged_row(id: &str) -> KnownPrice {
+    let terms = Price { amount: MoneyMinor(49_900), credits: crate::amount::Credits(40), ..pro_price() };
+    KnownPrice {
+        decided_by: DecidedBy::Sold,
+        amount: Some(terms.amount),
+        terms: Some(terms),
+        ..known(id, Decision::Ours(pro_price().key))
+    }
+}
+
+fn made_by_us() -> Metadata {
+    tags("bursar_price", "pro_monthly").into_iter().chain(tags(OPERATION_METADATA_KEY, "op_1")).collect()
+}
+
+#[test]
+fn what_a_tag_made_ours_is_ours_for_what_has_such_a_tag_whatever_it_costs_by_now() {
+    let book = PriceBook::new(catalogue(), [tagged_row("price_x")]);
+    let line = line("price_x", 49_900, 1);
+    let credit = Line { amount: Some(MoneyMinor(-12_345)), is_proration: true, ..line.clone() };
+    for tags in [tags("bursar_price", "pro_monthly"), tags("bursar_plan", "pro"), tags("plan", "pro")] {
+        for line in [&line, &credit] {
+            let Sold::Ours(price) = book.line(line, &[], &tags) else { panic!("it was sold with {tags:?}") };
+            assert_eq!(price.credits.0, 40, "on the terms of that time");
+        }
+        assert_eq!(book.line_by_tag(&line, &[], &tags), None, "it is known");
+    }
+    for tags in [Metadata::new(), tags("bursar_price", "team"), made_by_us()] {
+        for line in [&line, &credit] {
+            assert_eq!(book.line(line, &[], &tags), Sold::NotOurs, "{tags:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_tag_made_ours_is_judged_by_itself_for_everybody_else() {
+    let tagged = tagged_row("price_x");
+    let sold =
+        |row: KnownPrice| PriceBook::new(catalogue(), [row]).line(&line("price_x", 49_900, 1), &[], &Metadata::new());
+    let keyed = KnownPrice { lookup_key: Some("pro_monthly".to_owned()), terms: None, ..tagged.clone() };
+    assert!(key(&sold(keyed)).is_some(), "its lookup key says so");
+    let unclear = KnownPrice { reason: Some("its product is ours".to_owned()), ..tagged.clone() };
+    assert!(matches!(sold(unclear), Sold::Undecided(why) if why.contains("its product is ours")));
+    let bare = KnownPrice { amount: None, ..tagged };
+    assert!(matches!(sold(bare), Sold::Undecided(why) if why.contains("nothing is known")));
+}
+
+#[test]
+fn an_add_on_at_our_amount_is_other_business_and_nothing_is_learned_of_it() {
+    let ours = known("price_pro", Decision::Ours(pro_price().key));
+    let add_on = KnownPrice { amount: Some(MoneyMinor(59_900)), ..known("price_add_on", Decision::NotOurs) };
+    let poisoned = KnownPrice { decided_by: DecidedBy::Sold, decision: ours.decision.clone(), ..add_on.clone() };
+    let by_hand = tags("bursar_price", "pro_monthly");
+    for row in [add_on.clone(), poisoned] {
+        let book = PriceBook::new(catalogue(), [ours.clone(), row]);
+        let lines = [line("price_pro", 59_900, 1), line("price_add_on", 59_900, 7)];
+        for tags in [&made_by_us(), &by_hand] {
+            assert!(key(&book.line(&lines[0], &lines, tags)).is_some());
+            assert_eq!(book.line(&lines[1], &lines, tags), Sold::NotOurs, "the other line is what the tag names");
+            assert_eq!(book.line_by_tag(&lines[1], &lines, tags), None);
+        }
+        let alone = std::slice::from_ref(&lines[1]);
+        assert_eq!(book.line(&lines[1], alone, &made_by_us()), Sold::NotOurs, "it took the place of what we sold");
+        assert!(key(&book.line(&lines[1], alone, &by_hand)).is_some(), "somebody means by the tag what is there");
+    }
+    let book = PriceBook::new(catalogue(), [add_on]);
+    let proration = Line { is_proration: true, ..line("price_add_on", 59_900, 1) };
+    assert_eq!(book.line_by_tag(&proration, &[], &by_hand), None, "nothing beside it tells what the tag means");
+    assert!(book.line_by_tag(&line("price_add_on", 59_900, 1), &[], &by_hand).is_some());
+}
+
+#[test]
+fn a_further_item_is_an_add_on_of_what_was_sold_with_the_tag_before() {
+    let item = |id: &str| {
+        let price = fields::Price { amount: Some(MoneyMinor(59_900)), is_whole: true, ..line(id, 1, 1).price };
+        Item { price, ..Item::default() }
+    };
+    let items = [item("price_x"), item("price_y")];
+    let by_hand = tags("bursar_plan", "pro");
+    let book = PriceBook::new(catalogue(), [tagged_row("price_x")]);
+    assert!(key(&book.item(&items[0], &items, &by_hand)).is_some());
+    assert_eq!(book.item(&items[1], &items, &by_hand), Sold::NotOurs);
+    assert_eq!(book.item_by_tag(&items[1], &items, &by_hand), None);
+    assert!(book.item_by_tag(&items[1], &items[1..], &by_hand).is_some());
+}
+
+#[test]
+fn tags_of_a_subscription_that_we_made_count_while_nothing_but_the_id_is_known() {
+    let book = PriceBook::new(catalogue(), []);
+    assert!(key(&book.line(&line("price_pro", 59_900, 1), &[], &made_by_us())).is_some());
+    let bare = KnownPrice { decided_by: DecidedBy::Sold, ..known("price_pro", Decision::Ours(pro_price().key)) };
+    let book = PriceBook::new(catalogue(), [bare]);
+    assert!(key(&book.line(&line("price_pro", 1, 1), &[], &made_by_us())).is_some());
+}
+
+#[test]
+fn a_tag_does_not_count_for_a_price_with_other_periods() {
+    let yearly = KnownPrice { every: Some("year".to_owned()), ..known("price_x", Decision::NotOurs) };
+    let book = PriceBook::new(catalogue(), [yearly]);
+    let tags = tags("bursar_price", "pro_monthly");
+    assert_eq!(book.line(&line("price_x", 59_900, 1), &[], &tags), Sold::NotOurs);
+}
+
+#[test]
+fn a_tag_of_the_subscription_counts_for_the_line_with_our_amount_and_for_no_other() {
+    let book = PriceBook::new(catalogue(), [known("price_add_on", Decision::NotOurs)]);
+    let tags = tags("bursar_price", "pro_monthly");
+    assert!(key(&book.line(&line("price_x", 59_900, 2), &[], &tags)).is_some());
+    assert_eq!(book.line(&line("price_add_on", 500, 1), &[], &tags), Sold::NotOurs);
+}
+
+#[test]
+fn a_bare_id_of_which_nothing_is_known_waits_for_a_person_with_the_line_to_add() {
+    let sold = PriceBook::new(catalogue(), []).line(&line("price_x", 1, 1), &[], &Metadata::new());
+    assert!(matches!(&sold, Sold::Undecided(why) if why.contains("stripe = [\"price_x\"]")), "{sold:?}");
+}
+
+#[test]
+fn what_was_not_ours_is_ours_once_the_catalogue_names_it() {
+    let keyed = KnownPrice { lookup_key: Some("pro_monthly".to_owned()), ..known("price_x", Decision::NotOurs) };
+    let book = PriceBook::new(catalogue(), [keyed.clone()]);
+    assert!(key(&book.line(&line("price_x", 1, 1), &[], &Metadata::new())).is_some());
+    let decided = KnownPrice { decided_by: crate::domain::sale::DecidedBy::Operator, ..keyed };
+    let book = PriceBook::new(catalogue(), [decided]);
+    for tags in [Metadata::new(), tags("bursar_price", "pro_monthly")] {
+        assert_eq!(book.line(&line("price_x", 59_900, 1), &[], &tags), Sold::NotOurs, "a person said so");
+    }
+}
+
+#[test]
+fn what_a_price_sells_can_be_learned_only_of_one_that_has_an_id_and_is_not_known() {
+    let book = PriceBook::new(catalogue(), [known("price_1", Decision::NotOurs)]);
+    let with = |ids: &[&str]| fields::Price {
+        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        ..fields::Price::default()
+    };
+    assert!(book.lacks(&with(&["price_2"])));
+    assert!(!book.lacks(&with(&["price_1"])) && !book.lacks(&with(&[])));
+}

@@ -1,0 +1,131 @@
+//! Other business at the amount of a price of ours, on a subscription of ours: what its tag names is another line, and
+//! nothing follows for whoever else has the same price.
+
+use super::*;
+use crate::reconcile::{found, reconcile};
+
+impl Shop {
+    /// What is known of a price, and who or what decided it.
+    async fn decision(&self, price: &str) -> [String; 2] {
+        let found = self.app.admin("GET", &format!("/admin/v1/prices/{price}"), None).await.expect(200);
+        ["decision", "decided_by"].map(|field| found["price"][field].as_str().expect("a word").to_owned())
+    }
+
+    /// Another customer subscribes to a price at Stripe, of which events tell; returns it with the subscription.
+    async fn another_at(&self, price: &str) -> (TestCustomer, Value) {
+        let customer = self.without_credits("pm_card_visa").await;
+        let made = self.subscribe_at_stripe(&self.stripe_customer(&customer).await, price, &[]).await;
+        self.deliver_event("customer.subscription.created", &made).await;
+        let invoice = self.stripe.object(made["latest_invoice"].as_str().expect("an invoice"));
+        assert_eq!(invoice["status"], "paid");
+        self.deliver_event("invoice.paid", &invoice).await;
+        (customer, made)
+    }
+
+    /// Another customer subscribes to a price at Stripe, and gets nothing for it, also by a comparison.
+    async fn brings_nobody_anything(&self, price: &str) {
+        let (customer, _) = self.another_at(price).await;
+        let run = reconcile(&self.app, true).await;
+        assert!(found(&run).iter().all(|(class, ..)| *class != "invoice_not_granted"), "{run:#}");
+        assert_eq!((self.plan(&customer).await, self.app.balance(&customer).await), ("trial".to_owned(), 0));
+    }
+
+    /// Adds seven of another product's price to the subscription, from its next period on.
+    async fn add(&self, subscription: &Value, price: &str) {
+        let more = [("items[1][price]", price), ("items[1][quantity]", "7"), ("proration_behavior", "none")];
+        self.change_item(subscription, &more).await;
+        let now = self.stripe.object(stripe::id(subscription));
+        self.deliver_event("customer.subscription.updated", &now).await;
+    }
+
+    /// Lets a month pass and tells of a subscription's payment for the next; returns the invoice.
+    async fn renew(&self, subscription: &Value) -> Value {
+        self.next_month();
+        let now = self.stripe.object(stripe::id(subscription));
+        let renewal = self.stripe.object(now["latest_invoice"].as_str().expect("an invoice"));
+        self.deliver_event("invoice.paid", &renewal).await;
+        renewal
+    }
+
+    /// Makes a price known as an earlier release left it: ours for everybody, because one subscription was tagged.
+    async fn poison(&self, price: &str) {
+        let known = "decision = 'ours', catalogue_price = 'pro_monthly', decided_by = 'sold', reason = NULL";
+        sql(&self.app, &format!("UPDATE prices SET {known} WHERE id = '{price}'")).await;
+        assert_eq!(self.decision(price).await, ["ours", "sold"]);
+    }
+
+    async fn decide_not_ours(&self, price: &str) -> Answer {
+        let body = json!({ "decision": "not_ours", "reason": "other business" });
+        self.app.admin("POST", &format!("/admin/v1/prices/{price}/decision"), Some(&body)).await
+    }
+}
+
+with_shop! {
+    async fn an_add_on_at_the_amount_of_our_price_is_other_business_for_everybody(shop: &Shop) {
+        let customer = shop.pro().await;
+        let add_on = shop.other_price(&MONTH.to_string(), None).await;
+        let subscription = shop.subscription();
+        shop.add(&subscription, &add_on).await;
+        let renewal = shop.renew(&subscription).await;
+        assert_eq!(renewal["total"], 8 * MONTH);
+        shop.is_on_pro(&customer, 2).await;
+        assert_eq!(shop.decision(&add_on).await, ["not_ours", "nothing"]);
+        shop.brings_nobody_anything(&add_on).await;
+        shop.is_on_pro(&customer, 2).await;
+    }
+
+    async fn a_subscription_that_is_moved_to_another_product_of_our_amount_is_ours_no_longer(shop: &Shop) {
+        let customer = shop.pro().await;
+        let subscription = shop.subscription();
+        assert!(subscription["metadata"]["bursar_price"].is_string(), "the tag stays");
+        let other = shop.other_price(&MONTH.to_string(), None).await;
+        shop.change_item(&subscription, &[("items[0][price]", &other), ("proration_behavior", "none")]).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        assert_ne!(shop.plan(&customer).await, "pro");
+        shop.renew(&subscription).await;
+        assert_eq!(shop.app.balance(&customer).await, PERIOD);
+        assert_eq!(shop.decision(&other).await, ["not_ours", "nothing"]);
+        shop.brings_nobody_anything(&other).await;
+    }
+
+    async fn a_tag_that_somebody_wrote_counts_for_its_subscription_and_for_no_other(shop: &Shop) {
+        let price = shop.other_price(&MONTH.to_string(), None).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let tag = [("metadata[bursar_price]", "pro_monthly")];
+        let made = shop.subscribe_at_stripe(&shop.stripe_customer(&customer).await, &price, &tag).await;
+        shop.deliver_event("customer.subscription.created", &made).await;
+        let invoice = shop.stripe.object(made["latest_invoice"].as_str().expect("an invoice"));
+        shop.deliver_event("invoice.paid", &invoice).await;
+        shop.is_on_pro(&customer, 1).await;
+        assert_eq!(shop.decision(&price).await, ["ours", "sold"]);
+        shop.brings_nobody_anything(&price).await;
+        shop.is_on_pro(&customer, 1).await;
+        // Support cannot take away what it is charged for, as long as it is tagged.
+        shop.decide_not_ours(&price).await.expect_problem(409, "price_in_use");
+        shop.ask_stripe("DELETE", &format!("/v1/subscriptions/{}", stripe::id(&made)), &[]).await;
+        shop.decide_not_ours(&price).await.expect(200);
+    }
+
+    async fn a_price_that_an_earlier_release_took_for_ours_sells_nothing_any_longer(shop: &Shop) {
+        let customer = shop.pro().await;
+        let (subscription, add_on) = (shop.subscription(), shop.other_price(&MONTH.to_string(), None).await);
+        shop.add(&subscription, &add_on).await;
+        // Whoever had it got what that release took it for.
+        shop.decide(&add_on, json!({ "decision": "ours", "price": "pro_monthly" })).await;
+        let (other, of_other) = shop.another_at(&add_on).await;
+        shop.is_on_pro(&other, 1).await;
+        shop.poison(&add_on).await;
+
+        let run = reconcile(&shop.app, false).await;
+        let classes: Vec<&str> = found(&run).into_iter().map(|(class, ..)| class).collect();
+        assert!(classes.contains(&"subscription_differs") && classes.contains(&"grant_without_line"), "{run:#}");
+        shop.brings_nobody_anything(&add_on).await;
+        shop.deliver_event("customer.subscription.updated", &shop.stripe.object(stripe::id(&of_other))).await;
+        assert_ne!(shop.plan(&other).await, "pro");
+        shop.renew(&of_other).await;
+        assert_eq!(shop.app.balance(&other).await, PERIOD, "nothing is taken, and nothing comes");
+        shop.renew(&subscription).await;
+        shop.is_on_pro(&customer, 2).await;
+        shop.decide_not_ours(&add_on).await.expect(200);
+    }
+}
