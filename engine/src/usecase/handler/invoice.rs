@@ -318,7 +318,7 @@ fn credits_brought(verdict: &Verdict) -> (Credits, bool) {
 }
 
 /// The invoice that a verdict stores.
-pub(super) fn stored_by(verdict: &Verdict) -> Option<&Invoice> {
+fn stored_by(verdict: &Verdict) -> Option<&Invoice> {
     verdict.effects.iter().find_map(|effect| match effect {
         Effect::InvoicePut(invoice) => Some(invoice.as_ref()),
         _ => None,

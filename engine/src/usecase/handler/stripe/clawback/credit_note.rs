@@ -35,7 +35,7 @@ pub(super) async fn hand_over(about: &EventContext<'_>) -> Result<Verdict, Failu
 }
 
 /// A charge that paid an invoice.
-pub(super) async fn charge_of(deps: &Deps, invoice: &Value) -> Result<Option<Value>, Failure> {
+async fn charge_of(deps: &Deps, invoice: &Value) -> Result<Option<Value>, Failure> {
     for id in &Payment::of_invoice(invoice).charge_ids {
         if let Some(charge) = found(deps.stripe.charge_retrieve(id).await)? {
             return Ok(Some(charge));
