@@ -187,7 +187,9 @@ mod tests {
     use super::*;
     use crate::amount::MoneyMinor;
     use crate::domain::sale::example::{catalogue, pro_price};
+    use crate::domain::webhook::fixtures::{SubscriptionDoc, TEAM_PRICE, Version, team};
     use crate::key::PriceKey;
+    use serde_json::json;
 
     fn line(id: &str, unit: i64, quantity: i64) -> Line {
         Line {
@@ -303,5 +305,19 @@ mod tests {
         };
         assert!(book.lacks(&with(&["price_2"])));
         assert!(!book.lacks(&with(&["price_1"])) && !book.lacks(&with(&[])));
+    }
+
+    #[test]
+    fn the_price_at_stripe_of_several_is_that_of_the_best_plan() {
+        let book = team();
+        let (pro, team) = (SubscriptionDoc::default(), SubscriptionDoc::team(3));
+        let (pro, team) = (pro.item(Version::Basil), team.item(Version::Basil));
+        let mut object = SubscriptionDoc::default().render(Version::Basil);
+        for items in [json!([pro, team]), json!([team, pro])] {
+            object["items"]["data"] = items;
+            assert_eq!(book.stripe_price_of(&SubscriptionFields::read(&object)).as_deref(), Some(TEAM_PRICE));
+        }
+        object["items"]["data"] = json!([]);
+        assert_eq!(book.stripe_price_of(&SubscriptionFields::read(&object)), None);
     }
 }
