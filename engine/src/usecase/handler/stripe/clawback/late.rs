@@ -10,12 +10,12 @@ use super::holder::holder_of_invoice;
 use super::money::{Payment, money_of, reviewed};
 use super::{bought_by, of_nobody, review_bought};
 use crate::domain::effect::{Effect, Verdict};
-use crate::domain::job::{JobKind, Outcome};
+use crate::domain::job::Outcome;
 use crate::domain::ledger::Op;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, InvoiceFields};
 use crate::usecase::handler::Failure;
-use crate::usecase::handler::invoice::whole_invoice;
+use crate::usecase::handler::invoice::{part_job, whole_invoice};
 use crate::usecase::handler::stripe::{EventContext, done};
 use serde_json::Value;
 
@@ -40,8 +40,8 @@ pub(in crate::usecase::handler::stripe) fn review_of_late_grant(
 /// Whether a verdict grants credits, now or later.
 fn brings_credits(verdict: &Verdict) -> bool {
     let grants_now = |op: &Op| matches!(op, Op::Grant { .. } | Op::Exchange { .. });
-    let is_part = |effect: &Effect| matches!(effect, Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant);
-    verdict.ledger.as_ref().is_some_and(|(_, command)| grants_now(&command.op)) || verdict.effects.iter().any(is_part)
+    let now = verdict.ledger.as_ref().is_some_and(|(_, command)| grants_now(&command.op));
+    now || verdict.effects.iter().any(|effect| part_job(effect).is_some())
 }
 
 /// A review, for which nothing waits any more that failed in its stream before: the credits may be there now.
@@ -87,7 +87,7 @@ fn hand_over(about: &EventContext<'_>, invoice_id: &str, charge: Value) -> Verdi
 mod tests {
     use super::*;
     use crate::amount::Credits;
-    use crate::domain::job::NewJob;
+    use crate::domain::job::{JobKind, NewJob};
     use crate::domain::ledger::{Command, GrantKind};
     use crate::ids::CustomerId;
 
