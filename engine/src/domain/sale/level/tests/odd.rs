@@ -60,3 +60,15 @@ fn what_stands_for_no_credits_takes_none() {
     let free = Line { amount: Some(MoneyMinor::ZERO), ..line("pro_yearly", 1, 0, START_MS, add_months(START_MS, 12)) };
     assert_eq!(part_left(Credits(60), 1, &invoice("in_1", vec![free]), Before::NONE, &book()), Credits(60));
 }
+
+#[test]
+fn a_price_that_is_not_decided_stops_its_own_invoice_and_no_other() {
+    let at_ms = START_MS + 15 * DAY_MS;
+    let price = fields::Price { ids: vec!["price_unknown".to_owned()], ..fields::Price::default() };
+    let unknown = invoice("in_3", vec![Line { price, ..proration("unknown", 1, -100, at_ms) }]);
+    let first = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
+    let left = invoice("in_2", vec![proration("pro_monthly", 1, -29_950, at_ms)]);
+    let before = Before::of(vec![first, left.clone(), unknown.clone()]);
+    assert_eq!(taken(&left, &before, &book()), Ok(Credits(30)));
+    assert!(matches!(taken(&unknown, &before, &book()), Err(Unclear::Price(_))));
+}
