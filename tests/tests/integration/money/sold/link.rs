@@ -137,28 +137,6 @@ with_shop! {
         assert_eq!(shop.app.balance(&customer).await, SIGNUP + PERIOD);
     }
 
-    async fn a_comparison_of_a_customer_looks_at_all_its_stripe_customers(shop: &Shop) {
-        let (theirs, _, _, new) = shop.subscriber_at_stripe().await;
-        let customer = shop.without_credits("pm_card_visa").await;
-        shop.app.spend(&customer, 1, "unit").await.expect(200);
-        let bought = shop.stripe.list("charge").pop().expect("a charge");
-        shop.link(&customer, &theirs, Some(&Shop::period_of(&new))).await.expect(200);
-        shop.adopted(&theirs).await;
-        let is_own = |charge: &&Value| charge["customer"] == theirs.as_str();
-        let charges = shop.stripe.list("charge");
-        let month = charges.iter().rfind(is_own).expect("a charge");
-        let before = shop.app.balance(&customer).await;
-        for charge in [&bought, month] {
-            shop.stripe.refund(stripe::id(charge), None).expect("a refund");
-        }
-        let body = json!({ "repair": true, "customer_id": customer.id });
-        shop.app.admin("POST", "/admin/v1/stripe/reconciliations", Some(&body)).await.expect(202);
-        wait::until("both refunds are applied", || async {
-            (shop.app.balance(&customer).await == before - PERIOD - 1).then_some(())
-        })
-        .await;
-    }
-
     async fn what_waited_for_a_link_is_tried_again_at_once(shop: &Shop) {
         let (theirs, _, _, new) = shop.subscriber_at_stripe().await;
         let event = stripe::event("invoice.paid", &new);
@@ -385,6 +363,30 @@ with_backend! {
         resume_job(&shop.app, &job).await;
         job_in_state(&shop.app, &JobId::parse(&job).expect("an id"), JobState::Cancelled).await;
         assert_eq!((shop.app.balance(&customer).await, shop.plan(&customer).await), (SIGNUP, "trial".to_owned()));
+        shop.close().await;
+    }
+
+    async fn a_comparison_of_a_customer_looks_at_all_its_stripe_customers(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 0).await;
+        let (theirs, _, _, new) = shop.subscriber_at_stripe().await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        let bought = shop.stripe.list("charge").pop().expect("a charge");
+        shop.link(&customer, &theirs, Some(&Shop::period_of(&new))).await.expect(200);
+        shop.adopted(&theirs).await;
+        let is_own = |charge: &&Value| charge["customer"] == theirs.as_str();
+        let charges = shop.stripe.list("charge");
+        let month = charges.iter().rfind(is_own).expect("a charge");
+        let before = shop.app.balance(&customer).await;
+        for charge in [&bought, month] {
+            shop.stripe.refund(stripe::id(charge), None).expect("a refund");
+        }
+        let body = json!({ "repair": true, "customer_id": customer.id });
+        shop.app.admin("POST", "/admin/v1/stripe/reconciliations", Some(&body)).await.expect(202);
+        wait::until("both refunds are applied", || async {
+            (shop.app.balance(&customer).await == before - PERIOD - 1).then_some(())
+        })
+        .await;
         shop.close().await;
     }
 }
