@@ -27,12 +27,12 @@ impl CatalogueHistory {
 
     /// Since when a price at Stripe keeps these terms: since it was replaced by another one. `None` if nothing tells.
     pub fn kept_since(&self, kept: &Price) -> Option<TimeMs> {
-        let replaces = |pair: &&[(TimeMs, Arc<Catalogue>)]| {
-            let [(_, before), (_, after)] = pair else { return false };
-            let is_other = |price: &Price| needs_other_stripe_price(kept, price);
+        let is_other = |price: &Price| needs_other_stripe_price(kept, price);
+        let mut changes = self.versions.iter().zip(self.versions.iter().skip(1));
+        let replaced = changes.find(|((_, before), (_, after))| {
             before.price(&kept.key) == Some(kept) && after.price(&kept.key).is_none_or(is_other)
-        };
-        self.versions.windows(2).find(replaces).map(|pair| pair[1].0)
+        });
+        replaced.map(|(_, (since_ms, _))| *since_ms)
     }
 }
 

@@ -205,6 +205,20 @@ mod tests {
     }
 
     #[test]
+    fn the_lower_of_both_caps_of_a_plan_is_the_one_to_keep_within() {
+        let lowest = |day: i64, month: i64| {
+            let plan = Plan {
+                spend_cap_day: Some(MoneyMinor(day)),
+                spend_cap_month: Some(MoneyMinor(month)),
+                ..Catalogue::built_in().plans[0].clone()
+            };
+            lowest_cap(&plan, &currency("usd"))
+        };
+        assert_eq!(lowest(100, 500), ("spend_cap_day", MoneyMinor(100)));
+        assert_eq!(lowest(500, 100), ("spend_cap_month", MoneyMinor(100)));
+    }
+
+    #[test]
     fn what_a_step_of_units_costs_must_be_an_amount_that_stripe_takes() {
         let refused = |price: i64, step: i64| {
             let catalogue = catalogue(|catalogue| {
@@ -218,6 +232,7 @@ mod tests {
         assert_eq!(refused(2_905, 1), [format!("plans.trial.unit_price.tnd {rule}")]);
         assert_eq!(refused(2_905, 3), [format!("plans.trial.unit_price.tnd times plans.trial.unit_step {rule}")]);
         assert!(refused(2_905, 10).is_empty() && refused(2_910, 1).is_empty());
+        assert!(refused(i64::MAX, 2).is_empty(), "nobody can be charged that");
     }
 
     #[test]

@@ -62,6 +62,9 @@ mod tests {
             (found.ours.as_str(), found.theirs.starts_with("5 credits of in_1, due 1970")),
             ("dead: no answer", true)
         );
+        let unreadable = StuckPart { customer_id: None, args: "{}".to_owned(), is_dead: false, ..dead.clone() };
+        let told = compare(&unreadable);
+        assert_eq!((told.customer_id, told.theirs.starts_with("credits of an invoice, due 1970")), (None, true));
         assert_eq!(compare(&StuckPart { is_dead: false, ..dead }).repair, None);
     }
 }

@@ -217,4 +217,14 @@ mod tests {
         let subscribe = Operation { request, ..operation(State::Succeeded, Some("sub_1")) };
         assert_eq!(compare(&charge(&subscribe), Some(&subscribe), false), None);
     }
+
+    #[test]
+    fn a_payment_for_an_operation_that_decided_no_charge_is_left_to_a_person() {
+        let open = operation(State::Processing, None);
+        let undecided = UsageCharge { units: Credits(1), reference: None, metadata: None, charge: None };
+        let open = Operation { request: Request::UsageCharge(undecided), ..open };
+        let found = compare(&charge(&open), Some(&open), false).expect("a difference");
+        assert_eq!((found.class, found.ours.as_str()), (Class::PaymentMismatch, "asked for no payment"));
+        assert_eq!(found.repair, None);
+    }
 }

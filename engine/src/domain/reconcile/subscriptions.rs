@@ -27,7 +27,7 @@ pub fn compare(facts: &Facts<'_>) -> Option<Difference> {
     let found = |class, ours: String| Some(Difference::new(class, id, ours, theirs.clone()));
     let verdict = webhook::decide(facts);
     let difference = match verdict.outcome {
-        Outcome::Done if verdict.ledger.is_none() && verdict.effects.iter().all(|effect| is_no_op(facts, effect)) => {
+        Outcome::Done if verdict.effects.is_empty() => {
             contradiction(facts, &said).and_then(|why| found(Class::SubscriptionPriceUnknown, why))
         }
         Outcome::Done => {
@@ -107,12 +107,6 @@ fn contradiction(facts: &Facts<'_>, said: &SubscriptionFields) -> Option<String>
     });
     (!is_explained && !said.items.is_empty())
         .then(|| format!("sold as {plan}; {}", why.as_deref().unwrap_or("Stripe has a price that is not ours")))
-}
-
-/// Whether an effect changes nothing: the rules set a plan even if the customer is on it.
-fn is_no_op(facts: &Facts<'_>, effect: &Effect) -> bool {
-    let present = facts.customer.as_ref().map(|customer| &customer.plan);
-    matches!(effect, Effect::PlanSet { plan, .. } if Some(plan) == present)
 }
 
 /// Finds a live subscription of ours beside another one of the same customer, which then pays twice. Each of them is a

@@ -160,6 +160,8 @@ mod tests {
         assert_eq!(refused(said(Some("year"), "usd"), &ours), (true, true));
         assert_eq!(refused(said(Some("month"), "eur"), &ours), (true, true));
         assert_eq!(refused(said(None, "usd"), &ours), (true, false), "only Stripe knows that it is paid once");
+        let in_part = fields::Price { is_whole: false, ..said(None, "usd") };
+        assert_eq!(refused(in_part, &ours), (false, false), "the rest of it may name a month");
         assert_eq!(refused(said(Some("year"), "usd"), &Decision::NotOurs), (false, false));
         assert!(check_same_period("price_1", &ours, None, None, &built_in).is_ok(), "nothing is known of it");
     }

@@ -448,12 +448,13 @@ impl Period {
     /// What is left at a time of the credits of a level, in millionths: of the whole period, or, of a period that is
     /// granted monthly, of the month.
     fn left(&self, level: i64, at_ms: TimeMs) -> i128 {
-        let Some((_, months)) = self.time else { return 0 };
-        let month = self.month_at(at_ms);
-        let (from_ms, until_ms) = (self.begins_ms(month), self.begins_ms(month + 1));
-        let length_ms = until_ms.saturating_sub(from_ms).max(1);
-        let left_ms = until_ms.saturating_sub(at_ms).clamp(0, length_ms);
-        i128::from(part_of(level, months, month)) * MICRO * i128::from(left_ms) / i128::from(length_ms)
+        self.time.map_or(0, |(_, months)| {
+            let month = self.month_at(at_ms);
+            let (from_ms, until_ms) = (self.begins_ms(month), self.begins_ms(month + 1));
+            let length_ms = until_ms.saturating_sub(from_ms).max(1);
+            let left_ms = until_ms.saturating_sub(at_ms).clamp(0, length_ms);
+            i128::from(part_of(level, months, month)) * MICRO * i128::from(left_ms) / i128::from(length_ms)
+        })
     }
 }
 

@@ -240,4 +240,22 @@ mod tests {
         assert_eq!(counts(&[sale(Price { key: PriceKey::trusted("other"), ..pro_price() })]), (1, 1));
         assert_eq!(counts(&[Sale { quantity: 2, ..sale(pro_price()) }]), (1, 1));
     }
+
+    #[test]
+    fn parts_of_one_of_several_lines_are_those_of_its_price() {
+        let sales = [sale(year()), sale(pro_price())];
+        let grants = grants("in_1", &sales, NOW_MS);
+        let mut record = SaleRecord::new(&sales, Credits::ZERO, &grants, &grants[0].key, NOW_MS);
+        record.sold.iter_mut().for_each(|line| line.months = None);
+        assert_eq!(record.months_of(&record.sold[0], &year()), 12);
+        assert_eq!(record.months_of(&record.sold[1], &pro_price()), 1);
+    }
+
+    #[test]
+    fn lines_that_bring_more_than_one_grant_may_have_are_explained_by_the_most() {
+        let most = Price { credits: UNITS_MAX, ..pro_price() };
+        let record = SaleRecord::new(&[sale(most.clone()), sale(most)], Credits::ZERO, &[], "", NOW_MS);
+        assert_eq!(record.problem(UNITS_MAX), None);
+        assert!(record.problem(UNITS_MAX - Credits(1)).is_some());
+    }
 }

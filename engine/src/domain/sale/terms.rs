@@ -142,6 +142,24 @@ mod tests {
     }
 
     #[test]
+    fn terms_are_of_a_price_by_its_key_where_no_id_is_known() {
+        let terms = |ids: &[&str]| {
+            let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+            SoldTerms { ids, price: pro_price() }
+        };
+        let named = |ids: &[&str]| {
+            let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+            fields::Price { ids, ..fields::Price::default() }
+        };
+        assert!(terms(&[]).are_of(&named(&["price_1"]), &pro_price()));
+        assert!(terms(&["price_1"]).are_of(&named(&[]), &pro_price()));
+        assert!(terms(&["price_1", "price_2"]).are_of(&named(&["price_2"]), &pro_price()));
+        assert!(!terms(&["price_1"]).are_of(&named(&["price_2"]), &pro_price()));
+        let other = Price { key: PriceKey::trusted("other"), ..pro_price() };
+        assert!(!terms(&["price_1"]).are_of(&named(&["price_1"]), &other), "a person decided that it sells another");
+    }
+
+    #[test]
     fn an_invoice_counts_on_the_terms_of_its_time() {
         let book = book(pro_price(), None);
         let told_ms = [999_000, 1_000_000, 1_001_000];

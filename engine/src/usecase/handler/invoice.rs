@@ -5,7 +5,7 @@ use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
-use crate::domain::job::{JobKind, Outcome};
+use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::ledger::{Entry, EntryKind, Op};
 use crate::domain::payment::Invoice;
 use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of, month_of, net_credits, part_job_key};
@@ -228,14 +228,19 @@ async fn whole_invoices(deps: &Deps, page: &Value) -> std::result::Result<Vec<Va
     let is_final = |row: &&Value| matches!(row["status"].as_str(), Some("open" | "paid" | "uncollectible" | "void"));
     let mut invoices = Vec::new();
     for object in fields::rows(page).iter().filter(is_final) {
-        let cut = fields::id(&object["id"]).filter(|_| object["lines"]["has_more"] == true);
-        let whole = match cut {
-            Some(id) => whole_invoice(deps, &id).await?,
-            None => None,
-        };
-        invoices.push(whole.unwrap_or_else(|| object.clone()));
+        invoices.push(with_all_lines(deps, object.clone()).await?);
     }
     Ok(invoices)
+}
+
+/// An invoice with all its lines, of which a list shows only the first.
+pub(super) async fn with_all_lines(deps: &Deps, object: Value) -> std::result::Result<Value, Failure> {
+    let cut = fields::id(&object["id"]).filter(|_| object["lines"]["has_more"] == true);
+    let whole = match cut {
+        Some(id) => whole_invoice(deps, &id).await?,
+        None => None,
+    };
+    Ok(whole.unwrap_or(object))
 }
 
 /// Notes with the jobs of later months what will be left of them, of the periods that a paid invoice leaves: so support
@@ -308,17 +313,21 @@ fn credits_brought(verdict: &Verdict) -> (Credits, bool) {
     let command = verdict.ledger.as_ref().map(|(_, command)| command);
     let now = command.map_or(Credits::ZERO, net_credits).max(Credits::ZERO);
     let brings_now = command.is_some_and(|command| matches!(command.op, Op::Grant { .. } | Op::Exchange { .. }));
-    let later = verdict.effects.iter().map(|effect| match effect {
-        Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant => {
-            serde_json::from_str(&job.args).map_or(Credits::ZERO, |part: PartArgs| part.credits)
-        }
-        _ => Credits::ZERO,
-    });
+    let later = verdict.effects.iter().filter_map(part_job);
+    let later = later.filter_map(|job| serde_json::from_str(&job.args).ok()).map(|part: PartArgs| part.credits);
     (now + later.sum::<Credits>(), brings_now)
 }
 
+/// The job that an effect makes, if that grants a later part of an invoice's credits.
+pub(super) fn part_job(effect: &Effect) -> Option<&NewJob> {
+    match effect {
+        Effect::JobInsert(job) => Some(job).filter(|job| job.kind == JobKind::CreditsGrant),
+        _ => None,
+    }
+}
+
 /// The invoice that a verdict stores.
-pub(super) fn stored_by(verdict: &Verdict) -> Option<&Invoice> {
+fn stored_by(verdict: &Verdict) -> Option<&Invoice> {
     verdict.effects.iter().find_map(|effect| match effect {
         Effect::InvoicePut(invoice) => Some(invoice.as_ref()),
         _ => None,
@@ -340,8 +349,7 @@ pub(super) fn of_payer(mut verdict: Verdict, payer: Option<&CustomerId>) -> Verd
     let is_of_another = stored_by(&verdict).zip(payer).is_some_and(|(invoice, payer)| invoice.customer_id != *payer);
     if is_of_another {
         verdict.ledger = None;
-        let is_grant = |effect: &Effect| matches!(effect, Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant);
-        verdict.effects.retain(|effect| !is_grant(effect));
+        verdict.effects.retain(|effect| part_job(effect).is_none());
     }
     verdict
 }
@@ -349,7 +357,7 @@ pub(super) fn of_payer(mut verdict: Verdict, payer: Option<&CustomerId>) -> Verd
 /// The verdict without the later parts of an invoice's credits, if its first part is in the ledger already: a catalogue
 /// that changed since must not grant the invoice once more in another way.
 pub(super) async fn without_parts_of_granted(deps: &Deps, mut verdict: Verdict) -> Result<Verdict> {
-    let is_part = |effect: &Effect| matches!(effect, Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant);
+    let is_part = |effect: &Effect| part_job(effect).is_some();
     let key =
         verdict.ledger.as_ref().and_then(|(customer, command)| Some((customer, command.idempotency_key.as_ref()?)));
     if let Some((customer, key)) = key.filter(|_| verdict.effects.iter().any(is_part))

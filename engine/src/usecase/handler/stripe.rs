@@ -48,10 +48,17 @@ pub struct StripeEvent {
     subscriptions_of_customer: Vec<Subscription>,
     /// What was known of the prices that the events of its batch name. The catalogue is taken when it is decided.
     prices: PriceBook,
-    /// The invoice, if it tells of a paid one, and for whom it was stored as paid before.
-    paid_invoice: Option<(String, Option<CustomerId>)>,
+    /// What is stored of the invoice, if it tells of a paid one.
+    paid_invoice: Option<PaidInvoice>,
     /// Whether it says that a payment failed, but the ledger already has the invoice's grant.
     is_paid_before: bool,
+}
+
+/// What is stored of an invoice that an event says is paid.
+#[derive(Debug, Clone)]
+struct PaidInvoice {
+    /// For whom it was stored as paid before.
+    payer: Option<CustomerId>,
 }
 
 /// Looks up the customers and subscriptions of the Stripe events among claimed jobs.
@@ -103,10 +110,8 @@ impl StripeEvent {
             subscriptions_of_customer = all.filter(|row| row.customer_id == customer.id).cloned().collect();
             is_paid_before = was_paid_before(db, customer, envelope.as_ref().ok()).await?;
         }
-        let paid_invoice = lookup.paid_invoice_id.clone().map(|id| {
-            let payer = known.invoice_payers.get(&id).cloned();
-            (id, payer)
-        });
+        let paid_invoice =
+            lookup.paid_invoice_id.as_ref().map(|id| PaidInvoice { payer: known.invoice_payers.get(id).cloned() });
         Ok(Self { envelope, customer, subscription, subscriptions_of_customer, prices, paid_invoice, is_paid_before })
     }
 }
@@ -325,9 +330,10 @@ impl EventContext<'_> {
         let mut verdict = invoice::with_record(verdict, kind, object, customer, &book, self.now_ms);
         verdict.effects.extend(clawback::reviews_of_left(self.deps, object, &before, self.now_ms).await?);
         verdict.effects.extend(invoice::parts_of_left(self.deps, object, &before, &book).await?);
-        let verdict = match (invoice::stored_by(&verdict), &self.event.paid_invoice) {
-            (Some(stored), Some((id, payer))) if stored.id == *id => invoice::of_payer(verdict, payer.as_ref()),
-            _ => invoice::without_what_another_has(self.deps, verdict).await?,
+        // Such an event decides of its own invoice only.
+        let verdict = match &self.event.paid_invoice {
+            Some(paid) => invoice::of_payer(verdict, paid.payer.as_ref()),
+            None => invoice::without_what_another_has(self.deps, verdict).await?,
         };
         let mut verdict = invoice::without_parts_of_granted(self.deps, verdict).await?;
         verdict.effects.extend(clawback::review_of_late_grant(self, object, &verdict));

@@ -109,15 +109,15 @@ impl Adoption<'_> {
     /// Stores the payment methods. Nobody has consented here to their being charged for units, so none is.
     async fn payment_methods(&mut self, theirs: &Value) -> std::result::Result<(), Failure> {
         let methods = self.deps.stripe.payment_method_list(&self.args.stripe_customer).await?;
-        for method in fields::rows(&methods) {
-            let Some(id) = fields::id(&method["id"]) else { continue };
+        let named = fields::rows(&methods).iter().filter_map(|method| Some((method, fields::id(&method["id"])?)));
+        for (method, id) in named {
             let said = PaymentMethodFields::read(method);
             let method = PaymentMethod::from_stripe(said, id, &self.customer, None, false, self.now_ms);
             self.effects.push(Effect::PaymentMethodPut(method));
         }
-        if let Some(id) = fields::id(&theirs["invoice_settings"]["default_payment_method"]) {
-            self.effects.push(Effect::PaymentMethodDefault { customer_id: self.customer.clone(), id });
-        }
+        let default = fields::id(&theirs["invoice_settings"]["default_payment_method"]);
+        let set = |id| Effect::PaymentMethodDefault { customer_id: self.customer.clone(), id };
+        self.effects.extend(default.map(set));
         Ok(())
     }
 

@@ -4,6 +4,8 @@ mod crash;
 mod duplicate;
 mod facts;
 mod former;
+mod missing;
+mod refused;
 
 use super::*;
 use crate::cli::Program;
@@ -50,19 +52,24 @@ impl Shop {
         .await;
     }
 
-    /// Compares one customer with Stripe, and waits for the run's end.
+    /// Compares one customer with Stripe, which finds one change of money that was not applied.
     async fn compare_customer(&self, customer: &TestCustomer) {
+        let run = self.comparison_of(customer).await;
+        assert_eq!(crate::reconcile::found(&run), [("refund_not_applied", 1, 1)]);
+    }
+
+    /// Compares one customer with Stripe, and waits for the run's end; returns the run.
+    async fn comparison_of(&self, customer: &TestCustomer) -> Value {
         let path = "/admin/v1/stripe/reconciliations";
         let body = json!({ "repair": true, "customer_id": customer.id });
         let begun = self.app.admin("POST", path, Some(&body)).await.expect(202);
         let id = begun["reconciliation"]["id"].as_str().expect("an id");
-        let run = wait::until("the run has ended", || async {
+        wait::until("the run has ended", || async {
             let found = self.app.admin("GET", &format!("{path}/{id}"), None).await.expect(200);
             let run = found["reconciliation"].clone();
             (run["state"] != "running").then_some(run)
         })
-        .await;
-        assert_eq!(crate::reconcile::found(&run), [("refund_not_applied", 1, 1)]);
+        .await
     }
 
     /// Tells of a charge and its refunds as Stripe does, twice; nothing changes after that.

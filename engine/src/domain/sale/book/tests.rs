@@ -1,6 +1,8 @@
 use super::*;
 use crate::amount::MoneyMinor;
 use crate::domain::sale::example::{catalogue, pro_price};
+use crate::domain::webhook::fixtures::{SubscriptionDoc, TEAM_PRICE, Version, team};
+use serde_json::json;
 
 fn line(id: &str, unit: i64, quantity: i64) -> Line {
     Line {
@@ -219,4 +221,18 @@ fn what_a_price_sells_can_be_learned_only_of_one_that_has_an_id_and_is_not_known
     };
     assert!(book.lacks(&with(&["price_2"])));
     assert!(!book.lacks(&with(&["price_1"])) && !book.lacks(&with(&[])));
+}
+
+#[test]
+fn the_price_at_stripe_of_several_is_that_of_the_best_plan() {
+    let book = team();
+    let (pro, team) = (SubscriptionDoc::default(), SubscriptionDoc::team(3));
+    let (pro, team) = (pro.item(Version::Basil), team.item(Version::Basil));
+    let mut object = SubscriptionDoc::default().render(Version::Basil);
+    for items in [json!([pro, team]), json!([team, pro])] {
+        object["items"]["data"] = items;
+        assert_eq!(book.stripe_price_of(&SubscriptionFields::read(&object)).as_deref(), Some(TEAM_PRICE));
+    }
+    object["items"]["data"] = json!([]);
+    assert_eq!(book.stripe_price_of(&SubscriptionFields::read(&object)), None);
 }

@@ -1,3 +1,5 @@
+mod odd;
+
 use super::*;
 use crate::domain::catalogue::{Catalogue, CatalogueHistory, GrantSchedule};
 use crate::domain::sale::example::{catalogue, pro_price};
@@ -250,6 +252,14 @@ fn a_period_that_was_left_for_one_without_credits_brings_what_was_used_if_it_is_
     // Nothing of it is in the ledger: it brought nothing, and took nothing of what was not paid.
     assert_eq!(left_out("plain"), [LeftOut { invoice: "in_2".to_owned(), credits: Credits(30) }]);
     assert!(left_out("team").is_empty(), "its credits are still to come, and are exchanged then");
+}
+
+#[test]
+fn a_period_that_was_left_for_one_that_cost_nothing_brings_what_was_used_if_it_is_paid_later() {
+    let mut all = left_twice("team");
+    all[1].lines[1].amount = Some(MoneyMinor::ZERO);
+    let left_out = left_before_paid(&all[0], &Before::of(all.to_vec()), &book(), None);
+    assert_eq!(left_out, [LeftOut { invoice: "in_2".to_owned(), credits: Credits(30) }]);
 }
 
 #[test]

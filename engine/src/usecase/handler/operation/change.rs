@@ -169,11 +169,14 @@ impl Run<'_> {
     /// Whether a change that is to come charges more than what the subscription has now, or nobody can tell.
     async fn is_dearer_later(&self, id: &str, change: &Change, object: &Value) -> Result<bool, Failure> {
         let row = self.row_now(id, &self.apply_rules(object).await?).await?;
-        let Some(present) = item_of_ours(self.deps, object, self.now_ms).await? else { return Ok(true) };
         let catalogue = self.deps.catalogue.now();
-        let kept = present.is_kept_by(change).then_some(&present.price);
-        let Some(terms) = kept.or_else(|| catalogue.price(&change.price)) else { return Ok(true) };
-        Ok(is_dearer(row.as_ref().map(|row| (&present.price, row.quantity)), terms, change.quantity))
+        let present = item_of_ours(self.deps, object, self.now_ms).await?;
+        Ok(present.is_none_or(|present| {
+            let kept = present.is_kept_by(change).then_some(&present.price);
+            let terms = kept.or_else(|| catalogue.price(&change.price));
+            let before = row.as_ref().map(|row| (&present.price, row.quantity));
+            terms.is_none_or(|terms| is_dearer(before, terms, change.quantity))
+        }))
     }
 
     /// Has Stripe charge this payment method for a change that is to come, whatever is charged for it then.
@@ -191,7 +194,7 @@ impl Run<'_> {
     /// The subscription after what Stripe has just said of it.
     async fn row_now(&self, id: &str, known: &Verdict) -> Result<Option<Subscription>, Failure> {
         let told = known.effects.iter().rev().find_map(|effect| match effect {
-            Effect::SubscriptionPut(row) if row.id == id => Some(row.clone()),
+            Effect::SubscriptionPut(row) => Some(row).filter(|row| row.id == id).cloned(),
             _ => None,
         });
         if told.is_some() {

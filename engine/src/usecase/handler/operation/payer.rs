@@ -117,7 +117,7 @@ fn open_invoice(object: &Value) -> Option<String> {
 /// with what is known of the payment.
 pub(super) fn record_charges(operation: &Operation, verdict: &mut Verdict) {
     let after = verdict.effects.iter().rev().find_map(|effect| match effect {
-        Effect::OperationPut(after) if after.id == operation.id => Some((**after).clone()),
+        Effect::OperationPut(after) => Some(after.as_ref()).filter(|after| after.id == operation.id).cloned(),
         _ => None,
     });
     let has_record = |after: &Operation| {

@@ -14,8 +14,9 @@ impl Walk<'_> {
         let after = self.run.cursor.clone().unwrap_or_default();
         let ours = rows::grants_unseen(self.deps.db.read(), &self.run, &after, HERE_PAGE_LEN).await?;
         let mut differences = Vec::new();
-        for (customer, entry) in &ours {
-            let Some(id) = &entry.reference else { continue };
+        let named = ours.iter().filter_map(|(customer, entry)| Some((customer, entry, entry.reference.as_ref()?)));
+        let named: Vec<_> = named.collect();
+        for (customer, entry, id) in named {
             let Some(invoice) = whole_invoice(self.deps, id).await? else {
                 let ours = format!("{} credits", entry.amount);
                 let missing = Difference::new(Class::GrantWithoutLine, id, ours, "no such invoice");

@@ -165,12 +165,10 @@ impl Walk<'_> {
 
     /// Compares the credits of a customer's payments with what is gone of their money.
     async fn compare_payments_of(&self, customer: &CustomerId, objects: &[Value]) -> Result<Vec<Difference>, Failure> {
-        let Some(customer) = customer::customer_find(self.deps.db.read(), customer).await? else {
-            return Ok(Vec::new());
-        };
+        let customer = customer::customer_find(self.deps.db.read(), customer).await?;
         let mut differences = Vec::new();
         for object in objects {
-            differences.extend(self.compare_payment(Some(customer.clone()), object).await?);
+            differences.extend(self.compare_payment(customer.clone(), object).await?);
         }
         Ok(differences)
     }
@@ -178,12 +176,12 @@ impl Walk<'_> {
     /// Compares the credits of one payment: of whoever has them, else of whoever has the Stripe customer. Credits that
     /// were never granted are another difference, which other phases find.
     async fn compare_payment(&self, linked: Option<Customer>, object: &Value) -> Result<Option<Difference>, Failure> {
-        let Some(id) = fields::id(&object["id"]) else { return Ok(None) };
         let found = standing_of(self.deps, linked, object, self.now_ms).await?;
         let Some((customer, Standing::Granted { grants })) = found else { return Ok(None) };
         let clawed_back = grants.iter().map(|grant| grant.clawed_back).sum();
         let target = grants.iter().map(|grant| grant.target.total).sum();
-        Ok(refunds::compare(object, &id, &customer.id, clawed_back, target))
+        let id = fields::id(&object["id"]);
+        Ok(id.and_then(|id| refunds::compare(object, &id, &customer.id, clawed_back, target)))
     }
 
     /// Compares the credits of charges with what is gone of their money.

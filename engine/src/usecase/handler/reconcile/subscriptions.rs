@@ -1,7 +1,7 @@
 //! Subscriptions and invoices.
 
 use super::super::Failure;
-use super::super::invoice::{before, whole_invoice};
+use super::super::invoice::{before, with_all_lines};
 use super::super::price;
 use super::super::stripe::Known;
 use super::scope::{List, Listed};
@@ -63,7 +63,7 @@ impl Walk<'_> {
 
     /// Invoices that may have been paid within the run's window.
     pub(super) async fn invoices(&self) -> Result<Page, Failure> {
-        let Listed { mut objects, cursor } = match self.list_of_customer(List::Invoices).await? {
+        let Listed { objects: listed, cursor } = match self.list_of_customer(List::Invoices).await? {
             Some(listed) => listed,
             None => {
                 let (since_s, after) = (self.since_s() - INVOICE_OPEN_S, self.run.cursor.as_deref());
@@ -71,12 +71,9 @@ impl Walk<'_> {
                 Listed { objects: fields::rows(&list).to_vec(), cursor: next_of(&list) }
             }
         };
-        for object in objects.iter_mut().filter(|object| object["lines"]["has_more"] == true) {
-            if let Some(id) = fields::id(&object["id"])
-                && let Some(whole) = whole_invoice(self.deps, &id).await?
-            {
-                *object = whole;
-            }
+        let mut objects = Vec::with_capacity(listed.len());
+        for object in listed {
+            objects.push(with_all_lines(self.deps, object).await?);
         }
         let objects = objects.as_slice();
         let looked = self.look_up(objects, invoices::EVENT_KIND).await?;

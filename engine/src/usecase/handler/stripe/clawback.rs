@@ -48,8 +48,8 @@ use crate::infra::store::{account, payment as payments, top_up};
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{before, before_of, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
-use holder::{PaidFor, holder_of_invoice, paid_for};
-use money::{Money, Payment, money_of, reviewed};
+use holder::{PaidFor, paid_for};
+use money::{Money, Payment, money_of};
 use serde_json::Value;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -92,45 +92,31 @@ pub(in crate::usecase::handler) async fn standing_of(
     object: &Value,
     now_ms: TimeMs,
 ) -> Result<Option<(Customer, Standing)>, Failure> {
-    if object["object"] == "invoice" {
-        return standing_of_invoice(deps, linked, object, now_ms).await;
-    }
-    let charge = ChargeFields::read(object);
-    let paid = paid_for(deps, &charge).await?;
+    let (charge, paid) = match object["object"].as_str() {
+        Some("invoice") => (None, fields::id(&object["id"]).map_or(PaidFor::Other, PaidFor::Invoice)),
+        _ => {
+            let charge = ChargeFields::read(object);
+            let paid = paid_for(deps, &charge).await?;
+            (Some(charge), paid)
+        }
+    };
+    let charge = charge.as_ref();
     let Some(customer) = paid.holder(deps).await?.or(linked) else { return Ok(None) };
-    let Some(bought) = bought_with(deps, &customer, &charge, &paid, now_ms).await? else { return Ok(None) };
-    let money = money_of(deps, &bought.payment, Some(&charge)).await?;
-    let standing = compare(deps, &customer, &bought, &money, now_ms).await?;
-    Ok(Some((customer, standing)))
-}
-
-async fn standing_of_invoice(
-    deps: &Deps,
-    linked: Option<Customer>,
-    object: &Value,
-    now_ms: TimeMs,
-) -> Result<Option<(Customer, Standing)>, Failure> {
-    let Some(id) = fields::id(&object["id"]) else { return Ok(None) };
-    let Some(customer) = holder_of_invoice(deps, &id).await?.or(linked) else { return Ok(None) };
-    let Some(invoice) = whole_invoice(deps, &id).await? else { return Ok(None) };
-    let bought = bought_by(deps, &customer, &id, &invoice, now_ms).await?;
-    let money = money_of(deps, &bought.payment, None).await?;
+    let Some(bought) = bought_with(deps, &customer, charge, &paid, now_ms).await? else { return Ok(None) };
+    let money = money_of(deps, &bought.payment, charge).await?;
     let standing = compare(deps, &customer, &bought, &money, now_ms).await?;
     Ok(Some((customer, standing)))
 }
 
 /// The effect that stores how much of a payment was given back, and how much is disputed.
-fn refunded(bought: &Bought, charge: Option<&ChargeFields>, money: &Money) -> Option<Effect> {
-    let disputed = money.gone.all - money.refunded;
-    let kept = money.gone.all - money.gone.counting();
-    let effect =
-        |payment, operation| Effect::PaymentRefunded { payment, operation, refunded: money.refunded, disputed, kept };
-    if let Some(invoice) = &bought.payment.invoice_id {
-        return Some(effect(invoice.clone(), None));
+fn refunded(bought: &Bought, money: &Money) -> Effect {
+    Effect::PaymentRefunded {
+        payment: bought.payment_id.clone(),
+        operation: bought.operation_id.clone(),
+        refunded: money.refunded,
+        disputed: money.gone.all - money.refunded,
+        kept: money.gone.all - money.gone.counting(),
     }
-    let charge = charge?;
-    let operation = charge.metadata.get(OPERATION_METADATA_KEY)?;
-    Some(effect(charge.payment_intent_id.clone()?, Some(operation.clone())))
 }
 
 /// Compares what a payment bought with the ledger. What a hold reserves is as good as spent.
@@ -230,9 +216,10 @@ pub(super) async fn reviews_of_left(
     let (said, mut reviews) = (InvoiceFields::read(object), Vec::new());
     let id = said.id.as_deref().unwrap_or_default();
     for left in before.left_by(&said) {
-        let Some(invoice) = found(deps.stripe.invoice_retrieve(left).await)? else { continue };
-        let paid_by = reviewed(credit_note::charge_of(deps, &invoice).await?, left);
-        reviews.push(review_event(deps, &format!("left:{id}:{left}"), EventKind::ChargeRefunded, paid_by, now_ms));
+        let paid_by = paid_by(deps, left).await?;
+        let review =
+            |object| review_event(deps, &format!("left:{id}:{left}"), EventKind::ChargeRefunded, object, now_ms);
+        reviews.extend(paid_by.map(review));
     }
     Ok(reviews)
 }
@@ -256,7 +243,7 @@ async fn review_charge(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         None => about.owner(EventKind::ChargeRefunded, &charge).await?,
     };
     let Some(customer) = holder else { return Ok(of_nobody(&said.metadata, &format!("charge {id}"))) };
-    let Some(bought) = bought_with(about.deps, &customer, &said, &paid, about.now_ms).await? else {
+    let Some(bought) = bought_with(about.deps, &customer, Some(&said), &paid, about.now_ms).await? else {
         return Ok(Outcome::Done.into());
     };
     review_bought(about, &customer, &bought, id, Some(&said)).await
@@ -274,30 +261,27 @@ async fn review_bought(
     let money = money_of(about.deps, &bought.payment, charge).await?;
     let standing = compare(about.deps, customer, bought, &money, about.now_ms).await?;
     let mut verdict = verdict_on(about.deps, standing, paid, customer, about.now_ms).await?;
-    let refunded = refunded(bought, charge, &money);
-    match change_of_gone(about.deps, refunded.as_ref()).await? {
+    match change_of_gone(about.deps, &bought.payment_id, money.gone.all).await? {
         Ordering::Greater => halt_top_ups(about.deps, &mut verdict, about.now_ms).await?,
         Ordering::Less => verdict.effects.extend(waiting_parts(about.deps, customer, bought).await?),
         Ordering::Equal => {}
     }
     // While the credits are still to come, nothing follows yet from the money that is gone.
-    let waits = matches!(verdict.outcome, Outcome::Retry { .. });
-    verdict.effects.extend(refunded.filter(|_| !waits));
+    if !matches!(verdict.outcome, Outcome::Retry { .. }) {
+        verdict.effects.push(refunded(bought, &money));
+    }
     Ok(verdict)
 }
 
 /// Whether more of a payment's money is gone than was stored of it, or less. If it is as much, its credits are only
 /// computed anew, as when a part of them has come.
-async fn change_of_gone(deps: &Deps, refunded: Option<&Effect>) -> crate::error::Result<Ordering> {
-    let Some(Effect::PaymentRefunded { payment, refunded, disputed, .. }) = refunded else {
-        return Ok(Ordering::Greater);
-    };
+async fn change_of_gone(deps: &Deps, payment_id: &str, gone: MoneyMinor) -> crate::error::Result<Ordering> {
     let db = deps.db.read();
-    let stored = match payments::invoice_find(db, payment).await? {
+    let stored = match payments::invoice_find(db, payment_id).await? {
         Some(invoice) => Some(invoice.refunded + invoice.disputed),
-        None => payments::charge_find(db, payment).await?.map(|charge| charge.refunded + charge.disputed),
+        None => payments::charge_find(db, payment_id).await?.map(|charge| charge.refunded + charge.disputed),
     };
-    Ok(stored.map_or(Ordering::Greater, |stored| (*refunded + *disputed).cmp(&stored)))
+    Ok(stored.map_or(Ordering::Greater, |stored| gone.cmp(&stored)))
 }
 
 /// Has the parts of an invoice's credits looked at that wait because its money was gone.
@@ -334,7 +318,7 @@ async fn verdict_on(
     };
     let away = if target.total < *clawed_back { read_away(deps, customer, grant).await? } else { Vec::new() };
     let step = step_towards(grant, *clawed_back, target, &away, paid, now_ms);
-    let Some(Step { command, is_last }) = step else { return Ok(Outcome::Done.into()) };
+    let Step { command, is_last } = step.expect("its target is not what is clawed back");
     // One command at a time: the next run of this job finds the others.
     let is_done = is_last && due.next().is_none();
     let outcome = if is_done { Outcome::Done } else { Outcome::Snooze { until_ms: now_ms } };
@@ -399,27 +383,33 @@ struct Bought {
     keys: Vec<String>,
     /// What paid for them.
     payment: Payment,
+    /// The payment's id here: that of the invoice, or of the PaymentIntent.
+    payment_id: String,
+    /// The operation that charged, if one did.
+    operation_id: Option<String>,
     /// The invoice, if it is one.
     invoice: Option<InvoiceFields>,
     /// Whether it surely brings credits, so that a missing grant is still to come.
     is_certain: bool,
 }
 
-/// Finds what a charge bought, wholly or in part; `None` if that brings no credits.
+/// Finds what a charge, or without one an invoice, bought, wholly or in part; `None` if that brings no credits.
 async fn bought_with(
     deps: &Deps,
     customer: &Customer,
-    charge: &ChargeFields,
+    charge: Option<&ChargeFields>,
     paid: &PaidFor,
     now_ms: TimeMs,
 ) -> Result<Option<Bought>, Failure> {
     let id = match paid {
         PaidFor::Invoice(id) => id,
-        PaidFor::Operation(_) => {
-            let intent = charge.payment_intent_id.as_deref();
-            return Ok(intent.zip(Payment::of_charge(charge)).map(|(id, payment)| Bought {
-                keys: vec![payment_key(id)],
+        PaidFor::Operation(operation) => {
+            let intent = charge.and_then(|charge| charge.payment_intent_id.clone());
+            return Ok(intent.zip(charge.and_then(Payment::of_charge)).map(|(id, payment)| Bought {
+                keys: vec![payment_key(&id)],
                 payment,
+                payment_id: id,
+                operation_id: Some(operation.clone()),
                 invoice: None,
                 is_certain: true,
             }));
@@ -428,7 +418,7 @@ async fn bought_with(
     };
     let Some(invoice) = whole_invoice(deps, id).await? else { return Ok(None) };
     let mut bought = bought_by(deps, customer, id, &invoice, now_ms).await?;
-    bought.payment.charge_ids.extend(charge.id.clone());
+    bought.payment.charge_ids.extend(charge.and_then(|charge| charge.id.clone()));
     Ok(Some(bought))
 }
 
@@ -455,5 +445,6 @@ async fn bought_by(
         _ => false,
     };
     let (keys, payment) = (grant_keys(id).collect(), Payment::of_invoice(invoice));
-    Ok(Bought { keys, payment, invoice: Some(said), is_certain })
+    let payment_id = id.to_owned();
+    Ok(Bought { keys, payment, payment_id, operation_id: None, invoice: Some(said), is_certain })
 }

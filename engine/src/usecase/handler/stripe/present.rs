@@ -91,9 +91,8 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
             subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.now_ms).await?;
         let has_ended = matches!(object["status"].as_str(), Some("canceled" | "incomplete_expired"));
         // Its payment failed all the same, and support sees why.
-        if let Some(customer) = about.event.customer.as_ref().filter(|_| has_ended)
-            && matches!(verdict.outcome, Outcome::Done)
-        {
+        let payer = about.event.customer.as_ref();
+        if let Some(customer) = payer.filter(|_| has_ended && matches!(verdict.outcome, Outcome::Done)) {
             verdict.effects.extend(invoice::failed_invoice(about.deps, customer, &invoice, about.now_ms).await?);
         }
         return Ok(verdict);

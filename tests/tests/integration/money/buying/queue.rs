@@ -1,6 +1,7 @@
 //! One charge at a time per customer; others wait for their turn.
 
 use super::*;
+use bursar_engine::ids::OperationId;
 
 with_backend! {
     async fn equal_requests_at_once_are_answered_by_the_first_ones_charge(backend: Backend) {
@@ -62,6 +63,14 @@ with_backend! {
             );
             sql(&shop.app, &statement).await;
         }
+        // One has failed, and may be tried again.
+        let failed = OperationId::new();
+        let statement = format!(
+            "INSERT INTO operations (id, idempotency_key, {copied}) SELECT '{failed}', 'api:failed', {copied} \
+             FROM operations WHERE idempotency_key = 'api:first'"
+        );
+        sql(&shop.app, &statement).await;
+        sql(&shop.app, &format!("UPDATE operations SET state = 'failed' WHERE id = '{failed}'")).await;
         let keys: Vec<String> = (0..8).map(|n| format!("key-{n}")).collect();
         let answers = join_all(keys.iter().map(|key| shop.app.spend(&customer, 1, key))).await;
         let accepted = answers.iter().filter(|answer| answer.status == 202).count();
@@ -70,7 +79,8 @@ with_backend! {
             answer.expect_problem(429, "purchases_waiting");
         }
         shop.app.spend(&customer, 1, "first").await.expect(202);
-        sql(&shop.app, "DELETE FROM operations WHERE id LIKE 'op_copy%'").await;
+        shop.app.spend(&customer, 1, "failed").await.expect_problem(429, "purchases_waiting");
+        sql(&shop.app, &format!("DELETE FROM operations WHERE id LIKE 'op_copy%' OR id = '{failed}'")).await;
         shop.open_stripe();
         shop.settle(&customer, 1, "first").await.expect(200);
         for key in &keys {
@@ -81,6 +91,19 @@ with_backend! {
 }
 
 with_shop! {
+    async fn a_subscription_that_waits_for_its_customer_or_has_failed_is_no_purchase_to_cancel(shop: &Shop) {
+        for card in ["pm_card_authenticationRequired", "pm_card_chargeCustomerFail"] {
+            let customer = shop.without_credits(card).await;
+            let refused = shop.subscribe(&customer, "pro").await;
+            assert_eq!(refused.status, 402, "{}", refused.body);
+            let page = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
+            let latest = &page["data"][0];
+            assert_eq!(latest["kind"], "subscription_create", "{page}");
+            let path = format!("/api/v1/operations/{}/cancel", latest["id"].as_str().expect("an id"));
+            shop.app.call(&customer, "POST", &path, "", None).await.expect_problem(409, "operation_not_waiting");
+        }
+    }
+
     async fn a_charge_that_waits_for_its_customer_holds_nobody_up(shop: &Shop) {
         let customer = shop.without_credits("pm_card_authenticationRequired").await;
         let intent = payment_to_authenticate(&shop.app.spend(&customer, 1, "first").await);

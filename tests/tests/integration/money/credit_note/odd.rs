@@ -38,6 +38,38 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn a_credit_note_takes_its_share_while_stripe_finds_none_of_the_charges(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.pro().await;
+        let note = shop.credit(&shop.latest_invoice(), &[("credit_amount", HALF)]).await;
+        interceptor.intercept(usize::MAX, "GET", "/v1/charges/*", answers_404());
+        shop.announce("credit_note.created", &note).await;
+        interceptor.until_any_intercepted().await;
+        interceptor.clear();
+        assert_eq!(shop.app.balance(&customer).await, PERIOD / 2);
+        shop.close().await;
+    }
+
+    async fn a_credit_note_takes_its_share_of_whoever_paid_an_invoice_that_names_nobody(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.pro().await;
+        let invoice = shop.latest_invoice();
+        let mut note = shop.credit(&invoice, &[("credit_amount", HALF)]).await;
+        note["customer"] = Value::Null;
+        let path = format!("/v1/invoices/{invoice}");
+        let mut nameless = shop.ask_stripe("GET", &format!("{path}?expand[]=payments"), &[]).await;
+        (nameless["customer"], nameless["parent"], nameless["metadata"]) = (Value::Null, Value::Null, json!({}));
+        (nameless["subscription"], nameless["subscription_details"]) = (Value::Null, Value::Null);
+        for line in nameless["lines"]["data"].as_array_mut().expect("lines") {
+            (line["parent"], line["subscription"], line["metadata"]) = (Value::Null, Value::Null, json!({}));
+        }
+        interceptor.intercept(1, "GET", &path, Interception::Replaced(200, nameless));
+        shop.announce("credit_note.created", &note).await;
+        interceptor.until_all_intercepted().await;
+        assert_eq!(shop.app.balance(&customer).await, PERIOD / 2);
+        shop.close().await;
+    }
+
     async fn credit_notes_that_stripe_does_not_find_take_nothing_until_it_does(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;

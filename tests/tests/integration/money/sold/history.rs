@@ -63,4 +63,24 @@ with_backend! {
         assert_eq!(shop.app.balance(&customer).await, PERIOD, "nothing is taken meanwhile");
         shop.close().await;
     }
+
+    async fn a_refund_of_an_invoice_beyond_the_last_page_is_planned_only_without_its_credits(backend: Backend) {
+        let (shop, _interceptor, (customer, _)) = Shop::with_short_pages(backend).await;
+        let first = stripe::id(&shop.stripe.list("invoice").remove(0)).to_owned();
+        shop.make_many_invoices().await;
+        let path = format!("/admin/v1/payments/{first}/refund");
+        let plan = async |more: Value| {
+            let mut body = json!({ "reason": "ticket 1", "dry_run": true });
+            body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            shop.app.admin("POST", &path, Some(&body)).await
+        };
+        plan(json!({})).await.expect_problem(422, "refund_unclear");
+        let named = |credits: &str| json!({ "amount_minor": MONTH, "beyond_credited": true, "credits": credits });
+        plan(named("all")).await.expect_problem(422, "refund_unclear");
+        let planned = plan(named("none")).await.expect(200);
+        let shown = (&planned["amount_minor"], &planned["credits_to_go"]);
+        assert_eq!(shown, (&json!(MONTH), &json!(0)), "{planned}");
+        assert_eq!(shop.app.balance(&customer).await, PERIOD);
+        shop.close().await;
+    }
 }

@@ -4,6 +4,8 @@ use super::*;
 use crate::money::interceptor::{Interception, error};
 use crate::scene::{delay_job, resume_job};
 
+const CHANGE: &str = "/api/v1/subscription/change";
+
 impl Shop {
     /// Sells Plus, which is dearer than Pro.
     async fn sell_plus(&self) {
@@ -31,7 +33,108 @@ impl Shop {
     }
 }
 
+fn busy() -> Interception {
+    Interception::Blocked(429, error("invalid_request_error", "rate_limit"))
+}
+
+impl Shop {
+    /// Repeats a change to Plus until it is made; returns the subscription.
+    async fn until_on_plus(&self, customer: &TestCustomer, when: &str) -> Value {
+        let wanted = json!({ "price": "plus_monthly", "when": when });
+        wait::until("the change is made", || async {
+            let answer = self.app.call(customer, "POST", CHANGE, "plus", Some(&wanted)).await;
+            (answer.status != 202).then(|| answer.expect(200))
+        })
+        .await
+    }
+}
+
 with_backend! {
+    async fn a_change_never_made_gets_a_new_key_once_its_own_is_old(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, |config| config.stripe.wait_ms = 200).await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        let path = format!("/v1/subscriptions/{}", stripe::id(&shop.subscription()));
+        interceptor.intercept(usize::MAX, "POST", &path, busy());
+        let wanted = json!({ "price": "plus_monthly", "when": "now" });
+        shop.app.call(&customer, "POST", CHANGE, "plus", Some(&wanted)).await.expect(202);
+        let job = delay_job(&shop.app, "operation.run").await;
+        shop.a_day_passes().await;
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
+        assert_eq!(shop.until_on_plus(&customer, "now").await["price"], json!("plus_monthly"));
+        assert_eq!(shop.stripe.list("invoice").len(), 2, "it is billed once");
+        shop.close().await;
+    }
+
+    async fn a_change_whose_key_stripe_knows_for_another_request_is_found_if_it_was_made(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        let path = format!("/v1/subscriptions/{}", stripe::id(&shop.subscription()));
+        let reused = Interception::Replaced(400, error("idempotency_error", "idempotency_key_in_use"));
+        interceptor.intercept(1, "POST", &path, reused);
+        assert_eq!(shop.until_on_plus(&customer, "now").await["price"], json!("plus_monthly"));
+        interceptor.until_all_intercepted().await;
+        assert_eq!(shop.stripe.list("invoice").len(), 2, "it is billed once");
+        shop.close().await;
+    }
+
+    async fn a_change_that_a_stored_failure_prevented_is_made_under_a_new_key(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        let path = format!("/v1/subscriptions/{}", stripe::id(&shop.subscription()));
+        interceptor.intercept(1, "POST", &path, Interception::BlockedAsReplayed(500, error("api_error", "api_error")));
+        assert_eq!(shop.until_on_plus(&customer, "now").await["price"], json!("plus_monthly"));
+        interceptor.until_all_intercepted().await;
+        assert_eq!(shop.stripe.list("invoice").len(), 2, "it is billed once");
+        shop.close().await;
+    }
+
+    async fn a_change_at_the_end_goes_on_with_the_schedule_that_it_has_made(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        interceptor.intercept(1, "POST", "/v1/subscription_schedules/*", busy());
+        let changed = shop.until_on_plus(&customer, "period_end").await;
+        assert_eq!(changed["pending_change"]["price"], json!("plus_monthly"));
+        interceptor.until_all_intercepted().await;
+        assert_eq!(shop.stripe.list("subscription_schedule").len(), 1);
+        shop.close().await;
+    }
+
+    async fn a_change_at_the_end_that_stripe_refuses_leaves_no_schedule(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        let refused = Interception::Blocked(400, error("invalid_request_error", "parameter_invalid"));
+        interceptor.intercept(1, "POST", "/v1/subscription_schedules/*", refused);
+        let wanted = json!({ "price": "plus_monthly", "when": "period_end" });
+        let answer = shop.app.call(&customer, "POST", CHANGE, "plus", Some(&wanted)).await;
+        assert!(answer.status >= 400, "{}", answer.body);
+        assert!(shop.subscription()["schedule"].is_null(), "{}", shop.subscription());
+        let changed = shop.until_on_plus(&customer, "period_end").await;
+        assert_eq!(changed["pending_change"]["price"], json!("plus_monthly"), "the same request begins anew");
+        shop.close().await;
+    }
+
+    async fn a_change_to_a_price_that_stripe_does_not_list_is_refused_and_changes_nothing(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        let before = shop.subscription();
+        let none = json!({ "object": "list", "has_more": false, "data": [] });
+        interceptor.intercept(usize::MAX, "GET", "/v1/prices", Interception::Blocked(200, none));
+        let wanted = json!({ "price": "plus_monthly", "when": "now" });
+        let answer = shop.app.call(&customer, "POST", CHANGE, "plus", Some(&wanted)).await;
+        answer.expect_problem(503, "payment_unavailable");
+        interceptor.clear();
+        assert_eq!(shop.subscription()["items"], before["items"]);
+        assert_eq!(shop.net_paid(&customer).await, MONTH);
+        shop.close().await;
+    }
+
     async fn a_change_that_was_interrupted_before_its_card_was_set_is_finished_with_it(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted_with(backend, |config| config.stripe.wait_ms = 200).await;
         let customer = shop.pro().await;

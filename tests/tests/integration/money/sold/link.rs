@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::cli::Program;
-use crate::scene::{self, delay_job};
+use crate::money::interceptor::{Interception, error};
+use crate::scene::{self, delay_job, job_in_state, resume_job};
+use bursar_engine::domain::job::JobState;
+use bursar_engine::ids::JobId;
 
 impl Shop {
     /// A Stripe customer that was made at Stripe, with a card and two paid months of Pro. Returns its id, its
@@ -322,5 +325,68 @@ with_shop! {
         shop.adopted(&theirs).await;
         let unlinked = program.json(&["customers", "unlink", id, "--reason", "ticket 2"]).await;
         assert_eq!(unlinked["customer"]["stripe_customer_id"], Value::Null);
+    }
+}
+
+with_backend! {
+    async fn a_link_adopts_all_pages_of_what_is_there_and_nothing_that_is_unpaid(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let (theirs, ..) = shop.subscriber_at_stripe().await;
+        let basic = shop.other_price("900", None).await;
+        let by_invoice = [("collection_method", "send_invoice"), ("days_until_due", "30")];
+        shop.subscribe_at_stripe(&theirs, &basic, &by_invoice).await;
+        assert!(shop.stripe.list("invoice").iter().any(|invoice| invoice["status"] == "open"));
+        for path in ["/v1/invoices", "/v1/subscriptions"] {
+            interceptor.intercept(usize::MAX, "GET", path, Interception::OneAPage);
+        }
+        let customer = shop.app.onboard().await;
+        shop.stripe_customer(&customer).await;
+        shop.link(&customer, &theirs, Some("2024-01-01")).await.expect(200);
+        shop.adopted(&theirs).await;
+        assert_eq!(shop.app.balance(&customer).await, SIGNUP + 2 * PERIOD);
+        assert_eq!(shop.plan(&customer).await, "pro");
+        interceptor.clear();
+        shop.close().await;
+    }
+
+    async fn a_link_that_is_taken_away_before_it_was_carried_out_adopts_nothing(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted(backend).await;
+        let (theirs, ..) = shop.subscriber_at_stripe().await;
+        let customer = shop.app.onboard().await;
+        shop.stripe_customer(&customer).await;
+        let busy = Interception::Blocked(429, error("invalid_request_error", "rate_limit"));
+        interceptor.intercept(usize::MAX, "POST", &format!("/v1/customers/{theirs}"), busy);
+        shop.link(&customer, &theirs, Some("2024-01-01")).await.expect(200);
+        let job = delay_job(&shop.app, "stripe.adopt").await;
+        interceptor.clear();
+        shop.unlink(&customer).await.expect(200);
+        resume_job(&shop.app, &job).await;
+        job_in_state(&shop.app, &JobId::parse(&job).expect("an id"), JobState::Cancelled).await;
+        assert_eq!((shop.app.balance(&customer).await, shop.plan(&customer).await), (SIGNUP, "trial".to_owned()));
+        shop.close().await;
+    }
+
+    async fn a_comparison_of_a_customer_looks_at_all_its_stripe_customers(backend: Backend) {
+        let shop = Shop::open_with(backend, |config| config.stripe.reconcile_grace_s = 0).await;
+        let (theirs, _, _, new) = shop.subscriber_at_stripe().await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.app.spend(&customer, 1, "unit").await.expect(200);
+        let bought = shop.stripe.list("charge").pop().expect("a charge");
+        shop.link(&customer, &theirs, Some(&Shop::period_of(&new))).await.expect(200);
+        shop.adopted(&theirs).await;
+        let is_own = |charge: &&Value| charge["customer"] == theirs.as_str();
+        let charges = shop.stripe.list("charge");
+        let month = charges.iter().rfind(is_own).expect("a charge");
+        let before = shop.app.balance(&customer).await;
+        for charge in [&bought, month] {
+            shop.stripe.refund(stripe::id(charge), None).expect("a refund");
+        }
+        let body = json!({ "repair": true, "customer_id": customer.id });
+        shop.app.admin("POST", "/admin/v1/stripe/reconciliations", Some(&body)).await.expect(202);
+        wait::until("both refunds are applied", || async {
+            (shop.app.balance(&customer).await == before - PERIOD - 1).then_some(())
+        })
+        .await;
+        shop.close().await;
     }
 }

@@ -65,6 +65,20 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn a_planned_refund_of_a_month_that_brought_no_credits_takes_none(backend: Backend) {
+        let plain = priced("plain_monthly", |price| (price.amount, price.credits) = (MoneyMinor(19_900), Credits::ZERO));
+        let shop = Shop::selling(backend, &[plain]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "plain", json!({ "price": "plain_monthly" })).await.expect(201);
+        shop.app.adjust(&customer, 10).await.expect(200);
+        let hold = json!({ "units": 4 });
+        shop.app.call(&customer, "POST", "/api/v1/holds", "job", Some(&hold)).await.expect(201);
+        let planned = shop.planned_refund(&shop.stripe.list("invoice").remove(0)).await;
+        let shown = ["amount_minor", "credits_to_go", "credits_reserved"].map(|key| planned[key].as_i64());
+        assert_eq!(shown, [Some(19_900), Some(0), Some(0)], "{planned}");
+        shop.close().await;
+    }
+
     async fn a_planned_refund_of_a_year_says_what_goes_of_the_months_to_come(backend: Backend) {
         let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly)]).await;
         let customer = shop.without_credits("pm_card_visa").await;

@@ -329,6 +329,43 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn a_month_waits_while_the_change_that_leaves_it_is_not_paid(backend: Backend) {
+        let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly), team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let price = async |key: &str| {
+            let found = shop.ask_stripe("GET", &format!("/v1/prices?lookup_keys[]={key}"), &[]).await;
+            stripe::id(&found["data"][0]).to_owned()
+        };
+        let pay_latest = async || {
+            let latest = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
+            assert_eq!(shop.stripe.object(&latest)["status"], "open");
+            shop.ask_stripe("POST", &format!("/v1/invoices/{latest}/pay"), &[]).await;
+            shop.deliver_event("invoice.paid", &shop.stripe.object(&latest)).await;
+        };
+        let by_invoice = [("collection_method", "send_invoice"), ("days_until_due", "30")];
+        shop.subscribe_at_stripe(&stripe_customer, &price("pro_yearly").await, &by_invoice).await;
+        pay_latest().await;
+        assert_eq!(shop.app.balance(&customer).await, PART);
+
+        let team = price("team_monthly").await;
+        let change = [("items[0][price]", team.as_str()), ("billing_cycle_anchor", "now")];
+        shop.change_item(&shop.subscription(), &change).await;
+        let sql = "SELECT id FROM jobs WHERE kind = 'credits.grant' AND state = 'available' ORDER BY run_at_ms LIMIT 1";
+        resume_job(&shop.app, &texts(&shop.app, sql).await.remove(0)).await;
+        wait::until("the month waits for another day", || async {
+            let times = shop.parts().await;
+            (times.len() == 11 && times[0] > now_ms() + DAY_MS / 2).then_some(())
+        })
+        .await;
+        assert_eq!(shop.app.balance(&customer).await, PART);
+        pay_latest().await;
+        let balance = shop.app.balance(&customer).await;
+        shop.next_part(JobState::Cancelled).await;
+        assert_eq!(shop.app.balance(&customer).await, balance, "the time that is left was credited");
+        shop.close().await;
+    }
+
     async fn a_part_is_granted_once_although_stripe_could_not_be_asked_or_has_its_invoice_no_longer(backend: Backend) {
         let (shop, customer) = Shop::with_year(backend).await;
         shop.fail_next("GET", "/v1/invoices", Fault::RateLimit { retry_after_s: None });

@@ -30,12 +30,13 @@ with_shop! {
         let other = shop.paid_elsewhere(stripe::id(&stranger), "500", &[]).await;
         shop.stripe.refund(&other, None).expect("a refund");
         shop.deliver_event("charge.refunded", &shop.stripe.object(&other)).await;
-        let operation = OperationId::new().to_string();
-        let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
-        let ours = shop.paid_elsewhere(stripe::id(&stranger), "2900", &metadata).await;
-        shop.stripe.refund(&ours, None).expect("a refund");
-        let reason = shop.deliver_dead_event("charge.refunded", &shop.stripe.object(&ours)).await;
-        assert!(reason.contains("customer_unknown"), "{reason}");
+        for operation in [OperationId::new().to_string(), "no operation".to_owned()] {
+            let metadata = [("metadata[bursar_operation_id]", operation.as_str())];
+            let ours = shop.paid_elsewhere(stripe::id(&stranger), "2900", &metadata).await;
+            shop.stripe.refund(&ours, None).expect("a refund");
+            let reason = shop.deliver_dead_event("charge.refunded", &shop.stripe.object(&ours)).await;
+            assert!(reason.contains("customer_unknown"), "{reason}");
+        }
     }
 
     async fn a_refund_finds_its_charge_by_its_payment_and_is_ignored_without_one(shop: &Shop) {

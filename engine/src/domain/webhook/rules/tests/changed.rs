@@ -135,6 +135,29 @@ fn an_invoice_without_a_period_settles_the_change_that_waits_for_it() {
 }
 
 #[test]
+fn a_better_plan_that_costs_nothing_counts_although_its_invoice_is_open() {
+    let book = team();
+    let mut free = unpaid(to_team(3, Version::Basil));
+    free["total"] = json!(0);
+    let open = with_invoice(SubscriptionDoc::team(3), free);
+    let told = decide(&knowing(facts(UPDATED, &open, &book, "pro"), &row("active")));
+    assert_eq!((plan_set(&told), &put(&told).expect("a row").unpaid_change), (Some("team"), &None));
+}
+
+#[test]
+fn a_period_that_was_left_before_it_was_paid_brings_what_was_used_and_takes_it_of_no_other_grant() {
+    let book = by_id();
+    let mut left = InvoiceDoc { id: "in_2", total: -29_950, ..InvoiceDoc::default() }.render(Version::Basil);
+    left["lines"]["data"] = json!([credit(Version::Basil)]);
+    let before = Before::of(vec![InvoiceFields::read(&left)]);
+    let object = InvoiceDoc::default().render(Version::Basil);
+    let verdict = decide(&Facts { before: &before, ..facts(PAID, &object, &book, "pro") });
+    let (_, command) = verdict.ledger.expect("a command");
+    let exchange = Op::Exchange { amount: Credits(60), expires_at_ms: None, taken: Credits(30), of: Some(Vec::new()) };
+    assert_eq!(command.op, exchange);
+}
+
+#[test]
 fn a_failed_renewal_keeps_the_plan_and_a_worse_plan_counts_at_once() {
     let book = team();
     let renewal = unpaid(InvoiceDoc { id: "in_2", ..InvoiceDoc::default() }.render(Version::Basil));
@@ -195,4 +218,24 @@ fn what_a_schedule_has_for_the_end_of_the_period_is_to_come() {
     object["schedule"] = Value::Null;
     let told = decide(&knowing(facts(UPDATED, &object, &book, "pro"), &pending));
     assert_eq!(put(&told).expect("a row").pending_change, None);
+}
+
+#[test]
+fn of_what_a_schedule_has_to_come_only_a_price_of_ours_is_told() {
+    let book = team();
+    let pending = |prices: &[&str]| {
+        let items: Vec<_> = prices.iter().map(|price| json!({"price": price, "quantity": 2})).collect();
+        let mut object = SubscriptionDoc::default().render(Version::Basil);
+        object["schedule"] = json!({
+            "id": "sub_sched_1", "object": "subscription_schedule", "current_phase": {"start_date": 1, "end_date": 10},
+            "phases": [
+                {"start_date": 1, "end_date": 10, "items": [{"price": PRICE, "quantity": 1}]},
+                {"start_date": 10, "end_date": 19, "items": items},
+            ],
+        });
+        let told = decide(&knowing(facts(UPDATED, &object, &book, "pro"), &row("past_due")));
+        put(&told).expect("a row").pending_change.as_ref().map(|change| change.price.to_string())
+    };
+    assert_eq!(pending(&[OTHER_PRICE, TEAM_PRICE]).as_deref(), Some("team_monthly"));
+    assert_eq!(pending(&[OTHER_PRICE]), None);
 }

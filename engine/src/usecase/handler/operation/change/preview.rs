@@ -6,8 +6,7 @@ use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
 use crate::domain::customer::Customer;
-use crate::domain::effect::Effect;
-use crate::domain::job::{JobKind, Outcome};
+use crate::domain::job::Outcome;
 use crate::domain::operation::Problem;
 use crate::domain::sale::PriceBook;
 use crate::domain::sale::grant::{PartArgs, net_credits};
@@ -23,7 +22,7 @@ use crate::infra::stripe::StripeError;
 use crate::infra::stripe::change::ItemChange;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::usecase::charge::read_payer;
-use crate::usecase::handler::invoice::before;
+use crate::usecase::handler::invoice::{before, part_job};
 use crate::usecase::handler::{Deps, Failure, price};
 use crate::usecase::price::check_change;
 use serde_json::Value;
@@ -108,9 +107,9 @@ pub async fn preview_change(
     let row = Subscription::current(rows.clone(), &catalogue);
     let checked = check_change(deps.db.read(), row.as_ref(), &catalogue, change).await?;
     let price = checked.map_err(PreviewError::Refused)?;
-    let Some(row) = row else { return Err(PreviewError::PriceMissing) };
+    let row = row.ok_or(PreviewError::PriceMissing)?;
     let object = deps.stripe.subscription_retrieve(&row.id).await?;
-    let Some(present) = item_of_ours(deps, &object, now_ms).await? else { return Err(PreviewError::PriceMissing) };
+    let present = item_of_ours(deps, &object, now_ms).await?.ok_or(PreviewError::PriceMissing)?;
     let keeps_price = present.is_kept_by(change);
     let sold = if keeps_price { None } else { price_at_stripe(deps, &catalogue, price, now_ms).await? };
     let (price_id, price) = match &sold {
@@ -125,7 +124,7 @@ pub async fn preview_change(
     let asked = ItemChange { subscription_id: &row.id, item_id: &present.id, item, keeps_price, begins_period };
     let own = customer.stripe_customer_id.as_deref();
     let pays = fields::stripe_customer_id(&object).or_else(|| own.map(str::to_owned));
-    let Some(pays) = pays else { return Err(PreviewError::PriceMissing) };
+    let pays = pays.ok_or(PreviewError::PriceMissing)?;
     let invoice = deps.stripe.change_preview(&pays, &asked).await?;
     if begins_period {
         let given_back = read_given_back(deps, &customer.id).await?;
@@ -217,9 +216,6 @@ async fn credits_of(
         return Err(PreviewError::Undecided);
     }
     let now = verdict.ledger.map_or(Credits::ZERO, |(_, command)| net_credits(&command));
-    let parts = verdict.effects.iter().filter_map(|effect| match effect {
-        Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant => serde_json::from_str(&job.args).ok(),
-        _ => None,
-    });
+    let parts = verdict.effects.iter().filter_map(part_job).filter_map(|job| serde_json::from_str(&job.args).ok());
     Ok((now, parts.map(|part: PartArgs| part.credits).sum()))
 }

@@ -11,7 +11,7 @@ use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::webhook::EventKind;
-use crate::domain::webhook::delivery::delivery;
+use crate::domain::webhook::delivery::{Delivery, delivery};
 use crate::domain::webhook::fields::{self, InvoiceFields, PaymentIntentFields};
 use crate::infra::stripe::found;
 use crate::usecase::handler::stripe::{EventContext, done};
@@ -35,7 +35,7 @@ pub(super) async fn hand_over(about: &EventContext<'_>) -> Result<Verdict, Failu
 }
 
 /// A charge that paid an invoice.
-pub(super) async fn charge_of(deps: &Deps, invoice: &Value) -> Result<Option<Value>, Failure> {
+async fn charge_of(deps: &Deps, invoice: &Value) -> Result<Option<Value>, Failure> {
     for id in &Payment::of_invoice(invoice).charge_ids {
         if let Some(charge) = found(deps.stripe.charge_retrieve(id).await)? {
             return Ok(Some(charge));
@@ -64,6 +64,11 @@ pub(in crate::usecase::handler) fn review(
     object: Value,
     now_ms: TimeMs,
 ) -> Effect {
+    Effect::EventTake(Box::new(review_delivery(deps, id, kind, object, now_ms)))
+}
+
+/// The delivery of that event.
+pub(super) fn review_delivery(deps: &Deps, id: &str, kind: EventKind, object: Value, now_ms: TimeMs) -> Delivery {
     let event = json!({
         "id": id,
         "object": "event",
@@ -71,5 +76,5 @@ pub(in crate::usecase::handler) fn review(
         "livemode": deps.livemode,
         "data": { "object": object },
     });
-    Effect::EventTake(Box::new(delivery(event.to_string().as_bytes(), deps.livemode, now_ms)))
+    delivery(event.to_string().as_bytes(), deps.livemode, now_ms)
 }

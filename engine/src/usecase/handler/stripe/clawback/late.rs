@@ -5,17 +5,17 @@
 //! credits later than at once also has their payment reviewed, after the grant. It does not matter then which of both
 //! was heard of first.
 
-use super::credit_note::review;
+use super::credit_note::review_delivery;
 use super::holder::holder_of_invoice;
 use super::money::{Payment, money_of, reviewed};
 use super::{bought_by, of_nobody, review_bought};
 use crate::domain::effect::{Effect, Verdict};
-use crate::domain::job::{JobKind, Outcome};
+use crate::domain::job::Outcome;
 use crate::domain::ledger::Op;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, InvoiceFields};
 use crate::usecase::handler::Failure;
-use crate::usecase::handler::invoice::whole_invoice;
+use crate::usecase::handler::invoice::{part_job, whole_invoice};
 use crate::usecase::handler::stripe::{EventContext, done};
 use serde_json::Value;
 
@@ -32,25 +32,22 @@ pub(in crate::usecase::handler::stripe) fn review_of_late_grant(
     let Some(id) = said.id.filter(|_| is_late && brings_credits(verdict) && about.deps.stripe.is_configured()) else {
         return Vec::new();
     };
-    let event =
-        review(about.deps, &format!("granted:{id}"), EventKind::ChargeRefunded, reviewed(None, &id), about.now_ms);
-    after_waiting(event)
+    after_waiting(about, &format!("granted:{id}"), EventKind::ChargeRefunded, reviewed(None, &id))
 }
 
 /// Whether a verdict grants credits, now or later.
 fn brings_credits(verdict: &Verdict) -> bool {
     let grants_now = |op: &Op| matches!(op, Op::Grant { .. } | Op::Exchange { .. });
-    let is_part = |effect: &Effect| matches!(effect, Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant);
-    verdict.ledger.as_ref().is_some_and(|(_, command)| grants_now(&command.op)) || verdict.effects.iter().any(is_part)
+    let now = verdict.ledger.as_ref().is_some_and(|(_, command)| grants_now(&command.op));
+    now || verdict.effects.iter().any(|effect| part_job(effect).is_some())
 }
 
-/// A review, for which nothing waits any more that failed in its stream before: the credits may be there now.
-fn after_waiting(review: Effect) -> Vec<Effect> {
-    let hasten = match &review {
-        Effect::EventTake(taken) => Some(Effect::StreamHasten { stream_key: taken.event.stream_key.clone() }),
-        _ => None,
-    };
-    [review].into_iter().chain(hasten).collect()
+/// A review with this id, for which nothing waits any more that failed in its stream before: the credits may be there
+/// now.
+fn after_waiting(about: &EventContext<'_>, id: &str, kind: EventKind, object: Value) -> Vec<Effect> {
+    let review = review_delivery(about.deps, id, kind, object, about.now_ms);
+    let stream_key = review.event.stream_key.clone();
+    vec![Effect::EventTake(Box::new(review)), Effect::StreamHasten { stream_key }]
 }
 
 /// Reviews an invoice. If a charge paid it and some money is gone, that is decided in the charge's stream, where its
@@ -80,14 +77,14 @@ pub(super) async fn review_invoice(about: &EventContext<'_>) -> Result<Verdict, 
 
 fn hand_over(about: &EventContext<'_>, invoice_id: &str, charge: Value) -> Verdict {
     let named = about.event.envelope.as_ref().map_or(invoice_id, |envelope| envelope.external_id.as_str());
-    done(after_waiting(review(about.deps, &format!("{named}:review"), about.kind, charge, about.now_ms)))
+    done(after_waiting(about, &format!("{named}:review"), about.kind, charge))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::amount::Credits;
-    use crate::domain::job::NewJob;
+    use crate::domain::job::{JobKind, NewJob};
     use crate::domain::ledger::{Command, GrantKind};
     use crate::ids::CustomerId;
 

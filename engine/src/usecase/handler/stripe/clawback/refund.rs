@@ -130,7 +130,7 @@ pub(in crate::usecase) async fn credits_after_refund(
     let account = account::account_find(deps.db.read(), &customer.id).await?.unwrap_or_default().settled(now_ms);
     let mut after = CreditsAfter { balance: account.balance, ..CreditsAfter::default() };
     let paid = paid_for(deps, charge).await?;
-    let Some(bought) = bought_with(deps, customer, charge, &paid, now_ms).await? else { return Ok(Some(after)) };
+    let Some(bought) = bought_with(deps, customer, Some(charge), &paid, now_ms).await? else { return Ok(Some(after)) };
     let mut money = money_of(deps, &bought.payment, Some(charge)).await?;
     money.gone.add(amount, choice);
     match compare_by(deps, customer, &bought, &money, Account::available, now_ms).await? {
