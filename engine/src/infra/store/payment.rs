@@ -17,8 +17,6 @@ const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, curren
                        terms, refunded, disputed, kept, created_at_ms, updated_at_ms";
 /// Maximum number of lines of the ledger that are shown of one payment.
 const ENTRIES_MAX: i64 = 200;
-/// Maximum number of invoices that are looked at of whose money some is gone.
-const GONE_MAX: i64 = 100;
 
 /// Which payments to list.
 #[derive(Debug, Clone, Default)]
@@ -198,15 +196,6 @@ pub async fn invoice_payer_find_many(db: &impl ConnectionTrait, ids: &[String]) 
         }
     }
     Ok(payers)
-}
-
-/// A customer's paid invoices of whose money some was given back or is disputed, the latest 100.
-pub async fn invoice_list_gone(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Invoice>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM invoices WHERE customer_id = $1 AND is_paid AND (refunded > 0 OR disputed > 0) \
-         ORDER BY created_at_ms DESC, id DESC LIMIT $2"
-    );
-    query_all(db, &sql, [customer.as_str().into(), GONE_MAX.into()]).await?.iter().map(read).collect()
 }
 
 /// The terms that a paid invoice was decided on, if they were kept.

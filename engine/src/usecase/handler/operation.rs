@@ -112,11 +112,14 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let Some(customer) = customer::customer_find(deps.db.read(), &operation.customer_id).await? else {
         return Ok(Outcome::Dead { reason: format!("there is no customer {}", operation.customer_id) }.into());
     };
+    let has_begun = claimed.job.attempt > 0 || claimed.job.rescues > 0;
     let started = Instant::now();
     let mut verdict = match (customer.stripe_customer_id.as_deref(), &operation.request) {
-        (Some(id), _) => carry_out(deps, (&operation, &customer, id), task, now_ms).await?,
+        (Some(id), _) => carry_out(deps, (&operation, &customer, id), (task, has_begun), now_ms).await?,
         // It names its charge, whose Stripe customer may no longer be linked.
-        (None, Request::PaymentRefund { .. }) => carry_out(deps, (&operation, &customer, ""), task, now_ms).await?,
+        (None, Request::PaymentRefund { .. }) => {
+            carry_out(deps, (&operation, &customer, ""), (task, has_begun), now_ms).await?
+        }
         (None, _) => wait_for_customer(&operation, now_ms),
     };
     if operation.request.is_purchase() {
@@ -135,10 +138,10 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
 async fn carry_out(
     deps: &Deps,
     (operation, customer, stripe_customer_id): (&Operation, &Customer, &str),
-    task: Task,
+    (task, has_begun): (Task, bool),
     now_ms: TimeMs,
 ) -> Result<Verdict> {
-    let run = Run { deps, operation, customer, stripe_customer_id, task, now_ms };
+    let run = Run { deps, operation, customer, stripe_customer_id, task, has_begun, now_ms };
     let result = match &operation.request {
         Request::UsageCharge(_)
         | Request::HoldCharge(_)
@@ -194,6 +197,8 @@ pub(super) struct Run<'a> {
     customer: &'a Customer,
     stripe_customer_id: &'a str,
     task: Task,
+    /// Whether an attempt before this one may have called Stripe.
+    has_begun: bool,
     now_ms: TimeMs,
 }
 
@@ -250,6 +255,16 @@ impl Run<'_> {
     fn failed(&self, problem: Problem) -> Verdict {
         let effects = vec![Effect::operation(self.operation.failed(problem, self.now_ms))];
         Verdict { outcome: Outcome::Done, ledger: None, effects }
+    }
+
+    /// The operation ends badly by a rule of ours, unless a call of an attempt before may still take effect: as long as
+    /// its outcome is in doubt, the next attempt looks again.
+    fn failed_unless_in_doubt(&self, problem: Problem) -> Verdict {
+        if self.has_begun && self.now_ms - self.operation.round_at_ms < self.deps.doubt_ms {
+            let reason = format!("an earlier attempt is in doubt, and no other is made: {}", problem.code);
+            return Outcome::Retry { reason }.into();
+        }
+        self.failed(problem)
     }
 
     /// Handles an error of Stripe that the operation's own rules do not handle.

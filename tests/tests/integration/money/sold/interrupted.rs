@@ -1,12 +1,12 @@
 //! Changes of a subscription that are interrupted between two calls to Stripe.
 
 use super::*;
-use crate::money::interceptor::{Interception, error};
+use crate::money::interceptor::{Interception, Interceptor, error};
 use crate::scene::{delay_job, resume_job};
 
 impl Shop {
     /// Sells Plus, which is dearer than Pro.
-    async fn sell_plus(&self) {
+    pub(super) async fn sell_plus(&self) {
         let plus = priced("plus_monthly", |price| price.amount = MoneyMinor(MONTH + 100));
         self.change_catalogue(|catalogue| catalogue.prices.push(plus));
         let amount = (MONTH + 100).to_string();
@@ -28,6 +28,33 @@ impl Shop {
         let path = format!("/v1/subscriptions/{}", stripe::id(&self.subscription()));
         self.ask_stripe("POST", &path, &[("default_payment_method", stripe::id(&card))]).await;
         stripe::id(&card).to_owned()
+    }
+
+    /// A subscriber to Pro whose change to Plus has looked at everything, and waits because Stripe takes no change. With
+    /// the change's job.
+    async fn with_change_under_way(backend: Backend) -> (Self, Interceptor, TestCustomer, String) {
+        let (shop, interceptor) = Self::intercepted_with(backend, |config| config.stripe.wait_ms = 200).await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        let busy = Interception::Blocked(429, error("invalid_request_error", "rate_limit"));
+        interceptor.intercept(usize::MAX, "POST", "/v1/subscriptions/*", busy);
+        shop.change_to_plus(&customer).await.expect(202);
+        let job = delay_job(&shop.app, "operation.run").await;
+        (shop, interceptor, customer, job)
+    }
+
+    async fn change_to_plus(&self, customer: &TestCustomer) -> Answer {
+        let wanted = json!({ "price": "plus_monthly", "when": "now" });
+        self.app.call(customer, "POST", &format!("{SUBSCRIPTION}/change"), "plus", Some(&wanted)).await
+    }
+
+    /// The answer to the change once it has ended.
+    async fn changed_to_plus(&self, customer: &TestCustomer) -> Answer {
+        wait::until("the change has ended", || async {
+            let answer = self.change_to_plus(customer).await;
+            (answer.status != 202).then_some(answer)
+        })
+        .await
     }
 }
 
@@ -96,6 +123,10 @@ with_backend! {
         let path = format!("/admin/v1/payments/{}/refund", stripe::id(&shop.stripe.list("invoice").remove(0)));
         let asked = shop.app.admin("POST", &path, Some(&json!({ "reason": "ticket 1" }))).await;
         assert_eq!(asked.body["state"], json!("processing"), "{}", asked.body);
+        // As if it had been asked for before support linked the Stripe customer anew.
+        let former = shop.app.onboard().await;
+        let of_former = format!("UPDATE operations SET customer_id = '{}' WHERE kind = 'payment_refund'", former.id);
+        sql(&shop.app, &of_former).await;
         let wanted = json!({ "price": "plus_monthly", "when": "now" });
         for path in ["preview", "change"] {
             let path = format!("{SUBSCRIPTION}/{path}");
@@ -105,6 +136,20 @@ with_backend! {
         interceptor.clear();
         wait::until("the refund is made", || async { (shop.net_paid(&customer).await == 0).then_some(()) }).await;
         shop.announce_refund(stripe::id(&shop.stripe.list("charge").remove(0))).await;
+        shop.close().await;
+    }
+
+    async fn a_change_whose_card_is_decided_finds_a_refund_that_no_event_told(backend: Backend) {
+        let (shop, interceptor, customer, job) = Shop::with_change_under_way(backend).await;
+        let before = shop.subscription();
+        let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        shop.stripe.refund(&charge, None).expect("a refund");
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
+        shop.changed_to_plus(&customer).await.expect_problem(409, "period_refunded");
+        assert_eq!(shop.subscription()["items"], before["items"]);
+        assert_eq!(shop.net_paid(&customer).await, 0);
+        shop.announce_refund(&charge).await;
         shop.close().await;
     }
 }
