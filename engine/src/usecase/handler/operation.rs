@@ -30,13 +30,14 @@ use crate::infra::store::{customer, operation};
 use crate::infra::stripe::requests::Mark;
 use crate::infra::stripe::{Decline, StripeError};
 use crate::metric;
+use refund::RefundTerms;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-/// Wait between checks whether the customer has a Stripe customer yet.
-const CUSTOMER_WAIT_MS: i64 = 300;
+/// Wait between checks whether an operation can begin: its customer has a Stripe customer, another operation has ended.
+const BEGIN_WAIT_MS: i64 = 300;
 /// How long it is checked that often; later checks are retries with backoff.
-const CUSTOMER_WAIT_FOR_MS: i64 = 60_000;
+const BEGIN_WAIT_FOR_MS: i64 = 60_000;
 
 /// Wait before the first automatic new round; doubles with each round.
 const NEW_ROUND_WAIT_MS: i64 = 5_000;
@@ -57,7 +58,7 @@ pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) 
     let mut job = job(operation, operation.job_key(), at_ms);
     job.stream_key = match &customer.stripe_customer_id {
         _ if operation.request.is_purchase() => Some(format!("purchases:{}", customer.id)),
-        // It waits for nothing, and nothing waits for it.
+        // It must not wait behind the customer's events. What it shares with changes of the subscription, both look at.
         _ if matches!(operation.request, Request::PaymentRefund { .. }) => None,
         Some(id) => Some(stripe_stream(id)),
         None => Some(format!("operations:{}", customer.id)),
@@ -164,8 +165,9 @@ async fn carry_out(
             run.change(subscription_id, change, payer.as_ref()).await
         }
         Request::SubscriptionResume { subscription_id, payer } => run.resume(subscription_id, payer.as_ref()).await,
-        Request::PaymentRefund { charge_id, amount_minor, credits, .. } => {
-            run.refund(charge_id, *amount_minor, *credits).await
+        Request::PaymentRefund { payment_id, charge_id, amount_minor, currency, credits, beyond_credited } => {
+            let (amount, credits, beyond_credited) = (*amount_minor, *credits, *beyond_credited);
+            run.refund(RefundTerms { payment_id, charge_id, amount, currency, credits, beyond_credited }).await
         }
     };
     match result {
@@ -184,10 +186,15 @@ fn wait_for_customer(operation: &Operation, now_ms: TimeMs) -> Verdict {
         let effects = vec![Effect::operation(operation.failed(given_up(message), now_ms))];
         return Verdict { outcome: Outcome::Dead { reason }, ledger: None, effects };
     }
-    if now_ms - operation.round_at_ms < CUSTOMER_WAIT_FOR_MS {
-        return Outcome::Snooze { until_ms: now_ms + CUSTOMER_WAIT_MS }.into();
+    wait_to_begin(operation, "the customer has no Stripe customer yet".to_owned(), now_ms)
+}
+
+/// Waits for what an operation needs before it calls Stripe.
+fn wait_to_begin(operation: &Operation, reason: String, now_ms: TimeMs) -> Verdict {
+    if now_ms - operation.round_at_ms < BEGIN_WAIT_FOR_MS {
+        return Outcome::Snooze { until_ms: now_ms + BEGIN_WAIT_MS }.into();
     }
-    Outcome::Retry { reason: "the customer has no Stripe customer yet".to_owned() }.into()
+    Outcome::Retry { reason }.into()
 }
 
 /// What one run works with.
@@ -403,7 +410,7 @@ mod tests {
         let operation = Operation::new(&CustomerId::new(), request, "k".to_owned(), "h".to_owned(), 1_000);
         let verdict_after = |ms: i64| wait_for_customer(&operation, 1_000 + ms);
         assert!(matches!(verdict_after(0).outcome, Outcome::Snooze { .. }));
-        assert!(matches!(verdict_after(CUSTOMER_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
+        assert!(matches!(verdict_after(BEGIN_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
         let end = verdict_after(KEY_GOOD_FOR_MS);
         assert!(matches!(end.outcome, Outcome::Dead { .. }), "support sees it");
         let Some(Effect::OperationPut(ended)) = end.effects.first() else { panic!("{end:?}") };
