@@ -22,7 +22,7 @@ pub use purchase::{
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::refund::CreditsChoice;
-use crate::domain::subscription::Change;
+use crate::domain::subscription::{Change, ChangeTime};
 use crate::ids::{CustomerId, OperationId};
 use crate::key::PriceKey;
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,9 @@ pub enum Request {
         currency: String,
         /// What becomes of the credits.
         credits: CreditsChoice,
+        /// Whether the amount may have been credited to the customer already.
+        #[serde(default, skip_serializing_if = "is_false")]
+        beyond_credited: bool,
     },
 }
 
@@ -157,6 +160,11 @@ impl Request {
             Self::SubscriptionResume { .. } => "subscription_resume",
             Self::PaymentRefund { .. } => "payment_refund",
         }
+    }
+
+    /// Whether it may credit the time that is left of a period that was paid.
+    pub fn credits_time(&self) -> bool {
+        matches!(self, Self::SubscriptionChange { change, .. } if change.when == ChangeTime::Now)
     }
 }
 
@@ -367,7 +375,6 @@ pub const BONUS_KEY: &str = "bonus:payment_method";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::subscription::ChangeTime;
 
     fn subscribe() -> Request {
         Request::SubscriptionCreate { payment_method_id: "pm_1".to_owned(), price: None, quantity: 1, payer: None }
@@ -451,6 +458,13 @@ mod tests {
         }
         let old = r#"{"kind":"subscription_create","payment_method_id":"pm_1"}"#;
         assert_eq!(serde_json::from_str::<Request>(old).expect("an old request reads"), subscribe());
+        let old = concat!(
+            r#"{"kind":"payment_refund","payment_id":"in_1","charge_id":"ch_1","#,
+            r#""amount_minor":7,"currency":"usd","credits":"none"}"#
+        );
+        let refund: Request = serde_json::from_str(old).expect("an old refund reads");
+        assert!(matches!(&refund, Request::PaymentRefund { beyond_credited: false, .. }), "{refund:?}");
+        assert_eq!(serde_json::to_string(&refund).expect("plain data"), old);
         let old = r#"{"price":"pro_monthly","quantity":1,"when":"now"}"#;
         let change: Change = serde_json::from_str(old).expect("an old change reads");
         assert_eq!(serde_json::to_string(&change).expect("plain data"), old);

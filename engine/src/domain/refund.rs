@@ -4,6 +4,7 @@
 //! event comes first, twice or late, and a comparison with Stripe decides the same.
 
 use crate::amount::MoneyMinor;
+use crate::domain::catalogue::currency::money;
 use crate::domain::webhook::fields::{self, metadata_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -113,6 +114,39 @@ impl MoneyBefore {
         let rest = if self.credited == Some(MoneyMinor::ZERO) { self.left } else { rest };
         Some(self.left.min(rest).max(MoneyMinor::ZERO))
     }
+
+    /// How much is given back without giving anything twice: what is asked for, else the most.
+    ///
+    /// # Errors
+    /// `refund_credited` if what is asked for is more than that, or nothing is left; `refund_unclear` if it is not
+    /// known what was credited.
+    pub fn amount(&self, asked: Option<MoneyMinor>, currency: &str) -> Result<MoneyMinor, RefundRefusal> {
+        let (Some(most), Some(credited)) = (self.refundable(), self.credited) else {
+            let message = "the subscription has more invoices than are looked at, so what they have credited of this \
+                           money is not known: look at them at Stripe, and name the amount with beyond_credited";
+            return Err(RefundRefusal { code: "refund_unclear", message: message.to_owned() });
+        };
+        let amount = asked.unwrap_or(most);
+        // If nothing was credited, the charge alone decides, and Stripe refuses more than is left of it.
+        if credited > MoneyMinor::ZERO && (amount > most || most == MoneyMinor::ZERO) {
+            let (credited, most) = (money(credited, currency), money(most, currency));
+            let message = format!(
+                "{credited} of this money were credited at Stripe when the subscription was changed or ended, so {most} \
+                 are left to be given back: whoever wants to give more says so with beyond_credited and the amount"
+            );
+            return Err(RefundRefusal { code: "refund_credited", message });
+        }
+        Ok(amount)
+    }
+}
+
+/// Why money is not given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundRefusal {
+    /// A stable code.
+    pub code: &'static str,
+    /// In words, for support.
+    pub message: String,
 }
 
 /// Whether a refund at Stripe was made by this operation.
@@ -147,6 +181,21 @@ mod tests {
         assert_eq!(refundable(10_000, 0, Some(40_000)), Some(10_000), "the rest was paid from a balance");
         assert_eq!(refundable(59_900, 0, Some(99_900)), Some(0));
         assert_eq!(refundable(59_900, 0, None), None);
+    }
+
+    #[test]
+    fn more_than_was_not_credited_is_refused_and_so_is_what_nobody_knows() {
+        let amount = |credited: Option<i64>, asked: Option<i64>| {
+            let (left, credited) = (PAID, credited.map(MoneyMinor));
+            let money = MoneyBefore { left, paid: PAID, refunded: MoneyMinor::ZERO, credited };
+            money.amount(asked.map(MoneyMinor), "usd").map(|amount| amount.0).map_err(|refusal| refusal.code)
+        };
+        assert_eq!(amount(Some(0), None), Ok(59_900));
+        assert_eq!(amount(Some(0), Some(60_000)), Ok(60_000), "Stripe decides");
+        assert_eq!((amount(Some(40_000), None), amount(Some(40_000), Some(19_900))), (Ok(19_900), Ok(19_900)));
+        assert_eq!(amount(Some(40_000), Some(19_901)), Err("refund_credited"));
+        assert_eq!(amount(Some(59_900), None), Err("refund_credited"));
+        assert_eq!(amount(None, Some(1)), Err("refund_unclear"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::domain::idempotency::check_same_request;
 use crate::domain::job::Wake;
 use crate::domain::operation::{Operation, Request, State};
 use crate::domain::payment::Payment;
-use crate::domain::refund::{CreditsChoice, MoneyBefore};
+use crate::domain::refund::CreditsChoice;
 use crate::error::{Error, Result};
 use crate::ids::HoldId;
 use crate::infra::store::{account, audit, customer, job, operation};
@@ -35,6 +35,13 @@ pub struct RefundRequest<'a> {
     pub beyond_credited: bool,
     /// What becomes of the credits.
     pub credits: CreditsChoice,
+}
+
+impl RefundRequest<'_> {
+    /// The amount, if that much is given back whatever was credited: it has to be named.
+    fn beyond_credited(&self) -> Option<MoneyMinor> {
+        self.amount.filter(|_| self.beyond_credited)
+    }
 }
 
 /// Who asks for a refund, and how a repetition is recognised.
@@ -118,7 +125,10 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
         return Err(refuse("refund_too_large", message));
     }
     let before = money_before_refund(deps, &customer, asked.payment, &charge).await.map_err(failed)?;
-    let amount = amount_of(&asked, &before, currency)?;
+    let amount = match asked.beyond_credited() {
+        Some(amount) => amount,
+        None => before.amount(asked.amount, currency).map_err(|refusal| refuse(refusal.code, refusal.message))?,
+    };
     let after = credits_after_refund(deps, &customer, &charge.charge, amount, asked.credits, now_ms).await;
     let Some(after) = after.map_err(failed)? else {
         let message = "the subscription has more invoices than are looked at, so nobody can tell how many credits would \
@@ -150,29 +160,6 @@ async fn holds_of(deps: &Deps, customer: &Customer, now_ms: TimeMs) -> Result<Ve
     Ok(account.open.holds.into_iter().map(|hold| hold.id).take(HOLDS_NAMED_MAX).collect())
 }
 
-/// How much is given back, if nothing is given twice, or if whoever asks wants just that.
-fn amount_of(asked: &RefundRequest<'_>, before: &MoneyBefore, currency: &str) -> Result<MoneyMinor> {
-    let refuse = |code, message: String| Err(Error::NotAccepted { code, message });
-    if let Some(amount) = asked.amount.filter(|_| asked.beyond_credited) {
-        return Ok(amount);
-    }
-    let (Some(most), Some(credited)) = (before.refundable(), before.credited) else {
-        let message = "the subscription has more invoices than are looked at, so what they have credited of this money \
-                       is not known: look at them at Stripe, and name the amount with beyond_credited";
-        return refuse("refund_unclear", message.to_owned());
-    };
-    let amount = asked.amount.unwrap_or(most);
-    if amount > most || most == MoneyMinor::ZERO {
-        let (credited, most) = (money(credited, currency), money(most, currency));
-        let message = format!(
-            "{credited} of this money were credited at Stripe when the subscription was changed or ended, so {most} \
-             are left to be given back: whoever wants to give more says so with beyond_credited and the amount"
-        );
-        return refuse("refund_credited", message);
-    }
-    Ok(amount)
-}
-
 /// Finds the refund of an earlier request with the same key.
 ///
 /// # Errors
@@ -202,6 +189,7 @@ pub async fn ask(
         amount_minor: plan.amount,
         currency: plan.currency.clone(),
         credits: asked.credits,
+        beyond_credited: asked.beyond_credited().is_some(),
     };
     let (key, hash) = (deed.idempotency_key.to_owned(), deed.request_hash.to_owned());
     let new = Operation::new(&customer.id, request, key, hash, now_ms);

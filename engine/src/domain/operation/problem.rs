@@ -2,6 +2,7 @@
 
 use super::is_false;
 use crate::clock::TimeMs;
+use crate::domain::refund::RefundRefusal;
 use crate::domain::subscription::ChangeRefusal;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,12 @@ impl Problem {
     /// and not for the customer.
     pub fn is_stripes(&self) -> bool {
         matches!(self.code.as_str(), "stripe_refused" | "stripe_not_found" | "stripe_unavailable")
+    }
+}
+
+impl From<RefundRefusal> for Problem {
+    fn from(refusal: RefundRefusal) -> Self {
+        Self::new(refusal.code, refusal.message)
     }
 }
 

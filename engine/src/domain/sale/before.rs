@@ -118,7 +118,7 @@ impl Before {
 }
 
 /// When the periods end of some lines.
-pub(super) fn ends(invoice: &InvoiceFields, is_one: impl Fn(&Line) -> bool) -> BTreeSet<TimeMs> {
+pub fn ends(invoice: &InvoiceFields, is_one: impl Fn(&Line) -> bool) -> BTreeSet<TimeMs> {
     invoice.lines.iter().filter(|line| is_one(line)).filter_map(|line| line.period_end_ms).collect()
 }
 

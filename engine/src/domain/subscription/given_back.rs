@@ -3,13 +3,42 @@
 use super::change::{ChangeRefusal, refuse};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
-use crate::domain::payment::Invoice;
+use crate::domain::refund::Gone;
+use crate::domain::sale::before::ends;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Checks that a change at once credits no time of a period whose money was given back. `change` is the invoice that
-/// the change would make, `others` are the subscription's other invoices as Stripe has them, and `given_back` those
-/// of which money was refunded or disputed, as they are stored.
+/// Maximum number of invoices of one period of whose money it is asked what is gone.
+pub const PERIOD_INVOICES_MAX: usize = 30;
+
+/// The ids of the paid invoices that charge time of the periods that a change leaves: it has to be known what is gone
+/// of their money. None if the change credits no time. `change` is the invoice that the change would make, `others` are
+/// the subscription's other invoices as Stripe has them, the latest of them only if `is_cut`.
+///
+/// # Errors
+/// `period_refunded` if they are more than [`PERIOD_INVOICES_MAX`], or not all known.
+pub fn invoices_of_left(
+    change: &InvoiceFields,
+    others: &[InvoiceFields],
+    is_cut: bool,
+) -> Result<Vec<String>, ChangeRefusal> {
+    let paid: Vec<&InvoiceFields> = charges_of_left(change, others).into_iter().map(|(invoice, _)| invoice).collect();
+    // The invoice that bills a period is the first of that period, so all later ones are known with it.
+    let billed: BTreeSet<TimeMs> = paid.iter().flat_map(|invoice| ends(invoice, Line::bills_period)).collect();
+    let is_known = !is_cut || ends(change, Line::credits_time).is_subset(&billed);
+    if !is_known || paid.len() > PERIOD_INVOICES_MAX {
+        return refuse(
+            "period_refunded",
+            "The present period has more invoices than are looked at, so nobody can tell whether money of it was given \
+             back, and the time that is left of it cannot be credited. Change with the end of the period: when = \
+             period_end.",
+        );
+    }
+    Ok(paid.into_iter().filter_map(|invoice| invoice.id.clone()).collect())
+}
+
+/// Checks that a change at once credits no time of a period whose money was given back. `gone` is what was refunded,
+/// returned by credit notes or disputed of the invoices that [`invoices_of_left`] names, by their ids.
 ///
 /// Stripe credits the time that is left of what a period cost, whatever was given back of that since. Where credits
 /// went with the money, the period is worth less than that. Where they stayed, the money was a gift: it may be given
@@ -20,25 +49,19 @@ use std::collections::BTreeSet;
 pub fn check_given_back(
     change: &InvoiceFields,
     others: &[InvoiceFields],
-    given_back: &[Invoice],
+    gone: &BTreeMap<String, Gone>,
 ) -> Result<(), ChangeRefusal> {
-    let credited = change.lines.iter().filter(|line| line.credits_time());
-    let left: BTreeSet<TimeMs> = credited.clone().filter_map(|line| line.period_end_ms).collect();
-    let is_of_left = |line: &&Line| line.period_end_ms.is_some_and(|end_ms| left.contains(&end_ms));
-    let (mut cost, mut gone, mut is_worth_less) = (MoneyMinor::ZERO, MoneyMinor::ZERO, false);
-    for invoice in others.iter().filter(|other| other.is_paid == Some(true)) {
-        let mut billed = invoice.lines.iter().filter(|line| line.charges_time()).filter(is_of_left).peekable();
-        if billed.peek().is_none() {
-            continue;
-        }
-        cost += sum(billed);
-        for stored in given_back.iter().filter(|stored| Some(&stored.id) == invoice.id.as_ref()) {
-            gone += stored.refunded + stored.disputed;
-            is_worth_less |= stored.refunded + stored.disputed > stored.kept;
+    let credited = sum(change.lines.iter().filter(|line| line.credits_time()));
+    let (mut cost, mut all_gone, mut is_worth_less) = (MoneyMinor::ZERO, MoneyMinor::ZERO, false);
+    for (invoice, charged) in charges_of_left(change, others) {
+        cost += charged;
+        if let Some(gone) = invoice.id.as_ref().and_then(|id| gone.get(id)) {
+            all_gone += gone.all;
+            is_worth_less |= gone.counting() > MoneyMinor::ZERO;
         }
     }
-    let is_credited_twice = is_worth_less || gone - sum(credited) > cost;
-    if gone <= MoneyMinor::ZERO || !is_credited_twice {
+    let is_credited_twice = is_worth_less || all_gone - credited > cost;
+    if all_gone <= MoneyMinor::ZERO || !is_credited_twice {
         return Ok(());
     }
     refuse(
@@ -46,6 +69,18 @@ pub fn check_given_back(
         "Money that was paid for the present period was given back, or is disputed, so the time that is left of it \
          cannot be credited. Change with the end of the period: when = period_end.",
     )
+}
+
+/// The paid invoices that charge time of the periods that a change leaves, and what each charges for it.
+fn charges_of_left<'a>(change: &InvoiceFields, others: &'a [InvoiceFields]) -> Vec<(&'a InvoiceFields, MoneyMinor)> {
+    let left = ends(change, Line::credits_time);
+    let is_of_left = |line: &&Line| line.period_end_ms.is_some_and(|end_ms| left.contains(&end_ms));
+    let paid = others.iter().filter(|other| other.is_paid == Some(true));
+    let charges = paid.map(|invoice| {
+        let lines = invoice.lines.iter().filter(|line| line.charges_time()).filter(is_of_left);
+        (invoice, lines.collect::<Vec<_>>())
+    });
+    charges.filter(|(_, lines)| !lines.is_empty()).map(|(invoice, lines)| (invoice, sum(lines.into_iter()))).collect()
 }
 
 /// What lines cost after discounts, all together.
@@ -56,8 +91,7 @@ fn sum<'a>(lines: impl Iterator<Item = &'a Line>) -> MoneyMinor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amount::Credits;
-    use crate::ids::CustomerId;
+    use crate::domain::refund::CreditsChoice;
 
     /// A line, whose period ends at this time.
     fn line(amount: i64, is_proration: bool, end_ms: TimeMs) -> Line {
@@ -68,46 +102,37 @@ mod tests {
         InvoiceFields { id: Some(id.to_owned()), is_paid: Some(true), lines, ..InvoiceFields::default() }
     }
 
-    /// What is stored of an invoice.
-    fn stored(id: &str, [refunded, disputed, kept]: [i64; 3]) -> Invoice {
-        Invoice {
-            id: id.to_owned(),
-            customer_id: CustomerId::new(),
-            subscription_id: Some("sub_1".to_owned()),
-            is_paid: true,
-            amount: None,
-            currency: None,
-            credits: Credits::ZERO,
-            brings_now: true,
-            terms: None,
-            failure: None,
-            refunded: MoneyMinor(refunded),
-            disputed: MoneyMinor(disputed),
-            kept: MoneyMinor(kept),
-            created_at_ms: 0,
-            updated_at_ms: 0,
-        }
+    /// What is gone of an invoice, by choices about its credits.
+    fn gone(id: &str, amounts: &[(i64, CreditsChoice)]) -> BTreeMap<String, Gone> {
+        let mut gone = Gone::default();
+        amounts.iter().for_each(|(amount, choice)| gone.add(MoneyMinor(*amount), *choice));
+        BTreeMap::from([(id.to_owned(), gone)])
+    }
+
+    fn all(id: &str, amount: i64) -> BTreeMap<String, Gone> {
+        gone(id, &[(amount, CreditsChoice::All)])
     }
 
     /// Whether a change is refused that credits 700 of a year for 1,200, of which this was given back.
-    fn is_refused_after(gone: [i64; 3]) -> bool {
+    fn is_refused_after(amounts: &[(i64, CreditsChoice)]) -> bool {
         let change = invoice("upcoming", vec![line(-700, true, 30), line(40, false, 60)]);
         let paid = [invoice("in_1", vec![line(1_200, false, 30)])];
-        check_given_back(&change, &paid, &[stored("in_1", gone)]).is_err()
+        check_given_back(&change, &paid, &gone("in_1", amounts)).is_err()
     }
 
     #[test]
     fn time_is_not_credited_whose_money_was_refunded_or_is_disputed() {
-        assert!(!is_refused_after([0, 0, 0]));
-        for gone in [[1_200, 0, 0], [1, 0, 0], [0, 1_200, 0], [0, 600, 0], [100, 50, 100]] {
-            assert!(is_refused_after(gone), "{gone:?}");
+        use CreditsChoice::{All, None, Unspent};
+        assert!(!is_refused_after(&[]));
+        for amounts in [&[(1_200, All)][..], &[(1, All)], &[(600, Unspent)], &[(100, None), (50, All)]] {
+            assert!(is_refused_after(amounts), "{amounts:?}");
         }
     }
 
     #[test]
     fn a_gift_is_no_obstacle_as_long_as_it_and_the_credit_are_within_the_cost() {
-        assert!(!is_refused_after([500, 0, 500]), "both are all that was paid");
-        assert!(is_refused_after([501, 0, 501]), "the customer would get more than it paid");
+        assert!(!is_refused_after(&[(500, CreditsChoice::None)]), "both are all that was paid");
+        assert!(is_refused_after(&[(501, CreditsChoice::None)]), "the customer would get more than it paid");
     }
 
     #[test]
@@ -116,10 +141,12 @@ mod tests {
         let paid = [
             invoice("in_1", vec![line(1_200, false, 10)]),
             invoice("in_2", vec![line(1_200, false, 30), line(-9, true, 10)]),
+            InvoiceFields { is_paid: Some(false), ..invoice("in_3", vec![line(1_200, false, 30)]) },
         ];
-        let check = |given_back: &[Invoice]| check_given_back(&change, &paid, given_back).is_ok();
-        assert!(check(&[]) && check(&[stored("in_1", [1_200, 0, 0])]) && check(&[stored("in_9", [7, 0, 0])]));
-        assert!(!check(&[stored("in_2", [1_200, 0, 0])]));
+        assert_eq!(invoices_of_left(&change, &paid, false).as_deref(), Ok(&["in_2".to_owned()][..]));
+        let check = |gone: &BTreeMap<String, Gone>| check_given_back(&change, &paid, gone).is_ok();
+        assert!(check(&BTreeMap::new()) && check(&all("in_1", 1_200)) && check(&all("in_9", 7)));
+        assert!(!check(&all("in_2", 1_200)));
     }
 
     #[test]
@@ -127,13 +154,29 @@ mod tests {
         let change = invoice("upcoming", vec![line(-900, true, 30)]);
         let seats = invoice("in_2", vec![line(600, true, 30), line(-100, true, 30)]);
         let paid = [invoice("in_1", vec![line(1_200, false, 30)]), seats];
-        assert!(check_given_back(&change, &paid, &[stored("in_2", [500, 0, 0])]).is_err());
+        assert_eq!(invoices_of_left(&change, &paid, false).map(|ids| ids.len()), Ok(2));
+        assert!(check_given_back(&change, &paid, &all("in_2", 500)).is_err());
     }
 
     #[test]
     fn a_change_that_credits_no_time_is_possible_whatever_was_given_back() {
         let change = invoice("upcoming", vec![line(40, false, 60)]);
         let paid = [invoice("in_1", vec![line(1_200, false, 30)])];
-        assert!(check_given_back(&change, &paid, &[stored("in_1", [1_200, 0, 0])]).is_ok());
+        assert_eq!(invoices_of_left(&change, &paid, true), Ok(Vec::new()), "nothing is asked");
+        assert!(check_given_back(&change, &paid, &all("in_1", 1_200)).is_ok());
+    }
+
+    #[test]
+    fn time_is_not_credited_of_a_period_whose_invoices_are_not_all_looked_at() {
+        let change = invoice("upcoming", vec![line(-700, true, 30)]);
+        let first = invoice("in_0", vec![line(1_200, false, 30)]);
+        let seats =
+            |n: usize| (0..n).map(|n| invoice(&format!("in_s{n}"), vec![line(9, true, 30)])).collect::<Vec<_>>();
+        let asked = |others: &[InvoiceFields], is_cut| invoices_of_left(&change, others, is_cut).map(|ids| ids.len());
+        let most = [vec![first], seats(PERIOD_INVOICES_MAX - 1)].concat();
+        assert_eq!(asked(&most, true), Ok(PERIOD_INVOICES_MAX), "older ones are of other periods");
+        assert!(asked(&[most, seats(1)].concat(), false).is_err());
+        assert_eq!(asked(&seats(1), false), Ok(1));
+        assert!(asked(&seats(1), true).is_err(), "what billed the period is not among them");
     }
 }

@@ -1,7 +1,7 @@
 //! Rows of `operations`.
 
-use super::{Kind, Rows, execute, from_json, get, query_all, query_by, query_one, to_json};
-use crate::domain::operation::{Operation, PURCHASE_KINDS, State};
+use super::{Kind, Rows, containing, execute, from_json, get, query_all, query_by, query_one, to_json};
+use crate::domain::operation::{Operation, PURCHASE_KINDS, Request, State};
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, OperationId};
 use sea_orm::{ConnectionTrait, QueryResult};
@@ -136,6 +136,40 @@ pub async fn operation_refund_list(db: &impl ConnectionTrait, customer: &Custome
         "SELECT {COLUMNS} FROM operations WHERE customer_id = $1 AND kind = 'payment_refund' ORDER BY id DESC LIMIT $2"
     );
     query_all(db, &sql, [customer.as_str().into(), REFUNDS_MAX.into()]).await?.iter().map(read).collect()
+}
+
+/// The refunds by support of a payment that are being carried out, whoever's operations they are, at most `OPEN_MAX`.
+pub async fn operation_list_refunding(db: &impl ConnectionTrait, payment_id: &str) -> Result<Vec<Operation>> {
+    let is_of_payment =
+        |request: &Request| matches!(request, Request::PaymentRefund { payment_id: id, .. } if id == payment_id);
+    processing_about(db, "payment_refund", payment_id, is_of_payment).await
+}
+
+/// The changes of a subscription that are being carried out, whoever's operations they are, at most `OPEN_MAX`.
+pub async fn operation_list_changing(db: &impl ConnectionTrait, subscription_id: &str) -> Result<Vec<Operation>> {
+    let changes_it = |request: &Request| match request {
+        Request::SubscriptionChange { subscription_id: id, .. } => id == subscription_id,
+        _ => false,
+    };
+    processing_about(db, "subscription_change", subscription_id, changes_it).await
+}
+
+/// The operations of all customers of one kind that are being carried out, and whose request names this id in the right
+/// place.
+async fn processing_about(
+    db: &impl ConnectionTrait,
+    kind: &str,
+    id: &str,
+    is_about: impl Fn(&Request) -> bool,
+) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM operations WHERE state = 'processing' AND kind = $1 AND request LIKE $2 ESCAPE '\\' \
+         LIMIT $3"
+    );
+    let values = [kind.into(), containing(&format!("\"{id}\"")).into(), OPEN_MAX.into()];
+    let mut found: Vec<Operation> = query_all(db, &sql, values).await?.iter().map(read).collect::<Result<_>>()?;
+    found.retain(|operation| is_about(&operation.request));
+    Ok(found)
 }
 
 /// Writes operations, each once. A succeeded one stays so, and no earlier round overwrites a later one; only a

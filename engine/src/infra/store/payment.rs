@@ -17,8 +17,6 @@ const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, curren
                        terms, refunded, disputed, kept, created_at_ms, updated_at_ms";
 /// Maximum number of lines of the ledger that are shown of one payment.
 const ENTRIES_MAX: i64 = 200;
-/// Maximum number of invoices that are looked at of whose money some is gone.
-const GONE_MAX: i64 = 100;
 
 /// Which payments to list.
 #[derive(Debug, Clone, Default)]
@@ -101,9 +99,10 @@ fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
 }
 
 /// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes
-/// late, stays with the customer that it was stored for, and keeps the terms that it was decided on. One that brought
-/// nothing may bring credits later, by an earlier date of a link. What an unpaid one would bring may change, as when it
-/// is voided.
+/// late, stays with the customer that it was stored as paid for, and keeps the terms that it was decided on. An unpaid
+/// one stays with its customer until it is paid, perhaps by another one that got the Stripe customer since. One that
+/// brought nothing may bring credits later, by an earlier date of a link. What an unpaid one would bring may change, as
+/// when it is voided.
 pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -139,12 +138,14 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
                failure, terms, refunded, created_at_ms, updated_at_ms) SELECT id, customer_id, subscription_id, \
                is_paid <> 0, amount, currency, credits, brings_now <> 0, failure, terms, 0, created_at_ms, updated_at_ms \
                FROM {rows} WHERE true \
-               ON CONFLICT (id) DO UPDATE SET subscription_id = excluded.subscription_id, \
+               ON CONFLICT (id) DO UPDATE SET customer_id = excluded.customer_id, \
+               subscription_id = excluded.subscription_id, \
                is_paid = excluded.is_paid, amount = excluded.amount, currency = excluded.currency, \
                credits = excluded.credits, brings_now = excluded.brings_now, failure = excluded.failure, \
                terms = COALESCE(invoices.terms, excluded.terms), \
                created_at_ms = excluded.created_at_ms, updated_at_ms = excluded.updated_at_ms \
-               WHERE invoices.customer_id = excluded.customer_id AND (excluded.is_paid OR NOT invoices.is_paid) \
+               WHERE (invoices.customer_id = excluded.customer_id OR (excluded.is_paid AND NOT invoices.is_paid)) \
+               AND (excluded.is_paid OR NOT invoices.is_paid) \
                AND (invoices.amount IS NULL OR invoices.is_paid <> excluded.is_paid \
                OR (invoices.credits = 0 AND excluded.credits > 0) \
                OR (NOT excluded.is_paid AND invoices.credits <> excluded.credits) \
@@ -195,15 +196,6 @@ pub async fn invoice_payer_find_many(db: &impl ConnectionTrait, ids: &[String]) 
         }
     }
     Ok(payers)
-}
-
-/// A customer's paid invoices of whose money some was given back or is disputed, the latest 100.
-pub async fn invoice_list_gone(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<Vec<Invoice>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM invoices WHERE customer_id = $1 AND is_paid AND (refunded > 0 OR disputed > 0) \
-         ORDER BY created_at_ms DESC, id DESC LIMIT $2"
-    );
-    query_all(db, &sql, [customer.as_str().into(), GONE_MAX.into()]).await?.iter().map(read).collect()
 }
 
 /// The terms that a paid invoice was decided on, if they were kept.

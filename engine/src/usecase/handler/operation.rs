@@ -30,13 +30,14 @@ use crate::infra::store::{customer, operation};
 use crate::infra::stripe::requests::Mark;
 use crate::infra::stripe::{Decline, StripeError};
 use crate::metric;
+use refund::RefundTerms;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-/// Wait between checks whether the customer has a Stripe customer yet.
-const CUSTOMER_WAIT_MS: i64 = 300;
+/// Wait between checks whether an operation can begin: its customer has a Stripe customer, another operation has ended.
+const BEGIN_WAIT_MS: i64 = 300;
 /// How long it is checked that often; later checks are retries with backoff.
-const CUSTOMER_WAIT_FOR_MS: i64 = 60_000;
+const BEGIN_WAIT_FOR_MS: i64 = 60_000;
 
 /// Wait before the first automatic new round; doubles with each round.
 const NEW_ROUND_WAIT_MS: i64 = 5_000;
@@ -57,7 +58,7 @@ pub fn operation_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) 
     let mut job = job(operation, operation.job_key(), at_ms);
     job.stream_key = match &customer.stripe_customer_id {
         _ if operation.request.is_purchase() => Some(format!("purchases:{}", customer.id)),
-        // It waits for nothing, and nothing waits for it.
+        // It must not wait behind the customer's events. What it shares with changes of the subscription, both look at.
         _ if matches!(operation.request, Request::PaymentRefund { .. }) => None,
         Some(id) => Some(stripe_stream(id)),
         None => Some(format!("operations:{}", customer.id)),
@@ -112,11 +113,14 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let Some(customer) = customer::customer_find(deps.db.read(), &operation.customer_id).await? else {
         return Ok(Outcome::Dead { reason: format!("there is no customer {}", operation.customer_id) }.into());
     };
+    let has_begun = claimed.job.attempt > 0 || claimed.job.rescues > 0;
     let started = Instant::now();
     let mut verdict = match (customer.stripe_customer_id.as_deref(), &operation.request) {
-        (Some(id), _) => carry_out(deps, (&operation, &customer, id), task, now_ms).await?,
+        (Some(id), _) => carry_out(deps, (&operation, &customer, id), (task, has_begun), now_ms).await?,
         // It names its charge, whose Stripe customer may no longer be linked.
-        (None, Request::PaymentRefund { .. }) => carry_out(deps, (&operation, &customer, ""), task, now_ms).await?,
+        (None, Request::PaymentRefund { .. }) => {
+            carry_out(deps, (&operation, &customer, ""), (task, has_begun), now_ms).await?
+        }
         (None, _) => wait_for_customer(&operation, now_ms),
     };
     if operation.request.is_purchase() {
@@ -135,10 +139,10 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
 async fn carry_out(
     deps: &Deps,
     (operation, customer, stripe_customer_id): (&Operation, &Customer, &str),
-    task: Task,
+    (task, has_begun): (Task, bool),
     now_ms: TimeMs,
 ) -> Result<Verdict> {
-    let run = Run { deps, operation, customer, stripe_customer_id, task, now_ms };
+    let run = Run { deps, operation, customer, stripe_customer_id, task, has_begun, now_ms };
     let result = match &operation.request {
         Request::UsageCharge(_)
         | Request::HoldCharge(_)
@@ -161,8 +165,9 @@ async fn carry_out(
             run.change(subscription_id, change, payer.as_ref()).await
         }
         Request::SubscriptionResume { subscription_id, payer } => run.resume(subscription_id, payer.as_ref()).await,
-        Request::PaymentRefund { charge_id, amount_minor, credits, .. } => {
-            run.refund(charge_id, *amount_minor, *credits).await
+        Request::PaymentRefund { payment_id, charge_id, amount_minor, currency, credits, beyond_credited } => {
+            let (amount, credits, beyond_credited) = (*amount_minor, *credits, *beyond_credited);
+            run.refund(RefundTerms { payment_id, charge_id, amount, currency, credits, beyond_credited }).await
         }
     };
     match result {
@@ -181,10 +186,15 @@ fn wait_for_customer(operation: &Operation, now_ms: TimeMs) -> Verdict {
         let effects = vec![Effect::operation(operation.failed(given_up(message), now_ms))];
         return Verdict { outcome: Outcome::Dead { reason }, ledger: None, effects };
     }
-    if now_ms - operation.round_at_ms < CUSTOMER_WAIT_FOR_MS {
-        return Outcome::Snooze { until_ms: now_ms + CUSTOMER_WAIT_MS }.into();
+    wait_to_begin(operation, "the customer has no Stripe customer yet".to_owned(), now_ms)
+}
+
+/// Waits for what an operation needs before it calls Stripe.
+fn wait_to_begin(operation: &Operation, reason: String, now_ms: TimeMs) -> Verdict {
+    if now_ms - operation.round_at_ms < BEGIN_WAIT_FOR_MS {
+        return Outcome::Snooze { until_ms: now_ms + BEGIN_WAIT_MS }.into();
     }
-    Outcome::Retry { reason: "the customer has no Stripe customer yet".to_owned() }.into()
+    Outcome::Retry { reason }.into()
 }
 
 /// What one run works with.
@@ -194,6 +204,8 @@ pub(super) struct Run<'a> {
     customer: &'a Customer,
     stripe_customer_id: &'a str,
     task: Task,
+    /// Whether an attempt before this one may have called Stripe.
+    has_begun: bool,
     now_ms: TimeMs,
 }
 
@@ -250,6 +262,16 @@ impl Run<'_> {
     fn failed(&self, problem: Problem) -> Verdict {
         let effects = vec![Effect::operation(self.operation.failed(problem, self.now_ms))];
         Verdict { outcome: Outcome::Done, ledger: None, effects }
+    }
+
+    /// The operation ends badly by a rule of ours, unless a call of an attempt before may still take effect: as long as
+    /// its outcome is in doubt, the next attempt looks again.
+    fn failed_unless_in_doubt(&self, problem: Problem) -> Verdict {
+        if self.has_begun && self.now_ms - self.operation.round_at_ms < self.deps.doubt_ms {
+            let reason = format!("an earlier attempt is in doubt, and no other is made: {}", problem.code);
+            return Outcome::Retry { reason }.into();
+        }
+        self.failed(problem)
     }
 
     /// Handles an error of Stripe that the operation's own rules do not handle.
@@ -388,7 +410,7 @@ mod tests {
         let operation = Operation::new(&CustomerId::new(), request, "k".to_owned(), "h".to_owned(), 1_000);
         let verdict_after = |ms: i64| wait_for_customer(&operation, 1_000 + ms);
         assert!(matches!(verdict_after(0).outcome, Outcome::Snooze { .. }));
-        assert!(matches!(verdict_after(CUSTOMER_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
+        assert!(matches!(verdict_after(BEGIN_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
         let end = verdict_after(KEY_GOOD_FOR_MS);
         assert!(matches!(end.outcome, Outcome::Dead { .. }), "support sees it");
         let Some(Effect::OperationPut(ended)) = end.effects.first() else { panic!("{end:?}") };

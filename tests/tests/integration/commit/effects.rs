@@ -1,13 +1,16 @@
 //! Effects of many units in one transaction: applied by set, with the same result as one after another.
 
 use crate::scene::{customer_id, now_ms};
+use bursar_engine::amount::{Credits, MoneyMinor};
 use bursar_engine::domain::catalogue::Catalogue;
 use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::job::{JobKind, NewJob};
+use bursar_engine::domain::payment::Invoice;
 use bursar_engine::domain::subscription::Subscription;
 use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::commit::{Unit, UnitResult, commit_units};
 use bursar_engine::infra::store::customer::customer_find;
+use bursar_engine::infra::store::payment::{invoice_find, invoice_payer_find_many};
 use bursar_engine::infra::store::subscription::subscription_list;
 use bursar_engine::key::{PlanKey, PriceKey};
 use bursar_tests::{TestApp, with_app};
@@ -43,6 +46,27 @@ fn subscription(customer: &CustomerId, id: &str, status: &str, ended_at_ms: Opti
     })
 }
 
+/// What an event says of an invoice: that it was paid, or that its payment failed.
+fn invoice(customer: &CustomerId, id: &str, is_paid: bool) -> Effect {
+    Effect::InvoicePut(Box::new(Invoice {
+        id: id.to_owned(),
+        customer_id: customer.clone(),
+        subscription_id: None,
+        is_paid,
+        amount: Some(MoneyMinor(59_900)),
+        currency: Some("usd".to_owned()),
+        credits: Credits::ZERO,
+        brings_now: false,
+        terms: is_paid.then(Vec::new),
+        failure: (!is_paid).then(|| "declined".to_owned()),
+        refunded: MoneyMinor::ZERO,
+        disputed: MoneyMinor::ZERO,
+        kept: MoneyMinor::ZERO,
+        created_at_ms: 7,
+        updated_at_ms: 7,
+    }))
+}
+
 /// Moves a customer to Pro, or off it to another plan.
 fn plan(customer: &CustomerId, plan: &str) -> Effect {
     let has_left = (plan != "pro").then(|| PlanKey::trusted("pro"));
@@ -59,6 +83,25 @@ fn unlink(customer: &CustomerId, stripe_customer: &str) -> Effect {
 }
 
 with_app! {
+    async fn an_invoice_that_failed_under_another_customer_goes_over_to_whoever_paid_it(app: &TestApp) {
+        let customers = [app.onboard().await, app.onboard().await, app.onboard().await];
+        let [wrong, payer, late] = customers.each_ref().map(customer_id);
+        let owner = async |id: &str| {
+            let found = invoice_find(app.app.db.read(), id).await.unwrap().unwrap();
+            (found.customer_id, found.is_paid)
+        };
+        commit(app, vec![vec![invoice(&wrong, "in_1", false)], vec![invoice(&wrong, "in_2", false)]]).await;
+        commit(app, vec![vec![invoice(&payer, "in_2", false)]]).await;
+        assert_eq!(owner("in_2").await, (wrong.clone(), false), "nobody has paid it");
+        commit(app, vec![vec![invoice(&payer, "in_1", true)]]).await;
+        assert_eq!(owner("in_1").await, (payer.clone(), true));
+        commit(app, vec![vec![invoice(&wrong, "in_1", false)], vec![invoice(&late, "in_1", true)]]).await;
+        assert_eq!(owner("in_1").await, (payer.clone(), true), "a paid one stays");
+        let payers = invoice_payer_find_many(app.app.db.read(), &["in_1".to_owned(), "in_2".to_owned()]).await.unwrap();
+        assert_eq!(payers.into_iter().collect::<Vec<_>>(), [("in_1".to_owned(), payer)]);
+        app.verify().await;
+    }
+
     async fn a_subscription_updated_after_its_end_in_one_transaction_stays_ended(app: &TestApp) {
         let customers = [app.onboard().await, app.onboard().await, app.onboard().await];
         let [ended, moved, other] = customers.each_ref().map(customer_id);

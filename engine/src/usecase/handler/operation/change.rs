@@ -7,6 +7,7 @@
 //! A change that names the price that the subscription has keeps that price at Stripe, whatever the catalogue sells
 //! under the same key by now: customers keep the terms that they bought, unless they ask for the present ones.
 
+mod money;
 mod preview;
 
 pub use preview::{ChangePreview, PreviewError, preview_change};
@@ -17,22 +18,19 @@ use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
 use crate::domain::catalogue::currency::Currency;
 use crate::domain::effect::{Effect, Verdict, merge};
-use crate::domain::operation::{Payer, Problem, Request, State};
-use crate::domain::payment::Invoice;
+use crate::domain::operation::{Payer, Problem};
 use crate::domain::sale::{PriceBook, Sold};
 use crate::domain::subscription::change::{Need, check_size, is_dearer};
-use crate::domain::subscription::given_back::check_given_back;
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, PresentItem, Subscription};
 use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
-use crate::ids::CustomerId;
-use crate::infra::store::{operation, payment, subscription};
+use crate::infra::store::subscription;
 use crate::infra::stripe::change::ItemChange;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError};
 use crate::usecase::charge::read_payer;
-use crate::usecase::handler::invoice::invoices_of_subscription;
 use crate::usecase::handler::{Failure, price};
 use crate::usecase::price::check_change;
+use money::check_money;
 use serde_json::Value;
 
 impl Run<'_> {
@@ -71,9 +69,9 @@ impl Run<'_> {
             SubscribedItem { price_id: &price_id, price: &price.key, plan: &price.plan, quantity: change.quantity };
         let begins_period = change.when == ChangeTime::Now && object["status"] != "trialing";
         let asked = ItemChange { subscription_id: id, item_id: &present.id, item, keeps_price, begins_period };
-        let is_charged = match self.is_charged_now(&object, &asked, payer).await? {
+        let is_charged = match self.is_charged_now(&object, &asked).await? {
             Ok(is_charged) => is_charged,
-            Err(refusal) => return Ok(merge(known, self.failed(refusal.into()))),
+            Err(refusal) => return Ok(merge(known, self.failed_unless_in_doubt(refusal.into()))),
         };
         let is_dearer = is_dearer(row.as_ref().map(|_| (&present.price, quantity)), terms, change.quantity);
         let need = Need::of(is_dearer, is_charged);
@@ -119,25 +117,20 @@ impl Run<'_> {
         Ok(Ok(standing.method.map(|method| method.id)))
     }
 
-    /// Whether a change charges something at once, if nobody has decided yet what pays. Time that is left may not cover
-    /// a cheaper period that begins now, and a coupon or a balance may cover a dearer one. Refused if it would credit
-    /// money that was given back, which every attempt looks at.
+    /// Whether a change charges something at once. Time that is left may not cover a cheaper period that begins now, and
+    /// a coupon or a balance may cover a dearer one. Refused if it would credit money that was given back, which every
+    /// attempt looks at.
     async fn is_charged_now(
         &self,
         object: &Value,
         asked: &ItemChange<'_>,
-        payer: Option<&Payer>,
     ) -> Result<Result<bool, ChangeRefusal>, Failure> {
         if !asked.begins_period {
             return Ok(Ok(false));
         }
-        let given_back = read_given_back(self.deps, &self.customer.id).await?;
-        if payer.is_some() && given_back.is_empty() {
-            return Ok(Ok(true));
-        }
         let pays = fields::stripe_customer_id(object).unwrap_or_else(|| self.stripe_customer_id.to_owned());
         let invoice = self.deps.stripe.change_preview(&pays, asked).await?;
-        let checked = check_money(self.deps, asked.subscription_id, &invoice, &given_back).await?;
+        let checked = check_money(self.deps, asked.subscription_id, &invoice).await?;
         Ok(checked.map(|()| due_of(&invoice) > MoneyMinor::ZERO))
     }
 
@@ -278,38 +271,6 @@ impl Run<'_> {
 /// Whether a subscription's invoices are sent to be paid, and charged to nothing.
 fn is_by_invoice(object: &Value) -> bool {
     object["collection_method"] == "send_invoice"
-}
-
-/// A customer's invoices of which money was given back or is disputed, or is about to be given back: a refund by
-/// support that is under way counts like one that was made.
-async fn read_given_back(deps: &Deps, customer: &CustomerId) -> crate::error::Result<Vec<Invoice>> {
-    let db = deps.db.read();
-    let mut found = payment::invoice_list_gone(db, customer).await?;
-    let refunds = operation::operation_refund_list(db, customer).await?;
-    for refund in refunds.into_iter().filter(|refund| refund.state == State::Processing) {
-        let Request::PaymentRefund { payment_id, amount_minor, .. } = refund.request else { continue };
-        if let Some(invoice) = found.iter_mut().find(|invoice| invoice.id == payment_id) {
-            invoice.refunded += amount_minor;
-        } else if let Some(invoice) = payment::invoice_find(db, &payment_id).await? {
-            found.push(Invoice { refunded: invoice.refunded + amount_minor, ..invoice });
-        }
-    }
-    Ok(found)
-}
-
-/// Checks that the invoice of a change credits no money that was given back. Stripe is asked only if some was.
-async fn check_money(
-    deps: &Deps,
-    subscription_id: &str,
-    invoice: &Value,
-    given_back: &[Invoice],
-) -> Result<Result<(), ChangeRefusal>, Failure> {
-    if given_back.is_empty() {
-        return Ok(Ok(()));
-    }
-    let others = invoices_of_subscription(deps, subscription_id).await?.objects;
-    let others: Vec<InvoiceFields> = others.iter().map(InvoiceFields::read).collect();
-    Ok(check_given_back(&InvoiceFields::read(invoice), &others, given_back))
 }
 
 /// What an invoice charges.

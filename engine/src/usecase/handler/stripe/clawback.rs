@@ -15,6 +15,7 @@ mod refund;
 pub(in crate::usecase::handler) use credit_note::{paid_by, review as review_event};
 pub(super) use late::review_of_late_grant;
 pub(in crate::usecase::handler) use money::money_of_invoice;
+pub(in crate::usecase::handler) use refund::money_of_invoice_before_refund;
 pub(in crate::usecase) use refund::{
     charges_of_payment, credited_of_invoice, credits_after_refund, money_before_refund,
 };

@@ -82,6 +82,55 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn a_change_now_finds_money_that_is_gone_although_no_event_came(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        for way in ["refund", "dispute", "credit note"] {
+            let (customer, stripe_customer, charge) = shop.paying("team_monthly").await;
+            match way {
+                "refund" => {
+                    shop.stripe.refund(&charge, Some(1)).expect("a refund");
+                }
+                "dispute" => {
+                    shop.stripe.open_dispute(&charge, None, "fraudulent").expect("a dispute");
+                }
+                _ => {
+                    let invoice = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
+                    let form = [("invoice", invoice.as_str()), ("credit_amount", "100")];
+                    shop.ask_stripe("POST", "/v1/credit_notes", &form).await;
+                    assert_eq!(shop.owed_by_stripe(&stripe_customer).await, 100);
+                }
+            }
+            shop.refuses_now(&customer, &stripe_customer, "pro_monthly").await;
+        }
+        shop.close().await;
+    }
+
+    async fn a_gift_at_stripe_is_no_obstacle_although_no_event_came(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let (customer, stripe_customer, charge) = shop.paying("team_monthly").await;
+        let gift = [("charge", charge.as_str()), ("amount", "1000"), ("metadata[bursar_credits]", "none")];
+        shop.ask_stripe("POST", "/v1/refunds", &gift).await;
+        shop.refuses_now(&customer, &stripe_customer, "pro_monthly").await;
+        shop.stripe.advance(TEN_DAYS).expect("time passes");
+        let now = json!({ "price": "pro_monthly", "when": "now" });
+        shop.app.call(&customer, "POST", CHANGE, "later", Some(&now)).await.expect(200);
+        let owed = shop.owed_by_stripe(&stripe_customer).await;
+        assert!(owed > 0 && owed + MONTH + 1_000 <= TEAM, "{owed}");
+        shop.close().await;
+    }
+
+    async fn a_change_that_credits_no_time_asks_for_no_money(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let (customer, _, charge) = shop.paying("pro_monthly").await;
+        let calls = || shop.stripe.calls(&format!("GET /v1/charges/{charge}"));
+        let before = calls();
+        let wanted = |when: &str| json!({ "price": "team_monthly", "when": when });
+        shop.app.call(&customer, "POST", PREVIEW, "", Some(&wanted("period_end"))).await.expect(200);
+        shop.app.call(&customer, "POST", CHANGE, "end", Some(&wanted("period_end"))).await.expect(200);
+        assert_eq!(calls(), before);
+        shop.close().await;
+    }
+
     async fn a_change_to_a_dearer_price_does_not_use_money_that_was_given_back(backend: Backend) {
         let shop = Shop::selling(backend, &[team_monthly()]).await;
         let (customer, stripe_customer, charge) = shop.paying("pro_monthly").await;

@@ -1,14 +1,17 @@
 //! Changes of a subscription that are interrupted between two calls to Stripe.
 
 use super::*;
-use crate::money::interceptor::{Interception, error};
-use crate::scene::{delay_job, resume_job};
+use crate::money::interceptor::{Interception, Interceptor, error};
+use crate::scene::{customer_id, delay_job, resume_job};
+use bursar_engine::domain::operation::{Operation, State};
+use bursar_engine::ids::OperationId;
+use bursar_engine::infra::store::operation::{operation_find, operation_list_changing, operation_list_refunding};
 
 const CHANGE: &str = "/api/v1/subscription/change";
 
 impl Shop {
     /// Sells Plus, which is dearer than Pro.
-    async fn sell_plus(&self) {
+    pub(super) async fn sell_plus(&self) {
         let plus = priced("plus_monthly", |price| price.amount = MoneyMinor(MONTH + 100));
         self.change_catalogue(|catalogue| catalogue.prices.push(plus));
         let amount = (MONTH + 100).to_string();
@@ -30,6 +33,55 @@ impl Shop {
         let path = format!("/v1/subscriptions/{}", stripe::id(&self.subscription()));
         self.ask_stripe("POST", &path, &[("default_payment_method", stripe::id(&card))]).await;
         stripe::id(&card).to_owned()
+    }
+
+    /// A subscriber to Pro whose change to Plus has looked at everything, and waits because Stripe takes no change. With
+    /// the change's job.
+    async fn with_change_under_way(backend: Backend) -> (Self, Interceptor, TestCustomer, String) {
+        let (shop, interceptor) = Self::intercepted_with(backend, |config| config.stripe.wait_ms = 200).await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        let busy = Interception::Blocked(429, error("invalid_request_error", "rate_limit"));
+        interceptor.intercept(usize::MAX, "POST", "/v1/subscriptions/*", busy);
+        shop.change_to_plus(&customer).await.expect(202);
+        let job = delay_job(&shop.app, "operation.run").await;
+        (shop, interceptor, customer, job)
+    }
+
+    async fn change_to_plus(&self, customer: &TestCustomer) -> Answer {
+        let wanted = json!({ "price": "plus_monthly", "when": "now" });
+        self.app.call(customer, "POST", &format!("{SUBSCRIPTION}/change"), "plus", Some(&wanted)).await
+    }
+
+    /// The answer to the change once it has ended.
+    async fn changed_to_plus(&self, customer: &TestCustomer) -> Answer {
+        wait::until("the change has ended", || async {
+            let answer = self.change_to_plus(customer).await;
+            (answer.status != 202).then_some(answer)
+        })
+        .await
+    }
+
+    /// Asks for a refund of the only month while a change is under way, and waits until its job has looked several
+    /// times. Returns its operation.
+    async fn refund_that_waits(&self) -> OperationId {
+        let invoice = stripe::id(&self.stripe.list("invoice").remove(0)).to_owned();
+        let path = format!("/admin/v1/payments/{invoice}/refund");
+        let asked = self.app.admin("POST", &path, Some(&json!({ "reason": "ticket 1" }))).await.expect(200);
+        assert_eq!(asked["state"], json!("processing"), "{asked}");
+        let looks = || self.stripe.calls(&format!("GET /v1/invoices/{invoice}"));
+        let before = looks();
+        wait::until("its job has looked", || async { (looks() > before + 1).then_some(()) }).await;
+        assert_eq!(self.stripe.calls("POST /v1/refunds"), 0, "the change may credit the money");
+        OperationId::parse(asked["operation_id"].as_str().expect("an id")).expect("an operation's id")
+    }
+
+    async fn ended(&self, id: &OperationId) -> Operation {
+        wait::until("the operation has ended", || async {
+            let found = operation_find(self.app.app.db.read(), id).await.expect("a query").expect("an operation");
+            (found.state != State::Processing).then_some(found)
+        })
+        .await
     }
 }
 
@@ -199,6 +251,10 @@ with_backend! {
         let path = format!("/admin/v1/payments/{}/refund", stripe::id(&shop.stripe.list("invoice").remove(0)));
         let asked = shop.app.admin("POST", &path, Some(&json!({ "reason": "ticket 1" }))).await;
         assert_eq!(asked.body["state"], json!("processing"), "{}", asked.body);
+        // As if it had been asked for before support linked the Stripe customer anew.
+        let former = shop.app.onboard().await;
+        let of_former = format!("UPDATE operations SET customer_id = '{}' WHERE kind = 'payment_refund'", former.id);
+        sql(&shop.app, &of_former).await;
         let wanted = json!({ "price": "plus_monthly", "when": "now" });
         for path in ["preview", "change"] {
             let path = format!("{SUBSCRIPTION}/{path}");
@@ -208,6 +264,65 @@ with_backend! {
         interceptor.clear();
         wait::until("the refund is made", || async { (shop.net_paid(&customer).await == 0).then_some(()) }).await;
         shop.announce_refund(stripe::id(&shop.stripe.list("charge").remove(0))).await;
+        shop.close().await;
+    }
+
+    async fn a_change_whose_card_is_decided_finds_a_refund_that_no_event_told(backend: Backend) {
+        let (shop, interceptor, customer, job) = Shop::with_change_under_way(backend).await;
+        let before = shop.subscription();
+        let charge = stripe::id(&shop.stripe.list("charge").remove(0)).to_owned();
+        shop.stripe.refund(&charge, None).expect("a refund");
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
+        shop.changed_to_plus(&customer).await.expect_problem(409, "period_refunded");
+        assert_eq!(shop.subscription()["items"], before["items"]);
+        assert_eq!(shop.net_paid(&customer).await, 0);
+        shop.announce_refund(&charge).await;
+        shop.close().await;
+    }
+
+    async fn a_refund_waits_for_a_change_that_is_under_way_and_the_change_gives_way(backend: Backend) {
+        let (shop, interceptor, customer, job) = Shop::with_change_under_way(backend).await;
+        let refund = shop.refund_that_waits().await;
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
+        shop.changed_to_plus(&customer).await.expect_problem(409, "period_refunded");
+        assert_eq!(shop.ended(&refund).await.state, State::Succeeded);
+        assert_eq!(shop.net_paid(&customer).await, 0);
+        shop.announce_refund(stripe::id(&shop.stripe.list("charge").remove(0))).await;
+        shop.close().await;
+    }
+
+    async fn a_refund_that_waited_gives_back_nothing_that_the_change_has_credited(backend: Backend) {
+        let (shop, interceptor, customer, job) = Shop::with_change_under_way(backend).await;
+        let subscription = shop.subscription();
+        let db = shop.app.app.db.read();
+        let change = operation_list_changing(db, stripe::id(&subscription)).await.expect("a query").remove(0);
+        assert_eq!(change.customer_id, customer_id(&customer));
+        let refund = shop.refund_that_waits().await;
+        let payment = stripe::id(&shop.stripe.list("invoice").remove(0)).to_owned();
+        let under_way = operation_list_refunding(db, &payment).await.expect("a query");
+        assert_eq!(under_way.iter().map(|refund| &refund.id).collect::<Vec<_>>(), [&refund]);
+        assert!(operation_list_refunding(db, "in_other").await.expect("a query").is_empty());
+
+        // Stripe has carried the change out, and its answer was lost.
+        let found = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=plus_monthly", &[]).await;
+        let mark = format!("{}:{}", change.id, change.round);
+        let made = [
+            ("items[0][price]", stripe::id(&found["data"][0])),
+            ("proration_behavior", "always_invoice"),
+            ("billing_cycle_anchor", "now"),
+            ("metadata[bursar_change]", mark.as_str()),
+        ];
+        shop.change_item(&subscription, &made).await;
+        let paid = shop.net_paid(&customer).await;
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
+        shop.changed_to_plus(&customer).await.expect(200);
+        let refund = shop.ended(&refund).await;
+        assert_eq!(refund.state, State::Failed);
+        assert_eq!(refund.problem.expect("a problem").code, "refund_credited");
+        assert_eq!((shop.net_paid(&customer).await, shop.stripe.calls("POST /v1/refunds")), (paid, 0));
         shop.close().await;
     }
 }

@@ -248,6 +248,31 @@ with_shop! {
         assert_eq!((shop.app.balance(&wrong).await, shop.app.balance(&right).await), (SIGNUP, SIGNUP + PERIOD));
     }
 
+    async fn a_change_credits_no_money_that_was_refunded_under_a_former_link(shop: &Shop) {
+        let (theirs, _, _, new) = shop.subscriber_at_stripe().await;
+        let (former, present) = (shop.app.onboard().await, shop.app.onboard().await);
+        for customer in [&former, &present] {
+            shop.stripe_customer(customer).await;
+        }
+        let from = Shop::period_of(&new);
+        shop.link(&former, &theirs, Some(&from)).await.expect(200);
+        shop.adopted(&theirs).await;
+        let charge = shop.stripe.list("charge").remove(1);
+        shop.stripe.refund(stripe::id(&charge), None).expect("a refund");
+        shop.deliver_event("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
+        shop.unlink(&former).await.expect(200);
+        shop.link(&present, &theirs, Some(&from)).await.expect(200);
+        shop.adopted(&theirs).await;
+        shop.sell_plus().await;
+        shop.attach_until_done(&present, "pm_card_visa").await;
+        let now = json!({ "price": "plus_monthly", "when": "now" });
+        for path in ["preview", "change"] {
+            let path = format!("{SUBSCRIPTION}/{path}");
+            let refused = shop.app.call(&present, "POST", &path, "now", Some(&now)).await;
+            refused.expect_problem(409, "period_refunded");
+        }
+    }
+
     async fn a_subscription_of_a_wrong_link_that_has_ended_does_not_count_after_the_link(shop: &Shop) {
         let (theirs, subscription, _, new) = shop.subscriber_at_stripe().await;
         let customer = shop.app.onboard().await;

@@ -1,6 +1,12 @@
 //! Refunds of money of which a change of the subscription has credited a part already.
 
 use super::*;
+use bursar_engine::domain::operation::{Operation, State};
+use bursar_engine::domain::payment::Payment;
+use bursar_engine::domain::refund::CreditsChoice;
+use bursar_engine::infra::store::operation::operation_find;
+use bursar_engine::usecase::payment;
+use bursar_engine::usecase::refund::{self, RefundDeed, RefundPlan, RefundRequest};
 
 const CHANGE: &str = "/api/v1/subscription/change";
 
@@ -10,6 +16,31 @@ impl Shop {
         let path = format!("/admin/v1/payments/{}/refund", stripe::id(invoice));
         let body = json!({ "reason": "ticket 4711", "dry_run": true });
         self.app.admin("POST", &path, Some(&body)).await.expect(200)
+    }
+
+    async fn stored_payment(&self, invoice: &Value) -> Payment {
+        let deps = &self.app.app.runtime.handlers;
+        payment::find(deps, stripe::id(invoice)).await.expect("a query").expect("a payment")
+    }
+
+    /// Plans a refund, as the first half of support's request does.
+    async fn plan_refund(&self, asked: RefundRequest<'_>) -> RefundPlan {
+        let now_ms = self.app.app.clock.now_ms();
+        refund::plan(&self.app.app.runtime.handlers, asked, now_ms).await.expect("a plan")
+    }
+
+    /// Asks for a planned refund, as the second half does, and waits until it has ended.
+    async fn refund_as_planned(&self, asked: RefundRequest<'_>, plan: &RefundPlan, key: &str) -> Operation {
+        let deed = RefundDeed { actor: "test", reason: "ticket 1", idempotency_key: key, request_hash: key };
+        let now_ms = self.app.app.clock.now_ms();
+        let made = refund::ask(&self.app.app.runtime.handlers, asked, plan, deed, now_ms).await.expect("an operation");
+        self.app.app.runtime.dispatcher.announce(made.wakes);
+        wait::until("the refund has ended", || async {
+            let db = self.app.app.db.read();
+            let found = operation_find(db, &made.operation.id).await.expect("a query").expect("an operation");
+            (found.state != State::Processing).then_some(found)
+        })
+        .await
     }
 }
 
@@ -76,6 +107,33 @@ with_backend! {
         let planned = shop.planned_refund(&shop.stripe.list("invoice").remove(0)).await;
         let shown = ["amount_minor", "credits_to_go", "credits_reserved"].map(|key| planned[key].as_i64());
         assert_eq!(shown, [Some(19_900), Some(0), Some(0)], "{planned}");
+        shop.close().await;
+    }
+
+    async fn a_refund_gives_back_nothing_that_a_change_after_its_plan_has_credited(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "pro", json!({ "price": "pro_monthly" })).await.expect(201);
+        let first = shop.stripe.list("invoice").remove(0);
+        let payment = shop.stored_payment(&first).await;
+        let credits = CreditsChoice::None;
+        let all = RefundRequest { payment: &payment, amount: None, beyond_credited: false, credits };
+        let plan = shop.plan_refund(all).await;
+        assert_eq!(plan.amount, MoneyMinor(MONTH));
+        let wanted = json!({ "price": "team_monthly", "when": "now" });
+        shop.app.call(&customer, "POST", CHANGE, "up", Some(&wanted)).await.expect(200);
+        let paid = shop.net_paid(&customer).await;
+
+        let refused = shop.refund_as_planned(all, &plan, "late").await;
+        let problem = refused.problem.expect("a problem");
+        assert_eq!((refused.state, problem.code.as_str()), (State::Failed, "refund_credited"));
+        assert!(problem.message.contains("beyond_credited"), "{}", problem.message);
+        assert_eq!((shop.net_paid(&customer).await, shop.stripe.calls("POST /v1/refunds")), (paid, 0));
+        // Support knows it, and wants it all the same.
+        let beyond = RefundRequest { amount: Some(MoneyMinor(MONTH)), beyond_credited: true, ..all };
+        let plan = shop.plan_refund(beyond).await;
+        let given = shop.refund_as_planned(beyond, &plan, "beyond").await;
+        assert_eq!((given.state, shop.net_paid(&customer).await), (State::Succeeded, paid - MONTH));
         shop.close().await;
     }
 

@@ -1,7 +1,8 @@
 //! The preview of a change: what it would cost and bring.
 
 use super::super::subscription::price_at_stripe;
-use super::{check_money, due_of, is_by_invoice, item_of_ours, read_given_back};
+use super::money::check_money;
+use super::{due_of, is_by_invoice, item_of_ours};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
@@ -127,8 +128,7 @@ pub async fn preview_change(
     let pays = pays.ok_or(PreviewError::PriceMissing)?;
     let invoice = deps.stripe.change_preview(&pays, &asked).await?;
     if begins_period {
-        let given_back = read_given_back(deps, &customer.id).await?;
-        check_money(deps, &row.id, &invoice, &given_back).await?.map_err(PreviewError::Refused)?;
+        check_money(deps, &row.id, &invoice).await?.map_err(PreviewError::Refused)?;
     }
     let is_dearer = is_dearer(Some((&present.price, row.quantity)), price, change.quantity);
     let need = Need::of(is_dearer, begins_period && due_of(&invoice) > MoneyMinor::ZERO);

@@ -18,6 +18,7 @@ use crate::infra::store::payment::part_job_list;
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{invoices_before, whole_invoice};
 use crate::usecase::handler::{Deps, Failure};
+use serde_json::Value;
 
 /// A charge at Stripe that money can be given back of.
 #[derive(Debug, Clone)]
@@ -67,7 +68,7 @@ pub(in crate::usecase) async fn charges_of_payment(
         let Some(object) = found(deps.stripe.charge_retrieve(&id).await)? else { continue };
         let charge = ChargeFields::read(&object);
         if charge.is_paid {
-            let left = charge.amount.unwrap_or_default() - charge.amount_refunded;
+            let left = left_of(&charge);
             let is_contested = charge.is_disputed && is_contested(deps, &id).await?;
             charges.push(RefundableCharge { charge, id, left, is_contested });
         }
@@ -90,19 +91,38 @@ pub(in crate::usecase) async fn money_before_refund(
     payment: &Payment,
     charge: &RefundableCharge,
 ) -> Result<MoneyBefore, Failure> {
-    let of_charge = MoneyBefore {
-        left: charge.left,
-        paid: charge.charge.amount.unwrap_or_default(),
-        refunded: charge.charge.amount_refunded,
-        credited: Some(MoneyMinor::ZERO),
+    let invoice = match &payment.invoice_id {
+        Some(id) => whole_invoice(deps, id).await?,
+        None => None,
     };
-    let Some(id) = &payment.invoice_id else { return Ok(of_charge) };
-    let Some(invoice) = whole_invoice(deps, id).await? else { return Ok(of_charge) };
-    let said = InvoiceFields::read(&invoice);
+    let charge = &charge.charge;
+    match invoice {
+        Some(invoice) => money_of_invoice_before_refund(deps, customer, &invoice, charge).await,
+        None => Ok(MoneyBefore {
+            left: left_of(charge),
+            paid: charge.amount.unwrap_or_default(),
+            refunded: charge.amount_refunded,
+            credited: Some(MoneyMinor::ZERO),
+        }),
+    }
+}
+
+/// The same of an invoice, with all its lines. What later invoices credited is asked for now.
+pub(in crate::usecase::handler) async fn money_of_invoice_before_refund(
+    deps: &Deps,
+    customer: &Customer,
+    invoice: &Value,
+    charge: &ChargeFields,
+) -> Result<MoneyBefore, Failure> {
+    let said = InvoiceFields::read(invoice);
     let before = invoices_before(deps, customer, &said).await?;
     let credited = before.covers(&said).then(|| before.credited_of(&said));
-    let money = money_of(deps, &super::Payment::of_invoice(&invoice), Some(&charge.charge)).await?;
-    Ok(MoneyBefore { paid: money.total, refunded: money.refunded, credited, ..of_charge })
+    let money = money_of(deps, &super::Payment::of_invoice(invoice), Some(charge)).await?;
+    Ok(MoneyBefore { left: left_of(charge), paid: money.total, refunded: money.refunded, credited })
+}
+
+fn left_of(charge: &ChargeFields) -> MoneyMinor {
+    charge.amount.unwrap_or_default() - charge.amount_refunded
 }
 
 /// What later invoices of its subscription have credited of an invoice's money; `None` if not all of them are known, or

@@ -1,0 +1,47 @@
+//! Money of the present period that was given back, as Stripe has it now.
+
+use crate::domain::operation::Request;
+use crate::domain::subscription::ChangeRefusal;
+use crate::domain::subscription::given_back::{check_given_back, invoices_of_left};
+use crate::domain::webhook::fields::{InvoiceFields, Line};
+use crate::infra::store::operation::operation_list_refunding;
+use crate::usecase::handler::invoice::{Listed, invoices_of_subscription};
+use crate::usecase::handler::stripe::clawback::money_of_invoice;
+use crate::usecase::handler::{Deps, Failure};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Checks that the invoice of a change credits no money that was given back, or is about to be given back: a refund by
+/// support that is under way counts like one that was made. Stripe is asked for the invoices of the periods that are
+/// left, and only if the change credits time: what is stored may be of another customer, or lack what came late.
+///
+/// The refunds under way are read before Stripe is asked: one that ends in between is found there, and one that counts
+/// twice only lets the change fail. See [`super::super::refund`] for all orders in which both can happen.
+pub(super) async fn check_money(
+    deps: &Deps,
+    subscription_id: &str,
+    invoice: &Value,
+) -> Result<Result<(), ChangeRefusal>, Failure> {
+    let change = InvoiceFields::read(invoice);
+    if !change.lines.iter().any(Line::credits_time) {
+        return Ok(Ok(()));
+    }
+    let Listed { objects, is_cut } = invoices_of_subscription(deps, subscription_id).await?;
+    let others: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
+    let left = match invoices_of_left(&change, &others, is_cut) {
+        Ok(left) => left,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let mut gone_of = BTreeMap::new();
+    for id in left {
+        let under_way = operation_list_refunding(deps.db.read(), &id).await?;
+        let mut gone = money_of_invoice(deps, &id).await?.map(|money| money.gone).unwrap_or_default();
+        for refund in under_way {
+            if let Request::PaymentRefund { amount_minor, credits, .. } = refund.request {
+                gone.add(amount_minor, credits);
+            }
+        }
+        gone_of.insert(id, gone);
+    }
+    Ok(check_given_back(&change, &others, &gone_of))
+}
