@@ -85,7 +85,8 @@ pub(super) async fn before_of(
     Ok((before, book))
 }
 
-/// The credits of the periods that an invoice leaves that expired, whether or not an entry takes them away yet.
+/// The credits that expired of the periods that an invoice leaves, or that it billed and others leave, whether or not an
+/// entry takes them away yet.
 async fn expired_of_left(
     deps: &Deps,
     customer_id: &CustomerId,
@@ -99,14 +100,17 @@ async fn expired_of_left(
     }
     let account = account::account_find(db, customer_id).await?.unwrap_or_default();
     let settled = account.settled(now_ms);
+    let all: BTreeSet<i64> = left.values().flatten().copied().collect();
+    let all: Vec<i64> = all.into_iter().collect();
+    let gone = payment::entry_expired_of(db, customer_id, &all).await?;
+    let grants = account::entry_find_many(db, customer_id, &all).await?;
     for (end_ms, seqs) in left {
-        for grant in account::entry_find_many(db, customer_id, &seqs).await? {
+        for grant in grants.iter().filter(|grant| seqs.contains(&grant.seq)) {
             let month = grant.idempotency_key.as_deref().and_then(month_of).unwrap_or(0);
-            let own = [grant.seq];
-            let unwritten = account.remaining_of(&own) - settled.remaining_of(&own);
-            let gone = payment::entry_sum_expired(db, customer_id, &own).await? + unwritten;
+            let Some(gone) = gone.get(&grant.seq) else { continue };
+            let unwritten = account.remaining_of(&gone.grants) - settled.remaining_of(&gone.grants);
             let sum: &mut Credits = expired.entry((end_ms, month)).or_default();
-            *sum += gone;
+            *sum += gone.credits + unwritten;
         }
     }
     Ok(expired)
