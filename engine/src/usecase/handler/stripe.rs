@@ -18,7 +18,8 @@ mod payment_method;
 mod present;
 mod thin;
 
-use super::{Claimed, Deps, Failure, invoice, price};
+use super::invoice::{self, Decided, Heard};
+use super::{Claimed, Deps, Failure, price};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::customer::Customer;
@@ -254,8 +255,10 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         return dead("unreadable: the event carries no object".to_owned());
     };
     let book = event.prices.with_catalogue(deps.catalogue.now());
-    let is_late = claimed.job.attempt > 0 || envelope.is_made_here();
-    let about = EventContext { deps, event, kind, object, book: &book, may_relink: true, is_late, now_ms };
+    // The job of an event is created with it.
+    let is_news = claimed.job.attempt == 0 && !envelope.is_made_here();
+    let heard = if is_news { Heard::At(claimed.job.created_at_ms) } else { Heard::Before };
+    let about = EventContext { deps, event, kind, object, book: &book, may_relink: true, heard, now_ms };
     let has_failed = claimed.job.attempt > 0 && JobKind::StripeEvent.policy() == Policy::RefetchLatest;
     let mut verdict = if has_failed { latest::run(&about).await } else { present::run(&about).await };
     if !has_failed && matches!(&verdict, Ok(verdict) if is_of_nobody(verdict)) {
@@ -295,8 +298,8 @@ struct EventContext<'a> {
     book: &'a PriceBook,
     /// Whether the naming of our customer is trusted so far that another Stripe customer may become its own.
     may_relink: bool,
-    /// Whether it is not the first attempt at what Stripe itself told: what it brings comes late.
-    is_late: bool,
+    /// When Stripe itself told of it, if this is the first attempt at that.
+    heard: Heard,
     now_ms: TimeMs,
 }
 
@@ -322,16 +325,17 @@ impl EventContext<'_> {
             may_relink: self.may_relink,
             now_ms: self.now_ms,
         });
-        let mut verdict = invoice::with_record(verdict, kind, object, customer, &book, self.now_ms);
-        verdict.effects.extend(clawback::reviews_of_left(self.deps, object, &before, self.now_ms).await?);
-        verdict.effects.extend(invoice::parts_of_left(self.deps, object, &before, &book).await?);
-        let verdict = match (invoice::stored_by(&verdict), &self.event.paid_invoice) {
-            (Some(stored), Some((id, payer))) if stored.id == *id => invoice::of_payer(verdict, payer.as_ref()),
-            _ => invoice::without_what_another_has(self.deps, verdict).await?,
+        let decided = Decided {
+            kind,
+            object,
+            customer,
+            before: &before,
+            book: &book,
+            payer: self.event.paid_invoice.as_ref(),
+            heard: self.heard,
+            now_ms: self.now_ms,
         };
-        let mut verdict = invoice::without_parts_of_granted(self.deps, verdict).await?;
-        verdict.effects.extend(clawback::review_of_late_grant(self, object, &verdict));
-        Ok(verdict)
+        invoice::complete(self.deps, verdict, &decided).await
     }
 
     /// The event with our records of another object than its own.

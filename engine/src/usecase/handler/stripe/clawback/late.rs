@@ -9,36 +9,28 @@ use super::credit_note::review;
 use super::holder::holder_of_invoice;
 use super::money::{Payment, money_of, reviewed};
 use super::{bought_by, of_nobody, review_bought};
+use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, Outcome};
 use crate::domain::ledger::Op;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, InvoiceFields};
-use crate::usecase::handler::Failure;
 use crate::usecase::handler::invoice::whole_invoice;
 use crate::usecase::handler::stripe::{EventContext, done};
+use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
 
-/// The review of the payment of an invoice that an event brings the credits of, unless it was paid just now and this is
-/// the first attempt at what Stripe said of it. That costs no call to Stripe here. Without a key of Stripe's nothing
-/// can be reviewed.
-pub(in crate::usecase::handler::stripe) fn review_of_late_grant(
-    about: &EventContext<'_>,
-    invoice: &Value,
-    verdict: &Verdict,
-) -> Vec<Effect> {
-    let said = InvoiceFields::read(invoice);
-    let is_late = about.is_late || said.was_paid_before(about.now_ms);
-    let Some(id) = said.id.filter(|_| is_late && brings_credits(verdict) && about.deps.stripe.is_configured()) else {
+/// The review of the payment of an invoice whose credits come late, once for each invoice. That costs no call to Stripe
+/// here. Without a key of Stripe's nothing can be reviewed.
+pub(in crate::usecase::handler) fn review_of_late_grant(deps: &Deps, id: &str, now_ms: TimeMs) -> Vec<Effect> {
+    if !deps.stripe.is_configured() {
         return Vec::new();
-    };
-    let event =
-        review(about.deps, &format!("granted:{id}"), EventKind::ChargeRefunded, reviewed(None, &id), about.now_ms);
-    after_waiting(event)
+    }
+    after_waiting(review(deps, &format!("granted:{id}"), EventKind::ChargeRefunded, reviewed(None, id), now_ms))
 }
 
 /// Whether a verdict grants credits, now or later.
-fn brings_credits(verdict: &Verdict) -> bool {
+pub(in crate::usecase::handler) fn brings_credits(verdict: &Verdict) -> bool {
     let grants_now = |op: &Op| matches!(op, Op::Grant { .. } | Op::Exchange { .. });
     let is_part = |effect: &Effect| matches!(effect, Effect::JobInsert(job) if job.kind == JobKind::CreditsGrant);
     verdict.ledger.as_ref().is_some_and(|(_, command)| grants_now(&command.op)) || verdict.effects.iter().any(is_part)
