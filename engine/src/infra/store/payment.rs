@@ -103,8 +103,8 @@ fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
 
 /// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes
 /// late, stays with the customer that it was stored for, and keeps the terms that it was decided on. One that brought
-/// nothing may bring credits later, by an earlier date of a link. What an unpaid one would bring may change, as when it
-/// is voided.
+/// nothing may bring credits later, by an earlier date of a link; if the ledger of its customer has nothing of it, it
+/// goes over to whoever gets them. What an unpaid one would bring may change, as when it is voided.
 pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -140,13 +140,18 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
                failure, terms, refunded, created_at_ms, updated_at_ms) SELECT id, customer_id, subscription_id, \
                is_paid <> 0, amount, currency, credits, brings_now <> 0, failure, terms, 0, created_at_ms, updated_at_ms \
                FROM {rows} WHERE true \
-               ON CONFLICT (id) DO UPDATE SET subscription_id = excluded.subscription_id, \
+               ON CONFLICT (id) DO UPDATE SET customer_id = excluded.customer_id, \
+               subscription_id = excluded.subscription_id, \
                is_paid = excluded.is_paid, amount = excluded.amount, currency = excluded.currency, \
                credits = excluded.credits, brings_now = excluded.brings_now, failure = excluded.failure, \
                terms = COALESCE(invoices.terms, excluded.terms), \
                created_at_ms = excluded.created_at_ms, updated_at_ms = excluded.updated_at_ms \
-               WHERE invoices.customer_id = excluded.customer_id AND (excluded.is_paid OR NOT invoices.is_paid) \
-               AND (invoices.amount IS NULL OR invoices.is_paid <> excluded.is_paid \
+               WHERE (invoices.customer_id = excluded.customer_id OR ((excluded.credits > 0 OR excluded.brings_now) \
+               AND invoices.is_paid AND NOT EXISTS (SELECT 1 FROM ledger_entries e \
+               WHERE e.customer_id = invoices.customer_id AND e.idempotency_key = 'stripe:invoice:' || invoices.id))) \
+               AND (excluded.is_paid OR NOT invoices.is_paid) \
+               AND (invoices.customer_id <> excluded.customer_id \
+               OR invoices.amount IS NULL OR invoices.is_paid <> excluded.is_paid \
                OR (invoices.credits = 0 AND excluded.credits > 0) \
                OR (NOT excluded.is_paid AND invoices.credits <> excluded.credits) \
                OR (invoices.terms IS NULL AND excluded.terms IS NOT NULL) \
