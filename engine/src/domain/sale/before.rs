@@ -15,8 +15,8 @@ pub struct Before {
     pub brought: BTreeMap<String, BroughtBefore>,
     /// Whether the subscription has invoices that are older than all of these and not known.
     pub is_cut: bool,
-    /// The credits that came with the periods that the invoice in question leaves and expired, by the end of the period
-    /// and the month of it with which they came, 1 for the second.
+    /// The credits that expired of those that came with the periods that the invoice in question leaves, or that it billed
+    /// and others leave, by the end of the period and the month of it with which they came, 1 for the second.
     pub expired: BTreeMap<(TimeMs, u32), Credits>,
 }
 
@@ -78,13 +78,17 @@ impl Before {
         (!left.is_empty()).then(|| brought.flat_map(|brought| brought.grants.iter().copied()).collect())
     }
 
-    /// The grants that came with each period that an invoice leaves, by the period's end.
+    /// The grants that came with each period that an invoice leaves, or that it billed and others leave, by the period's
+    /// end.
     pub fn grants_of_left(&self, invoice: &InvoiceFields) -> BTreeMap<TimeMs, Vec<i64>> {
         let mut grants: BTreeMap<TimeMs, Vec<i64>> = BTreeMap::new();
-        let left = ends(invoice, Line::credits_time);
-        for other in self.others(invoice) {
+        let billed = ends(invoice, Line::bills_period);
+        let by_others = self.leaving(invoice).flat_map(|other| ends(other, Line::credits_time));
+        let by_others: BTreeSet<TimeMs> = by_others.filter(|end_ms| billed.contains(end_ms)).collect();
+        let left = &ends(invoice, Line::credits_time) | &by_others;
+        for (other, left) in self.others(invoice).map(|other| (other, &left)).chain([(invoice, &by_others)]) {
             let Some(brought) = self.brought_by(other) else { continue };
-            for end_ms in ends(other, Line::bills_period).intersection(&left) {
+            for end_ms in ends(other, Line::bills_period).intersection(left) {
                 grants.entry(*end_ms).or_default().extend(&brought.grants);
             }
         }
@@ -143,7 +147,9 @@ mod tests {
             before.brought.insert(id.to_owned(), BroughtBefore { grants, ..BroughtBefore::default() });
         }
         assert_eq!((before.grants_left_by(&change), before.grants_left_by(&first)), (Some(vec![3, 5]), None));
-        assert_eq!(before.grants_of_left(&change), BTreeMap::from([(30, vec![3, 5])]));
+        for of in [&first, &change] {
+            assert_eq!(before.grants_of_left(of), BTreeMap::from([(30, vec![3, 5])]), "nobody left the other period");
+        }
         before.brought.clear();
         assert_eq!(before.grants_left_by(&change), Some(vec![]), "it is known, and has brought nothing yet");
     }

@@ -12,10 +12,14 @@
 //! A period brings its credits when its invoice is paid. One that is left before that loses nothing then; if it is paid
 //! later, it brings only what is left of it.
 //!
+//! What expired of a period's credits is not there to be taken. Each credit that expired excuses one that is due, of
+//! whichever of the invoices that left the period.
+//!
 //! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
 //! and forth therefore never has more than the credits of the time that it used and of the period that it is in.
 
+mod excused;
 mod late;
 
 pub use late::left_before_paid;
@@ -52,8 +56,13 @@ pub enum Unclear {
 /// # Errors
 /// A person must decide.
 pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Credits, Unclear> {
-    let periods = taken_of_periods(invoice, before, book)?;
-    Ok(whole_credits(periods.values().map(|taken| (taken.due - taken.expired).max(0)).sum()))
+    let left = left_by(invoice, before, book)?;
+    let of_period = |(end_ms, steps): &(TimeMs, Vec<Step>)| {
+        let excused = excused::excused(*end_ms, steps, before, book);
+        let own = steps.iter().zip(excused).filter(|(step, _)| step.is_own);
+        own.map(|(step, excused)| step.taken - excused).sum::<i128>()
+    };
+    Ok(whole_credits(left.periods.iter().map(of_period).sum::<i128>() + left.undated))
 }
 
 /// What an invoice takes back of each period that it leaves, by the period's end, in millionths of a credit, whatever
@@ -63,24 +72,21 @@ fn taken_by_period(
     before: &Before,
     book: &PriceBook,
 ) -> Result<BTreeMap<Option<TimeMs>, i128>, Unclear> {
-    let periods = taken_of_periods(invoice, before, book)?;
-    Ok(periods.into_iter().map(|(end_ms, taken)| (end_ms, taken.due)).collect())
+    let left = left_by(invoice, before, book)?;
+    let own = |steps: Vec<Step>| steps.iter().filter(|step| step.is_own).map(|step| step.taken).sum::<i128>();
+    let dated = left.periods.into_iter().map(|(end_ms, steps)| (Some(end_ms), own(steps)));
+    Ok(dated.chain([(None, left.undated)]).collect())
 }
 
-/// What is taken of a period, in millionths of a credit.
-struct Taken {
-    /// For the time that was left.
-    due: i128,
-    /// How much of it expired, so that it is not there to be taken. Of a period that is granted monthly, only what came
-    /// with the same month counts.
-    expired: i128,
+/// What an invoice leaves.
+struct Left {
+    /// The periods that it leaves, by their ends, each with the steps of all invoices that leave it.
+    periods: Vec<(TimeMs, Vec<Step>)>,
+    /// What is taken for time that no line tells, in millionths of a credit.
+    undated: i128,
 }
 
-fn taken_of_periods(
-    invoice: &InvoiceFields,
-    before: &Before,
-    book: &PriceBook,
-) -> Result<BTreeMap<Option<TimeMs>, Taken>, Unclear> {
+fn left_by(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Left, Unclear> {
     let own = billed(invoice, before, book, true).map_err(Unclear::Price)?;
     let ends: BTreeSet<TimeMs> = own.iter().filter(|line| line.is_credit()).filter_map(|line| line.until_ms).collect();
     let undated: i128 = own.iter().filter(|line| line.is_proration && line.span().is_none()).map(Billed::worth).sum();
@@ -90,19 +96,16 @@ fn taken_of_periods(
         return Err(Unclear::Period(*end_ms));
     }
     let of_period = |end_ms: TimeMs| {
-        let steps = Period::of(end_ms, &all).steps();
-        let mut of_months: BTreeMap<u32, i128> = BTreeMap::new();
-        for step in steps.iter().filter(|step| step.is_own) {
-            *of_months.entry(step.month).or_default() += step.taken;
-        }
-        let left_out = i128::from(late::left_out(end_ms, invoice, before).0) * MICRO;
-        let due = (of_months.values().sum::<i128>() - left_out).max(0);
-        let gone =
-            |(month, taken): (&u32, &i128)| (i128::from(before.expired_of(end_ms, *month).0) * MICRO).min(*taken);
-        Taken { due, expired: of_months.iter().map(gone).sum() }
+        let mut steps = Period::of(end_ms, &all).steps();
+        late::leave_out(end_ms, &mut steps, before);
+        (end_ms, steps)
     };
-    let dated = ends.into_iter().map(|end_ms| (Some(end_ms), of_period(end_ms)));
-    Ok(dated.chain([(None, Taken { due: (-undated).max(0), expired: 0 })]).collect())
+    Ok(Left { periods: ends.into_iter().map(of_period).collect(), undated: (-undated).max(0) })
+}
+
+/// Credits in millionths.
+fn micro(credits: Credits) -> i128 {
+    i128::from(credits.0) * MICRO
 }
 
 /// Millionths of a credit as credits, rounded up.
@@ -124,7 +127,7 @@ pub fn taken_of(
     let taken_by = |other: &InvoiceFields| {
         let counted = left_since(other, &before.invoices, credits_from_ms);
         let by_period = taken_by_period(&counted, before, book).unwrap_or_default();
-        let by_rules = || whole_credits(by_period.values().sum());
+        let by_rules = || taken(&counted, before, book).unwrap_or_default();
         let taken = before.brought_by(other).map_or_else(by_rules, |brought| brought.record.taken_of_others());
         part_taken(taken, by_period, other, &ends)
     };
@@ -379,6 +382,8 @@ struct Step {
     taken: i128,
     /// The month whose credits it takes, 1 for the second, if the period is granted monthly.
     month: u32,
+    /// The invoice that says so.
+    invoice: Option<String>,
     is_own: bool,
 }
 
@@ -419,8 +424,8 @@ impl Period {
                 let level = granted - (-net(of_invoice)).clamp(0, (granted - lowest).max(0));
                 if level < granted {
                     let taken = self.left(granted, at_ms) - self.left(level, at_ms);
-                    let month = self.month_at(at_ms);
-                    steps.push(Step { at_ms, level, taken, month, is_own: of_invoice[0].is_own });
+                    let (month, invoice) = (self.month_at(at_ms), of_invoice[0].invoice.clone());
+                    steps.push(Step { at_ms, level, taken, month, invoice, is_own: of_invoice[0].is_own });
                     granted = level;
                 }
             }

@@ -3,13 +3,14 @@
 use super::{Kind, Rows, containing, execute, from_json, get, operation, query_all, query_by, query_one, to_json};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
-use crate::domain::ledger::Entry;
+use crate::domain::ledger::{Detail, Entry, EntryKind};
 use crate::domain::operation::{Operation, PURCHASE_KINDS};
 use crate::domain::payment::{Invoice, Payment, PaymentGone};
 use crate::domain::sale::SoldTerms;
 use crate::error::Result;
 use crate::ids::{CustomerId, JobId};
 use crate::infra::store::account;
+use crate::infra::store::summary::NOT_USAGE;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use std::collections::HashMap;
 
@@ -101,8 +102,8 @@ fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
 /// Stores what is said of invoices, each once. A paid one stays paid, whatever event about an earlier failure comes
 /// late, stays with the customer that it was stored as paid for, and keeps the terms that it was decided on. An unpaid
 /// one stays with its customer until it is paid, perhaps by another one that got the Stripe customer since. One that
-/// brought nothing may bring credits later, by an earlier date of a link. What an unpaid one would bring may change, as
-/// when it is voided.
+/// brought nothing may bring credits later, by an earlier date of a link; if the ledger of its customer has nothing of
+/// it, it goes over to whoever gets them. What an unpaid one would bring may change, as when it is voided.
 pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -144,9 +145,13 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
                credits = excluded.credits, brings_now = excluded.brings_now, failure = excluded.failure, \
                terms = COALESCE(invoices.terms, excluded.terms), \
                created_at_ms = excluded.created_at_ms, updated_at_ms = excluded.updated_at_ms \
-               WHERE (invoices.customer_id = excluded.customer_id OR (excluded.is_paid AND NOT invoices.is_paid)) \
+               WHERE (invoices.customer_id = excluded.customer_id OR (excluded.is_paid AND NOT invoices.is_paid) \
+               OR ((excluded.credits > 0 OR excluded.brings_now) AND invoices.is_paid \
+               AND NOT EXISTS (SELECT 1 FROM ledger_entries e WHERE e.customer_id = invoices.customer_id \
+               AND e.idempotency_key = 'stripe:invoice:' || invoices.id))) \
                AND (excluded.is_paid OR NOT invoices.is_paid) \
-               AND (invoices.amount IS NULL OR invoices.is_paid <> excluded.is_paid \
+               AND (invoices.customer_id <> excluded.customer_id \
+               OR invoices.amount IS NULL OR invoices.is_paid <> excluded.is_paid \
                OR (invoices.credits = 0 AND excluded.credits > 0) \
                OR (NOT excluded.is_paid AND invoices.credits <> excluded.credits) \
                OR (invoices.terms IS NULL AND excluded.terms IS NOT NULL) \
@@ -339,17 +344,47 @@ pub async fn operation_list_all(
     query_all(db, &sql, values).await?.iter().map(operation::read).collect()
 }
 
-/// How many credits of these grants expired.
-pub async fn entry_sum_expired(db: &impl ConnectionTrait, customer: &CustomerId, grants: &[i64]) -> Result<Credits> {
-    let mut sum = Credits::ZERO;
-    for grant in grants {
-        let sql = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) AS sum FROM ledger_entries WHERE customer_id = $1 AND seq > $2 \
-                   AND kind = 'expire' AND (detail LIKE $3 OR detail LIKE $4)";
-        let [inside, last] = naming(*grant);
-        let found = query_one(db, sql, [customer.as_str().into(), (*grant).into(), inside.into(), last.into()]).await?;
-        sum -= Credits(found.map_or(Ok(0), |row| get(&row, "sum"))?);
+/// How many credits of a grant expired.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// The grant, and those that returned credits of it after they were taken back.
+    pub grants: Vec<i64>,
+    /// The credits of all of these that expired.
+    pub credits: Credits,
+}
+
+/// What expired of each of these grants, in one read of the customer's entries after the first of them, without usage.
+pub async fn entry_expired_of(
+    db: &impl ConnectionTrait,
+    customer: &CustomerId,
+    grants: &[i64],
+) -> Result<HashMap<i64, Expired>> {
+    let own = |grant: &i64| (*grant, Expired { grants: vec![*grant], ..Expired::default() });
+    let mut expired: HashMap<i64, Expired> = grants.iter().map(own).collect();
+    let Some(first) = grants.iter().min() else { return Ok(expired) };
+    let mut origins: HashMap<i64, i64> = grants.iter().map(|grant| (*grant, *grant)).collect();
+    for row in query_all(db, &expired_since(), [customer.as_str().into(), (*first).into()]).await? {
+        let detail: Detail = from_json(&get::<String>(&row, "detail")?)?;
+        let Some(origin) = detail.grant.and_then(|grant| origins.get(&grant)).copied() else { continue };
+        let of_origin = expired.entry(origin).or_default();
+        let (seq, kind): (i64, String) = (get(&row, "seq")?, get(&row, "kind")?);
+        if kind == EntryKind::Expire.as_str() {
+            of_origin.credits -= Credits(get(&row, "amount")?);
+        } else {
+            origins.insert(seq, origin);
+            of_origin.grants.push(seq);
+        }
     }
-    Ok(sum)
+    Ok(expired)
+}
+
+/// The statement that reads a customer's grants after an entry, and what expired. It names the condition of the index
+/// `ledger_entries_flows`, so that no usage is read.
+fn expired_since() -> String {
+    format!(
+        "SELECT seq, kind, amount, detail FROM ledger_entries \
+         WHERE customer_id = $1 AND seq > $2 AND {NOT_USAGE} AND kind IN ('expire', 'grant') ORDER BY seq"
+    )
 }
 
 /// What the details of an entry that names a grant are like: a field of JSON is followed by a comma or the end.
@@ -378,4 +413,58 @@ pub async fn entry_list_of_grants(
     }
     found.sort_by_key(|entry| entry.seq);
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::migrations::{Migrator, MigratorTrait};
+    use sea_orm::{Database, DatabaseConnection, DbBackend, Statement};
+
+    async fn database() -> DatabaseConnection {
+        let db = Database::connect("sqlite::memory:").await.unwrap();
+        Migrator::up(&db, None).await.unwrap();
+        db
+    }
+
+    #[tokio::test]
+    async fn what_expired_of_grants_is_read_at_once_and_without_usage() {
+        let db = database().await;
+        let sql = format!("EXPLAIN QUERY PLAN {}", expired_since());
+        let explain = Statement::from_sql_and_values(DbBackend::Sqlite, sql, ["cst_1".into(), 3_i64.into()]);
+        let plan: Vec<String> =
+            db.query_all_raw(explain).await.unwrap().iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+        assert_eq!(plan.len(), 1, "{plan:?}");
+        assert!(plan[0].contains("ledger_entries_flows (customer_id=? AND seq>?)"), "{plan:?}");
+    }
+
+    #[tokio::test]
+    async fn what_expired_is_summed_for_each_grant_with_those_that_returned_its_credits() {
+        let db = database().await;
+        let rows = [
+            ("cst_1", 5, "expire", -10, 3),
+            ("cst_1", 6, "expire", -4, 33),
+            ("cst_1", 7, "claw_back", -2, 3),
+            ("cst_1", 8, "expire", -1, 3),
+            ("cst_1", 9, "grant", 2, 3),
+            ("cst_1", 10, "expire", -2, 9),
+            ("cst_1", 11, "expire", -7, 4),
+            ("cst_2", 5, "expire", -9, 3),
+        ];
+        for (customer, seq, kind, amount, grant) in rows {
+            let sql = format!(
+                "INSERT INTO ledger_entries (customer_id, seq, kind, amount, held_delta, balance_after, held_after, \
+                 source, detail, created_at_ms) \
+                 VALUES ('{customer}', {seq}, '{kind}', {amount}, 0, 0, 0, 'bursar', '{{\"grant\":{grant}}}', 1)"
+            );
+            db.execute_unprepared(&sql).await.unwrap();
+        }
+        let customer = CustomerId::trusted("cst_1".to_owned());
+        let expired = entry_expired_of(&db, &customer, &[3, 4, 2]).await.unwrap();
+        let of = |grants: &[i64], credits| Expired { grants: grants.to_vec(), credits: Credits(credits) };
+        assert_eq!(expired, HashMap::from([(3, of(&[3, 9], 13)), (4, of(&[4], 7)), (2, of(&[2], 0))]));
+        assert!(entry_expired_of(&db, &customer, &[]).await.unwrap().is_empty());
+    }
 }

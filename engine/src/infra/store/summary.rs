@@ -21,7 +21,7 @@ const CURRENCIES_MAX: i64 = 200;
 const DAYS_MAX: i64 = 400;
 
 /// The condition of the index `ledger_entries_flows`, in the same words: all changes of a balance except usage.
-const NOT_USAGE: &str = "kind IN ('grant', 'adjust', 'claw_back', 'expire')";
+pub(super) const NOT_USAGE: &str = "kind IN ('grant', 'adjust', 'claw_back', 'expire')";
 
 /// The state of a customer's ledger at these moments, which must be distinct and ascending. Empty if there is no
 /// such account.

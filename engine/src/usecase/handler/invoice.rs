@@ -1,5 +1,10 @@
 //! Invoices: all their lines, what is stored of them, and the later parts of their credits.
 
+mod complete;
+
+pub(super) use complete::{Decided, Heard, complete};
+
+use super::stripe::PaidInvoice;
 use super::{Deps, Failure, price};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
@@ -8,7 +13,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::ledger::{Entry, EntryKind, Op};
 use crate::domain::payment::Invoice;
-use crate::domain::sale::grant::{PartArgs, grant_key, invoice_of, month_of, net_credits, part_job_key};
+use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, invoice_of, month_of, net_credits, part_job_key};
 use crate::domain::sale::level::part_left;
 use crate::domain::sale::{Before, BroughtBefore, PriceBook, SaleRecord};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
@@ -85,7 +90,8 @@ pub(super) async fn before_of(
     Ok((before, book))
 }
 
-/// The credits of the periods that an invoice leaves that expired, whether or not an entry takes them away yet.
+/// The credits that expired of the periods that an invoice leaves, or that it billed and others leave, whether or not an
+/// entry takes them away yet.
 async fn expired_of_left(
     deps: &Deps,
     customer_id: &CustomerId,
@@ -99,14 +105,17 @@ async fn expired_of_left(
     }
     let account = account::account_find(db, customer_id).await?.unwrap_or_default();
     let settled = account.settled(now_ms);
+    let all: BTreeSet<i64> = left.values().flatten().copied().collect();
+    let all: Vec<i64> = all.into_iter().collect();
+    let gone = payment::entry_expired_of(db, customer_id, &all).await?;
+    let grants = account::entry_find_many(db, customer_id, &all).await?;
     for (end_ms, seqs) in left {
-        for grant in account::entry_find_many(db, customer_id, &seqs).await? {
+        for grant in grants.iter().filter(|grant| seqs.contains(&grant.seq)) {
             let month = grant.idempotency_key.as_deref().and_then(month_of).unwrap_or(0);
-            let own = [grant.seq];
-            let unwritten = account.remaining_of(&own) - settled.remaining_of(&own);
-            let gone = payment::entry_sum_expired(db, customer_id, &own).await? + unwritten;
+            let Some(gone) = gone.get(&grant.seq) else { continue };
+            let unwritten = account.remaining_of(&gone.grants) - settled.remaining_of(&gone.grants);
             let sum: &mut Credits = expired.entry((end_ms, month)).or_default();
-            *sum += gone;
+            *sum += gone.credits + unwritten;
         }
     }
     Ok(expired)
@@ -245,12 +254,7 @@ pub(super) async fn with_all_lines(deps: &Deps, object: Value) -> std::result::R
 
 /// Notes with the jobs of later months what will be left of them, of the periods that a paid invoice leaves: so support
 /// sees what is to come. Each job decides again when it is due.
-pub(super) async fn parts_of_left(
-    deps: &Deps,
-    object: &Value,
-    before: &Before,
-    book: &PriceBook,
-) -> Result<Vec<Effect>> {
+async fn parts_of_left(deps: &Deps, object: &Value, before: &Before, book: &PriceBook) -> Result<Vec<Effect>> {
     let said = InvoiceFields::read(object);
     let keys: Vec<String> = before.later_left_by(&said).iter().map(|key| part_job_key(key)).collect();
     if keys.is_empty() || said.is_paid != Some(true) {
@@ -275,7 +279,7 @@ pub(super) async fn parts_of_left(
 }
 
 /// The verdict with what it says of an invoice of ours, for support.
-pub(super) fn with_record(
+fn with_record(
     mut verdict: Verdict,
     kind: EventKind,
     object: &Value,
@@ -334,36 +338,60 @@ fn stored_by(verdict: &Verdict) -> Option<&Invoice> {
     })
 }
 
-/// The verdict without the credits of an invoice that was stored as paid for another customer ([`of_payer`]).
-pub(super) async fn without_what_another_has(deps: &Deps, verdict: Verdict) -> Result<Verdict> {
+/// The verdict without what the money of the invoice that it stores has brought another customer: support has unlinked
+/// that one from the Stripe customer. Money brings credits once; support moves those that the other has. If it has
+/// brought that one nothing, its credits are for whoever has the Stripe customer now. `known` says for whom it was stored
+/// as paid, if that was looked up.
+async fn without_what_another_has(deps: &Deps, mut verdict: Verdict, known: Option<&PaidInvoice>) -> Result<Verdict> {
     let Some(invoice) = stored_by(&verdict) else { return Ok(verdict) };
-    let payers = payment::invoice_payer_find_many(deps.db.read(), std::slice::from_ref(&invoice.id)).await?;
-    let payer = payers.get(&invoice.id);
-    Ok(of_payer(verdict, payer))
+    let payer = match known {
+        Some(known) => known.payer.clone(),
+        None => {
+            let payers = payment::invoice_payer_find_many(deps.db.read(), std::slice::from_ref(&invoice.id)).await?;
+            payers.get(&invoice.id).cloned()
+        }
+    };
+    let Some(payer) = payer.filter(|payer| *payer != invoice.customer_id) else { return Ok(verdict) };
+    if has_brought(deps, &payer, &invoice.id).await? {
+        verdict.ledger = None;
+        verdict.effects.retain(|effect| !is_part(effect) && !matches!(effect, Effect::InvoicePut(_)));
+    }
+    Ok(verdict)
 }
 
-/// The verdict without the credits of the invoice that it stores, if that was stored as paid for another customer:
-/// support has unlinked that one from the Stripe customer. Money brings credits once; support moves those that the
-/// other has.
-pub(super) fn of_payer(mut verdict: Verdict, payer: Option<&CustomerId>) -> Verdict {
-    let is_of_another = stored_by(&verdict).zip(payer).is_some_and(|(invoice, payer)| invoice.customer_id != *payer);
-    if is_of_another {
-        verdict.ledger = None;
-        verdict.effects.retain(|effect| part_job(effect).is_none());
+/// Whether an invoice has brought or taken credits of a customer's, or will bring it some.
+async fn has_brought(deps: &Deps, customer: &CustomerId, invoice_id: &str) -> Result<bool> {
+    let keys: Vec<String> = grant_keys(invoice_id).collect();
+    let pairs: Vec<_> = keys.iter().map(|key| (customer, key.as_str())).collect();
+    if !account::entry_find_by_keys(deps.db.read(), &pairs).await?.is_empty() {
+        return Ok(true);
     }
-    verdict
+    let jobs: Vec<String> = keys.iter().map(|key| part_job_key(key)).collect();
+    let is_its =
+        |args: &String| serde_json::from_str(args).is_ok_and(|part: PartArgs| part.customer == customer.as_str());
+    Ok(payment::part_job_list(deps.db.read(), &jobs).await?.iter().any(is_its))
+}
+
+/// Whether an effect grants a part of an invoice's credits later.
+fn is_part(effect: &Effect) -> bool {
+    part_job(effect).is_some()
 }
 
 /// The verdict without the later parts of an invoice's credits, if its first part is in the ledger already: a catalogue
 /// that changed since must not grant the invoice once more in another way.
-pub(super) async fn without_parts_of_granted(deps: &Deps, mut verdict: Verdict) -> Result<Verdict> {
-    let is_part = |effect: &Effect| part_job(effect).is_some();
-    let key =
-        verdict.ledger.as_ref().and_then(|(customer, command)| Some((customer, command.idempotency_key.as_ref()?)));
-    if let Some((customer, key)) = key.filter(|_| verdict.effects.iter().any(is_part))
-        && account::entry_find_by_key(deps.db.read(), customer, key).await?.is_some()
-    {
+async fn without_parts_of_granted(deps: &Deps, mut verdict: Verdict) -> Result<Verdict> {
+    if verdict.effects.iter().any(is_part) && has_first_grant(deps, &verdict).await? {
         verdict.effects.retain(|effect| !is_part(effect));
     }
     Ok(verdict)
+}
+
+/// Whether the ledger has what a verdict does to it.
+async fn has_first_grant(deps: &Deps, verdict: &Verdict) -> Result<bool> {
+    let command = verdict.ledger.as_ref();
+    let Some((customer, key)) = command.and_then(|(customer, it)| Some((customer, it.idempotency_key.as_ref()?)))
+    else {
+        return Ok(false);
+    };
+    Ok(account::entry_find_by_key(deps.db.read(), customer, key).await?.is_some())
 }

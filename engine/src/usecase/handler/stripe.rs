@@ -18,7 +18,8 @@ mod payment_method;
 mod present;
 mod thin;
 
-use super::{Claimed, Deps, Failure, invoice, price};
+use super::invoice::{self, Decided, Heard};
+use super::{Claimed, Deps, Failure, price};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::customer::Customer;
@@ -56,9 +57,9 @@ pub struct StripeEvent {
 
 /// What is stored of an invoice that an event says is paid.
 #[derive(Debug, Clone)]
-struct PaidInvoice {
+pub(super) struct PaidInvoice {
     /// For whom it was stored as paid before.
-    payer: Option<CustomerId>,
+    pub payer: Option<CustomerId>,
 }
 
 /// Looks up the customers and subscriptions of the Stripe events among claimed jobs.
@@ -259,8 +260,10 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         return dead("unreadable: the event carries no object".to_owned());
     };
     let book = event.prices.with_catalogue(deps.catalogue.now());
-    let is_late = claimed.job.attempt > 0 || envelope.is_made_here();
-    let about = EventContext { deps, event, kind, object, book: &book, may_relink: true, is_late, now_ms };
+    // The job of an event is created with it.
+    let is_news = claimed.job.attempt == 0 && !envelope.is_made_here();
+    let heard = if is_news { Heard::At(claimed.job.created_at_ms) } else { Heard::Before };
+    let about = EventContext { deps, event, kind, object, book: &book, may_relink: true, heard, now_ms };
     let has_failed = claimed.job.attempt > 0 && JobKind::StripeEvent.policy() == Policy::RefetchLatest;
     let mut verdict = if has_failed { latest::run(&about).await } else { present::run(&about).await };
     if !has_failed && matches!(&verdict, Ok(verdict) if is_of_nobody(verdict)) {
@@ -300,8 +303,8 @@ struct EventContext<'a> {
     book: &'a PriceBook,
     /// Whether the naming of our customer is trusted so far that another Stripe customer may become its own.
     may_relink: bool,
-    /// Whether it is not the first attempt at what Stripe itself told: what it brings comes late.
-    is_late: bool,
+    /// When Stripe itself told of it, if this is the first attempt at that.
+    heard: Heard,
     now_ms: TimeMs,
 }
 
@@ -327,17 +330,17 @@ impl EventContext<'_> {
             may_relink: self.may_relink,
             now_ms: self.now_ms,
         });
-        let mut verdict = invoice::with_record(verdict, kind, object, customer, &book, self.now_ms);
-        verdict.effects.extend(clawback::reviews_of_left(self.deps, object, &before, self.now_ms).await?);
-        verdict.effects.extend(invoice::parts_of_left(self.deps, object, &before, &book).await?);
-        // Such an event decides of its own invoice only.
-        let verdict = match &self.event.paid_invoice {
-            Some(paid) => invoice::of_payer(verdict, paid.payer.as_ref()),
-            None => invoice::without_what_another_has(self.deps, verdict).await?,
+        let decided = Decided {
+            kind,
+            object,
+            customer,
+            before: &before,
+            book: &book,
+            payer: self.event.paid_invoice.as_ref(),
+            heard: self.heard,
+            now_ms: self.now_ms,
         };
-        let mut verdict = invoice::without_parts_of_granted(self.deps, verdict).await?;
-        verdict.effects.extend(clawback::review_of_late_grant(self, object, &verdict));
-        Ok(verdict)
+        invoice::complete(self.deps, verdict, &decided).await
     }
 
     /// The event with our records of another object than its own.

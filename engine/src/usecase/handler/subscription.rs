@@ -1,6 +1,6 @@
 //! Applies the rules of events to a subscription that Stripe answered, for events and operations alike.
 
-use super::invoice::{before, parts_of_left, with_record, without_parts_of_granted, without_what_another_has};
+use super::invoice::{Decided, Heard, before, complete};
 use super::operation::count;
 use super::{Deps, Failure, price};
 use crate::amount::MoneyMinor;
@@ -21,12 +21,13 @@ use crate::infra::store::{operation, subscription};
 use serde_json::Value;
 
 /// The verdict of the event rules on a subscription as Stripe has it now, with its latest invoice. So one
-/// event also makes up for lost or late events about either.
+/// event also makes up for lost or late events about either. `heard` is when Stripe said so.
 pub(super) async fn apply_rules(
     deps: &Deps,
     customer: Option<Customer>,
     object: &Value,
     may_relink: bool,
+    heard: Heard,
     now_ms: TimeMs,
 ) -> std::result::Result<Verdict, Failure> {
     let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), object, now_ms).await?;
@@ -66,13 +67,20 @@ pub(super) async fn apply_rules(
         _ => None,
     });
     let of_invoice = webhook::decide(&facts(EventKind::InvoicePaid, invoice, row.clone().or_else(|| stored.clone())));
-    let of_invoice = with_record(of_invoice, EventKind::InvoicePaid, invoice, customer.as_ref(), &book, now_ms);
-    let of_invoice = without_what_another_has(deps, of_invoice).await?;
-    let mut of_invoice = without_parts_of_granted(deps, of_invoice).await?;
-    of_invoice.effects.extend(parts_of_left(deps, invoice, &before, &book).await?);
     if !matches!(of_invoice.outcome, Outcome::Done) {
         return Ok(verdict);
     }
+    let decided = Decided {
+        kind: EventKind::InvoicePaid,
+        object: invoice,
+        customer: customer.as_ref(),
+        before: &before,
+        book: &book,
+        payer: None,
+        heard,
+        now_ms,
+    };
+    let mut of_invoice = complete(deps, of_invoice, &decided).await?;
     if row.or(stored).is_some() {
         // The subscription knows its own status best, so only the credits are taken from the invoice.
         let is_old = |effect: &Effect| matches!(effect, Effect::SubscriptionPut(_) | Effect::PlanSet { .. });

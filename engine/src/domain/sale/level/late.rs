@@ -8,11 +8,12 @@ use super::super::before::{Before, ends};
 use super::super::book::PriceBook;
 use super::super::record::LeftOut;
 use super::super::since::left_since;
-use super::{billed, part_taken, taken_by_period, whole_credits};
+use super::{Step, billed, micro, part_taken, taken_by_period, whole_credits};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The credits that a paid invoice leaves out, because its periods were left before it was paid: those that the other
 /// invoices would have taken and have not. `before` are the other invoices of its subscription.
@@ -49,11 +50,20 @@ fn brings_some(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> bo
     billed.iter().any(|line| !line.is_proration && line.brings && line.level > 0)
 }
 
-/// What the invoices that billed a period that ends then left out for another one that leaves it.
-pub(super) fn left_out(end_ms: TimeMs, leaving: &InvoiceFields, before: &Before) -> Credits {
+/// Takes from the steps of a period that ends then what the invoices that billed it left out for them.
+pub(super) fn leave_out(end_ms: TimeMs, steps: &mut [Step], before: &Before) {
     let billed = before.invoices.iter().filter(|other| ends(other, Line::bills_period).contains(&end_ms));
     let records = billed.filter_map(|other| before.brought_by(other)).flat_map(|brought| &brought.record.left_out);
-    records.filter(|left| Some(&left.invoice) == leaving.id.as_ref()).map(|left| left.credits).sum()
+    let mut left_out: BTreeMap<&str, i128> = BTreeMap::new();
+    for left in records {
+        *left_out.entry(&left.invoice).or_default() += micro(left.credits);
+    }
+    for step in steps {
+        let Some(rest) = step.invoice.as_deref().and_then(|id| left_out.get_mut(id)) else { continue };
+        let out = step.taken.min(*rest);
+        *rest -= out;
+        step.taken -= out;
+    }
 }
 
 /// What is known, with the invoice itself as it is now.

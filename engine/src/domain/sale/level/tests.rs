@@ -1,3 +1,4 @@
+mod expired;
 mod odd;
 
 use super::*;
@@ -98,28 +99,6 @@ fn a_period_that_is_left_takes_its_unused_credits() {
     let first = invoice("in_1", vec![whole("pro_monthly", 1, 59_900)]);
     assert_eq!(taken_by(&[first, reset.clone()]), [0, 59], "of 60, the new period brings 1");
     assert_eq!(taken(&reset, Before::NONE, &book()), Ok(Credits(59)), "what is not known counts as granted");
-}
-
-#[test]
-fn what_expired_of_a_period_that_was_left_is_not_taken_once_more() {
-    let half_ms = START_MS + 15 * DAY_MS;
-    let settled = |expired: &[((TimeMs, u32), i64)]| {
-        // Of five, three are left, and the renewal settles it.
-        let first = invoice("in_1", vec![whole("seats", 5, 25_000)]);
-        let lines = vec![
-            proration("seats", 5, -12_500, half_ms),
-            proration("seats", 2, 5_000, half_ms),
-            line("seats", 2, 10_000, END_MS, END_MS + 31 * DAY_MS),
-        ];
-        let renewal = invoice("in_2", lines);
-        let expired = expired.iter().map(|(of, credits)| (*of, Credits(*credits))).collect();
-        let before = Before { expired, ..Before::of(vec![first, renewal.clone()]) };
-        taken(&renewal, &before, &book()).expect("it is decided").0
-    };
-    let seats = |expired: i64| settled(&[((END_MS, 0), expired)]);
-    assert_eq!([0, 10, 30, 70].map(seats), [30, 20, 0, 0]);
-    let of_others = [((END_MS, 1), 30), ((START_MS, 0), 30)];
-    assert_eq!(settled(&of_others), 30, "what came with another month or period is no matter");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::infra::store::price as prices;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError, found};
 use crate::key::PriceKey;
-use crate::usecase::handler::invoice::{failed_invoice, whole_invoice};
+use crate::usecase::handler::invoice::{Heard, failed_invoice, whole_invoice};
 use crate::usecase::handler::subscription::{apply_rules, first_was_paid};
 use crate::usecase::handler::{Failure, price};
 use serde_json::Value;
@@ -303,7 +303,8 @@ impl Run<'_> {
     }
 
     pub(super) async fn apply_rules(&self, object: &Value) -> Result<Verdict, Failure> {
-        apply_rules(self.deps, Some(self.customer.clone()), object, true, self.now_ms).await
+        let heard = Heard::At(self.now_ms);
+        apply_rules(self.deps, Some(self.customer.clone()), object, true, heard, self.now_ms).await
     }
 
     /// The state of a new subscription: from its status or, while that is `incomplete`, from its first payment's.

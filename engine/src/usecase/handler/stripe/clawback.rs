@@ -13,7 +13,7 @@ mod money;
 mod refund;
 
 pub(in crate::usecase::handler) use credit_note::{paid_by, review as review_event};
-pub(super) use late::review_of_late_grant;
+pub(in crate::usecase::handler) use late::{brings_credits, review_of_late_grant};
 pub(in crate::usecase::handler) use money::money_of_invoice;
 pub(in crate::usecase::handler) use refund::money_of_invoice_before_refund;
 pub(in crate::usecase) use refund::{
@@ -208,7 +208,7 @@ async fn taken_of(
 
 /// The reviews of the payments of periods that a paid invoice leaves, if credits of them went with their money: that is
 /// less than it was. It does not matter whether the invoice takes credits by itself, or only brings fewer for it.
-pub(super) async fn reviews_of_left(
+pub(in crate::usecase::handler) async fn reviews_of_left(
     deps: &Deps,
     object: &Value,
     before: &Before,

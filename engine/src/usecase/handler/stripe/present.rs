@@ -88,7 +88,8 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     {
         let customer = about.event.customer.clone();
         let mut verdict =
-            subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.now_ms).await?;
+            subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.heard, about.now_ms)
+                .await?;
         let has_ended = matches!(object["status"].as_str(), Some("canceled" | "incomplete_expired"));
         // Its payment failed all the same, and support sees why.
         let payer = about.event.customer.as_ref();
@@ -124,7 +125,7 @@ async fn changed_subscription(about: &EventContext<'_>) -> Result<Verdict, Failu
     match now {
         Some(object) => {
             let customer = about.event.customer.clone();
-            subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.now_ms).await
+            subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.heard, about.now_ms).await
         }
         None => about.decide(about.kind, about.object).await,
     }
@@ -159,7 +160,7 @@ async fn checkout(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         Some(customer) => Some(customer.clone()),
         None => about.owner(EventKind::SubscriptionUpdated, &object).await?,
     };
-    subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.now_ms).await
+    subscription::apply_rules(about.deps, customer, &object, about.may_relink, about.heard, about.now_ms).await
 }
 
 /// Whether a Checkout session or its subscription names our customer in its metadata, which the company writes.

@@ -76,6 +76,28 @@ with_backend! {
         }
     }
 
+    async fn credits_that_a_subscription_brings_late_lose_what_was_given_back(backend: Backend) {
+        for way in ["refund", "note"] {
+            let shop = Shop::selling(backend, &[]).await;
+            shop.pro().await;
+            let customer = shop.without_credits("pm_card_visa").await;
+            let product = shop.pro_price().await["product"].clone();
+            let price = shop.other_price("49900", product.as_str()).await;
+            let made = shop.subscribe_at_stripe(&shop.stripe_customer(&customer).await, &price, &[]).await;
+            // Its invoice's own event is lost, and nobody has decided what it sells.
+            let (event, _) = shop.dead_event("customer.subscription.updated", &made).await;
+            let invoice = shop.stripe.object(made["latest_invoice"].as_str().expect("an invoice"));
+            shop.give_half_back(&invoice, way).await;
+            assert_eq!(shop.app.balance(&customer).await, 0, "{way}");
+            shop.decide(&price, json!({ "decision": "ours", "price": "pro_monthly" })).await;
+            for _ in 0..2 {
+                replay_event(&shop.app, stripe::id(&event), "processed").await;
+                shop.until_balance(&customer, PERIOD / 2).await;
+            }
+            shop.close().await;
+        }
+    }
+
     async fn a_comparison_brings_a_lost_invoice_and_takes_what_its_refund_waits_for(backend: Backend) {
         for way in ["refund", "note"] {
             let shop = Shop::selling(backend, &[]).await;

@@ -273,6 +273,43 @@ with_shop! {
         }
     }
 
+    async fn what_brought_a_wrong_customer_nothing_is_for_the_right_one(shop: &Shop) {
+        let (theirs, _, old, new) = shop.subscriber_at_stripe().await;
+        let (wrong, right) = (shop.app.onboard().await, shop.app.onboard().await);
+        for customer in [&wrong, &right] {
+            shop.stripe_customer(customer).await;
+        }
+        shop.link(&wrong, &theirs, Some(&Shop::period_of(&new))).await.expect(200);
+        shop.adopted(&theirs).await;
+        // It is stored as paid for the wrong one, to which it brings nothing: its period is older than the date.
+        shop.deliver_event("invoice.paid", &old).await;
+        assert_eq!(shop.app.balance(&wrong).await, SIGNUP + PERIOD);
+        shop.unlink(&wrong).await.expect(200);
+        shop.link(&right, &theirs, Some("2024-01-01")).await.expect(200);
+        shop.adopted(&theirs).await;
+        wait::until("its credits have come", || async {
+            (shop.app.balance(&right).await == SIGNUP + PERIOD).then_some(())
+        })
+        .await;
+        for invoice in [&old, &new, &old] {
+            shop.deliver_event("invoice.paid", invoice).await;
+        }
+        assert_eq!((shop.app.balance(&wrong).await, shop.app.balance(&right).await), (SIGNUP + PERIOD, SIGNUP + PERIOD));
+        let mut paid = Vec::new();
+        for customer in [&wrong, &right] {
+            let path = format!("/admin/v1/payments?customer={}", customer.id);
+            let listed = shop.app.admin("GET", &path, None).await.expect(200).to_string();
+            paid.push([&old, &new].map(|invoice| listed.contains(stripe::id(invoice))));
+        }
+        assert_eq!(paid, [[false, true], [true, false]], "the payment is of whoever got its credits");
+        // So is its refund.
+        let charge = shop.stripe.list("charge").remove(0);
+        shop.stripe.refund(stripe::id(&charge), None).expect("a refund");
+        shop.deliver_event("charge.refunded", &shop.stripe.object(stripe::id(&charge))).await;
+        assert_eq!((shop.app.balance(&wrong).await, shop.app.balance(&right).await), (SIGNUP + PERIOD, SIGNUP));
+        shop.app.verify().await;
+    }
+
     async fn a_subscription_of_a_wrong_link_that_has_ended_does_not_count_after_the_link(shop: &Shop) {
         let (theirs, subscription, _, new) = shop.subscriber_at_stripe().await;
         let customer = shop.app.onboard().await;

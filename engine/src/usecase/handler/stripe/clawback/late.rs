@@ -9,34 +9,28 @@ use super::credit_note::review_delivery;
 use super::holder::holder_of_invoice;
 use super::money::{Payment, money_of, reviewed};
 use super::{bought_by, of_nobody, review_bought};
+use crate::clock::TimeMs;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::ledger::Op;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, InvoiceFields};
-use crate::usecase::handler::Failure;
 use crate::usecase::handler::invoice::{part_job, whole_invoice};
 use crate::usecase::handler::stripe::{EventContext, done};
+use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
 
-/// The review of the payment of an invoice that an event brings the credits of, unless it was paid just now and this is
-/// the first attempt at what Stripe said of it. That costs no call to Stripe here. Without a key of Stripe's nothing
-/// can be reviewed.
-pub(in crate::usecase::handler::stripe) fn review_of_late_grant(
-    about: &EventContext<'_>,
-    invoice: &Value,
-    verdict: &Verdict,
-) -> Vec<Effect> {
-    let said = InvoiceFields::read(invoice);
-    let is_late = about.is_late || said.was_paid_before(about.now_ms);
-    let Some(id) = said.id.filter(|_| is_late && brings_credits(verdict) && about.deps.stripe.is_configured()) else {
+/// The review of the payment of an invoice whose credits come late, once for each invoice. That costs no call to Stripe
+/// here. Without a key of Stripe's nothing can be reviewed.
+pub(in crate::usecase::handler) fn review_of_late_grant(deps: &Deps, id: &str, now_ms: TimeMs) -> Vec<Effect> {
+    if !deps.stripe.is_configured() {
         return Vec::new();
-    };
-    after_waiting(about, &format!("granted:{id}"), EventKind::ChargeRefunded, reviewed(None, &id))
+    }
+    after_waiting(deps, &format!("granted:{id}"), EventKind::ChargeRefunded, reviewed(None, id), now_ms)
 }
 
 /// Whether a verdict grants credits, now or later.
-fn brings_credits(verdict: &Verdict) -> bool {
+pub(in crate::usecase::handler) fn brings_credits(verdict: &Verdict) -> bool {
     let grants_now = |op: &Op| matches!(op, Op::Grant { .. } | Op::Exchange { .. });
     let now = verdict.ledger.as_ref().is_some_and(|(_, command)| grants_now(&command.op));
     now || verdict.effects.iter().any(|effect| part_job(effect).is_some())
@@ -44,8 +38,8 @@ fn brings_credits(verdict: &Verdict) -> bool {
 
 /// A review with this id, for which nothing waits any more that failed in its stream before: the credits may be there
 /// now.
-fn after_waiting(about: &EventContext<'_>, id: &str, kind: EventKind, object: Value) -> Vec<Effect> {
-    let review = review_delivery(about.deps, id, kind, object, about.now_ms);
+fn after_waiting(deps: &Deps, id: &str, kind: EventKind, object: Value, now_ms: TimeMs) -> Vec<Effect> {
+    let review = review_delivery(deps, id, kind, object, now_ms);
     let stream_key = review.event.stream_key.clone();
     vec![Effect::EventTake(Box::new(review)), Effect::StreamHasten { stream_key }]
 }
@@ -77,7 +71,7 @@ pub(super) async fn review_invoice(about: &EventContext<'_>) -> Result<Verdict, 
 
 fn hand_over(about: &EventContext<'_>, invoice_id: &str, charge: Value) -> Verdict {
     let named = about.event.envelope.as_ref().map_or(invoice_id, |envelope| envelope.external_id.as_str());
-    done(after_waiting(about, &format!("{named}:review"), about.kind, charge))
+    done(after_waiting(about.deps, &format!("{named}:review"), about.kind, charge, about.now_ms))
 }
 
 #[cfg(test)]

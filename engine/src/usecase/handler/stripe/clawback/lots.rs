@@ -3,7 +3,7 @@
 use crate::clock::TimeMs;
 use crate::domain::clawback::{Lot, bought_credits};
 use crate::domain::customer::Customer;
-use crate::domain::ledger::{Account, Entry, EntryKind};
+use crate::domain::ledger::{Account, Entry};
 use crate::error::Result;
 use crate::infra::store::payment as payments;
 use crate::usecase::handler::Deps;
@@ -20,20 +20,20 @@ pub(super) async fn lots(
     let seqs: Vec<i64> = grants.iter().map(|grant| grant.seq).collect();
     let moved = payments::entry_list_of_grants(db, &customer.id, &seqs).await?;
     let settled = account.settled(now_ms);
+    let mut expired = payments::entry_expired_of(db, &customer.id, &seqs).await?;
     let mut lots = Vec::new();
     for grant in grants {
         let of_it = || moved.iter().filter(|entry| entry.detail.grant == Some(grant.seq));
         // Credits that came back are in grants of their own.
-        let returned = of_it().filter(|entry| entry.kind == EntryKind::Grant).map(|entry| entry.seq);
-        let own: Vec<i64> = std::iter::once(grant.seq).chain(returned).collect();
-        let (stored, remaining) = (account.remaining_of(&own), settled.remaining_of(&own));
+        let gone = expired.remove(&grant.seq).unwrap_or_default();
+        let (stored, remaining) = (account.remaining_of(&gone.grants), settled.remaining_of(&gone.grants));
         let mut kept = std::iter::once(grant).chain(of_it()).filter_map(|entry| entry.detail.unspent);
         lots.push(Lot {
             granted: bought_credits(grant),
             clawed_back: account.clawed_back(grant.seq),
             unspent_gone: kept.next_back(),
             // Some may have ended that no entry takes away yet.
-            expired: payments::entry_sum_expired(db, &customer.id, &own).await? + stored - remaining,
+            expired: gone.credits + stored - remaining,
             remaining,
         });
     }
