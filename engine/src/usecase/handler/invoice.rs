@@ -4,7 +4,6 @@ mod complete;
 
 pub(super) use complete::{Decided, Heard, complete};
 
-use super::stripe::PaidInvoice;
 use super::{Deps, Failure, price};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
@@ -31,6 +30,13 @@ const LINE_PAGES_MAX: usize = 20;
 /// Maximum number of pages of a subscription's invoices, of 100 invoices each: 1,000 invoices. What older ones would
 /// have to tell waits for a person.
 const INVOICE_PAGES_MAX: usize = 10;
+
+/// What is stored of an invoice that an event says is paid.
+#[derive(Debug, Clone)]
+pub(super) struct PaidInvoice {
+    /// For whom it was stored as paid before.
+    pub payer: Option<CustomerId>,
+}
 
 /// An invoice as Stripe has it now, with all its lines: the object itself has the first few only. Source: Stripe,
 /// "Retrieve an invoice's line items".

@@ -18,7 +18,7 @@ mod payment_method;
 mod present;
 mod thin;
 
-use super::invoice::{self, Decided, Heard};
+use super::invoice::{self, Decided, Heard, PaidInvoice};
 use super::{Claimed, Deps, Failure, price};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
@@ -53,13 +53,6 @@ pub struct StripeEvent {
     paid_invoice: Option<PaidInvoice>,
     /// Whether it says that a payment failed, but the ledger already has the invoice's grant.
     is_paid_before: bool,
-}
-
-/// What is stored of an invoice that an event says is paid.
-#[derive(Debug, Clone)]
-pub(super) struct PaidInvoice {
-    /// For whom it was stored as paid before.
-    pub payer: Option<CustomerId>,
 }
 
 /// Looks up the customers and subscriptions of the Stripe events among claimed jobs.

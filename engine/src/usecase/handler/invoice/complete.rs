@@ -1,14 +1,15 @@
 //! What the rules decided of an invoice, completed by what is stored here: whoever decides an invoice, on whatever
 //! occasion, ends here.
 
-use super::{has_first_grant, parts_of_left, with_record, without_parts_of_granted, without_what_another_has};
+use super::{
+    PaidInvoice, has_first_grant, parts_of_left, with_record, without_parts_of_granted, without_what_another_has,
+};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::Verdict;
 use crate::domain::sale::{Before, KnownPrice, PriceBook};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
-use crate::usecase::handler::stripe::PaidInvoice;
 use crate::usecase::handler::stripe::clawback::{brings_credits, review_of_late_grant, reviews_of_left};
 use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;

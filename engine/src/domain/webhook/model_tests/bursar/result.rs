@@ -3,7 +3,8 @@
 use super::super::stripe::Stripe;
 use super::{Bursar, number};
 use crate::domain::ledger::{Entry, EntryKind, TAKEN_SUFFIX};
-use crate::domain::sale::grant::invoice_of;
+use crate::domain::sale::SaleRecord;
+use crate::domain::sale::grant::{grant_key, invoice_of};
 use std::collections::BTreeMap;
 
 impl Bursar {
@@ -36,12 +37,27 @@ impl Bursar {
         sums
     }
 
-    /// What each invoice took back for time that was left.
+    /// What each invoice took back for time that was left. What one left out of its own period, because that was left
+    /// before its payment was known, is of the invoice that left it.
     pub fn taken_by_invoice(&self) -> BTreeMap<String, i64> {
-        let own = self.entries.iter().filter(|entry| entry.kind == EntryKind::ClawBack && entry.detail.grant.is_none());
-        let taken =
-            own.filter_map(|entry| Some((invoice_of(entry.idempotency_key.as_deref()?)?.to_owned(), -entry.amount.0)));
-        taken.collect()
+        let mut taken: BTreeMap<String, i64> = BTreeMap::new();
+        let is_own = |entry: &&Entry| entry.kind == EntryKind::ClawBack && entry.detail.grant.is_none();
+        for entry in self.entries.iter().filter(is_own) {
+            let Some(invoice) = entry.idempotency_key.as_deref().and_then(invoice_of) else { continue };
+            *taken.entry(invoice.to_owned()).or_default() -= entry.amount.0;
+            for left in self.record_of(invoice).left_out {
+                *taken.entry(invoice.to_owned()).or_default() -= left.credits.0;
+                *taken.entry(left.invoice).or_default() += left.credits.0;
+            }
+        }
+        taken.retain(|_, credits| *credits != 0);
+        taken
+    }
+
+    fn record_of(&self, invoice: &str) -> SaleRecord {
+        let key = grant_key(invoice);
+        let first = self.entries.iter().find(|entry| entry.idempotency_key.as_ref() == Some(&key));
+        first.and_then(|entry| SaleRecord::read(entry.metadata.as_deref())).unwrap_or_default()
     }
 
     /// Dead events about anything else than a price that a person must decide on.
