@@ -12,11 +12,13 @@
 //! seconds; and up to a 64th of the limit for a window, and
 //! a 32nd of a large one, which is kept for what processes use without asking. The shares of a process that dies count as used for a window.
 
+mod place;
+
 use crate::batcher::{Batcher, Limits, Work};
 use crate::deadline::{ANSWER_MAX, within};
 use bursar_engine::clock::Clock;
 use bursar_engine::domain::rate_limit::log::{Left, Taken};
-use bursar_engine::domain::rate_limit::share::{DENIAL_MS, Known, Share, hold_ms};
+use bursar_engine::domain::rate_limit::share::{DENIAL_MS, Known, Share, UsedOf, hold_ms};
 use bursar_engine::domain::rate_limit::{OWN_WINDOW_MAX_MS, Quota};
 use bursar_engine::infra::store::Db;
 use bursar_engine::usecase::rate_limit::{LogQuestion, answer_many};
@@ -24,6 +26,7 @@ use bursar_engine::{Error, Result, metric};
 use moka::future::Cache;
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
+use place::Place;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -70,6 +73,7 @@ impl Work for LogQuestions {
 #[derive(Clone)]
 pub struct Limiters {
     questions: Batcher<LogQuestions>,
+    place: Place,
     clock: Clock,
 }
 
@@ -79,7 +83,8 @@ impl Limiters {
         let limits =
             Limits { batch_max: BATCH_MAX, concurrency: CONCURRENCY, second_batch_min: SECOND_BATCH_MIN, waiting_max };
         let work = LogQuestions { db: db.clone(), clock: clock.clone() };
-        Self { questions: Batcher::new(work, limits), clock: clock.clone() }
+        let questions = Batcher::new(work, limits);
+        Self { place: Place::new(questions.clone(), clock.clone()), questions, clock: clock.clone() }
     }
 
     /// Makes a limiter. Its name begins its keys in the database.
@@ -163,14 +168,14 @@ pub enum Decision {
 #[must_use]
 pub struct UsedUnits {
     slot: Arc<Slot>,
-    until_ms: Option<i64>,
+    of: UsedOf,
     units: u32,
 }
 
 impl UsedUnits {
     /// Gives them back.
     pub fn give_back(self) {
-        self.slot.share().give_back(self.units, self.until_ms);
+        self.slot.share().give_back(self.units, Some(self.of));
     }
 }
 
@@ -192,7 +197,7 @@ impl Limiter {
     pub async fn take(&self, subject: &str, units: u32) -> Result<(Decision, Left)> {
         let (shared, units) = (&self.shared, units.clamp(1, self.shared.quota.units.max(1)));
         let slot = self.slot(subject).await;
-        let known = slot.share().take(shared.quota, units, shared.now_ms());
+        let known = shared.take_known(&slot, units);
         let known = match known {
             Known::Unknown if shared.is_away() => return Ok((Decision::Unchecked, Left::default())),
             Known::Unknown => match shared.ask_in_time(&slot, subject, units).await {
@@ -207,7 +212,7 @@ impl Limiter {
         };
         let left = slot.share().left(shared.quota, shared.now_ms());
         match known {
-            Known::Used { until_ms } => Ok((Decision::Used(UsedUnits { slot, until_ms, units }), left)),
+            Known::Used(of) => Ok((Decision::Used(UsedUnits { slot, of, units }), left)),
             Known::Denied { retry_after_ms } => {
                 metrics::counter!(metric::RATE_LIMITED, "limit" => shared.name).increment(1);
                 Ok((Decision::Denied { retry_after_ms }, left))
@@ -266,6 +271,12 @@ impl Shared {
         self.limiters.clock.now_ms()
     }
 
+    /// Uses units of what the process has or may use, or denies them.
+    fn take_known(&self, slot: &Slot, units: u32) -> Known {
+        let has_place = self.quota.own_units() > 0 && self.limiters.place.is_held();
+        slot.share().take(self.quota, units, has_place, self.now_ms())
+    }
+
     /// Notes that a key was forgotten that may have been used just now.
     fn forget(&self) {
         self.forgets_until_ms.fetch_max(self.now_ms() + self.quota.window_ms, Ordering::Relaxed);
@@ -304,7 +315,7 @@ impl Shared {
         let _waiting = Waiting::new(&slot.waiting, units);
         let turn = slot.turn.clone().lock_owned().await;
         // Whoever asked before may have got enough for all.
-        let known = slot.share().take(self.quota, units, self.now_ms());
+        let known = self.take_known(slot, units);
         if known != Known::Unknown {
             return Ok(known);
         }
@@ -319,7 +330,7 @@ impl Shared {
             let taken = taken.ok_or_else(|| Error::Corrupt("a rate limit has no answer".to_owned()))?;
             let now_ms = this.now_ms();
             let known = slot.share().learn(taken, units, now_ms);
-            if let Known::Used { until_ms: Some(until_ms) } = known {
+            if let Known::Used(UsedOf::Share { until_ms }) = known {
                 this.settle_later(slot, subject, until_ms - now_ms);
             }
             Ok(known)

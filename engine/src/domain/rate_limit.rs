@@ -23,9 +23,11 @@ pub struct Quota {
     pub window_ms: i64,
 }
 
-/// So many processes share a limit at most, those counted that ended within a window. With more it may be exceeded, by
-/// what these use without asking.
+/// So many processes may use units without asking, those counted that ended within the longest window. The others ask for
+/// everything.
 pub const PROCESSES_MAX: u32 = 16;
+/// The limit of such processes. Each takes a place for a while, and renews it.
+pub const PLACES: Quota = Quota { units: PROCESSES_MAX, window_ms: OWN_WINDOW_MAX_MS };
 /// Part of a limit that a process may use without asking. In a window that may be twice as much, because it counts in
 /// windows of its own. A 32nd of the limit is kept for all of them.
 const OWN_DIVISOR: u32 = 64 * PROCESSES_MAX;

@@ -65,14 +65,26 @@ struct Denied {
     free_at_ms: TimeMs,
 }
 
+/// Where used units came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsedOf {
+    /// The share that ends then.
+    Share {
+        /// Its end.
+        until_ms: TimeMs,
+    },
+    /// What is used without asking, in the window that began then.
+    Own {
+        /// The window's beginning.
+        from_ms: TimeMs,
+    },
+}
+
 /// What a process can say without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     /// The units are used.
-    Used {
-        /// Names the share; `None` if they were used without asking.
-        until_ms: Option<TimeMs>,
-    },
+    Used(UsedOf),
     /// They are denied.
     Denied {
         /// When they are free if nobody else takes them, in milliseconds.
@@ -99,18 +111,19 @@ impl Share {
         Self { own: Own { is_shut: true, ..Own::default() }, ..Self::default() }
     }
 
-    /// Uses units, or denies them, as far as it is known.
-    pub fn take(&mut self, quota: Quota, units: u32, now_ms: TimeMs) -> Known {
+    /// Uses units, or denies them, as far as it is known. `has_place`: whether the process is one of those that may use
+    /// some without asking.
+    pub fn take(&mut self, quota: Quota, units: u32, has_place: bool, now_ms: TimeMs) -> Known {
         if let Some(held) = &mut self.held
             && held.is_current(now_ms)
             && held.units - held.used >= units
         {
             held.used += units;
             held.last_used_ms = held.last_used_ms.max(now_ms);
-            return Known::Used { until_ms: Some(held.until_ms) };
+            return Known::Used(UsedOf::Share { until_ms: held.until_ms });
         }
-        if self.own.take(quota, units, now_ms) {
-            return Known::Used { until_ms: None };
+        if has_place && self.own.take(quota, units, now_ms) {
+            return Known::Used(UsedOf::Own { from_ms: self.own.from_ms });
         }
         match self.denied {
             Some(denied) if units >= denied.units && now_ms < denied.until_ms => {
@@ -149,7 +162,7 @@ impl Share {
                 let used = units.min(granted);
                 self.held = Some(Held { from_ms: now_ms, until_ms, units: granted, used, last_used_ms: now_ms });
                 (self.left, self.denied) = (left, None);
-                Known::Used { until_ms: Some(until_ms) }
+                Known::Used(UsedOf::Share { until_ms })
             }
             Taken::Denied { retry_after_ms, left } => {
                 let until_ms = now_ms + retry_after_ms.min(DENIAL_MS);
@@ -160,19 +173,27 @@ impl Share {
         }
     }
 
-    /// Takes back units that were used: to the share if it is still this one, to what was used without asking, else with
-    /// the next question. Returns whether these are the first that wait for a question.
-    pub fn give_back(&mut self, units: u32, until_ms: Option<TimeMs>) -> bool {
+    /// Takes back units that were used: to the share if it is still this one, to what is used without asking if its
+    /// window still lasts, else with the next question. Nobody counts units of a window of its own that is over, so those
+    /// are gone. Returns whether these are the first that wait for a question.
+    pub fn give_back(&mut self, units: u32, of: Option<UsedOf>) -> bool {
         self.denied = None;
         if let Some(held) = &mut self.held
-            && until_ms == Some(held.until_ms)
+            && of == Some(UsedOf::Share { until_ms: held.until_ms })
             && held.used >= units
         {
             held.used -= units;
             return false;
         }
-        if until_ms.is_none() && self.own.used >= units {
-            self.own.used -= units;
+        let is_own = match of {
+            Some(UsedOf::Own { from_ms }) if from_ms != self.own.from_ms => return false,
+            Some(UsedOf::Own { .. }) => true,
+            Some(UsedOf::Share { .. }) => false,
+            // Nobody knows any more where they came from.
+            None => self.own.used >= units,
+        };
+        if is_own {
+            self.own.used = self.own.used.saturating_sub(units);
             return false;
         }
         let is_first = self.given_back == 0;
@@ -241,13 +262,17 @@ mod tests {
     const LARGE: Quota = Quota { units: 30_000, window_ms: 60_000 };
     const START_MS: i64 = 1_795_000_000_000;
 
+    fn used_own(from_ms: TimeMs) -> Known {
+        Known::Used(UsedOf::Own { from_ms })
+    }
+
     /// Takes as a process does; returns whether the log was asked.
     fn take(share: &mut Share, log: &mut SlidingLog, units: u32, now_ms: TimeMs) -> (Known, bool) {
         take_of(QUOTA, share, log, units, now_ms)
     }
 
     fn take_of(quota: Quota, share: &mut Share, log: &mut SlidingLog, units: u32, now_ms: TimeMs) -> (Known, bool) {
-        let known = share.take(quota, units, now_ms);
+        let known = share.take(quota, units, true, now_ms);
         if known != Known::Unknown {
             return (known, false);
         }
@@ -270,7 +295,7 @@ mod tests {
         let (mut share, mut log, mut questions) = (Share::default(), SlidingLog::default(), 0);
         for n in 0..200 {
             let (known, asked) = take(&mut share, &mut log, 1, START_MS + n);
-            assert!(matches!(known, Known::Used { .. }));
+            assert!(matches!(known, Known::Used(_)));
             questions += u32::from(asked);
         }
         assert!(questions <= 9, "{questions}");
@@ -281,13 +306,13 @@ mod tests {
     fn all_of_a_limit_can_be_used_and_then_nothing_for_a_window() {
         let (mut share, mut log) = (Share::default(), SlidingLog::default());
         let mut used = 0;
-        while let (Known::Used { .. }, _) = take(&mut share, &mut log, 1, START_MS) {
+        while let (Known::Used(_), _) = take(&mut share, &mut log, 1, START_MS) {
             used += 1;
         }
         assert_eq!(used, 400);
         assert_eq!(take(&mut share, &mut log, 1, START_MS + 10), (Known::Denied { retry_after_ms: 59_990 }, false));
         assert!(matches!(take(&mut share, &mut log, 1, START_MS + 59_999), (Known::Denied { .. }, true)));
-        assert!(matches!(take(&mut share, &mut log, 1, START_MS + 60_000), (Known::Used { .. }, _)));
+        assert!(matches!(take(&mut share, &mut log, 1, START_MS + 60_000), (Known::Used(_), _)));
     }
 
     #[test]
@@ -295,7 +320,7 @@ mod tests {
         let (mut share, mut log) = (Share::default(), SlidingLog::default());
         take(&mut share, &mut log, 395, START_MS);
         assert!(matches!(take(&mut share, &mut log, 10, START_MS).0, Known::Denied { .. }));
-        assert!(matches!(take(&mut share, &mut log, 2, START_MS).0, Known::Used { .. }));
+        assert!(matches!(take(&mut share, &mut log, 2, START_MS).0, Known::Used(_)));
     }
 
     #[test]
@@ -316,9 +341,9 @@ mod tests {
         let large = LARGE;
         let (mut share, mut log) = (Share::default(), SlidingLog::default());
         let taken = answer_of(large, &mut log, share.ask(large, 1, 1), START_MS).unwrap();
-        assert!(matches!(share.learn(taken, 1, START_MS), Known::Used { .. }));
+        assert!(matches!(share.learn(taken, 1, START_MS), Known::Used(_)));
         for _ in 1..100 {
-            assert!(matches!(share.take(large, 1, START_MS + 5_000), Known::Used { .. }));
+            assert!(matches!(share.take(large, 1, true, START_MS + 5_000), Known::Used(_)));
         }
         let over_ms = START_MS + hold_ms(large) + 1;
         assert_eq!(share.ask_nothing(large, over_ms), None, "so little is not worth a question");
@@ -329,11 +354,11 @@ mod tests {
     #[test]
     fn what_is_given_back_late_goes_with_the_next_question() {
         let (mut share, mut log) = (Share::default(), SlidingLog::default());
-        let (Known::Used { until_ms }, _) = take(&mut share, &mut log, 400, START_MS) else { panic!() };
-        share.give_back(10, until_ms);
-        assert!(matches!(take(&mut share, &mut log, 10, START_MS + 1), (Known::Used { .. }, false)));
+        let (Known::Used(of), _) = take(&mut share, &mut log, 400, START_MS) else { panic!() };
+        share.give_back(10, Some(of));
+        assert!(matches!(take(&mut share, &mut log, 10, START_MS + 1), (Known::Used(_), false)));
         share.give_back(30, None);
-        assert!(matches!(take(&mut share, &mut log, 30, START_MS + 2), (Known::Used { .. }, true)));
+        assert!(matches!(take(&mut share, &mut log, 30, START_MS + 2), (Known::Used(_), true)));
         assert!(matches!(take(&mut share, &mut log, 1, START_MS + 3).0, Known::Denied { .. }));
     }
 
@@ -342,13 +367,13 @@ mod tests {
         let (mut share, mut log) = (Share::default(), SlidingLog::default());
         assert_eq!(LARGE.own_units(), 29);
         for n in 0..29 {
-            assert_eq!(take_of(LARGE, &mut share, &mut log, 1, START_MS + n), (Known::Used { until_ms: None }, false));
+            assert_eq!(take_of(LARGE, &mut share, &mut log, 1, START_MS + n), (used_own(START_MS), false));
         }
         assert_eq!(share.left(LARGE, START_MS + 30), Left { units: 29_971, full_after_ms: 59_970 });
         assert!(take_of(LARGE, &mut share, &mut log, 1, START_MS + 30).1);
         assert_eq!(share.left(LARGE, START_MS + 30).units, 29_970);
         let next_ms = START_MS + LARGE.window_ms;
-        assert_eq!(take_of(LARGE, &mut share, &mut log, 29, next_ms), (Known::Used { until_ms: None }, false));
+        assert_eq!(take_of(LARGE, &mut share, &mut log, 29, next_ms), (used_own(next_ms), false));
         assert!(take_of(LARGE, &mut share, &mut log, 1, next_ms).1, "the share of before is over");
     }
 
@@ -361,6 +386,11 @@ mod tests {
     }
 
     #[test]
+    fn a_process_without_a_place_asks_for_everything() {
+        assert_eq!(Share::default().take(LARGE, 1, false, START_MS), Known::Unknown);
+    }
+
+    #[test]
     fn a_process_that_may_have_forgotten_a_key_asks_for_everything() {
         assert!(take_of(LARGE, &mut Share::forgotten(), &mut SlidingLog::default(), 1, START_MS).1);
     }
@@ -368,16 +398,29 @@ mod tests {
     #[test]
     fn what_was_used_without_asking_can_be_given_back() {
         let mut share = Share::default();
-        assert!(matches!(share.take(LARGE, 29, START_MS), Known::Used { until_ms: None }));
-        assert!(!share.give_back(4, None), "no question is needed");
-        assert!(matches!(share.take(LARGE, 4, START_MS), Known::Used { until_ms: None }));
-        assert_eq!(share.take(LARGE, 1, START_MS), Known::Unknown);
+        let own = Some(UsedOf::Own { from_ms: START_MS });
+        for of in [own, None] {
+            assert_eq!(share.take(LARGE, if of == own { 29 } else { 4 }, true, START_MS), used_own(START_MS));
+            assert!(!share.give_back(4, of), "no question is needed");
+        }
+        assert_eq!(share.take(LARGE, 4, true, START_MS), used_own(START_MS));
+        assert_eq!(share.take(LARGE, 1, true, START_MS), Known::Unknown);
+    }
+
+    #[test]
+    fn units_of_a_window_that_is_over_are_not_given_back_to_another() {
+        let (mut share, next_ms) = (Share::default(), START_MS + LARGE.window_ms);
+        assert_eq!(share.take(LARGE, 29, true, START_MS), used_own(START_MS));
+        assert_eq!(share.take(LARGE, 29, true, next_ms), used_own(next_ms));
+        assert!(!share.give_back(29, Some(UsedOf::Own { from_ms: START_MS })));
+        assert_eq!(share.take(LARGE, 1, true, next_ms), Known::Unknown, "all of the present one is used");
+        assert_eq!(share.ask(LARGE, 1, 1).given_back, 0, "and the log never counted them");
     }
 
     #[test]
     fn one_process_alone_gets_all_but_a_32nd_of_a_large_limit() {
         let (mut share, mut log, mut used) = (Share::default(), SlidingLog::default(), 0);
-        while let (Known::Used { .. }, _) = take_of(LARGE, &mut share, &mut log, 1, START_MS) {
+        while let (Known::Used(_), _) = take_of(LARGE, &mut share, &mut log, 1, START_MS) {
             used += 1;
         }
         assert_eq!(used, 30_000 - 29 * 32 + 29);
@@ -394,7 +437,7 @@ mod tests {
             for (wait_ms, node, units) in tries {
                 now_ms += wait_ms;
                 for units in [units, quota.own_units().min(units)] {
-                    if let (Known::Used { .. }, _) = take_of(quota, &mut shares[node], &mut log, units, now_ms) {
+                    if let (Known::Used(_), _) = take_of(quota, &mut shares[node], &mut log, units, now_ms) {
                         uses.push((now_ms, units));
                     }
                 }
@@ -411,7 +454,7 @@ mod tests {
             let mut shares = [Share::default(), Share::default(), Share::default()];
             for (wait_ms, node, units) in tries {
                 now_ms += wait_ms;
-                if let (Known::Used { .. }, _) = take(&mut shares[node], &mut log, units, now_ms) {
+                if let (Known::Used(_), _) = take(&mut shares[node], &mut log, units, now_ms) {
                     uses.push((now_ms, units));
                 }
                 let within = uses.iter().filter(|(at_ms, _)| *at_ms > now_ms - QUOTA.window_ms);
