@@ -48,6 +48,7 @@ mod m0036_confirmation;
 mod m0037_rate_logs;
 mod m0038_plan_before_link;
 mod m0039_canary;
+mod m0040_refund_keys;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -94,6 +95,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0037_rate_logs::Migration),
             Box::new(m0038_plan_before_link::Migration),
             Box::new(m0039_canary::Migration),
+            Box::new(m0040_refund_keys::Migration),
         ]
     }
 }

@@ -87,7 +87,7 @@ pub struct Job {
     pub event_id: Option<EventId>,
     /// Its customer, if known.
     pub customer_id: Option<CustomerId>,
-    /// Reason for the last failure.
+    /// Reason for the last failure, or that it was put back before it had failed.
     pub last_error: Option<String>,
     /// When it was made.
     pub created_at_ms: TimeMs,
@@ -96,6 +96,12 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whether an attempt before may have done a part of its work: one that failed, or that was put back because its node
+    /// died or stopped.
+    pub fn may_have_begun(&self) -> bool {
+        self.attempt > 0 || self.rescues > 0 || self.last_error.is_some()
+    }
+
     /// Whether it may have killed its nodes.
     pub fn is_suspect(&self) -> bool {
         self.rescues >= RESCUES_SUSPECT

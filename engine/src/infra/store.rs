@@ -46,7 +46,7 @@ pub use reach::explain_unreachable;
 pub use rows::{Cell, Columns, Kind, Rows, postgres_statement, postgres_text, seek};
 
 use crate::error::{Error, Result};
-use sea_orm::{ConnectionTrait, QueryResult, Statement, TryGetable, Value};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, TryGetable, Value};
 
 /// A statement with its values.
 fn statement(db: &impl ConnectionTrait, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
@@ -86,6 +86,14 @@ async fn query_by(db: &impl ConnectionTrait, sql: &str, sought: &[String]) -> Re
         rows.push([text.as_str().into()]);
     }
     Ok(db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?)
+}
+
+/// The SQL of a text in a column of JSON, for which the databases have different syntax.
+fn field(db: &impl ConnectionTrait, column: &str, name: &str) -> String {
+    match db.get_database_backend() {
+        DbBackend::Postgres => format!("CAST({column} AS jsonb) ->> '{name}'"),
+        _ => format!("{column} ->> '{name}'"),
+    }
 }
 
 /// How far the time of a row and that of its identifier may be apart: they are read from one clock, one after the

@@ -11,7 +11,7 @@ use crate::domain::sale::SaleRecord;
 use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key, taken_key};
 use crate::domain::webhook::fields::{self, ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::error::Result;
-use crate::infra::store::{Db, account, customer, operation, payment as rows};
+use crate::infra::store::{Db, account, operation, payment as rows};
 use crate::infra::stripe::{StripeError, found};
 use crate::stripe_id::is_stripe_id;
 use crate::usecase::handler::{Deps, Failure, charges_of_payment, credited_of_invoice};
@@ -346,8 +346,7 @@ async fn step_of_credited(deps: &Deps, payment: &Payment, at_ms: TimeMs) -> Resu
     let Some(invoice) = payment.invoice_id.as_ref().filter(|_| payment.disputed > MoneyMinor::ZERO) else {
         return Ok(None);
     };
-    let Some(customer) = customer::customer_find(deps.db.read(), &payment.customer_id).await? else { return Ok(None) };
-    let credited = match credited_of_invoice(deps, &customer, invoice).await {
+    let credited = match credited_of_invoice(deps, invoice).await {
         Ok(credited) => credited.unwrap_or_default(),
         Err(Failure::Stripe(_)) => return Ok(None),
         Err(Failure::Engine(error)) => return Err(error),

@@ -9,7 +9,7 @@ use crate::domain::catalogue::currency::money;
 use crate::domain::customer::Customer;
 use crate::domain::idempotency::check_same_request;
 use crate::domain::job::Wake;
-use crate::domain::operation::{Operation, Request, State};
+use crate::domain::operation::{Operation, Request};
 use crate::domain::payment::Payment;
 use crate::domain::refund::CreditsChoice;
 use crate::error::{Error, Result};
@@ -19,6 +19,7 @@ use crate::usecase::handler::{
     Deps, Failure, charges_of_payment, credits_after_refund, money_before_refund, operation_job,
 };
 use crate::usecase::stripe_link::unreachable;
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 /// Maximum number of holds that a plan names.
@@ -124,7 +125,7 @@ pub async fn plan(deps: &Deps, asked: RefundRequest<'_>, now_ms: TimeMs) -> Resu
         let message = format!("{amount} is more than the {left} that are left of the charge {}", charge.id);
         return Err(refuse("refund_too_large", message));
     }
-    let before = money_before_refund(deps, &customer, asked.payment, &charge).await.map_err(failed)?;
+    let before = money_before_refund(deps, asked.payment, &charge).await.map_err(failed)?;
     let amount = match asked.beyond_credited() {
         Some(amount) => amount,
         None => before.amount(asked.amount, currency).map_err(|refusal| refuse(refusal.code, refusal.message))?,
@@ -165,7 +166,15 @@ async fn holds_of(deps: &Deps, customer: &Customer, now_ms: TimeMs) -> Result<Ve
 /// # Errors
 /// `KeyReused` if the request was another one.
 pub async fn find_earlier(deps: &Deps, payment: &Payment, deed: RefundDeed<'_>) -> Result<Option<AskedRefund>> {
-    let known = operation::operation_find_by_key(deps.db.read(), &payment.customer_id, deed.idempotency_key).await?;
+    earlier(deps.db.read(), payment, deed).await
+}
+
+/// The same in a transaction: of the payment, whoever's it was then, or another request of its customer.
+async fn earlier(db: &impl ConnectionTrait, payment: &Payment, deed: RefundDeed<'_>) -> Result<Option<AskedRefund>> {
+    let known = match operation::operation_find_refund(db, &payment.id, deed.idempotency_key).await? {
+        Some(refund) => Some(refund),
+        None => operation::operation_find_by_key(db, &payment.customer_id, deed.idempotency_key).await?,
+    };
     let Some(known) = known else { return Ok(None) };
     check_same_request(Some(&known.request_hash), Some(deed.request_hash))?;
     Ok(Some(AskedRefund { operation: known, wakes: Vec::new() }))
@@ -197,21 +206,17 @@ pub async fn ask(
     let wakes = job::job_insert_many(&tx, &[operation_job(&new, &customer, now_ms)], now_ms).await?;
     // The lock makes requests for one payment follow each other.
     customer::customer_lock(&tx, &customer.id).await?;
-    let is_under_way = |operation: &Operation| {
-        let is_same =
-            matches!(&operation.request, Request::PaymentRefund { payment_id, .. } if *payment_id == asked.payment.id);
-        is_same && matches!(operation.state, State::Processing | State::RequiresAction)
-    };
-    let refunds = operation::operation_refund_list(&tx, &customer.id).await?;
-    if let Some(other) =
-        refunds.iter().find(|operation| is_under_way(operation) && operation.idempotency_key != key_of(deed))
-    {
+    if let Some(earlier) = earlier(&tx, asked.payment, deed).await? {
+        tx.rollback().await?;
+        return Ok(earlier);
+    }
+    let under_way = operation::operation_list_refunding(&tx, std::slice::from_ref(&asked.payment.id)).await?;
+    if let Some(other) = under_way.first() {
         let message = format!("the refund {} of this payment is under way; look again when it has ended", other.id);
         return Err(Error::conflict("refund_under_way", message));
     }
     if !operation::operation_insert(&tx, &new).await? {
-        tx.rollback().await?;
-        return find_earlier(deps, asked.payment, deed).await?.ok_or(Error::Busy("the customer"));
+        return Err(Error::Busy("the customer"));
     }
     let details = json!({
         "payment": asked.payment.id,
@@ -228,10 +233,6 @@ pub async fn ask(
     audit::audit_append(&tx, &Audit::new(deed.actor, "payment.refund", &customer.id, &details), now_ms).await?;
     tx.commit().await?;
     Ok(AskedRefund { operation: new, wakes })
-}
-
-fn key_of(deed: RefundDeed<'_>) -> &str {
-    deed.idempotency_key
 }
 
 async fn owner(deps: &Deps, payment: &Payment) -> Result<Customer> {

@@ -108,17 +108,25 @@ impl Before {
         brought.flat_map(|brought| brought.record.later.iter().map(|later| later.key.clone())).collect()
     }
 
-    /// The money that other paid invoices credited for time of the periods that an invoice billed, because it was left.
+    /// The money that other invoices credit for time that an invoice charges, of a whole period or of more within one.
+    /// Paid or not, but not voided: what an open one credits is given once it is paid, and a draft becomes an open one.
     pub fn credited_of(&self, invoice: &InvoiceFields) -> MoneyMinor {
-        let billed = ends(invoice, Line::bills_period);
-        let is_left = |line: &&Line| line.credits_time() && line.period_end_ms.is_some_and(|end| billed.contains(&end));
-        let credits = self.leaving(invoice).flat_map(|other| &other.lines).filter(is_left).filter_map(Line::net_amount);
+        let charged: Vec<&Line> = invoice.lines.iter().filter(|line| line.charges_time()).collect();
+        let is_of_it = |line: &&Line| line.credits_time() && charged.iter().any(|charge| may_credit(line, charge));
+        let others = self.others(invoice).filter(|other| !other.is_void);
+        let credits = others.flat_map(|other| &other.lines).filter(is_of_it).filter_map(Line::net_amount);
         MoneyMinor(credits.fold(0, |sum, amount| sum.saturating_add(amount.0.saturating_neg().max(0))))
     }
 
     fn others(&self, invoice: &InvoiceFields) -> impl Iterator<Item = &InvoiceFields> {
         self.invoices.iter().filter(|other| other.id != invoice.id)
     }
+}
+
+/// Whether a line may credit time that another one charged: both end together, and it was not left before it was charged.
+fn may_credit(credit: &Line, charge: &Line) -> bool {
+    let is_earlier = credit.period_start_ms.zip(charge.period_start_ms).is_some_and(|(left, charged)| left < charged);
+    charge.period_end_ms.is_some() && credit.period_end_ms == charge.period_end_ms && !is_earlier
 }
 
 /// When the periods end of some lines.
@@ -163,15 +171,35 @@ mod tests {
     }
 
     #[test]
-    fn what_paid_invoices_credit_for_time_of_a_period_was_given_back_of_its_money() {
+    fn what_other_invoices_credit_for_time_of_a_period_is_given_back_of_its_money() {
         let first = invoice("in_1", true, vec![line(59_900, false, 30)]);
         let discounted = Line { discount: MoneyMinor(-1_000), ..line(-20_000, true, 30) };
         let change = invoice("in_2", true, vec![line(199_900, false, 40), line(-30_000, true, 30), discounted]);
         let unpaid = invoice("in_3", false, vec![line(-7, true, 30)]);
+        let void = InvoiceFields { is_void: true, ..invoice("in_5", false, vec![line(-11, true, 30)]) };
+        let pending = InvoiceFields { lines: vec![line(-2, true, 30)], ..InvoiceFields::default() };
         let of_another = invoice("in_4", true, vec![line(-9, true, 40), line(5, true, 30)]);
-        let before = Before::of(vec![first.clone(), change.clone(), unpaid, of_another]);
-        assert_eq!(before.credited_of(&first), MoneyMinor(49_000));
+        let before = Before::of(vec![first.clone(), change.clone(), unpaid, of_another, void, pending]);
+        assert_eq!(
+            before.credited_of(&first),
+            MoneyMinor(49_009),
+            "also what is not paid yet, or waits for an invoice"
+        );
         assert_eq!(before.credited_of(&change), MoneyMinor(9));
         assert_eq!(Before::NONE.credited_of(&first), MoneyMinor::ZERO);
+    }
+
+    #[test]
+    fn time_that_a_change_charged_is_credited_by_what_leaves_it_later_and_by_nothing_before() {
+        let from = |start_ms: TimeMs, line: Line| Line { period_start_ms: Some(start_ms), ..line };
+        let first = invoice("in_1", true, vec![from(0, line(1_200, false, 30))]);
+        let seats = [from(15, line(-600, true, 30)), from(15, line(1_200, true, 30))];
+        let seats = invoice("in_2", true, seats.to_vec());
+        let change = invoice("in_3", true, vec![from(20, line(-800, true, 30)), from(20, line(1_500, false, 50))]);
+        let before = Before::of(vec![first.clone(), seats.clone(), change.clone()]);
+        assert_eq!(before.credited_of(&seats), MoneyMinor(800), "what it credits itself is in its price");
+        assert_eq!(before.credited_of(&first), MoneyMinor(1_400));
+        let later = invoice("in_4", true, vec![from(18, line(100, true, 30))]);
+        assert_eq!(before.credited_of(&later), MoneyMinor(800), "the seats came before");
     }
 }

@@ -204,17 +204,23 @@ pub async fn job_take_heads(db: &impl ConnectionTrait, streams: &[Leased], now_m
     taken.iter().map(read).collect()
 }
 
+/// Why a job that was put back has not ended.
+const JOB_PUT_BACK: &str = "it was put back while it ran";
+
 /// Makes the running job of each stream available again without using up an attempt. The caller must own the
-/// streams in the same transaction. It counts as a rescue if the node died.
+/// streams in the same transaction. It counts as a rescue if the node died. That it may have begun stays known.
 pub async fn job_put_back(db: &impl ConnectionTrait, streams: &[String], is_rescue: bool) -> Result<()> {
     if streams.is_empty() {
         return Ok(());
     }
-    let mut rows = Rows::new(&[("key", Kind::Text), ("rescue", Kind::Int), ("was", Kind::Text)]);
+    let mut rows =
+        Rows::new(&[("key", Kind::Text), ("rescue", Kind::Int), ("was", Kind::Text), ("reason", Kind::Text)]);
     for stream in streams {
-        rows.push([stream.as_str().into(), is_rescue.into(), JobState::Running.as_str().into()]);
+        let was = JobState::Running.as_str();
+        rows.push([stream.as_str().into(), is_rescue.into(), was.into(), JOB_PUT_BACK.into()]);
     }
-    let sql = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + r.rescue FROM {rows} \
+    let sql = "UPDATE jobs SET state = 'available', rescues = jobs.rescues + r.rescue, \
+               last_error = COALESCE(jobs.last_error, r.reason) FROM {rows} \
                WHERE jobs.id = {(SELECT h.id FROM jobs h WHERE h.stream_key = r.key \
                AND h.state IN ('available', 'running') AND h.state = 'running' ORDER BY h.seq LIMIT 1)} \
                AND jobs.state = r.was";

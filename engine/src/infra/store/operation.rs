@@ -1,7 +1,7 @@
 //! Rows of `operations`.
 
-use super::{Kind, Rows, containing, execute, from_json, get, query_all, query_by, query_one, to_json};
-use crate::domain::operation::{Operation, PURCHASE_KINDS, Request, State};
+use super::{Kind, Rows, execute, field, from_json, get, query_all, query_by, query_one, to_json};
+use crate::domain::operation::{Operation, PURCHASE_KINDS, State};
 use crate::error::{Error, Result};
 use crate::ids::{CustomerId, OperationId};
 use sea_orm::{ConnectionTrait, QueryResult};
@@ -66,8 +66,7 @@ pub async fn operation_find(db: &impl ConnectionTrait, id: &OperationId) -> Resu
 
 /// Finds many operations; missing ones are left out.
 pub async fn operation_find_many(db: &impl ConnectionTrait, ids: &[String]) -> Result<Vec<Operation>> {
-    let columns = COLUMNS.split(", ").map(|column| format!("o.{column} AS {column}")).collect::<Vec<_>>();
-    let sql = format!("SELECT {} FROM {{rows}} JOIN operations o ON o.id = {{r.sought}}", columns.join(", "));
+    let sql = format!("SELECT {} FROM {{rows}} JOIN operations o ON o.id = {{r.sought}}", columns_of("o"));
     query_by(db, &sql, ids).await?.iter().map(read).collect()
 }
 
@@ -138,38 +137,48 @@ pub async fn operation_refund_list(db: &impl ConnectionTrait, customer: &Custome
     query_all(db, &sql, [customer.as_str().into(), REFUNDS_MAX.into()]).await?.iter().map(read).collect()
 }
 
-/// The refunds by support of a payment that are being carried out, whoever's operations they are, at most `OPEN_MAX`.
-pub async fn operation_list_refunding(db: &impl ConnectionTrait, payment_id: &str) -> Result<Vec<Operation>> {
-    let is_of_payment =
-        |request: &Request| matches!(request, Request::PaymentRefund { payment_id: id, .. } if id == payment_id);
-    processing_about(db, "payment_refund", payment_id, is_of_payment).await
-}
-
-/// The changes of a subscription that are being carried out, whoever's operations they are, at most `OPEN_MAX`.
-pub async fn operation_list_changing(db: &impl ConnectionTrait, subscription_id: &str) -> Result<Vec<Operation>> {
-    let changes_it = |request: &Request| match request {
-        Request::SubscriptionChange { subscription_id: id, .. } => id == subscription_id,
-        _ => false,
-    };
-    processing_about(db, "subscription_change", subscription_id, changes_it).await
-}
-
-/// The operations of all customers of one kind that are being carried out, and whose request names this id in the right
-/// place.
-async fn processing_about(
+/// Finds the refund by support of a payment that has this key, whoever's operation it is: the payment may have gone over
+/// to another customer since.
+pub async fn operation_find_refund(
     db: &impl ConnectionTrait,
-    kind: &str,
-    id: &str,
-    is_about: impl Fn(&Request) -> bool,
-) -> Result<Vec<Operation>> {
+    payment_id: &str,
+    key: &str,
+) -> Result<Option<Operation>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM operations WHERE state = 'processing' AND kind = $1 AND request LIKE $2 ESCAPE '\\' \
-         LIMIT $3"
+        "SELECT {COLUMNS} FROM operations WHERE kind = 'payment_refund' AND idempotency_key = $1 AND {} = $2 LIMIT 1",
+        field(db, "request", "payment_id")
     );
-    let values = [kind.into(), containing(&format!("\"{id}\"")).into(), OPEN_MAX.into()];
-    let mut found: Vec<Operation> = query_all(db, &sql, values).await?.iter().map(read).collect::<Result<_>>()?;
-    found.retain(|operation| is_about(&operation.request));
-    Ok(found)
+    query_one(db, &sql, [key.into(), payment_id.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The refunds by support of these payments that are being carried out, whoever's operations they are. All of them: one
+/// at a time may be asked for.
+pub async fn operation_list_refunding(db: &impl ConnectionTrait, payment_ids: &[String]) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {} FROM {{rows}} JOIN operations o ON {} = {{r.sought}} \
+         WHERE o.state = 'processing' AND o.kind = 'payment_refund'",
+        columns_of("o"),
+        field(db, "o.request", "payment_id")
+    );
+    query_by(db, &sql, payment_ids).await?.iter().map(read).collect()
+}
+
+/// The changes of a subscription that are being carried out and have a job that does it, whoever's operations they are.
+/// Nobody carries out one whose job is dead or cancelled, until it begins anew.
+pub async fn operation_list_changing(db: &impl ConnectionTrait, subscription_id: &str) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {} FROM operations o JOIN jobs j ON j.unique_key = 'operation:' || o.id || ':' || CAST(o.round AS TEXT) \
+         WHERE o.state = 'processing' AND o.kind = 'subscription_change' AND j.state IN ('available', 'running') \
+         AND {} = $1",
+        columns_of("o"),
+        field(db, "o.request", "subscription_id")
+    );
+    query_all(db, &sql, [subscription_id.into()]).await?.iter().map(read).collect()
+}
+
+/// The columns of operations under another name of the table.
+fn columns_of(table: &str) -> String {
+    COLUMNS.split(", ").map(|column| format!("{table}.{column} AS {column}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes operations, each once. A succeeded one stays so, and no earlier round overwrites a later one; only a

@@ -3,7 +3,7 @@
 //! No query reads all usage of a busy account: the ledger at a moment is found by binary search over its key, other
 //! changes of the balance have their own index, and usage is the difference.
 
-use super::{Kind, Rows, get, query_all};
+use super::{Kind, Rows, field, get, query_all};
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::ledger::EntryKind;
@@ -11,7 +11,7 @@ use crate::domain::operation::PURCHASE_KINDS;
 use crate::domain::summary::{Charged, Flow, Standing};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+use sea_orm::{ConnectionTrait, QueryResult};
 
 /// Maximum number of combinations of kind, source and grant kind. The engine defines a few dozen.
 const FLOWS_MAX: i64 = 200;
@@ -112,12 +112,7 @@ pub async fn charged_list(
     customer: &CustomerId,
     period_start_ms: TimeMs,
 ) -> Result<Vec<Charged>> {
-    // The databases have different syntax for JSON fields.
-    let field = |name: &str| match db.get_database_backend() {
-        DbBackend::Postgres => format!("CAST(request AS jsonb) ->> '{name}'"),
-        _ => format!("request ->> '{name}'"),
-    };
-    let (amount, currency) = (field("amount_minor"), field("currency"));
+    let (amount, currency) = (field(db, "request", "amount_minor"), field(db, "request", "currency"));
     let sql = format!(
         "SELECT currency, CAST(SUM(amount) AS BIGINT) AS total, COUNT(*) AS n, \
          CAST(SUM(CASE WHEN updated_at_ms >= $2 THEN amount ELSE 0 END) AS BIGINT) AS period, \

@@ -1,7 +1,7 @@
 //! Grants a part of a paid invoice's credits when its time has come: a month of a year, or credits that end apart from
 //! the invoice's others.
 
-use super::invoice::{Listed, brought_before, invoices_of_subscription, whole_invoice};
+use super::invoice::{Listed, brought_before, invoices_of_subscription, pending_invoice, whole_invoice};
 use super::stripe::clawback::{money_of_invoice, review_event, withheld_of_part};
 use super::{Claimed, Deps, Failure, args, price};
 use crate::amount::{Credits, MoneyMinor};
@@ -12,11 +12,11 @@ use crate::domain::sale::grant::{PartArgs, money_given_back};
 use crate::domain::sale::level::part_left;
 use crate::domain::sale::{Before, PriceBook};
 use crate::domain::webhook::EventKind;
-use crate::domain::webhook::fields::{self, InvoiceFields};
+use crate::domain::webhook::fields::InvoiceFields;
 use crate::domain::webhook::rules::history_too_long;
 use crate::error::Result;
 use crate::ids::CustomerId;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Wait between checks whether a dispute about all of the money is decided, or whether a change is paid.
 const DECISION_WAIT_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -84,8 +84,7 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
     let Some(subscription) = base.subscription_id.as_deref() else { return Ok(Paid::Decided(part)) };
     let Listed { mut objects, is_cut } = invoices_of_subscription(deps, subscription).await?;
     if let Some(customer) = base.stripe_customer_id.as_deref() {
-        let items = deps.stripe.invoice_item_list_pending(customer).await?;
-        objects.push(as_invoice(subscription, &items));
+        objects.push(pending_invoice(deps, customer, subscription).await?);
     }
     let mut book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), &object, now_ms).await?;
     for object in &objects {
@@ -106,14 +105,4 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
         return Ok(Paid::Open);
     }
     Ok(Paid::Decided(PartArgs { credits: left, ..part }))
-}
-
-/// The items of a subscription that wait for an invoice, as the lines of one.
-fn as_invoice(subscription: &str, items: &Value) -> Value {
-    let is_of_it = |item: &&Value| {
-        let parent = &item["parent"]["subscription_details"]["subscription"];
-        [&item["subscription"], parent].into_iter().any(|place| fields::id(place).as_deref() == Some(subscription))
-    };
-    let lines: Vec<_> = fields::rows(items).iter().filter(is_of_it).collect();
-    json!({ "object": "invoice", "id": null, "subscription": subscription, "lines": { "data": lines } })
 }

@@ -1,8 +1,10 @@
 //! Invoices: all their lines, what is stored of them, and the later parts of their credits.
 
 mod complete;
+mod credited;
 
 pub(super) use complete::{Decided, Heard, complete};
+pub(super) use credited::{credited_of_invoice, pending_invoice};
 
 use super::{Deps, Failure, price};
 use crate::amount::Credits;
@@ -127,15 +129,7 @@ async fn expired_of_left(
     Ok(expired)
 }
 
-/// What is known of the other invoices of an invoice's subscription.
-pub(super) async fn invoices_before(
-    deps: &Deps,
-    customer: &Customer,
-    said: &InvoiceFields,
-) -> std::result::Result<Before, Failure> {
-    Ok(load_before(deps, customer, said).await?.1)
-}
-
+/// What is known of the other invoices of an invoice's subscription, with all of them.
 async fn load_before(
     deps: &Deps,
     customer: &Customer,
@@ -224,10 +218,21 @@ pub(super) struct Listed {
 
 /// A subscription's latest invoices, at most [`INVOICE_PAGES_MAX`] pages.
 pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::result::Result<Listed, Failure> {
+    let is_final = |row: &Value| matches!(row["status"].as_str(), Some("open" | "paid" | "uncollectible" | "void"));
+    list_invoices(deps, id, is_final).await
+}
+
+async fn list_invoices(
+    deps: &Deps,
+    id: &str,
+    is_wanted: impl Fn(&Value) -> bool,
+) -> std::result::Result<Listed, Failure> {
     let (mut listed, mut after) = (Listed::default(), None);
     for _ in 0..INVOICE_PAGES_MAX {
         let page = deps.stripe.invoice_list_of_subscription(id, after.as_deref()).await?;
-        listed.objects.extend(whole_invoices(deps, &page).await?);
+        for object in fields::rows(&page).iter().filter(|row| is_wanted(row)) {
+            listed.objects.push(with_all_lines(deps, object.clone()).await?);
+        }
         let last = fields::rows(&page).last().and_then(|invoice| fields::id(&invoice["id"]));
         after = last.filter(|_| page["has_more"] == true);
         if after.is_none() {
@@ -236,16 +241,6 @@ pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::resu
     }
     listed.is_cut = after.is_some();
     Ok(listed)
-}
-
-/// The invoices of a page that are paid, may be, or were to be, with all their lines.
-async fn whole_invoices(deps: &Deps, page: &Value) -> std::result::Result<Vec<Value>, Failure> {
-    let is_final = |row: &&Value| matches!(row["status"].as_str(), Some("open" | "paid" | "uncollectible" | "void"));
-    let mut invoices = Vec::new();
-    for object in fields::rows(page).iter().filter(is_final) {
-        invoices.push(with_all_lines(deps, object.clone()).await?);
-    }
-    Ok(invoices)
 }
 
 /// An invoice with all its lines, of which a list shows only the first.

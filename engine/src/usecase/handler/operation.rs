@@ -113,7 +113,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     let Some(customer) = customer::customer_find(deps.db.read(), &operation.customer_id).await? else {
         return Ok(Outcome::Dead { reason: format!("there is no customer {}", operation.customer_id) }.into());
     };
-    let has_begun = claimed.job.attempt > 0 || claimed.job.rescues > 0;
+    let has_begun = claimed.job.may_have_begun();
     let started = Instant::now();
     let mut verdict = match (customer.stripe_customer_id.as_deref(), &operation.request) {
         (Some(id), _) => carry_out(deps, (&operation, &customer, id), (task, has_begun), now_ms).await?,
@@ -267,11 +267,17 @@ impl Run<'_> {
     /// The operation ends badly by a rule of ours, unless a call of an attempt before may still take effect: as long as
     /// its outcome is in doubt, the next attempt looks again.
     fn failed_unless_in_doubt(&self, problem: Problem) -> Verdict {
+        let why = problem.code.clone();
+        self.unless_in_doubt(self.failed(problem), &why)
+    }
+
+    /// This end by a rule of ours, under the same condition.
+    fn unless_in_doubt(&self, end: Verdict, why: &str) -> Verdict {
         if self.has_begun && self.now_ms - self.operation.round_at_ms < self.deps.doubt_ms {
-            let reason = format!("an earlier attempt is in doubt, and no other is made: {}", problem.code);
+            let reason = format!("an earlier attempt is in doubt, and no other is made: {why}");
             return Outcome::Retry { reason }.into();
         }
-        self.failed(problem)
+        end
     }
 
     /// Handles an error of Stripe that the operation's own rules do not handle.

@@ -56,7 +56,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
     }
     let made = async {
         let is_stale = now_ms - claimed.job.created_at_ms >= KEY_TURN_MS;
-        if is_stale || claimed.job.attempt > 0 || claimed.job.rescues > 0 {
+        if is_stale || claimed.job.may_have_begun() {
             let list = deps.stripe.customer_list(&customer.email).await?;
             let own = fields::rows(&list).iter().find(|row| row["metadata"][CUSTOMER_METADATA_KEY] == id.as_str());
             if let Some(own) = own {

@@ -172,6 +172,7 @@ with_app! {
 
         let second = claim(app, &stream, "another-node", tomorrow).await.unwrap();
         assert_eq!((second.job.attempt, second.job.rescues), (0, 0));
+        assert!(second.job.may_have_begun() && !first.job.may_have_begun());
         assert!(!work::give_back(&app.app.db, &stream, first.epoch, tomorrow).await.unwrap());
         let late = commit(app, &[Unit { finishes: vec![end(&first, Outcome::Done)], ..Unit::default() }]).await;
         assert!(matches!(late[0], UnitResult::Fenced(_)));
@@ -192,6 +193,7 @@ with_app! {
         assert_eq!(account(app, &customer).await, before);
         let freed = job(app, &id).await;
         assert_eq!((freed.state, freed.attempt, freed.rescues), (JobState::Available, 0, 0));
+        assert!(freed.may_have_begun(), "its attempt may have called Stripe");
         assert_eq!(job(app, &others_id).await.state, JobState::Running);
     }
 

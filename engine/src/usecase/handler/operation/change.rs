@@ -47,23 +47,23 @@ impl Run<'_> {
         let catalogue = self.deps.catalogue.now();
         let price = match check_change(self.deps.db.read(), row.as_ref(), &catalogue, change).await? {
             Ok(price) => price,
-            Err(refusal) => return Ok(merge(known, self.failed(refusal.into()))),
+            Err(refusal) => return Ok(merge(known, self.failed_unless_in_doubt(refusal.into()))),
         };
         let Some(present) = item_of_ours(self.deps, &object, self.now_ms).await? else {
-            return Ok(merge(known, self.failed(no_item())));
+            return Ok(merge(known, self.failed_unless_in_doubt(no_item())));
         };
         let keeps_price = present.is_kept_by(change);
         let price_id =
             if keeps_price { Some(present.price_id.clone()) } else { self.price_id(&catalogue, price).await? };
         let Some(price_id) = price_id else {
             let why = format!("Stripe has no active price for {} at the catalogue's amount", price.lookup_key);
-            return Ok(self.price_missing(&why));
+            return Ok(self.unless_in_doubt(self.price_missing(&why), "its price is missing"));
         };
         let terms = if keeps_price { &present.price } else { price };
         let quantity = row.as_ref().map_or(0, |row| row.quantity);
         let checked = present.check_present_terms(quantity, &price_id, change);
         if let Err(refusal) = checked.and_then(|()| check_size(terms, change.quantity)) {
-            return Ok(merge(known, self.failed(refusal.into())));
+            return Ok(merge(known, self.failed_unless_in_doubt(refusal.into())));
         }
         let item =
             SubscribedItem { price_id: &price_id, price: &price.key, plan: &price.plan, quantity: change.quantity };
@@ -103,16 +103,17 @@ impl Run<'_> {
         }
         let standing = read_payer(self.deps.db.read(), &self.customer.id, None).await?;
         if let Err(refused) = standing.check(need.of_card(is_by_invoice(object)), currency, self.now_ms) {
-            return end(self.failed(self.why_not_charged(&refused)));
+            return end(self.failed_unless_in_doubt(self.why_not_charged(&refused)));
         }
         if let Err(refusal) = self.check_payer_of(object) {
-            return end(self.failed(refusal.into()));
+            return end(self.failed_unless_in_doubt(refusal.into()));
         }
         if is_by_invoice(object) {
             return Ok(Ok(None));
         }
         if need == Need::Charge {
-            return end(self.decide_payer(None, currency).await?);
+            let decided = self.payer_decided(None, currency).await?;
+            return end(decided.unwrap_or_else(|problem| self.failed_unless_in_doubt(problem)));
         }
         Ok(Ok(standing.method.map(|method| method.id)))
     }

@@ -23,16 +23,25 @@ impl Run<'_> {
         payment_method_id: Option<&str>,
         currency: &Currency,
     ) -> Result<Verdict, Failure> {
+        let decided = self.payer_decided(payment_method_id, currency).await?;
+        Ok(decided.unwrap_or_else(|problem| self.failed(problem)))
+    }
+
+    /// The same, or why nothing may be charged.
+    pub(super) async fn payer_decided(
+        &self,
+        payment_method_id: Option<&str>,
+        currency: &Currency,
+    ) -> Result<Result<Verdict, Problem>, Failure> {
         let standing = read_payer(self.deps.db.read(), &self.customer.id, payment_method_id).await?;
-        Ok(match standing.decide(currency, self.now_ms) {
-            Ok(payer) => {
-                let request = self.operation.request.with_payer(payer);
-                let decided = Operation { request, updated_at_ms: self.now_ms, ..self.operation.clone() };
-                let effects = vec![Effect::operation(decided)];
-                Verdict { outcome: Outcome::Snooze { until_ms: self.now_ms }, ledger: None, effects }
-            }
-            Err(refused) => self.failed(self.why_not_charged(&refused)),
-        })
+        let payer = match standing.decide(currency, self.now_ms) {
+            Ok(payer) => payer,
+            Err(refused) => return Ok(Err(self.why_not_charged(&refused))),
+        };
+        let request = self.operation.request.with_payer(payer);
+        let decided = Operation { request, updated_at_ms: self.now_ms, ..self.operation.clone() };
+        let effects = vec![Effect::operation(decided)];
+        Ok(Ok(Verdict { outcome: Outcome::Snooze { until_ms: self.now_ms }, ledger: None, effects }))
     }
 
     /// Resumes a paused subscription: a period begins, and the customer's own payment method, which is decided and

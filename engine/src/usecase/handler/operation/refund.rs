@@ -8,22 +8,25 @@
 //! | when the refund reads the changes, the change | why the money goes once |
 //! |---|---|
 //! | is not stored yet | it looks later, and the refund was stored before: it finds the refund under way, or its money gone at Stripe, and fails |
-//! | is under way | the refund waits until it has ended, and looks again; if the change looks meanwhile, it finds the refund and fails |
-//! | has ended well | Stripe had its invoice before it ended: the refund finds what it credited |
+//! | is under way | the refund waits until it has ended, and looks again; if the change looks meanwhile, it finds the refund and fails. If it waited in vain, the refund fails, and has called nothing |
+//! | is under way, and nobody carries it out: its job is dead or cancelled | the refund does not wait; the change looks when its job runs again, as if it were not stored yet |
+//! | has ended well | Stripe had its invoice before it ended, or the items for one: the refund finds what they credit, paid or not |
 //! | has failed | it left nothing at Stripe: it does not fail by this rule while a call of its own is in doubt |
 //!
 //! They do not wait in a circle: a change waits for no refund. A refund whose plan is older than a change looks like
 //! any other when its job runs. Of a change that somebody makes at Stripe itself, only its invoice is found.
 
-use super::{Run, given_up, wait_to_begin};
+use super::{BEGIN_WAIT_FOR_MS, BEGIN_WAIT_MS, Run, given_up};
 use crate::amount::MoneyMinor;
 use crate::domain::effect::Verdict;
-use crate::domain::operation::Problem;
+use crate::domain::job::Outcome;
+use crate::domain::operation::{Operation, Problem};
 use crate::domain::refund::{CreditsChoice, is_of_operation};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, ChargeFields, InvoiceFields};
 use crate::ids::OperationId;
 use crate::infra::store::operation::operation_list_changing;
+use crate::infra::store::payment::invoice_find;
 use crate::infra::stripe::charge::NewRefund;
 use crate::infra::stripe::{StripeError, found};
 use crate::usecase::handler::Failure;
@@ -100,22 +103,44 @@ impl Run<'_> {
         if asked.beyond_credited || OperationId::parse(asked.payment_id).is_ok() {
             return Ok(None);
         }
-        let Some(invoice) = whole_invoice(self.deps, asked.payment_id).await? else { return Ok(None) };
-        let Some(subscription) = InvoiceFields::read(&invoice).subscription_id else { return Ok(None) };
-        let changes = operation_list_changing(self.deps.db.read(), &subscription).await?;
-        if let Some(change) = changes.iter().find(|change| change.request.credits_time()) {
-            let reason = format!("the change {} of the subscription is under way", change.id);
-            return Ok(Some(wait_to_begin(self.operation, reason, self.now_ms)));
-        }
-        let Some(charge) = found(self.deps.stripe.charge_retrieve(asked.charge_id).await)? else { return Ok(None) };
-        let charge = ChargeFields::read(&charge);
-        let before = money_of_invoice_before_refund(self.deps, self.customer, &invoice, &charge).await?;
-        let Err(refusal) = before.amount(Some(asked.amount), asked.currency) else { return Ok(None) };
+        let problem = match self.change_under_way(asked).await? {
+            Some(_) if self.now_ms - self.operation.round_at_ms < BEGIN_WAIT_FOR_MS => {
+                return Ok(Some(Outcome::Snooze { until_ms: self.now_ms + BEGIN_WAIT_MS }.into()));
+            }
+            Some(change) => Some(waited_for(&change)),
+            None => self.refused_by_money(asked).await?,
+        };
+        let Some(problem) = problem else { return Ok(None) };
         // An attempt before may have made it, and its answer was lost.
         match self.made_refund(asked.charge_id).await? {
             Some(made) => self.refunded(asked.charge_id, &made).await.map(Some),
-            None => Ok(Some(self.failed_unless_in_doubt(refusal.into()))),
+            None => Ok(Some(self.failed_unless_in_doubt(problem))),
         }
+    }
+
+    /// A change of the invoice's subscription that is under way and may credit its money. Stripe is asked for the
+    /// subscription only if it is not stored.
+    async fn change_under_way(&self, asked: &RefundTerms<'_>) -> Result<Option<Operation>, Failure> {
+        let db = self.deps.db.read();
+        let stored = invoice_find(db, asked.payment_id).await?.and_then(|invoice| invoice.subscription_id);
+        let subscription = match stored {
+            Some(id) => Some(id),
+            None => {
+                let invoice = whole_invoice(self.deps, asked.payment_id).await?;
+                invoice.and_then(|invoice| InvoiceFields::read(&invoice).subscription_id)
+            }
+        };
+        let Some(subscription) = subscription else { return Ok(None) };
+        let changes = operation_list_changing(db, &subscription).await?;
+        Ok(changes.into_iter().find(|change| change.request.credits_time()))
+    }
+
+    /// Why so much must not be given back any more, as Stripe has the invoices now.
+    async fn refused_by_money(&self, asked: &RefundTerms<'_>) -> Result<Option<Problem>, Failure> {
+        let Some(invoice) = whole_invoice(self.deps, asked.payment_id).await? else { return Ok(None) };
+        let Some(charge) = found(self.deps.stripe.charge_retrieve(asked.charge_id).await)? else { return Ok(None) };
+        let before = money_of_invoice_before_refund(self.deps, &invoice, &ChargeFields::read(&charge)).await?;
+        Ok(before.amount(Some(asked.amount), asked.currency).err().map(Problem::from))
     }
 
     /// The operation's own refund at Stripe.
@@ -140,4 +165,13 @@ impl Run<'_> {
         let review = review_event(self.deps, &named, EventKind::ChargeRefunded, object, self.now_ms);
         Ok(self.done(&id, vec![review]))
     }
+}
+
+fn waited_for(change: &Operation) -> Problem {
+    let message = format!(
+        "The change {} of the subscription is still under way and may credit the same money, so nothing was refunded. Ask \
+         again under another key once it has ended, or name the amount with beyond_credited.",
+        change.id
+    );
+    Problem { code: "refund_waited".to_owned(), message, ..Problem::default() }
 }

@@ -4,7 +4,8 @@ use super::*;
 use crate::money::interceptor::{Interception, Interceptor, error};
 use crate::scene::{customer_id, delay_job, resume_job};
 use bursar_engine::domain::operation::{Operation, State};
-use bursar_engine::ids::OperationId;
+use bursar_engine::ids::{JobId, OperationId};
+use bursar_engine::infra::store::job::{job_find, job_find_by_key};
 use bursar_engine::infra::store::operation::{operation_find, operation_list_changing, operation_list_refunding};
 
 const CHANGE: &str = "/api/v1/subscription/change";
@@ -69,11 +70,25 @@ impl Shop {
         let path = format!("/admin/v1/payments/{invoice}/refund");
         let asked = self.app.admin("POST", &path, Some(&json!({ "reason": "ticket 1" }))).await.expect(200);
         assert_eq!(asked["state"], json!("processing"), "{asked}");
-        let looks = || self.stripe.calls(&format!("GET /v1/invoices/{invoice}"));
-        let before = looks();
-        wait::until("its job has looked", || async { (looks() > before + 1).then_some(()) }).await;
+        let id = OperationId::parse(asked["operation_id"].as_str().expect("an id")).expect("an operation's id");
+        let calls = || self.stripe.calls(&format!("GET /v1/invoices/{invoice}"));
+        self.looks_again(&id).await;
+        let before = calls();
+        self.looks_again(&id).await;
+        assert_eq!(calls(), before, "Stripe need not be asked as long as it waits");
         assert_eq!(self.stripe.calls("POST /v1/refunds"), 0, "the change may credit the money");
-        OperationId::parse(asked["operation_id"].as_str().expect("an id")).expect("an operation's id")
+        id
+    }
+
+    /// Waits until the job of an operation that cannot begin has looked again.
+    async fn looks_again(&self, id: &OperationId) {
+        let key = format!("operation:{id}:1");
+        let due_ms = async || {
+            let job = job_find_by_key(self.app.app.db.read(), &key).await.expect("a query");
+            job.expect("a job").run_at_ms
+        };
+        let before = due_ms().await;
+        wait::until("the job has looked", || async { (due_ms().await > before).then_some(()) }).await;
     }
 
     async fn ended(&self, id: &OperationId) -> Operation {
@@ -255,6 +270,8 @@ with_backend! {
         let former = shop.app.onboard().await;
         let of_former = format!("UPDATE operations SET customer_id = '{}' WHERE kind = 'payment_refund'", former.id);
         sql(&shop.app, &of_former).await;
+        let another = shop.app.admin("POST", &path, Some(&json!({ "reason": "ticket 2" }))).await;
+        another.expect_problem(409, "refund_under_way");
         let wanted = json!({ "price": "plus_monthly", "when": "now" });
         for path in ["preview", "change"] {
             let path = format!("{SUBSCRIPTION}/{path}");
@@ -301,9 +318,10 @@ with_backend! {
         assert_eq!(change.customer_id, customer_id(&customer));
         let refund = shop.refund_that_waits().await;
         let payment = stripe::id(&shop.stripe.list("invoice").remove(0)).to_owned();
-        let under_way = operation_list_refunding(db, &payment).await.expect("a query");
+        let both = ["in_other".to_owned(), payment];
+        let under_way = operation_list_refunding(db, &both).await.expect("a query");
         assert_eq!(under_way.iter().map(|refund| &refund.id).collect::<Vec<_>>(), [&refund]);
-        assert!(operation_list_refunding(db, "in_other").await.expect("a query").is_empty());
+        assert!(operation_list_refunding(db, &both[..1]).await.expect("a query").is_empty());
 
         // Stripe has carried the change out, and its answer was lost.
         let found = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=plus_monthly", &[]).await;
@@ -323,6 +341,66 @@ with_backend! {
         assert_eq!(refund.state, State::Failed);
         assert_eq!(refund.problem.expect("a problem").code, "refund_credited");
         assert_eq!((shop.net_paid(&customer).await, shop.stripe.calls("POST /v1/refunds")), (paid, 0));
+        shop.close().await;
+    }
+
+    async fn a_refund_that_waited_in_vain_has_called_nothing_and_says_what_to_do(backend: Backend) {
+        let (shop, interceptor, customer, job) = Shop::with_change_under_way(backend).await;
+        let refund = shop.refund_that_waits().await;
+        sql(&shop.app, &format!("UPDATE operations SET round_at_ms = round_at_ms - 60000 WHERE id = '{refund}'")).await;
+        let problem = shop.ended(&refund).await.problem.expect("a problem");
+        assert_eq!(problem.code, "refund_waited");
+        assert!(problem.message.contains("Ask again under another key"), "{}", problem.message);
+        assert_eq!(shop.stripe.calls("POST /v1/refunds"), 0);
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
+        shop.changed_to_plus(&customer).await.expect(200);
+        shop.close().await;
+    }
+
+    async fn a_refund_waits_for_no_change_whose_job_support_has_cancelled(backend: Backend) {
+        let (shop, interceptor, customer, job) = Shop::with_change_under_way(backend).await;
+        let body = json!({ "reason": "not wanted" });
+        shop.app.admin("POST", &format!("/admin/v1/jobs/{job}/cancel"), Some(&body)).await.expect(200);
+        interceptor.clear();
+        let invoice = stripe::id(&shop.stripe.list("invoice").remove(0)).to_owned();
+        let path = format!("/admin/v1/payments/{invoice}/refund");
+        let asked = shop.app.admin("POST", &path, Some(&json!({ "reason": "ticket 1" }))).await.expect(200);
+        let id = OperationId::parse(asked["operation_id"].as_str().expect("an id")).expect("an operation's id");
+        assert_eq!(shop.ended(&id).await.state, State::Succeeded);
+        // If the customer repeats the change, it finds the refund.
+        shop.changed_to_plus(&customer).await.expect_problem(409, "period_refunded");
+        assert_eq!(shop.net_paid(&customer).await, 0);
+        shop.announce_refund(stripe::id(&shop.stripe.list("charge").remove(0))).await;
+        shop.close().await;
+    }
+
+    async fn a_change_in_doubt_is_not_refused_by_any_rule_before_it_is_certain(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, |config| {
+            (config.stripe.wait_ms, config.stripe.doubt_ms) = (200, 60_000);
+        })
+        .await;
+        let customer = shop.pro().await;
+        shop.sell_plus().await;
+        interceptor.intercept(usize::MAX, "POST", "/v1/subscriptions/*", busy());
+        shop.change_to_plus(&customer).await.expect(202);
+        let job = delay_job(&shop.app, "operation.run").await;
+        // The price is taken away while nobody knows whether Stripe has carried out the change.
+        shop.change_catalogue(|catalogue| catalogue.prices.retain(|price| price.lookup_key != "plus_monthly"));
+        resume_job(&shop.app, &job).await;
+        let id = JobId::parse(&job).expect("an id");
+        let why = wait::until("the next attempt has ended", || async {
+            let found = job_find(shop.app.app.db.read(), &id).await.expect("a query").expect("a job");
+            (found.attempt > 1).then_some(found.last_error.unwrap_or_default())
+        })
+        .await;
+        assert!(why.contains("in doubt"), "{why}");
+        shop.change_catalogue(|catalogue| {
+            catalogue.prices.push(priced("plus_monthly", |price| price.amount = MoneyMinor(MONTH + 100)));
+        });
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
+        shop.changed_to_plus(&customer).await.expect(200);
         shop.close().await;
     }
 }

@@ -153,4 +153,66 @@ with_backend! {
         assert_eq!(all["credits_to_go_later"], json!(660), "no further month comes");
         shop.close().await;
     }
+
+    async fn a_planned_refund_knows_what_is_credited_by_what_is_not_paid_yet(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let pro = stripe::id(&shop.pro_price().await).to_owned();
+        let by_invoice = [("collection_method", "send_invoice"), ("days_until_due", "30")];
+        let subscription = shop.subscribe_at_stripe(&stripe_customer, &pro, &by_invoice).await;
+        let first = subscription["latest_invoice"].as_str().expect("an invoice").to_owned();
+        let paid = shop.ask_stripe("POST", &format!("/v1/invoices/{first}/pay"), &[]).await;
+        shop.deliver_event("invoice.paid", &paid).await;
+        let planned = async || {
+            let planned = shop.planned_refund(&paid).await;
+            ["credited_minor", "refundable_minor"].map(|key| planned[key].as_i64().expect("an amount"))
+        };
+        assert_eq!(planned().await, [0, MONTH]);
+        shop.stripe.advance(Duration::from_secs(10 * 24 * 60 * 60)).expect("time passes");
+
+        // More seats, with the default of Stripe: its credit waits for the next invoice.
+        shop.change_item(&subscription, &[("items[0][quantity]", "2")]).await;
+        let items = shop.stripe.list("invoiceitem");
+        let credited: i64 = items.iter().filter_map(|item| item["amount"].as_i64()).filter(|it| *it < 0).sum();
+        assert!(credited < 0, "{items:#?}");
+        assert_eq!(planned().await, [-credited, MONTH + credited]);
+
+        // A new period: its invoice is sent, and open for weeks.
+        let now = [("items[0][quantity]", "3"), ("billing_cycle_anchor", "now")];
+        shop.change_item(&shop.subscription(), &now).await;
+        let latest = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
+        assert_eq!(shop.stripe.object(&latest)["status"], "open");
+        let path = format!("/admin/v1/payments/{first}/refund");
+        let refused = shop.app.admin("POST", &path, Some(&json!({ "reason": "ticket 4711", "dry_run": true }))).await;
+        refused.expect_problem(422, "refund_credited");
+        shop.ask_stripe("POST", &format!("/v1/invoices/{latest}/void"), &[]).await;
+        assert_eq!(planned().await, [0, MONTH], "nothing of that is credited any more");
+        shop.close().await;
+    }
+
+    async fn a_refund_is_found_by_its_key_although_its_payment_went_over_to_another_customer(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "pro", json!({ "price": "pro_monthly" })).await.expect(201);
+        let payment = shop.stored_payment(&shop.stripe.list("invoice").remove(0)).await;
+        fn some(payment: &Payment) -> RefundRequest<'_> {
+            let credits = CreditsChoice::None;
+            RefundRequest { payment, amount: Some(MoneyMinor(50)), beyond_credited: false, credits }
+        }
+        let plan = shop.plan_refund(some(&payment)).await;
+        let made = shop.refund_as_planned(some(&payment), &plan, "once").await;
+        assert_eq!(made.state, State::Succeeded);
+
+        let other = shop.app.onboard().await;
+        let moved = Payment { customer_id: crate::scene::customer_id(&other), ..payment };
+        let again = shop.refund_as_planned(some(&moved), &plan, "once").await;
+        assert_eq!((again.id, shop.stripe.calls("POST /v1/refunds")), (made.id.clone(), 1));
+        let deps = &shop.app.app.runtime.handlers;
+        let deed = |hash| RefundDeed { actor: "test", reason: "ticket 1", idempotency_key: "once", request_hash: hash };
+        let found = refund::find_earlier(deps, &moved, deed("once")).await.expect("a query").expect("a refund");
+        assert_eq!(found.operation.id, made.id);
+        assert!(refund::find_earlier(deps, &moved, deed("another")).await.is_err(), "another request");
+        shop.close().await;
+    }
 }

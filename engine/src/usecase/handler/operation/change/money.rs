@@ -32,16 +32,18 @@ pub(super) async fn check_money(
         Ok(left) => left,
         Err(refusal) => return Ok(Err(refusal)),
     };
+    let under_way = operation_list_refunding(deps.db.read(), &left).await?;
     let mut gone_of = BTreeMap::new();
     for id in left {
-        let under_way = operation_list_refunding(deps.db.read(), &id).await?;
-        let mut gone = money_of_invoice(deps, &id).await?.map(|money| money.gone).unwrap_or_default();
-        for refund in under_way {
-            if let Request::PaymentRefund { amount_minor, credits, .. } = refund.request {
-                gone.add(amount_minor, credits);
-            }
-        }
+        let gone = money_of_invoice(deps, &id).await?.map(|money| money.gone).unwrap_or_default();
         gone_of.insert(id, gone);
+    }
+    for refund in under_way {
+        if let Request::PaymentRefund { payment_id, amount_minor, credits, .. } = refund.request
+            && let Some(gone) = gone_of.get_mut(&payment_id)
+        {
+            gone.add(amount_minor, credits);
+        }
     }
     Ok(check_given_back(&change, &others, &gone_of))
 }

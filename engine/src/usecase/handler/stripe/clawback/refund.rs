@@ -16,7 +16,7 @@ use crate::domain::webhook::fields::{self, ChargeFields, DisputeFields, InvoiceF
 use crate::infra::store::account;
 use crate::infra::store::payment::part_job_list;
 use crate::infra::stripe::found;
-use crate::usecase::handler::invoice::{invoices_before, whole_invoice};
+use crate::usecase::handler::invoice::{self, whole_invoice};
 use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
 
@@ -83,11 +83,10 @@ async fn is_contested(deps: &Deps, charge_id: &str) -> Result<bool, Failure> {
     Ok(fields::rows(&disputes).iter().map(DisputeFields::read).any(|dispute| !dispute.allows_refund()))
 }
 
-/// What is known of a payment's money before more of this charge of it is given back: also what later invoices of the
-/// subscription credited to the customer.
+/// What is known of a payment's money before more of this charge of it is given back: also what other invoices of the
+/// subscription credit to the customer.
 pub(in crate::usecase) async fn money_before_refund(
     deps: &Deps,
-    customer: &Customer,
     payment: &Payment,
     charge: &RefundableCharge,
 ) -> Result<MoneyBefore, Failure> {
@@ -97,7 +96,7 @@ pub(in crate::usecase) async fn money_before_refund(
     };
     let charge = &charge.charge;
     match invoice {
-        Some(invoice) => money_of_invoice_before_refund(deps, customer, &invoice, charge).await,
+        Some(invoice) => money_of_invoice_before_refund(deps, &invoice, charge).await,
         None => Ok(MoneyBefore {
             left: left_of(charge),
             paid: charge.amount.unwrap_or_default(),
@@ -107,16 +106,13 @@ pub(in crate::usecase) async fn money_before_refund(
     }
 }
 
-/// The same of an invoice, with all its lines. What later invoices credited is asked for now.
+/// The same of an invoice, with all its lines. What other invoices credit is asked for now.
 pub(in crate::usecase::handler) async fn money_of_invoice_before_refund(
     deps: &Deps,
-    customer: &Customer,
     invoice: &Value,
     charge: &ChargeFields,
 ) -> Result<MoneyBefore, Failure> {
-    let said = InvoiceFields::read(invoice);
-    let before = invoices_before(deps, customer, &said).await?;
-    let credited = before.covers(&said).then(|| before.credited_of(&said));
+    let credited = invoice::credited_of_invoice(deps, &InvoiceFields::read(invoice)).await?;
     let money = money_of(deps, &super::Payment::of_invoice(invoice), Some(charge)).await?;
     Ok(MoneyBefore { left: left_of(charge), paid: money.total, refunded: money.refunded, credited })
 }
@@ -125,17 +121,13 @@ fn left_of(charge: &ChargeFields) -> MoneyMinor {
     charge.amount.unwrap_or_default() - charge.amount_refunded
 }
 
-/// What later invoices of its subscription have credited of an invoice's money; `None` if not all of them are known, or
-/// Stripe lacks the invoice.
-pub(in crate::usecase) async fn credited_of_invoice(
-    deps: &Deps,
-    customer: &Customer,
-    id: &str,
-) -> Result<Option<MoneyMinor>, Failure> {
-    let Some(invoice) = whole_invoice(deps, id).await? else { return Ok(None) };
-    let said = InvoiceFields::read(&invoice);
-    let before = invoices_before(deps, customer, &said).await?;
-    Ok(before.covers(&said).then(|| before.credited_of(&said)))
+/// What other invoices of its subscription credit of an invoice's money; `None` if not all of them are known, or Stripe
+/// lacks the invoice.
+pub(in crate::usecase) async fn credited_of_invoice(deps: &Deps, id: &str) -> Result<Option<MoneyMinor>, Failure> {
+    match whole_invoice(deps, id).await? {
+        Some(invoice) => invoice::credited_of_invoice(deps, &InvoiceFields::read(&invoice)).await,
+        None => Ok(None),
+    }
 }
 
 /// What would become of the credits if this much of a charge were given back; `None` if a person would have to decide.
