@@ -87,10 +87,8 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
         let items = deps.stripe.invoice_item_list_pending(customer).await?;
         objects.push(as_invoice(subscription, &items));
     }
-    let mut book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), &object, now_ms).await?;
-    for object in &objects {
-        book = price::learn(deps, &book, object, now_ms).await?;
-    }
+    let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), &object, now_ms).await?;
+    let book = price::learn_all(deps, &book, &objects, now_ms).await?;
     let is_paid = |object: &&Value| object["status"] != "open";
     let all: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
     let paid: Vec<InvoiceFields> = objects.iter().filter(is_paid).map(InvoiceFields::read).collect();
