@@ -225,13 +225,24 @@ impl PriceBook {
 
     /// Whether these tags say that a price sells what it was sold as with a tag.
     fn is_sold_with(&self, known: &KnownPrice, price: &fields::Price, tags: &Tags<'_>) -> bool {
-        let key = known.decision.price().filter(|_| known.is_tag_needed() && self.are_of(tags, price));
-        let Some(key) = key else { return false };
-        let plan = known.terms.as_ref().or_else(|| self.catalogue.price(key)).map(|terms| &terms.plan);
+        let Some((_, plan)) = self.sold_as_named(known, tags).filter(|_| self.are_of(tags, price)) else {
+            return false;
+        };
         let sells_it = |other: &fields::Price| plan.is_some_and(|plan| sells(&self.by_itself(other), plan));
         // A change is settled as what it changes was sold.
         let is_add_on = || tags.is_period && tags.any_beside(price, sells_it);
-        tags.name(key, plan) && !is_add_on()
+        !is_add_on()
+    }
+
+    /// What a price was sold as with a tag, and its plan, if these tags name that.
+    fn sold_as_named<'a>(
+        &'a self,
+        known: &'a KnownPrice,
+        tags: &Tags<'_>,
+    ) -> Option<(&'a PriceKey, Option<&'a PlanKey>)> {
+        let key = known.decision.price().filter(|_| known.is_tag_needed())?;
+        let plan = known.terms.as_ref().or_else(|| self.catalogue.price(key)).map(|terms| &terms.plan);
+        tags.name(key, plan).then_some((key, plan))
     }
 
     /// Whether tags may be meant for a price. What we sell by is ours by itself, so those of a subscription that we made
@@ -247,10 +258,35 @@ impl PriceBook {
         if let Some(sold) = self.decided(price, Some(tags)) {
             return sold;
         }
-        match self.by_tag(price, tags, offer) {
-            Some(sold) => Sold::Ours(Box::new(sold)),
-            None => self.by_itself(price),
+        match self.by_tag(price, tags, offer).map_or_else(|| self.by_itself(price), |sold| Sold::Ours(Box::new(sold))) {
+            Sold::NotOurs => self.moved(price, tags).map_or(Sold::NotOurs, Sold::Undecided),
+            sold => sold,
         }
+    }
+
+    /// Why a price may have taken the place of what a subscription that we made was sold at: it was sold as that before,
+    /// or costs the same for the same time, and nothing beside it is ours.
+    fn moved(&self, price: &fields::Price, tags: &Tags<'_>) -> Option<String> {
+        if !tags.is_period || !tags.are_ours() {
+            return None;
+        }
+        let known = self.known(price);
+        let stored = known.map(KnownPrice::said);
+        let said = if price.is_whole { price } else { stored.as_ref().unwrap_or(price) };
+        let is_same_offer = |sold: &&Price| Offer::of(said).is_of(sold) && differs(said, sold).is_none();
+        let mut named = tags.metadata.iter().filter_map(|metadata| tagged(metadata, &self.catalogue)).flatten();
+        let of_row = known.and_then(|known| self.sold_as_named(known, tags)).map(|(key, _)| key);
+        let key = of_row.or_else(|| named.find(is_same_offer).map(|sold| &sold.key))?;
+        let is_ours = |other: &fields::Price| {
+            let decided = self.decided(other, Some(tags));
+            matches!(decided.unwrap_or_else(|| self.by_itself(other)), Sold::Ours(_))
+        };
+        let id = price.ids.first().map_or("(without id)", String::as_str);
+        (!tags.any_beside(price, is_ours)).then(|| {
+            format!(
+                "the subscription was sold as {key}, and has price {id} instead, of which nothing says what it sells"
+            )
+        })
     }
 
     fn by_tag_alone(&self, price: &fields::Price, tags: &Tags<'_>, offer: Offer<'_>) -> Option<Price> {

@@ -228,7 +228,12 @@ mod tests {
         let (tag, made) = (("bursar_price", "pro_monthly"), ("bursar_operation_id", "op_1"));
         let loses = |metadata: &[(&str, &str)], by| is_sold_by(&said(metadata, &["price_1"]), "price_1", &book(by));
         assert!(loses(&[tag], DecidedBy::Sold));
-        assert!(!loses(&[], DecidedBy::Sold) && !loses(&[tag, made], DecidedBy::Sold), "it is an add-on");
+        assert!(!loses(&[], DecidedBy::Sold), "it is other business");
+        assert!(loses(&[tag, made], DecidedBy::Sold), "it took the place of what we sold");
+        let pro = KnownPrice { id: "price_pro".to_owned(), ..known(Decision::Ours(pro()), DecidedBy::LookupKey) };
+        let mut beside = book(DecidedBy::Sold);
+        beside.add([pro]);
+        assert!(!is_sold_by(&said(&[tag, made], &["price_1", "price_pro"]), "price_1", &beside), "it is an add-on");
         assert!(loses(&[], DecidedBy::LookupKey) && loses(&[tag, made], DecidedBy::Operator));
         assert!(is_sold_by(&said(&[], &["price_2"]), "price_1", &book(DecidedBy::Sold)), "not all items are there");
     }

@@ -12,8 +12,7 @@
 //! A period brings its credits when its invoice is paid. One that is left before that loses nothing then; if it is paid
 //! later, it brings only what is left of it.
 //!
-//! What expired of a period's credits is not there to be taken. Each credit that expired excuses one that is due, of
-//! whichever of the invoices that left the period.
+//! What expired of a period's credits is not there to be taken: each such credit excuses one that is due, once.
 //!
 //! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
 //! not money: whoever paid half by a coupon got all credits, so all of those that are left go. Whoever switches back
@@ -50,15 +49,14 @@ pub enum Unclear {
 }
 
 /// The credits that an invoice takes back for time that was left, at most [`UNITS_MAX`]. `before` are the other
-/// invoices of its subscription; without them, what is credited counts as granted. What expired of the credits of that
-/// time is gone already, so it does not matter whether the invoice is decided before that or after.
+/// invoices of its subscription; without them, what is credited counts as granted. What expired is not taken.
 ///
 /// # Errors
 /// A person must decide.
 pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Credits, Unclear> {
     let left = left_by(invoice, before, book)?;
     let of_period = |(end_ms, steps): &(TimeMs, Vec<Step>)| {
-        let excused = excused::excused(*end_ms, steps, before, book);
+        let excused = excused::excused(*end_ms, steps, &left.all, before);
         let own = steps.iter().zip(excused).filter(|(step, _)| step.is_own);
         own.map(|(step, excused)| step.taken - excused).sum::<i128>()
     };
@@ -84,23 +82,38 @@ struct Left {
     periods: Vec<(TimeMs, Vec<Step>)>,
     /// What is taken for time that no line tells, in millionths of a credit.
     undated: i128,
+    /// What all invoices bill.
+    all: Vec<Billed>,
 }
 
 fn left_by(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Left, Unclear> {
     let own = billed(invoice, before, book, true).map_err(Unclear::Price)?;
-    let ends: BTreeSet<TimeMs> = own.iter().filter(|line| line.is_credit()).filter_map(|line| line.until_ms).collect();
-    let undated: i128 = own.iter().filter(|line| line.is_proration && line.span().is_none()).map(Billed::worth).sum();
+    let (ends, undated) = (left_ends(&own), undated(&own));
     let all = with_others(own, invoice, before, book);
     let is_billed = |end_ms: &TimeMs| all.iter().any(|line| !line.is_proration && line.until_ms == Some(*end_ms));
     if let Some(end_ms) = ends.iter().find(|end_ms| before.is_cut && !is_billed(end_ms)) {
         return Err(Unclear::Period(*end_ms));
     }
-    let of_period = |end_ms: TimeMs| {
-        let mut steps = Period::of(end_ms, &all).steps();
-        late::leave_out(end_ms, &mut steps, before);
-        (end_ms, steps)
-    };
-    Ok(Left { periods: ends.into_iter().map(of_period).collect(), undated: (-undated).max(0) })
+    let periods = ends.into_iter().map(|end_ms| (end_ms, steps_of(end_ms, &all, before))).collect();
+    Ok(Left { periods, undated, all })
+}
+
+/// When the periods end that lines leave.
+fn left_ends<'a>(lines: impl IntoIterator<Item = &'a Billed>) -> BTreeSet<TimeMs> {
+    lines.into_iter().filter(|line| line.is_credit()).filter_map(|line| line.until_ms).collect()
+}
+
+/// What lines take for time that none of them tells, in millionths of a credit.
+fn undated<'a>(lines: impl IntoIterator<Item = &'a Billed>) -> i128 {
+    let is_undated = |line: &&Billed| line.is_proration && line.span().is_none();
+    (-lines.into_iter().filter(is_undated).map(Billed::worth).sum::<i128>()).max(0)
+}
+
+/// The steps of a period that ends then, without what the invoices that billed it left out.
+fn steps_of(end_ms: TimeMs, all: &[Billed], before: &Before) -> Vec<Step> {
+    let mut steps = Period::of(end_ms, all).steps();
+    late::leave_out(end_ms, &mut steps, before);
+    steps
 }
 
 /// Credits in millionths.

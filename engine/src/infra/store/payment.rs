@@ -203,11 +203,12 @@ pub async fn invoice_payer_find_many(db: &impl ConnectionTrait, ids: &[String]) 
     Ok(payers)
 }
 
-/// The terms that a paid invoice was decided on, if they were kept.
-pub async fn invoice_terms(db: &impl ConnectionTrait, id: &str) -> Result<Option<Vec<SoldTerms>>> {
-    let sql = "SELECT terms FROM invoices WHERE id = $1 AND terms IS NOT NULL";
-    let found = query_one(db, sql, [id.into()]).await?;
-    found.map(|row| from_json(&get::<String>(&row, "terms")?)).transpose()
+/// The terms that paid invoices were decided on, by the ids of those of which they were kept.
+pub async fn invoice_terms_of(db: &impl ConnectionTrait, ids: &[String]) -> Result<HashMap<String, Vec<SoldTerms>>> {
+    let sql = "SELECT i.id AS id, i.terms AS terms FROM {rows} JOIN invoices i ON i.id = {r.sought} \
+               WHERE i.terms IS NOT NULL";
+    let read = |row: &QueryResult| Ok((get(row, "id")?, from_json(&get::<String>(row, "terms")?)?));
+    query_by(db, sql, ids).await?.iter().map(read).collect()
 }
 
 /// Finds the charge of an operation, by the operation's id or by that of its PaymentIntent.

@@ -86,10 +86,8 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
     if let Some(customer) = base.stripe_customer_id.as_deref() {
         objects.push(pending_invoice(deps, customer, subscription).await?);
     }
-    let mut book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), &object, now_ms).await?;
-    for object in &objects {
-        book = price::learn(deps, &book, object, now_ms).await?;
-    }
+    let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), &object, now_ms).await?;
+    let book = price::learn_all(deps, &book, &objects, now_ms).await?;
     let is_paid = |object: &&Value| object["status"] != "open";
     let all: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
     let paid: Vec<InvoiceFields> = objects.iter().filter(is_paid).map(InvoiceFields::read).collect();

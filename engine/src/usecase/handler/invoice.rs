@@ -91,10 +91,7 @@ pub(super) async fn before_of(
 ) -> std::result::Result<(Before, PriceBook), Failure> {
     let (objects, mut before) = load_before(deps, customer, said).await?;
     before.expired = expired_of_left(deps, &customer.id, said, &before, now_ms).await?;
-    let mut book = book.clone();
-    for object in &objects {
-        book = price::learn(deps, &book, object, now_ms).await?;
-    }
+    let book = price::learn_all(deps, book, &objects, now_ms).await?;
     Ok((before, book))
 }
 

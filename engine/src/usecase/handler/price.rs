@@ -12,7 +12,7 @@ use crate::infra::store::{payment, price as rows};
 use crate::infra::stripe::StripeError;
 use sea_orm::ConnectionTrait;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Maximum number of prices that are asked for one object. Stripe allows twenty items on a subscription.
 const ASKED_MAX: usize = 100;
@@ -93,23 +93,45 @@ pub(super) async fn learn(
     object: &Value,
     now_ms: TimeMs,
 ) -> std::result::Result<PriceBook, Failure> {
+    learn_all(deps, book, std::slice::from_ref(object), now_ms).await
+}
+
+/// As [`learn`], of several objects. What the database knows is read for all of them at once.
+pub(super) async fn learn_all(
+    deps: &Deps,
+    book: &PriceBook,
+    objects: &[Value],
+    now_ms: TimeMs,
+) -> std::result::Result<PriceBook, Failure> {
     let mut book = book.clone();
-    let unloaded: Vec<String> = named(object, &book)
-        .into_iter()
-        .filter(|named| book.lacks(&named.price))
-        .flat_map(|named| named.price.ids)
-        .collect();
+    let all = objects.iter().flat_map(|object| named(object, &book));
+    let unloaded: BTreeSet<String> =
+        all.filter(|named| book.lacks(&named.price)).flat_map(|named| named.price.ids).collect();
     if !unloaded.is_empty() {
+        let unloaded: Vec<String> = unloaded.into_iter().collect();
         book.add(rows::price_find_many(deps.db.read(), &unloaded).await?);
     }
-    add_earlier_terms(deps, &mut book, object).await?;
+    for object in objects {
+        learn_new(deps, &mut book, object, now_ms).await?;
+    }
+    add_earlier_terms(deps, &mut book, objects).await?;
+    Ok(book)
+}
+
+/// Adds to a book, and stores, what is to be learned of the prices of an object beside what the database knows.
+async fn learn_new(
+    deps: &Deps,
+    book: &mut PriceBook,
+    object: &Value,
+    now_ms: TimeMs,
+) -> std::result::Result<(), Failure> {
     let mut learned: BTreeMap<String, KnownPrice> = BTreeMap::new();
-    for named in named(object, &book) {
+    for named in named(object, book) {
         let Some(id) = named.price.ids.first().filter(|id| !learned.contains_key(*id)) else { continue };
-        if learned.len() >= ASKED_MAX || !is_open(&book, &named.price, now_ms) {
+        if learned.len() >= ASKED_MAX || !is_open(book, &named.price, now_ms) {
             continue;
         }
-        let judged = ask(deps, &book, &named, now_ms).await?;
+        let judged = ask(deps, book, &named, now_ms).await?;
         let known = book.known(&named.price);
         let judged = judged.map(|judged| match known {
             Some(known) => known.after(judged),
@@ -125,7 +147,7 @@ pub(super) async fn learn(
     }
     book.add(learned.values().cloned());
     let by_tag: Vec<KnownPrice> =
-        named(object, &book).iter().filter_map(|named| sold_by_tag(&book, named, now_ms)).collect();
+        named(object, book).iter().filter_map(|named| sold_by_tag(book, named, now_ms)).collect();
     learned.extend(by_tag.into_iter().map(|sold| (sold.id.clone(), sold)));
     if !learned.is_empty() {
         let learned: Vec<KnownPrice> = learned.into_values().collect();
@@ -134,29 +156,32 @@ pub(super) async fn learn(
         }
         book.add(learned);
     }
-    Ok(book)
+    Ok(())
 }
 
-/// Adds what is known of the terms on which an invoice, or the latest one of a subscription, counts, if another
-/// catalogue may have been in force when it was made or decided. What it was decided on counts as well where its prices
+/// Adds what is known of the terms on which invoices, or the latest ones of subscriptions, count, if another catalogue
+/// may have been in force when they were made or decided. What they were decided on counts as well where their prices
 /// alone do not tell what they sold.
-async fn add_earlier_terms(deps: &Deps, book: &mut PriceBook, object: &Value) -> Result<()> {
-    let invoice = if object["object"] == "subscription" { &object["latest_invoice"] } else { object };
-    let made_ms = fields::created_ms(invoice).map_or(TimeMs::MIN, |made_ms| made_ms.saturating_sub(BEHIND_MS));
-    if invoice["object"] != "invoice" {
-        return Ok(());
-    }
-    if deps.catalogue.may_have_changed_since(made_ms) {
+async fn add_earlier_terms(deps: &Deps, book: &mut PriceBook, objects: &[Value]) -> Result<()> {
+    let invoices = objects.iter().map(invoice_of).filter(|invoice| invoice["object"] == "invoice");
+    let is_of_another_catalogue = |invoice: &&Value| {
+        let made_ms = fields::created_ms(invoice).map_or(TimeMs::MIN, |made_ms| made_ms.saturating_sub(BEHIND_MS));
+        deps.catalogue.may_have_changed_since(made_ms)
+    };
+    let (earlier, others): (Vec<&Value>, Vec<&Value>) = invoices.partition(is_of_another_catalogue);
+    if !earlier.is_empty() {
         book.earlier_mut().add_history(history(deps.db.read(), &deps.catalogue).await?);
-    } else if !book.has_tagged() {
-        return Ok(());
     }
-    if let Some(id) = fields::id(&invoice["id"])
-        && let Some(terms) = payment::invoice_terms(deps.db.read(), &id).await?
-    {
+    let others = others.into_iter().filter(|_| book.has_tagged());
+    let ids: Vec<String> = earlier.into_iter().chain(others).filter_map(|invoice| fields::id(&invoice["id"])).collect();
+    for (id, terms) in payment::invoice_terms_of(deps.db.read(), &ids).await? {
         book.earlier_mut().add_decided(&id, terms);
     }
     Ok(())
+}
+
+fn invoice_of(object: &Value) -> &Value {
+    if object["object"] == "subscription" { &object["latest_invoice"] } else { object }
 }
 
 /// Whether it is still to be decided what a price sells: it was never seen, an operator took a decision back, or it was

@@ -9,12 +9,14 @@ use crate::domain::sale::{Decision, PriceBook};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::{self, SubscriptionFields};
 use crate::error::Result;
+use crate::infra::store::price::price_find_many;
 use crate::infra::store::subscription::{By, subscription_count_at_price, subscription_find_many};
 use crate::infra::stripe::StripeError;
 use crate::key::PriceKey;
 use crate::usecase::handler::Deps;
 use crate::usecase::stripe_link::unreachable;
 use crate::usecase::version;
+use std::collections::BTreeSet;
 
 /// Maximum number of pages of a price's subscriptions that are read. A price with more of them, none of which is ours,
 /// is other business.
@@ -67,8 +69,14 @@ async fn check_subscriptions(deps: &Deps, id: &str, key: &PriceKey, book: &Price
         let ids: Vec<String> = fields::rows(&page).iter().filter_map(|row| fields::id(&row["id"])).collect();
         let stored = subscription_find_many(deps.db.read(), By::Id, &ids).await?;
         let sold: Vec<SubscriptionFields> = fields::rows(&page).iter().map(SubscriptionFields::read).collect();
+        // What else a subscription has tells whether the price is an add-on.
+        let prices: BTreeSet<String> =
+            sold.iter().flat_map(|said| &said.items).flat_map(|item| item.price.ids.iter().cloned()).collect();
+        let prices: Vec<String> = prices.into_iter().collect();
+        let mut book = book.clone();
+        book.add(price_find_many(deps.db.read(), &prices).await?);
         let is_sold =
-            |open: &str| sold.iter().any(|said| said.id.as_deref() == Some(open) && is_sold_by(said, id, book));
+            |open: &str| sold.iter().any(|said| said.id.as_deref() == Some(open) && is_sold_by(said, id, &book));
         let is_open = |row: &&Subscription| row.is_ours() && row.ended_at_ms.is_none();
         if let Some(open) = stored.iter().filter(is_open).find(|row| is_sold(&row.id)) {
             return Err(has_subscriptions(id, key, Some(&open.id)));

@@ -472,8 +472,12 @@ fn a_credit_takes_what_its_period_brought_though_it_would_bring_nothing_by_now()
     let first = with_tags(invoice("in_1", vec![at_price_x(whole("pro_monthly", 1, 59_900))]), &made);
     let credit = at_price_x(proration("pro_monthly", 1, -29_950, START_MS + 15 * DAY_MS));
     let left = with_tags(invoice("in_2", vec![credit]), &made);
+    let mut beside = first.clone();
+    beside.lines.push(whole("pro_monthly", 1, 59_900));
+    let of_add_on = Before::of(vec![beside, left.clone()]);
+    assert_eq!(taken(&left, &of_add_on, &book), Ok(Credits::ZERO), "an add-on");
     let all = Before::of(vec![first, left.clone()]);
-    assert_eq!(taken(&left, &all, &book), Ok(Credits::ZERO), "an add-on");
+    assert!(matches!(taken(&left, &all, &book), Err(Unclear::Price(_))), "it took the place of what we sold");
     let terms = SoldTerms { ids: vec!["price_x".to_owned()], price: pro_price() };
     book.earlier_mut().add_decided("in_1", vec![terms]);
     assert_eq!(taken(&left, &all, &book), Ok(Credits(30)));

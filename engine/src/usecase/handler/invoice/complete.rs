@@ -14,6 +14,10 @@ use crate::usecase::handler::stripe::clawback::{brings_credits, review_of_late_g
 use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
 
+/// How long after it was heard a payment may bring its credits without a review: a refund that waits for them gives up
+/// after some hours, when its attempts are over.
+const WAITED_FOR_MS: i64 = 60 * 60 * 1_000;
+
 /// When that was heard which an invoice is decided on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::usecase::handler) enum Heard {
@@ -67,12 +71,15 @@ pub(in crate::usecase::handler) async fn complete(
 
 /// Whether an invoice's credits come later than at once, so that some of its money may have been given back before
 /// anybody could know that they would: it was paid some time before that was heard, or what it sells was decided since.
-/// A delay of our own makes no credits late: a refund that is heard of meanwhile waits for them.
+/// A short delay of our own makes no credits late: a refund that is heard of meanwhile waits for them.
 fn comes_late(said: &InvoiceFields, decided: &Decided<'_>) -> bool {
     let Heard::At(heard_ms) = decided.heard else { return true };
     let is_new = |known: &KnownPrice| known.decision.price().is_some() && known.decided_at_ms > heard_ms;
     let is_new = |line: &Line| decided.book.known(&line.price).is_some_and(is_new);
-    said.was_paid_before(heard_ms) || (said.was_paid_before(decided.now_ms) && said.lines.iter().any(is_new))
+    let has_waited = decided.now_ms - heard_ms > WAITED_FOR_MS;
+    has_waited
+        || said.was_paid_before(heard_ms)
+        || (said.was_paid_before(decided.now_ms) && said.lines.iter().any(is_new))
 }
 
 #[cfg(test)]
@@ -106,6 +113,8 @@ mod tests {
         let (at_once, later) = (PAID_MS + 1_000, PAID_MS + HOUR_MS);
         assert!(!is_late(Heard::At(at_once), at_once, 0));
         assert!(!is_late(Heard::At(at_once), later, 0), "it waited here");
+        let much_later = at_once + WAITED_FOR_MS + 1;
+        assert!(is_late(Heard::At(at_once), much_later, 0), "it waited here longer than a refund waits for it");
         assert!(is_late(Heard::At(later), later, 0), "it was delivered late");
         assert!(is_late(Heard::Before, at_once, 0), "it was tried before");
     }

@@ -125,10 +125,8 @@ impl Walk<'_> {
         let lookups = objects.iter().map(|object| webhook::lookup(object, kind)).enumerate().collect::<Vec<_>>();
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         let prices = price::known_of(self.deps.db.read(), objects).await?;
-        let mut book = PriceBook::new(self.deps.catalogue.now(), prices);
-        for object in objects {
-            book = price::learn(self.deps, &book, object, self.now_ms).await?;
-        }
+        let book = PriceBook::new(self.deps.catalogue.now(), prices);
+        let mut book = price::learn_all(self.deps, &book, objects, self.now_ms).await?;
         let mut all_before = Vec::new();
         for (object, (_, lookup)) in objects.iter().zip(&lookups) {
             let subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id));

@@ -54,6 +54,25 @@ impl Shop {
         assert_eq!(self.decision(price).await, ["ours", "sold"]);
     }
 
+    /// A customer whose subscription was moved to another product at the amount of Pro, and paid for a month since;
+    /// returns it with the price and the event of the payment, which waits for a person.
+    async fn moved(&self) -> (TestCustomer, String, Value) {
+        let customer = self.pro().await;
+        let subscription = self.subscription();
+        assert!(subscription["metadata"]["bursar_price"].is_string(), "the tag stays");
+        let other = self.other_price(&MONTH.to_string(), None).await;
+        self.change_item(&subscription, &[("items[0][price]", &other), ("proration_behavior", "none")]).await;
+        self.deliver_event("customer.subscription.updated", &self.subscription()).await;
+        assert_eq!(self.plan(&customer).await, "pro");
+        assert_eq!(self.decision(&other).await, ["not_ours", "nothing"]);
+        let run = reconcile(&self.app, true).await;
+        assert!(found(&run).contains(&("subscription_price_unknown", 1, 0)), "{run:#}");
+        let (event, reason) = self.dead_event("invoice.paid", &self.next_month()).await;
+        assert!(reason.starts_with("price_unknown: ") && reason.contains(&other), "{reason}");
+        self.is_on_pro(&customer, 1).await;
+        (customer, other, event)
+    }
+
     async fn decide_not_ours(&self, price: &str) -> Answer {
         let body = json!({ "decision": "not_ours", "reason": "other business" });
         self.app.admin("POST", &format!("/admin/v1/prices/{price}/decision"), Some(&body)).await
@@ -74,18 +93,37 @@ with_shop! {
         shop.is_on_pro(&customer, 2).await;
     }
 
-    async fn a_subscription_that_is_moved_to_another_product_of_our_amount_is_ours_no_longer(shop: &Shop) {
-        let customer = shop.pro().await;
-        let subscription = shop.subscription();
-        assert!(subscription["metadata"]["bursar_price"].is_string(), "the tag stays");
-        let other = shop.other_price(&MONTH.to_string(), None).await;
-        shop.change_item(&subscription, &[("items[0][price]", &other), ("proration_behavior", "none")]).await;
+    async fn a_subscription_that_is_moved_to_another_product_of_our_amount_goes_on_if_support_says_so(shop: &Shop) {
+        let (customer, other, event) = shop.moved().await;
+        shop.decide(&other, json!({ "decision": "ours", "price": "pro_monthly" })).await;
+        for _ in 0..2 {
+            replay_event(&shop.app, stripe::id(&event), "processed").await;
+            shop.is_on_pro(&customer, 2).await;
+        }
+        shop.renew(&shop.subscription()).await;
+        shop.is_on_pro(&customer, 3).await;
+    }
+
+    async fn a_subscription_that_is_moved_to_other_business_of_our_amount_ends_if_support_says_so(shop: &Shop) {
+        let (customer, other, event) = shop.moved().await;
+        shop.decide_not_ours(&other).await.expect(200);
+        replay_event(&shop.app, stripe::id(&event), "processed").await;
         shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
         assert_ne!(shop.plan(&customer).await, "pro");
-        shop.renew(&subscription).await;
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
-        assert_eq!(shop.decision(&other).await, ["not_ours", "nothing"]);
         shop.brings_nobody_anything(&other).await;
+    }
+
+    async fn a_subscription_that_an_earlier_release_kept_at_another_price_keeps_its_plan_and_waits(shop: &Shop) {
+        let (customer, other, event) = shop.moved().await;
+        shop.poison(&other).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        shop.dead_event("invoice.paid", &event["data"]["object"]).await;
+        shop.is_on_pro(&customer, 1).await;
+        shop.decide_not_ours(&other).await.expect_problem(409, "price_in_use");
+        shop.decide(&other, json!({ "decision": "ours", "price": "pro_monthly" })).await;
+        replay_event(&shop.app, stripe::id(&event), "processed").await;
+        shop.is_on_pro(&customer, 2).await;
     }
 
     async fn a_tag_that_somebody_wrote_counts_for_its_subscription_and_for_no_other(shop: &Shop) {

@@ -86,6 +86,28 @@ fn what_expired_counts_as_not_taken_before_its_invoice_is_decided() {
     }
 }
 
+#[test]
+fn what_an_invoice_was_excused_of_one_period_excuses_nothing_of_another() {
+    let (half_ms, later_ms) = (START_MS + 15 * DAY_MS, END_MS + 30 * DAY_MS);
+    let until = |line: Line| Line { period_end_ms: Some(later_ms), ..line };
+    let credit = || proration("seats", 1, -2_500, half_ms);
+    // Of two periods that end at different times, one invoice leaves both, and another one the second again.
+    let first = invoice("in_1", vec![whole("seats", 1, 5_000), line("seats", 2, 10_000, START_MS, later_ms)]);
+    let both = invoice("in_2", vec![credit(), until(credit())]);
+    let again = invoice("in_3", vec![Line { period_start_ms: Some(half_ms + 3 * DAY_MS), ..until(credit()) }]);
+    let mut before = Before::of(vec![first, both.clone(), again.clone()]);
+    let take = |of: &InvoiceFields, before: &Before| taken(of, before, &book()).expect("it is decided").0;
+    let due = take(&both, &before);
+    let due_of_again = take(&again, &before);
+    before.expired = BTreeMap::from([((END_MS, 0), Credits(100))]);
+    let took = take(&both, &before);
+    assert!(0 < took && took < due, "all of one period expired");
+    before.brought.insert("in_2".to_owned(), brought(took));
+    // Later some of the other period expires as well.
+    before.expired.insert((later_ms, 0), Credits(2));
+    assert_eq!(take(&again, &before), due_of_again - 2);
+}
+
 proptest! {
     /// Credits that are due are taken or expired, and none is both: whichever of the invoices that leave a period is
     /// decided first, and however many of them before the rest expires.
