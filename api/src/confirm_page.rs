@@ -9,6 +9,7 @@ mod view;
 use crate::app::App;
 use crate::client_ip::ClientIp;
 use crate::problem::ApiError;
+use crate::routes::input::parameter;
 use bursar_engine::domain::confirmation::{Choice, ConfirmationToken, LinkState};
 use bursar_engine::ids::CustomerId;
 use bursar_engine::usecase::confirmation::{self, Asker, LinkRequest, ShownLink, Used};
@@ -165,11 +166,4 @@ impl Endpoint for ConfirmPage {
         response.set_data(OperationId(operation));
         Ok(response)
     }
-}
-
-/// The value of a parameter that is given once.
-fn parameter(form: &[u8], name: &str) -> Option<String> {
-    let mut values = form_urlencoded::parse(form).filter(|(known, _)| known == name).map(|(_, value)| value);
-    let value = values.next()?;
-    values.next().is_none().then(|| value.into_owned())
 }

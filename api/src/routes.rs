@@ -6,17 +6,17 @@ mod bodies;
 mod customer;
 pub(crate) mod health;
 mod hold;
-pub(crate) mod input;
+pub mod input;
 mod operation;
 mod pack;
-mod page;
+pub mod page;
 mod path_id;
 mod payment_method;
 mod plan;
 mod spend_cap;
 mod subscription;
 mod summary;
-mod text;
+pub mod text;
 mod top_up;
 mod transaction;
 mod usage;
@@ -135,14 +135,14 @@ pub fn openapi_document() -> String {
 }
 
 /// What is wrong with the query of a request to a route of the API; `None` if nothing is.
-pub(crate) fn query_problem(method: &str, path: &str, query: &str) -> Option<String> {
+pub fn query_problem(method: &str, path: &str, query: &str) -> Option<String> {
     static NAMES: LazyLock<QueryNames> =
         LazyLock::new(|| QueryNames::of(&serde_json::from_str(&openapi_document()).unwrap_or_default()));
     NAMES.problem(method, path, query)
 }
 
 /// Which field of a body that an operation has refused is wrong, and how; `None` if that is not found.
-pub(crate) fn body_problem(operation: &str, body: &[u8]) -> Option<String> {
+pub fn body_problem(operation: &str, body: &[u8]) -> Option<String> {
     static FIELDS: LazyLock<BodyFields> =
         LazyLock::new(|| BodyFields::of(&serde_json::from_str(&service().spec()).unwrap_or_default()));
     FIELDS.problem(operation, body).map(|problem| format!("The body cannot be used: {problem}"))

@@ -8,6 +8,7 @@ mod machine;
 pub use machine::Reading;
 
 use machine::Machine;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -123,15 +124,21 @@ fn machine_ms() -> TimeMs {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(SKEW_MS.load(Ordering::Relaxed))
 }
 
+/// The years 0 to 9999, which are all that RFC 3339 can write: what is read can be shown, and days and months can be
+/// added to it.
+const WRITABLE_MS: RangeInclusive<TimeMs> = -62_167_219_200_000..=253_402_300_799_999;
+
 /// Parses an RFC 3339 time with any offset.
 pub fn parse_rfc3339(text: &str) -> Option<TimeMs> {
-    chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis())
+    let at = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+    Some(at.timestamp_millis()).filter(|at_ms| WRITABLE_MS.contains(at_ms))
 }
 
 /// The first millisecond, in UTC, of a day such as `2026-11-22`.
 pub fn parse_day(text: &str) -> Option<TimeMs> {
     let day = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-    Some(day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis())
+    let at_ms = day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis();
+    Some(at_ms).filter(|at_ms| WRITABLE_MS.contains(at_ms))
 }
 
 /// Formats the UTC day of a time, such as `2026-11-22`.
@@ -144,4 +151,24 @@ pub fn rfc3339(at_ms: TimeMs) -> String {
     chrono::DateTime::from_timestamp_millis(at_ms)
         .unwrap_or_default()
         .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_could_not_be_shown_is_none() {
+        for text in ["0000-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z", "2016-12-31T23:59:60+05:30"] {
+            let at_ms = parse_rfc3339(text).expect("a time");
+            assert_eq!(parse_rfc3339(&rfc3339(at_ms)), Some(at_ms), "{text}");
+        }
+        assert_eq!(parse_day("9999-12-31").map(day).as_deref(), Some("9999-12-31"));
+        for text in ["0000-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
+        for text in ["+10000-01-01", "-0001-12-31", "+262142-12-31"] {
+            assert_eq!(parse_day(text), None, "{text}");
+        }
+    }
 }

@@ -189,6 +189,11 @@ impl Form {
     }
 }
 
+/// Decodes a query or a form body into JSON, as calls are recorded; `None` if it is refused.
+pub fn form_to_json(text: &str) -> Option<Value> {
+    Form::decode(text).ok().map(|form| form.to_json())
+}
+
 /// Converts `a.b` to the caller's notation `a[b]`.
 fn bracketed(path: &str) -> String {
     let mut parts = path.split('.');

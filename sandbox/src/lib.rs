@@ -62,6 +62,7 @@ pub mod version;
 pub use control::{CONTROL_TOKEN_FILE, ControlToken, Money};
 pub use error::Error;
 pub use fault::{Fault, FaultRule};
+pub use form::form_to_json;
 pub use log::LoggedCall;
 pub use objects::webhook_endpoint::NewEndpoint;
 pub use options::Options;

@@ -87,3 +87,10 @@ pub fn day(name: &str, text: Option<Text>) -> Result<Option<TimeMs>, ApiError> {
     let invalid = || ApiError::bad_request("invalid_date", format!("{name} must be a day such as 2026-11-05."));
     parse_day(&text).map(Some).ok_or_else(invalid)
 }
+
+/// The value of a parameter of a query or a form, if it is given once.
+pub fn parameter(form: &[u8], name: &str) -> Option<String> {
+    let mut values = form_urlencoded::parse(form).filter(|(known, _)| known == name).map(|(_, value)| value);
+    let value = values.next()?;
+    values.next().is_none().then(|| value.into_owned())
+}

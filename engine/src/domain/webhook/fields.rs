@@ -82,6 +82,11 @@ fn money(value: &Value) -> Option<MoneyMinor> {
     value.as_i64().map(MoneyMinor)
 }
 
+/// Adds amounts. No real ones come near the largest number, at which the sum stays.
+fn saturating_sum(amounts: impl Iterator<Item = MoneyMinor>) -> MoneyMinor {
+    amounts.fold(MoneyMinor::ZERO, |sum, amount| MoneyMinor(sum.0.saturating_add(amount.0)))
+}
+
 /// The last second of the year 9999, which is the last that RFC 3339 can write. Times beyond it are taken for it, so
 /// that days and months can be added to every time.
 const TIME_S_MAX: i64 = 253_402_300_799;

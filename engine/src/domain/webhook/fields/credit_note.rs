@@ -1,6 +1,6 @@
 //! Credit notes.
 
-use super::{id, money, rows, short_text};
+use super::{id, money, rows, saturating_sum, short_text};
 use crate::amount::MoneyMinor;
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ impl CreditNoteFields {
         let post_payment = money(&object["post_payment_amount"]).or(whole).unwrap_or_default();
         let is_of_charge = |row: &&Value| row["type"] != "payment_record_refund";
         let refunds = rows(&object["refunds"]).iter().filter(is_of_charge);
-        let mut refunded = refunds.filter_map(|row| money(&row["amount_refunded"])).sum();
+        let mut refunded = saturating_sum(refunds.filter_map(|row| money(&row["amount_refunded"])));
         if id(&object["refund"]).is_some() {
             // Until 2025-03-31.basil there was one refund, whose amount is what nothing else accounts for. What went
             // onto the balance is not told here, so it counts as refunded.
@@ -72,6 +72,9 @@ mod tests {
         assert_eq!(gone(note(refund(json!("payment_record_refund")))), 500);
         let more = json!([{"refund": "re_1", "amount_refunded": 900}]);
         assert_eq!(gone(note(more)), 0);
+        let endless =
+            json!([{"refund": "re_1", "amount_refunded": i64::MAX}, {"refund": "re_2", "amount_refunded": 1}]);
+        assert_eq!(gone(note(endless)), 0);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::price::Price;
 use super::{
-    Metadata, add_metadata, clean, id, metadata_of, money, push_new, rows, short_text, stripe_customer_id, time_ms,
+    Metadata, add_metadata, clean, id, metadata_of, money, push_new, rows, saturating_sum, short_text,
+    stripe_customer_id, time_ms,
 };
 use crate::amount::MoneyMinor;
 use crate::clock::{TimeMs, rfc3339};
@@ -194,10 +195,7 @@ impl Line {
                 .or_else(|| id(&item["subscription"]))
                 .or_else(|| id(&invoice_item["subscription"])),
             amount: money(&line["amount"]),
-            discount: rows(&line["discount_amounts"])
-                .iter()
-                .filter_map(|row| money(&row["amount"]))
-                .fold(MoneyMinor::ZERO, |sum, amount| MoneyMinor(sum.0.saturating_add(amount.0))),
+            discount: saturating_sum(rows(&line["discount_amounts"]).iter().filter_map(|row| money(&row["amount"]))),
             quantity: line["quantity"].as_i64(),
             currency: short_text(&line["currency"]),
             is_proration: [line, item, invoice_item].iter().any(|place| place["proration"] == true),

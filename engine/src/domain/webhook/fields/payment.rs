@@ -1,6 +1,6 @@
 //! Payments: PaymentIntents, charges, refunds, disputes, payment methods.
 
-use super::{Metadata, clean, id, metadata_of, money, rows, short_text, stripe_customer_id};
+use super::{Metadata, clean, id, metadata_of, money, rows, saturating_sum, short_text, stripe_customer_id};
 use crate::amount::MoneyMinor;
 use serde_json::Value;
 
@@ -139,7 +139,7 @@ impl DisputeFields {
     pub fn read(object: &Value) -> Self {
         let moved = object["balance_transactions"]
             .as_array()
-            .map(|rows| rows.iter().filter_map(|row| money(&row["amount"])).sum());
+            .map(|rows| saturating_sum(rows.iter().filter_map(|row| money(&row["amount"]))));
         Self {
             id: id(&object["id"]),
             charge_id: id(&object["charge"]),
@@ -259,6 +259,15 @@ mod tests {
         assert_eq!(gone("lost", json!([])), 2_900);
         for status in ["warning_needs_response", "warning_closed", "prevented"] {
             assert_eq!(gone(status, json!([{"amount": -2900}])), 0, "{status}");
+        }
+    }
+
+    #[test]
+    fn amounts_that_overflow_when_added_are_still_a_withdrawal_or_a_return() {
+        for (amount, gone) in [(i64::MIN, 2_900), (i64::MAX, 0)] {
+            let moved = json!([{"amount": amount}, {"amount": amount}]);
+            let dispute = json!({"amount": 2900, "status": "needs_response", "balance_transactions": moved});
+            assert_eq!(DisputeFields::read(&dispute).amount_gone(), MoneyMinor(gone), "{amount}");
         }
     }
 
