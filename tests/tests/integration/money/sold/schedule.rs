@@ -330,7 +330,9 @@ with_backend! {
     }
 
     async fn a_month_waits_while_the_change_that_leaves_it_is_not_paid(backend: Backend) {
-        let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly), team_monthly()]).await;
+        // A month that costs more than what is left of the year, so that the change has to be paid.
+        let month = Price { amount: MoneyMinor(700_000), ..team_monthly() };
+        let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly), month]).await;
         let customer = shop.without_credits("pm_card_visa").await;
         let stripe_customer = shop.stripe_customer(&customer).await;
         let price = async |key: &str| {
