@@ -25,7 +25,7 @@ pub(super) const OWN_NAMES: &[(&str, &str)] = &[
 ];
 
 /// Variables that configure logs, the command line, the sandbox or the tests.
-const OTHER_VARIABLES: [&str; 8] = [
+const OTHER_VARIABLES: [&str; 9] = [
     "BURSAR_LOG",
     "BURSAR_LOG_FORMAT",
     "BURSAR_URL",
@@ -33,6 +33,7 @@ const OTHER_VARIABLES: [&str; 8] = [
     "BURSAR_SANDBOX_RECORDING",
     "BURSAR_SANDBOX_WEBHOOK_SECRET",
     "BURSAR_NO_CHAOS",
+    "BURSAR_FUZZ_SEED",
     "BURSAR_JOURNEYS_SEED",
 ];
 
