@@ -385,13 +385,15 @@ with_backend! {
         interceptor.intercept(usize::MAX, "POST", "/v1/subscriptions/*", busy());
         shop.change_to_plus(&customer).await.expect(202);
         let job = delay_job(&shop.app, "operation.run").await;
+        let id = JobId::parse(&job).expect("an id");
+        let found = async || job_find(shop.app.app.db.read(), &id).await.expect("a query").expect("a job");
+        let before = found().await.attempt;
         // The price is taken away while nobody knows whether Stripe has carried out the change.
         shop.change_catalogue(|catalogue| catalogue.prices.retain(|price| price.lookup_key != "plus_monthly"));
         resume_job(&shop.app, &job).await;
-        let id = JobId::parse(&job).expect("an id");
         let why = wait::until("the next attempt has ended", || async {
-            let found = job_find(shop.app.app.db.read(), &id).await.expect("a query").expect("a job");
-            (found.attempt > 1).then_some(found.last_error.unwrap_or_default())
+            let found = found().await;
+            (found.attempt > before).then_some(found.last_error.unwrap_or_default())
         })
         .await;
         assert!(why.contains("in doubt"), "{why}");
