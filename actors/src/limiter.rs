@@ -9,8 +9,8 @@
 //!
 //! Never over: the log counts a share from when it is taken until a window after its end. Under by at most what other
 //! nodes hold unused at the moment: each up to a quarter of what was free, for a tenth of the window and at most ten
-//! seconds; and up to a 64th of the limit for a window, and
-//! a 32nd of a large one, which is kept for what processes use without asking. The shares of a process that dies count as used for a window.
+//! seconds; up to a 64th of the limit for a window; and a 32nd of a large one, which is kept for what processes use
+//! without asking. The shares of a process that dies count as used for a window.
 
 mod place;
 

@@ -9,6 +9,7 @@
 
 mod configured;
 pub mod log;
+pub mod place;
 pub mod share;
 
 use crate::clock::TimeMs;
@@ -26,8 +27,6 @@ pub struct Quota {
 /// So many processes may use units without asking, those counted that ended within the longest window. The others ask for
 /// everything.
 pub const PROCESSES_MAX: u32 = 16;
-/// The limit of such processes. Each takes a place for a while, and renews it.
-pub const PLACES: Quota = Quota { units: PROCESSES_MAX, window_ms: OWN_WINDOW_MAX_MS };
 /// Part of a limit that a process may use without asking. In a window that may be twice as much, because it counts in
 /// windows of its own. A 32nd of the limit is kept for all of them.
 const OWN_DIVISOR: u32 = 64 * PROCESSES_MAX;
