@@ -49,31 +49,27 @@ fn answers_400() -> Interception {
     Interception::Blocked(400, error("invalid_request_error", "parameter_invalid"))
 }
 
+/// Calls for a refund of half a month come to this until its key is old. Half a month is given back once all the same.
+async fn half_ends_a_day_after(backend: Backend, calls: Interception) {
+    let (shop, interceptor, customer, payment) = Shop::with_payment(backend).await;
+    interceptor.intercept(usize::MAX, "POST", REFUNDS, calls);
+    assert_eq!(shop.ask_for_half(&payment).await["state"], "processing");
+    let job = delay_job(&shop.app, "operation.run").await;
+    shop.a_day_passes().await;
+    interceptor.clear();
+    resume_job(&shop.app, &job).await;
+    shop.half_ends_as(&payment, "succeeded").await;
+    shop.half_is_back_once(&customer).await;
+    shop.close().await;
+}
+
 with_backend! {
     async fn a_refund_whose_key_is_old_is_found_and_not_made_again(backend: Backend) {
-        let (shop, interceptor, customer, payment) = Shop::with_payment(backend).await;
-        interceptor.intercept(usize::MAX, "POST", REFUNDS, Interception::AnswerLost);
-        assert_eq!(shop.ask_for_half(&payment).await["state"], "processing");
-        let job = delay_job(&shop.app, "operation.run").await;
-        shop.a_day_passes().await;
-        interceptor.clear();
-        resume_job(&shop.app, &job).await;
-        shop.half_ends_as(&payment, "succeeded").await;
-        shop.half_is_back_once(&customer).await;
-        shop.close().await;
+        half_ends_a_day_after(backend, Interception::AnswerLost).await;
     }
 
     async fn a_refund_never_made_gets_a_new_key_once_its_own_is_old(backend: Backend) {
-        let (shop, interceptor, customer, payment) = Shop::with_payment(backend).await;
-        interceptor.intercept(usize::MAX, "POST", REFUNDS, answers_429());
-        assert_eq!(shop.ask_for_half(&payment).await["state"], "processing");
-        let job = delay_job(&shop.app, "operation.run").await;
-        shop.a_day_passes().await;
-        interceptor.clear();
-        resume_job(&shop.app, &job).await;
-        shop.half_ends_as(&payment, "succeeded").await;
-        shop.half_is_back_once(&customer).await;
-        shop.close().await;
+        half_ends_a_day_after(backend, answers_429()).await;
     }
 
     async fn a_refund_behind_a_stored_failure_is_found_and_not_made_again(backend: Backend) {

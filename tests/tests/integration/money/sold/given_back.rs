@@ -63,6 +63,17 @@ impl Shop {
             (self.stripe.calls(&calls), self.net_paid(customer).await, self.owed_by_stripe(stripe_customer).await);
         assert_eq!(after, before);
     }
+
+    /// Asserts that a change from Team after a gift of $10.00 is refused while that and what would be credited are more
+    /// than was paid, and is made later.
+    async fn changes_once_gift_and_credit_are_within_the_cost(&self, customer: &TestCustomer, stripe_customer: &str) {
+        self.refuses_now(customer, stripe_customer, "pro_monthly").await;
+        self.stripe.advance(TEN_DAYS).expect("time passes");
+        let now = json!({ "price": "pro_monthly", "when": "now" });
+        self.app.call(customer, "POST", CHANGE, "later", Some(&now)).await.expect(200);
+        let owed = self.owed_by_stripe(stripe_customer).await;
+        assert!(owed > 0 && owed + MONTH + 1_000 <= TEAM, "{owed}");
+    }
 }
 
 with_backend! {
@@ -110,12 +121,7 @@ with_backend! {
         let (customer, stripe_customer, charge) = shop.paying("team_monthly").await;
         let gift = [("charge", charge.as_str()), ("amount", "1000"), ("metadata[bursar_credits]", "none")];
         shop.ask_stripe("POST", "/v1/refunds", &gift).await;
-        shop.refuses_now(&customer, &stripe_customer, "pro_monthly").await;
-        shop.stripe.advance(TEN_DAYS).expect("time passes");
-        let now = json!({ "price": "pro_monthly", "when": "now" });
-        shop.app.call(&customer, "POST", CHANGE, "later", Some(&now)).await.expect(200);
-        let owed = shop.owed_by_stripe(&stripe_customer).await;
-        assert!(owed > 0 && owed + MONTH + 1_000 <= TEAM, "{owed}");
+        shop.changes_once_gift_and_credit_are_within_the_cost(&customer, &stripe_customer).await;
         shop.close().await;
     }
 
@@ -167,12 +173,7 @@ with_backend! {
         shop.app.admin("POST", &path, Some(&gift)).await.expect(200);
         shop.announce_refund(&charge).await;
         assert_eq!(shop.app.balance(&customer).await, 250, "the credits stay");
-        shop.refuses_now(&customer, &stripe_customer, "pro_monthly").await;
-        shop.stripe.advance(TEN_DAYS).expect("time passes");
-        let now = json!({ "price": "pro_monthly", "when": "now" });
-        shop.app.call(&customer, "POST", CHANGE, "later", Some(&now)).await.expect(200);
-        let owed = shop.owed_by_stripe(&stripe_customer).await;
-        assert!(owed > 0 && owed + MONTH + 1_000 <= TEAM, "{owed}");
+        shop.changes_once_gift_and_credit_are_within_the_cost(&customer, &stripe_customer).await;
         shop.close().await;
     }
 
