@@ -46,6 +46,8 @@ pub struct TestApp {
     pub config: Config,
     running: Running,
     folder: Option<TempDir>,
+    /// Whether the database was made for this application, and ends with it.
+    owns_database: bool,
 }
 
 /// A customer that signed up.
@@ -120,6 +122,15 @@ pub async fn create_database(maintenance: &str, name: &str) -> String {
     format!("{base}/{name}")
 }
 
+/// Removes a database of [`create_database`]; connections to it are closed.
+async fn drop_database(url: &str) {
+    let (_, name) = url.rsplit_once('/').expect("the URL names a database");
+    let connection = Database::connect(required("BURSAR_TEST_DATABASE_URL")).await.expect("the server answers");
+    let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+    connection.execute_unprepared(&statement).await.expect("the database can be removed");
+    connection.close().await.expect("the connection closes");
+}
+
 impl TestApp {
     /// Starts an application on a new, empty database.
     pub async fn start(backend: Backend) -> Self {
@@ -131,7 +142,7 @@ impl TestApp {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = config(backend, &folder).await;
         change(&mut config);
-        Self::start_on(config, Some(folder)).await
+        Self { owns_database: backend == Backend::Production, ..Self::start_on(config, Some(folder)).await }
     }
 
     /// Starts one more node on the same database and broker (production only), or the same
@@ -149,7 +160,15 @@ impl TestApp {
             broker.wait_until_connected().await;
         }
         let base = format!("http://{}", running.address);
-        Self { app: running.app.clone(), base, client: reqwest::Client::new(), config, running, folder }
+        Self {
+            app: running.app.clone(),
+            base,
+            client: reqwest::Client::new(),
+            config,
+            running,
+            folder,
+            owns_database: false,
+        }
     }
 
     /// The address it listens on.
@@ -170,9 +189,13 @@ impl TestApp {
         (config, folder)
     }
 
-    /// Stops the application.
+    /// Stops the application, and removes the database that was made for it: thousands of them would fill a disk.
     pub async fn stop(self) {
-        self.halt().await;
+        let owns_database = self.owns_database;
+        let (config, _) = self.halt().await;
+        if owns_database {
+            drop_database(&config.database_url).await;
+        }
     }
 
     /// Makes a request; the body is sent as JSON.
