@@ -315,6 +315,7 @@ fn change_refusal(code: &str) -> Option<(u16, &'static str)> {
             | "not_subscribed"
             | "payment_method_in_use"
             | "period_refunded"
+            | "period_unpaid"
             | "price_currency_differs"
             | "price_not_offered"
             | "subscription_ending"

@@ -201,6 +201,11 @@ pub const CODES: &[Code] = &[
     ),
     code(
         409,
+        "period_unpaid",
+        "Invoice in_1 for the present period is not paid. Pay it, or change with the end of the period: when = period_end.",
+    ),
+    code(
+        409,
         "price_currency_differs",
         "The subscription is paid in USD, and a subscription keeps its currency. Choose a price in it, or cancel and \
          subscribe anew.",

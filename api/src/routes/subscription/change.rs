@@ -44,6 +44,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "payment_method_missing",
             "payment_unavailable",
             "period_refunded",
+            "period_unpaid",
             "price_currency_differs",
             "price_not_offered",
             "rate_limited",
@@ -71,6 +72,7 @@ pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
             "payment_method_missing",
             "payment_unavailable",
             "period_refunded",
+            "period_unpaid",
             "price_currency_differs",
             "price_not_offered",
             "rate_limited",
@@ -284,9 +286,10 @@ impl SubscriptionChangeApi {
     ///
     /// What costs more than before is charged to the customer's default payment method, which it must have (402
     /// `payment_method_missing`). Whoever bought the subscription elsewhere is not charged more from here (409
-    /// `subscription_paid_elsewhere`). Time whose money was refunded or is disputed is not credited, so a change `now`
-    /// is refused (409 `period_refunded`), and one with the end of the period is possible. The preview answers the
-    /// same.
+    /// `subscription_paid_elsewhere`). Time whose money was refunded or is disputed is not credited (409
+    /// `period_refunded`), nor is more than was paid for it, as long as an invoice of the period is open, say (409
+    /// `period_unpaid`). Then a change `now` is refused, and one with the end of the period is possible. The preview
+    /// answers the same.
     #[oai(
         path = "/api/v1/subscription/change",
         method = "post",

@@ -1,4 +1,5 @@
-//! Money of the present period that was given back: a change at once must not credit it a second time.
+//! What a change at once may credit of the present period: no more than was paid for the time that is left, and no money
+//! that was given back already.
 
 use super::change::{ChangeRefusal, refuse};
 use crate::amount::MoneyMinor;
@@ -7,6 +8,9 @@ use crate::domain::refund::Gone;
 use crate::domain::sale::before::ends;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Amounts are divided to the millionth of a minor unit.
+const MICRO: i128 = 1_000_000;
 
 /// Maximum number of invoices of one period of whose money it is asked what is gone.
 pub const PERIOD_INVOICES_MAX: usize = 30;
@@ -71,6 +75,66 @@ pub fn check_given_back(
     )
 }
 
+/// Checks that a change at once credits no more for the time that is left than was paid for that time.
+///
+/// Stripe credits what the time costs, whether or not anybody paid for it: an invoice for it may be a draft or open, or
+/// void, and a coupon that took half off may be over. What is credited beyond what came would pay for the new period.
+/// Source: Stripe, "Prorations", on unpaid invoices.
+///
+/// What was paid for time is its share of each line that charged it, less its share of what was credited since. An
+/// invoice counts once it is paid, or at once if nothing is to be paid for it. Items of earlier changes that are
+/// invoiced with this one count as well.
+///
+/// # Errors
+/// `period_unpaid`.
+pub fn check_paid(change: &InvoiceFields, others: &[InvoiceFields]) -> Result<(), ChangeRefusal> {
+    let credits = || change.lines.iter().filter(|line| line.credits_time());
+    let left = ends(change, Line::credits_time);
+    let is_of_left = |line: &&Line| line.period_end_ms.is_none_or(|end_ms| left.contains(&end_ms));
+    let is_time = |line: &&Line| line.charges_time() || line.credits_time();
+    let at_ms = credits().filter_map(|line| line.period_start_ms).max();
+    let is_of_before = |line: &&Line| line.is_proration && line.period_start_ms < at_ms;
+    let credited: Vec<&Line> = credits().filter(|line| !is_of_before(line)).collect();
+    let settled = others.iter().filter(|other| is_settled(other)).flat_map(|other| &other.lines);
+    let counted = settled.chain(change.lines.iter().filter(is_of_before)).filter(is_time).filter(is_of_left);
+    let counted: Vec<&Line> = counted.collect();
+    let paid: i128 = counted.iter().map(|line| worth_after(line, at_ms)).sum();
+    // Stripe rounds each line.
+    let rounding = i128::try_from(credited.len() + counted.len()).unwrap_or(i128::MAX / MICRO);
+    if (-i128::from(sum(credited.into_iter()).0) - rounding) * MICRO <= paid {
+        return Ok(());
+    }
+    let is_owed = |other: &&InvoiceFields| !is_settled(other) && !other.is_void;
+    let charges =
+        |other: &&InvoiceFields| other.lines.iter().filter(|line| line.charges_time()).any(|line| is_of_left(&line));
+    let owed = others.iter().filter(is_owed).find(charges).and_then(|owed| owed.id.as_deref());
+    let why = match owed {
+        Some(id) => format!("Invoice {id} for the present period is not paid. Pay it, or change"),
+        None => {
+            "For the time that is left of the present period, more would be credited than was paid. Change".to_owned()
+        }
+    };
+    refuse("period_unpaid", format!("{why} with the end of the period: when = period_end."))
+}
+
+/// Whether an invoice is paid, or needs no payment.
+fn is_settled(invoice: &InvoiceFields) -> bool {
+    let is_free = || invoice.total.is_some_and(|total| total <= MoneyMinor::ZERO);
+    invoice.is_paid == Some(true) || (!invoice.is_void && is_free())
+}
+
+/// What a line costs after discounts for the part of its time that follows a moment, in millionths of a minor unit.
+/// Without times, all of it.
+fn worth_after(line: &Line, at_ms: Option<TimeMs>) -> i128 {
+    let whole = i128::from(line.net_amount().unwrap_or_default().0) * MICRO;
+    let Some(((from_ms, until_ms), at_ms)) = line.period_start_ms.zip(line.period_end_ms).zip(at_ms) else {
+        return whole;
+    };
+    let length_ms = until_ms.saturating_sub(from_ms).max(1);
+    let left_ms = until_ms.saturating_sub(at_ms).clamp(0, length_ms);
+    whole * i128::from(left_ms) / i128::from(length_ms)
+}
+
 /// The paid invoices that charge time of the periods that a change leaves, and what each charges for it.
 fn charges_of_left<'a>(change: &InvoiceFields, others: &'a [InvoiceFields]) -> Vec<(&'a InvoiceFields, MoneyMinor)> {
     let left = ends(change, Line::credits_time);
@@ -127,6 +191,69 @@ mod tests {
         for amounts in [&[(1_200, All)][..], &[(1, All)], &[(600, Unspent)], &[(100, None), (50, All)]] {
             assert!(is_refused_after(amounts), "{amounts:?}");
         }
+    }
+
+    /// A line for the time between two moments.
+    fn spanning(amount: i64, is_proration: bool, from_ms: TimeMs, end_ms: TimeMs) -> Line {
+        Line { period_start_ms: Some(from_ms), ..line(amount, is_proration, end_ms) }
+    }
+
+    fn unpaid(id: &str, lines: Vec<Line>) -> InvoiceFields {
+        let total = Some(sum(lines.iter()));
+        InvoiceFields { is_paid: Some(false), total, ..invoice(id, lines) }
+    }
+
+    /// Whether a change is possible that credits so much in the middle of a period from 0 to 30.
+    fn may_credit(amount: i64, others: &[InvoiceFields]) -> bool {
+        let change = invoice("upcoming", vec![spanning(-amount, true, 15, 30), spanning(9_900, false, 15, 45)]);
+        check_paid(&change, others).is_ok()
+    }
+
+    #[test]
+    fn a_change_credits_no_more_than_was_paid_for_the_time_that_is_left() {
+        let month = spanning(1_000, false, 0, 30);
+        let paid = [invoice("in_1", vec![month.clone()])];
+        assert!(may_credit(500, &paid) && may_credit(502, &paid), "lines are rounded");
+        assert!(!may_credit(503, &paid) && !may_credit(1_000, &paid));
+        let half_off = Line { discount: MoneyMinor(500), ..month };
+        let paid_half = [invoice("in_1", vec![half_off])];
+        assert!(may_credit(250, &paid_half) && !may_credit(500, &paid_half), "the coupon is over");
+    }
+
+    #[test]
+    fn an_invoice_that_is_not_paid_pays_for_no_time() {
+        let month = vec![spanning(1_000, false, 0, 30)];
+        for open in [unpaid("in_1", month.clone()), InvoiceFields { is_void: true, ..unpaid("in_1", month.clone()) }] {
+            assert!(!may_credit(500, std::slice::from_ref(&open)));
+            assert!(may_credit(0, std::slice::from_ref(&open)), "time that cost nothing");
+        }
+        let change = invoice("upcoming", vec![spanning(-500, true, 15, 30)]);
+        let said = |others: &[InvoiceFields]| check_paid(&change, others).expect_err("it is refused");
+        let open = said(&[unpaid("in_1", month.clone())]);
+        assert!(open.code == "period_unpaid" && open.message.contains("in_1"), "{open:?}");
+        let void = said(&[InvoiceFields { is_void: true, ..unpaid("in_1", month) }]);
+        assert!(void.code == "period_unpaid" && !void.message.contains("in_1"), "nobody can pay it: {void:?}");
+    }
+
+    #[test]
+    fn seats_that_are_not_paid_are_not_credited_and_paid_ones_are() {
+        let first = invoice("in_1", vec![spanning(1_000, false, 0, 30)]);
+        let more = || vec![spanning(-667, true, 10, 30), spanning(66_667, true, 10, 30)];
+        assert!(may_credit(50_000, &[first.clone(), invoice("in_2", more())]));
+        assert!(!may_credit(50_000, &[first.clone(), unpaid("in_2", more())]));
+        let fewer = unpaid("in_3", vec![spanning(-66_667, true, 10, 30), spanning(667, true, 10, 30)]);
+        let paid = [invoice("in_1", vec![spanning(100_000, false, 0, 30)]), fewer];
+        assert!(may_credit(500, &paid) && !may_credit(50_000, &paid), "a draft that credits needs no payment");
+    }
+
+    #[test]
+    fn items_of_earlier_changes_count_with_the_invoice_of_the_change_itself() {
+        let first = invoice("in_1", vec![spanning(1_000, false, 0, 30)]);
+        let waiting = [spanning(-667, true, 10, 30), spanning(66_667, true, 10, 30)];
+        let own = [spanning(-50_000, true, 15, 30), spanning(100, false, 15, 45)];
+        let change = invoice("upcoming", waiting.into_iter().chain(own.clone()).collect());
+        assert_eq!(check_paid(&change, &[first.clone()]), Ok(()));
+        assert!(check_paid(&invoice("upcoming", own.to_vec()), &[first]).is_err());
     }
 
     #[test]

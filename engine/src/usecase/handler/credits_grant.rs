@@ -88,7 +88,7 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
     }
     let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), &object, now_ms).await?;
     let book = price::learn_all(deps, &book, &objects, now_ms).await?;
-    let is_paid = |object: &&Value| object["status"] != "open";
+    let is_paid = |object: &&Value| !matches!(object["status"].as_str(), Some("draft" | "open"));
     let all: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
     let paid: Vec<InvoiceFields> = objects.iter().filter(is_paid).map(InvoiceFields::read).collect();
     let ids = all.iter().chain([&base]).filter_map(|invoice| invoice.id.clone()).collect();

@@ -207,7 +207,7 @@ async fn clawed_back(deps: &Deps, customer_id: &CustomerId) -> Result<BTreeSet<S
 /// The latest invoices of a subscription.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
-    /// Those that are paid, may be, or were to be, with all their lines.
+    /// Those that are paid, may be, or were to be, drafts among them, with all their lines.
     pub objects: Vec<Value>,
     /// Whether there are older ones, which were not listed.
     pub is_cut: bool,
@@ -215,19 +215,10 @@ pub(super) struct Listed {
 
 /// A subscription's latest invoices, at most [`INVOICE_PAGES_MAX`] pages.
 pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::result::Result<Listed, Failure> {
-    let is_final = |row: &Value| matches!(row["status"].as_str(), Some("open" | "paid" | "uncollectible" | "void"));
-    list_invoices(deps, id, is_final).await
-}
-
-async fn list_invoices(
-    deps: &Deps,
-    id: &str,
-    is_wanted: impl Fn(&Value) -> bool,
-) -> std::result::Result<Listed, Failure> {
     let (mut listed, mut after) = (Listed::default(), None);
     for _ in 0..INVOICE_PAGES_MAX {
         let page = deps.stripe.invoice_list_of_subscription(id, after.as_deref()).await?;
-        for object in fields::rows(&page).iter().filter(|row| is_wanted(row)) {
+        for object in fields::rows(&page) {
             listed.objects.push(with_all_lines(deps, object.clone()).await?);
         }
         let last = fields::rows(&page).last().and_then(|invoice| fields::id(&invoice["id"]));

@@ -61,12 +61,12 @@ pub struct InvoiceFields {
     pub created_ms: Option<TimeMs>,
     /// When it was paid.
     pub paid_at_ms: Option<TimeMs>,
-    /// How long it was open before it was paid.
-    pub open_for_ms: Option<i64>,
+    /// How long it was a draft, and open, before it was paid.
+    pub unpaid_for_ms: Option<i64>,
 }
 
-/// An invoice whose payment was tried at once was not open for longer than this.
-const OPEN_AT_ONCE_MS: i64 = 60 * 1_000;
+/// An invoice whose payment was tried at once was not unpaid for longer than this.
+const UNPAID_AT_ONCE_MS: i64 = 60 * 1_000;
 
 /// What is heard of a payment later than this after it is not heard at once.
 const HEARD_AT_ONCE_MS: i64 = 5 * 60 * 1_000;
@@ -138,7 +138,7 @@ impl InvoiceFields {
             failure: failure(object),
             created_ms: created_ms(object),
             paid_at_ms: time_ms(&object["status_transitions"]["paid_at"]),
-            open_for_ms: open_for_ms(object),
+            unpaid_for_ms: unpaid_for_ms(object),
         }
     }
 
@@ -147,12 +147,13 @@ impl InvoiceFields {
         !self.lines.is_empty() && !self.has_more_lines
     }
 
-    /// Whether it was not paid by its first attempt, so that its periods may have been left before. Attempts alone do
-    /// not tell: what a customer pays by hand after the first one is not counted. Source: Stripe, "The Invoice object".
+    /// Whether it was not paid at once, so that its periods may have been left before. The invoice of a renewal is a
+    /// draft for an hour, in which its period runs. Attempts alone do not tell: what a customer pays by hand after the
+    /// first one is not counted. Source: Stripe, "The Invoice object".
     pub fn is_paid_late(&self) -> bool {
         let is_paid = self.is_paid == Some(true) && self.total.is_some_and(|total| total > MoneyMinor::ZERO);
         let is_late = self.attempt_count.is_some_and(|count| count != 1)
-            || self.open_for_ms.is_some_and(|open_for_ms| open_for_ms > OPEN_AT_ONCE_MS);
+            || self.unpaid_for_ms.is_some_and(|unpaid_for_ms| unpaid_for_ms > UNPAID_AT_ONCE_MS);
         is_paid && is_late && self.lines.iter().any(Line::bills_period)
     }
 
@@ -252,10 +253,11 @@ pub fn created_ms(invoice: &Value) -> Option<TimeMs> {
     time_ms(&invoice["created"]).or_else(|| time_ms(&invoice["date"]))
 }
 
-/// How long an invoice was open before it was paid; `None` if one of both times is missing.
-fn open_for_ms(invoice: &Value) -> Option<i64> {
+/// How long after it was made an invoice was paid, or at least after it was final; `None` if nothing tells.
+fn unpaid_for_ms(invoice: &Value) -> Option<i64> {
     let times = &invoice["status_transitions"];
-    Some(time_ms(&times["paid_at"])?.saturating_sub(time_ms(&times["finalized_at"])?))
+    let from_ms = created_ms(invoice).or_else(|| time_ms(&times["finalized_at"]))?;
+    Some(time_ms(&times["paid_at"])?.saturating_sub(from_ms))
 }
 
 /// Hand-made objects may lack the total. Credit notes do not change it; the amounts for which it may be read otherwise,

@@ -238,17 +238,21 @@ fn a_failure_in_words_says_which_attempt_it_was_and_what_comes_next() {
 }
 
 #[test]
-fn an_invoice_that_was_open_for_long_is_paid_late_however_few_attempts_stripe_counts() {
-    let is_late = |attempts: i64, times: Value| {
+fn an_invoice_that_was_unpaid_for_long_is_paid_late_however_few_attempts_stripe_counts() {
+    let created_and_paid = |created: Value, attempts: i64, times: Value| {
         let line = json!({"price": {"id": PRICE, "object": "price"}, "amount": 59_900, "quantity": 1,
             "type": "subscription", "proration": false, "period": {"start": 100, "end": 900}});
         let object = json!({"id": "in_1", "object": "invoice", "status": "paid", "total": 59_900,
-            "attempt_count": attempts, "status_transitions": times, "lines": {"data": [line]}});
+            "attempt_count": attempts, "status_transitions": times, "lines": {"data": [line]}, "created": created});
         InvoiceFields::read(&object).is_paid_late()
     };
+    let is_late = |attempts, times| created_and_paid(json!(null), attempts, times);
     assert!(!is_late(1, json!({"finalized_at": 200, "paid_at": 203})));
     assert!(is_late(1, json!({"finalized_at": 200, "paid_at": 90_200})), "the customer paid it by hand");
     assert!(is_late(2, json!({"finalized_at": 200, "paid_at": 203})));
+    let at_once = json!({"finalized_at": 3_800, "paid_at": 3_803});
+    assert!(created_and_paid(json!(200), 1, at_once.clone()), "a renewal, whose invoice was a draft for an hour");
+    assert!(!created_and_paid(json!(3_800), 1, at_once));
     for unknown in [json!({"finalized_at": null, "paid_at": 90_200}), json!({"finalized_at": 200}), json!(null)] {
         assert!(!is_late(1, unknown));
     }

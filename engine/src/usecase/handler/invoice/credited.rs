@@ -1,6 +1,6 @@
 //! What other invoices of its subscription credit of an invoice's money, as Stripe has it now.
 
-use super::{Listed, list_invoices};
+use super::{Listed, invoices_of_subscription};
 use crate::amount::MoneyMinor;
 use crate::domain::sale::Before;
 use crate::domain::webhook::fields::{self, InvoiceFields};
@@ -19,7 +19,7 @@ pub(in crate::usecase::handler) async fn credited_of_invoice(
         Some(customer) => Some(pending_invoice(deps, customer, subscription).await?),
         None => None,
     };
-    let Listed { objects, is_cut } = list_invoices(deps, subscription, |_| true).await?;
+    let Listed { objects, is_cut } = invoices_of_subscription(deps, subscription).await?;
     let invoices: Vec<InvoiceFields> = objects.iter().chain(&pending).map(InvoiceFields::read).collect();
     let is_whole = invoices.iter().all(|invoice| !invoice.has_more_lines);
     let before = Before { is_cut, ..Before::of(invoices) };

@@ -1,5 +1,7 @@
 //! Changes of a subscription: requested here with their preview, and made at Stripe and told in every order.
 
+mod unpaid;
+
 use super::*;
 use crate::database::texts;
 use crate::scene::{job_in_state, resume_job};

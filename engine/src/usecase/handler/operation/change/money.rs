@@ -1,8 +1,8 @@
-//! Money of the present period that was given back, as Stripe has it now.
+//! The money of the present period, as Stripe has it now: whether it came, and whether it was given back.
 
 use crate::domain::operation::Request;
 use crate::domain::subscription::ChangeRefusal;
-use crate::domain::subscription::given_back::{check_given_back, invoices_of_left};
+use crate::domain::subscription::given_back::{check_given_back, check_paid, invoices_of_left};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::infra::store::operation::operation_list_refunding;
 use crate::usecase::handler::invoice::{Listed, invoices_of_subscription};
@@ -11,8 +11,8 @@ use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Checks that the invoice of a change credits no money that was given back, or is about to be given back: a refund by
-/// support that is under way counts like one that was made. Stripe is asked for the invoices of the periods that are
+/// Checks that the invoice of a change credits no money that never came, that was given back, or that is about to be given
+/// back: a refund by support that is under way counts like one that was made. Stripe is asked for the invoices of the periods that are
 /// left, and only if the change credits time: what is stored may be of another customer, or lack what came late.
 ///
 /// The refunds under way are read before Stripe is asked: one that ends in between is found there, and one that counts
@@ -32,6 +32,9 @@ pub(super) async fn check_money(
         Ok(left) => left,
         Err(refusal) => return Ok(Err(refusal)),
     };
+    if let Err(refusal) = check_paid(&change, &others) {
+        return Ok(Err(refusal));
+    }
     let under_way = operation_list_refunding(deps.db.read(), &left).await?;
     let mut gone_of = BTreeMap::new();
     for id in left {
