@@ -340,23 +340,31 @@ async fn disputed_charges(deps: &Deps, payment: &Payment) -> Vec<String> {
     charges.into_iter().filter(|charge| charge.charge.is_disputed).map(|charge| charge.id).collect()
 }
 
-/// What changes of the subscription have credited of money that a dispute holds or took: nothing takes that back by
-/// itself. Only Stripe knows it; the step is left out if it does not answer.
+/// What changes of the subscription have credited of money that was given back, or that a dispute holds or took: nothing
+/// takes that back by itself. Only Stripe knows it; the step is left out if it does not answer.
 async fn step_of_credited(deps: &Deps, payment: &Payment, at_ms: TimeMs) -> Result<Option<PaymentStep>> {
-    let Some(invoice) = payment.invoice_id.as_ref().filter(|_| payment.disputed > MoneyMinor::ZERO) else {
-        return Ok(None);
-    };
+    let is_gone = payment.refunded > MoneyMinor::ZERO || payment.disputed > MoneyMinor::ZERO;
+    let Some(invoice) = payment.invoice_id.as_ref().filter(|_| is_gone) else { return Ok(None) };
     let credited = match credited_of_invoice(deps, invoice).await {
         Ok(credited) => credited.unwrap_or_default(),
         Err(Failure::Stripe(_)) => return Ok(None),
         Err(Failure::Engine(error)) => return Err(error),
     };
-    let words = in_words(Some(credited), payment.currency.as_deref());
+    if credited <= MoneyMinor::ZERO {
+        return Ok(None);
+    }
+    let words = |amount| in_words(Some(amount), payment.currency.as_deref());
+    let which = if payment.disputed > MoneyMinor::ZERO { "disputed money" } else { "money" };
+    let beyond = payment.given_beyond(credited).map(|beyond| {
+        format!("; with refunds and credit notes, {} more was given than was paid", words(beyond))
+    });
     let what = format!(
-        "changes of the subscription credited {words} of this disputed money to the customer's balance at Stripe, or to \
-         what they charged"
+        "changes of the subscription credited {} of this {which} to the customer's balance at Stripe, or to what they \
+         charged{}",
+        words(credited),
+        beyond.unwrap_or_default()
     );
-    Ok((credited > MoneyMinor::ZERO).then(|| step(at_ms, what)))
+    Ok(Some(step(at_ms, what)))
 }
 
 fn step_of_dispute(dispute: &serde_json::Value) -> Option<PaymentStep> {
