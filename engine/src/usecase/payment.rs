@@ -355,9 +355,9 @@ async fn step_of_credited(deps: &Deps, payment: &Payment, at_ms: TimeMs) -> Resu
     }
     let words = |amount| in_words(Some(amount), payment.currency.as_deref());
     let which = if payment.disputed > MoneyMinor::ZERO { "disputed money" } else { "money" };
-    let beyond = payment.given_beyond(credited).map(|beyond| {
-        format!("; with refunds and credit notes, {} more was given than was paid", words(beyond))
-    });
+    let beyond = payment
+        .given_beyond(credited)
+        .map(|beyond| format!("; with refunds and credit notes, {} more was given than was paid", words(beyond)));
     let what = format!(
         "changes of the subscription credited {} of this {which} to the customer's balance at Stripe, or to what they \
          charged{}",
