@@ -219,6 +219,17 @@ pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::resu
     list_invoices(deps, id, is_final).await
 }
 
+/// The id of the invoice with which a subscription began; `None` if Stripe lists none.
+///
+/// Source: Stripe, "The Invoice object", `billing_reason`.
+pub(in crate::usecase) async fn first_invoice_id(
+    deps: &Deps,
+    subscription_id: &str,
+) -> std::result::Result<Option<String>, Failure> {
+    let listed = list_invoices(deps, subscription_id, |row| row["billing_reason"] == "subscription_create").await?;
+    Ok(listed.objects.last().and_then(|first| fields::id(&first["id"])))
+}
+
 async fn list_invoices(
     deps: &Deps,
     id: &str,
