@@ -124,7 +124,8 @@ pub fn has_subscriptions(id: &str, key: &PriceKey, subscription: Option<&str>) -
         "price_in_use",
         format!(
             "{have}: it would go on to be charged, and would lose its plan and credits. Cancel or change what has it \
-             first, or take off the metadata by which it has it (bursar_price, bursar_plan). If only an earlier decision of support made it ours, take that back with the decision undecided"
+             first, or take off the metadata by which it has it (bursar_price, bursar_plan). If only an earlier decision \
+             of support made it ours, take that back with the decision undecided"
         ),
     )
 }
