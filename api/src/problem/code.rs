@@ -139,12 +139,7 @@ pub const CODES: &[Code] = &[
     code(409, "already_subscribed", "There is a subscription already."),
     code(409, "api_key_rotated", "this key was already rotated and ends soon; rotate its successor"),
     code(409, "catalogue_version_changed", "Version 3 is in force, not 2: plan again."),
-    code(
-        409,
-        "change_pending",
-        "Another change is to come or waits for its payment. Resume the subscription to take back a change that is to \
-         come.",
-    ),
+    code(409, "change_pending", "Another change is to come. Resume the subscription to take it back."),
     code(
         409,
         "credits_spent_meanwhile",

@@ -79,6 +79,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
         &[
             "address_unconfirmed",
             "card_paused",
+            "change_pending",
             "customer_suspended",
             "not_found",
             "payment_declined",
@@ -334,7 +335,8 @@ impl SubscriptionApi {
 
     /// Undo a cancellation, or a change that is to come
     ///
-    /// Possible until the period ends. A subscription that has ended cannot be resumed: subscribe again.
+    /// Possible until the period ends. A subscription that has ended cannot be resumed: subscribe again. A change that
+    /// waits for its payment is not taken back: 409 `change_pending` if there is nothing else.
     #[oai(
         path = "/api/v1/subscription/resume",
         method = "post",

@@ -162,6 +162,17 @@ impl Request {
         }
     }
 
+    /// Whether it makes, changes or ends a subscription, whose payments are its invoices.
+    pub fn is_of_subscription(&self) -> bool {
+        matches!(
+            self,
+            Self::SubscriptionCreate { .. }
+                | Self::SubscriptionCancel { .. }
+                | Self::SubscriptionChange { .. }
+                | Self::SubscriptionResume { .. }
+        )
+    }
+
     /// Whether it may credit the time that is left of a period that was paid.
     pub fn credits_time(&self) -> bool {
         matches!(self, Self::SubscriptionChange { change, .. } if change.when == ChangeTime::Now)

@@ -327,6 +327,13 @@ impl Payment {
         }
     }
 
+    /// What refunds and credit notes gave back beyond what changes of the subscription had left of it: these credited
+    /// so much of it. `None` if that is nothing. A dispute may still be won, so it does not count.
+    pub fn given_beyond(&self, credited: MoneyMinor) -> Option<MoneyMinor> {
+        let beyond = self.refunded + credited - self.amount?;
+        Some(beyond).filter(|beyond| self.refunded > MoneyMinor::ZERO && *beyond > MoneyMinor::ZERO)
+    }
+
     /// Whether money was taken.
     pub fn is_paid(&self) -> bool {
         matches!(
@@ -399,6 +406,17 @@ mod tests {
         let shown = Payment::of_operation(&declined, PaymentGone::default()).expect("a payment");
         assert_eq!((shown.state, shown.payment_intent_id.as_deref()), (PaymentState::Failed, Some("pi_9")));
         assert_eq!((shown.idempotency_key.as_deref(), shown.credits), (Some("deploy-1"), Credits(1)));
+    }
+
+    #[test]
+    fn what_is_refunded_and_was_credited_is_given_beyond_what_was_paid_only_as_far_as_it_is_more() {
+        let beyond = |refunded: i64, credited: i64| {
+            let gone = PaymentGone { refunded: MoneyMinor(refunded), ..PaymentGone::default() };
+            let paid = Payment::of_operation(&charge().succeeded(Some("pi_1".to_owned()), 2_000), gone);
+            paid.expect("a payment").given_beyond(MoneyMinor(credited)).map(|amount| amount.0)
+        };
+        assert_eq!([beyond(2_900, 2_000), beyond(1_000, 2_000)], [Some(2_000), Some(100)]);
+        assert_eq!([beyond(900, 2_000), beyond(2_900, 0), beyond(0, 3_000)], [None; 3]);
     }
 
     #[test]

@@ -92,6 +92,9 @@ impl Gone {
     }
 }
 
+/// What Stripe's rounding leaves, at most, of a payment that is credited as a whole, in minor units.
+const ROUNDED: MoneyMinor = MoneyMinor(1);
+
 /// What is known of a payment's money before more of it is given back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MoneyBefore {
@@ -109,9 +112,13 @@ pub struct MoneyBefore {
 impl MoneyBefore {
     /// The most that may be given back without giving anything twice; `None` if that is not known.
     pub fn refundable(&self) -> Option<MoneyMinor> {
-        let rest = self.paid - self.refunded - self.credited?;
-        // Nothing was credited, so the charge alone decides.
-        let rest = if self.credited == Some(MoneyMinor::ZERO) { self.left } else { rest };
+        let credited = self.credited?;
+        let rest = match credited {
+            // The charge alone decides.
+            MoneyMinor::ZERO => self.left,
+            _ if credited >= self.paid - ROUNDED => MoneyMinor::ZERO,
+            _ => self.paid - self.refunded - credited,
+        };
         Some(self.left.min(rest).max(MoneyMinor::ZERO))
     }
 
@@ -180,6 +187,9 @@ mod tests {
         assert_eq!(refundable(49_900, 10_000, Some(40_000)), Some(9_900));
         assert_eq!(refundable(10_000, 0, Some(40_000)), Some(10_000), "the rest was paid from a balance");
         assert_eq!(refundable(59_900, 0, Some(99_900)), Some(0));
+        assert_eq!(refundable(59_900, 0, Some(59_899)), Some(0), "all of it, but for rounding");
+        assert_eq!(refundable(59_900, 0, Some(59_898)), Some(2));
+        assert_eq!(refundable(59_900, 19_899, Some(40_000)), Some(1));
         assert_eq!(refundable(59_900, 0, None), None);
     }
 
@@ -194,7 +204,9 @@ mod tests {
         assert_eq!(amount(Some(0), Some(60_000)), Ok(60_000), "Stripe decides");
         assert_eq!((amount(Some(40_000), None), amount(Some(40_000), Some(19_900))), (Ok(19_900), Ok(19_900)));
         assert_eq!(amount(Some(40_000), Some(19_901)), Err("refund_credited"));
-        assert_eq!(amount(Some(59_900), None), Err("refund_credited"));
+        for credited in [59_900, 59_899] {
+            assert_eq!([None, Some(1)].map(|asked| amount(Some(credited), asked)), [Err("refund_credited"); 2]);
+        }
         assert_eq!(amount(None, Some(1)), Err("refund_unclear"));
     }
 

@@ -11,10 +11,11 @@ use crate::domain::sale::SaleRecord;
 use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key, taken_key};
 use crate::domain::webhook::fields::{self, ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::error::Result;
+use crate::ids::OperationId;
 use crate::infra::store::{Db, account, operation, payment as rows};
 use crate::infra::stripe::{StripeError, found};
 use crate::stripe_id::is_stripe_id;
-use crate::usecase::handler::{Deps, Failure, charges_of_payment, credited_of_invoice};
+use crate::usecase::handler::{Deps, Failure, charges_of_payment, credited_of_invoice, first_invoice_id};
 use crate::usecase::stripe_link::unreachable;
 use std::collections::HashMap;
 
@@ -30,8 +31,8 @@ pub struct PaymentStep {
     pub what: String,
 }
 
-/// Finds a payment by the id of its operation, its PaymentIntent, its invoice or its charge. Stripe is asked only about
-/// an id that is not stored, such as a charge's.
+/// Finds a payment by the id of its operation, its PaymentIntent, its invoice or its charge. The operation that made a
+/// subscription stands for its first payment. Stripe is asked only about what is not stored, such as a charge's id.
 ///
 /// # Errors
 /// If Stripe must be asked: `stripe_unavailable` if it does not answer, `stripe_not_configured`.
@@ -42,6 +43,11 @@ pub async fn find(deps: &Deps, id: &str) -> Result<Option<Payment>> {
     }
     if let Some(invoice) = rows::invoice_find(db, id).await? {
         return Ok(Some(Payment::of_invoice(invoice)));
+    }
+    if let Some(operation) = operation_of(deps, id).await? {
+        let first = first_invoice_of(deps, &operation).await?;
+        let Some(invoice) = first else { return Ok(None) };
+        return Ok(rows::invoice_find(db, &invoice).await?.map(Payment::of_invoice));
     }
     if !is_stripe_id(id) {
         return Ok(None);
@@ -66,6 +72,41 @@ pub async fn find(deps: &Deps, id: &str) -> Result<Option<Payment>> {
     let Some(paid) = ask(deps.stripe.invoice_payment_list(&intent).await)? else { return Ok(None) };
     let Some(invoice) = fields::rows(&paid).iter().find_map(|row| fields::id(&row["invoice"])) else { return Ok(None) };
     Ok(rows::invoice_find(db, &invoice).await?.map(Payment::of_invoice))
+}
+
+/// Why nothing is found by the id of an operation of a subscription, and what to use; `None` for other ids.
+///
+/// # Errors
+/// The database cannot be reached.
+pub async fn why_not_found(deps: &Deps, id: &str) -> Result<Option<String>> {
+    let operation = operation_of(deps, id).await?.filter(|operation| operation.request.is_of_subscription());
+    Ok(operation.map(|operation| {
+        format!(
+            "The operation {id} ({}) is no payment of its own: a subscription is paid by its invoices. Use the id of one \
+             (in_…), as bursar payments list --customer {} shows them.",
+            operation.request.kind(),
+            operation.customer_id
+        )
+    }))
+}
+
+async fn operation_of(deps: &Deps, id: &str) -> Result<Option<Operation>> {
+    match OperationId::parse(id) {
+        Ok(id) => operation::operation_find(deps.db.read(), &id).await,
+        Err(_) => Ok(None),
+    }
+}
+
+/// The invoice with which the subscription began that an operation made.
+async fn first_invoice_of(deps: &Deps, operation: &Operation) -> Result<Option<String>> {
+    let made = operation.stripe_id.as_ref().filter(|_| matches!(operation.request, Request::SubscriptionCreate { .. }));
+    let Some(subscription) = made else { return Ok(None) };
+    match first_invoice_id(deps, subscription).await {
+        Err(Failure::Stripe(StripeError::NotFound { .. } | StripeError::Invalid { .. })) => Ok(None),
+        Err(Failure::Stripe(error)) => Err(unreachable(error)),
+        Err(Failure::Engine(error)) => Err(error),
+        Ok(first) => Ok(first),
+    }
 }
 
 /// What Stripe says that a charge or a PaymentIntent is for.
@@ -340,23 +381,31 @@ async fn disputed_charges(deps: &Deps, payment: &Payment) -> Vec<String> {
     charges.into_iter().filter(|charge| charge.charge.is_disputed).map(|charge| charge.id).collect()
 }
 
-/// What changes of the subscription have credited of money that a dispute holds or took: nothing takes that back by
-/// itself. Only Stripe knows it; the step is left out if it does not answer.
+/// What changes of the subscription have credited of money that was given back, or that a dispute holds or took: nothing
+/// takes that back by itself. Only Stripe knows it; the step is left out if it does not answer.
 async fn step_of_credited(deps: &Deps, payment: &Payment, at_ms: TimeMs) -> Result<Option<PaymentStep>> {
-    let Some(invoice) = payment.invoice_id.as_ref().filter(|_| payment.disputed > MoneyMinor::ZERO) else {
-        return Ok(None);
-    };
+    let is_gone = payment.refunded > MoneyMinor::ZERO || payment.disputed > MoneyMinor::ZERO;
+    let Some(invoice) = payment.invoice_id.as_ref().filter(|_| is_gone) else { return Ok(None) };
     let credited = match credited_of_invoice(deps, invoice).await {
         Ok(credited) => credited.unwrap_or_default(),
         Err(Failure::Stripe(_)) => return Ok(None),
         Err(Failure::Engine(error)) => return Err(error),
     };
-    let words = in_words(Some(credited), payment.currency.as_deref());
+    if credited <= MoneyMinor::ZERO {
+        return Ok(None);
+    }
+    let words = |amount| in_words(Some(amount), payment.currency.as_deref());
+    let which = if payment.disputed > MoneyMinor::ZERO { "disputed money" } else { "money" };
+    let beyond = payment
+        .given_beyond(credited)
+        .map(|beyond| format!("; with refunds and credit notes, {} more was given than was paid", words(beyond)));
     let what = format!(
-        "changes of the subscription credited {words} of this disputed money to the customer's balance at Stripe, or to \
-         what they charged"
+        "changes of the subscription credited {} of this {which} to the customer's balance at Stripe, or to what they \
+         charged{}",
+        words(credited),
+        beyond.unwrap_or_default()
     );
-    Ok((credited > MoneyMinor::ZERO).then(|| step(at_ms, what)))
+    Ok(Some(step(at_ms, what)))
 }
 
 fn step_of_dispute(dispute: &serde_json::Value) -> Option<PaymentStep> {

@@ -25,7 +25,7 @@ use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::store::payment::{
     OperationFilter, PaymentFilter, PaymentStateFilter, invoice_list, operation_list_all, payment_list,
 };
-use bursar_engine::usecase::payment::{explain, find, invoice_credits};
+use bursar_engine::usecase::payment::{explain, find, invoice_credits, why_not_found};
 use bursar_engine::usecase::refund::{self, RefundDeed, RefundRequest};
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
@@ -143,7 +143,14 @@ fn parse_key(key: &str) -> Option<(TimeMs, String)> {
 }
 
 async fn find_payment(app: &App, id: &str) -> Result<Payment, ApiError> {
-    Ok(find(&app.for_support(), id).await?.ok_or(Error::NotFound("payment"))?)
+    let deps = app.for_support();
+    if let Some(payment) = find(&deps, id).await? {
+        return Ok(payment);
+    }
+    match why_not_found(&deps, id).await? {
+        Some(why) => Err(ApiError::with_code("not_found", why)),
+        None => Err(Error::NotFound("payment").into()),
+    }
 }
 
 #[OpenApi]

@@ -5,7 +5,7 @@ use super::book::{PriceBook, Sold};
 use super::judge::differs;
 use super::known_price::{DecidedBy, Decision, KnownPrice};
 use crate::domain::catalogue::{Catalogue, Price};
-use crate::domain::webhook::fields::SubscriptionFields;
+use crate::domain::webhook::fields::{Item, OPERATION_METADATA_KEY, SubscriptionFields};
 use crate::error::{Error, Result};
 use crate::key::PriceKey;
 
@@ -98,12 +98,20 @@ pub fn taken_from_subscribers<'k>(decision: &Decision, known: Option<&'k KnownPr
 }
 
 /// Whether a subscription at Stripe would lose what the price with this id sells it. One that has it as other business,
-/// such as an add-on, loses nothing.
+/// such as an add-on, loses nothing. Nor does one that we made and that was moved to it: the price sells it nothing yet,
+/// and its payments wait for this very decision.
 pub fn is_sold_by(said: &SubscriptionFields, id: &str, book: &PriceBook) -> bool {
     let mut items = said.items.iter().filter(|item| item.price.ids.iter().any(|named| named == id)).peekable();
     // Stripe lists it as one that has the price, so the item is among those that are not here.
     let is_cut = items.peek().is_none();
-    is_cut || items.any(|item| book.item(item, &said.items, &said.metadata) != Sold::NotOurs)
+    let is_made =
+        |item: &Item| [&item.metadata, &said.metadata].iter().any(|it| it.contains_key(OPERATION_METADATA_KEY));
+    is_cut
+        || items.any(|item| match book.item(item, &said.items, &said.metadata) {
+            Sold::NotOurs => false,
+            Sold::Undecided(_) => !(is_made(item) && book.needs_tag(&item.price)),
+            Sold::Ours(_) | Sold::Unnamed => true,
+        })
 }
 
 /// Refuses a decision because of an open subscription: the one with this id, or some that are not known by id.
@@ -116,7 +124,8 @@ pub fn has_subscriptions(id: &str, key: &PriceKey, subscription: Option<&str>) -
         "price_in_use",
         format!(
             "{have}: it would go on to be charged, and would lose its plan and credits. Cancel or change what has it \
-             first. If only an earlier decision of support made it ours, take that back with the decision undecided"
+             first, or take off the metadata by which it has it (bursar_price, bursar_plan). If only an earlier decision \
+             of support made it ours, take that back with the decision undecided"
         ),
     )
 }
@@ -229,7 +238,7 @@ mod tests {
         let loses = |metadata: &[(&str, &str)], by| is_sold_by(&said(metadata, &["price_1"]), "price_1", &book(by));
         assert!(loses(&[tag], DecidedBy::Sold));
         assert!(!loses(&[], DecidedBy::Sold), "it is other business");
-        assert!(loses(&[tag, made], DecidedBy::Sold), "it took the place of what we sold");
+        assert!(!loses(&[tag, made], DecidedBy::Sold), "it took the place of what we sold, and waits for a person");
         let pro = KnownPrice { id: "price_pro".to_owned(), ..known(Decision::Ours(pro()), DecidedBy::LookupKey) };
         let mut beside = book(DecidedBy::Sold);
         beside.add([pro]);

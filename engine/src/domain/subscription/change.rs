@@ -171,14 +171,26 @@ pub fn quantity_kept(row: Option<&Subscription>, catalogue: &Catalogue, price: &
     open.map_or(1, |row| row.quantity.max(1))
 }
 
+/// Checks that no change of the subscription, or the subscription itself, waits for its payment. Stripe has made such a
+/// change already, so neither another one nor resuming takes it back.
+///
+/// # Errors
+/// `change_pending`, with what helps.
+pub fn check_nothing_unpaid(row: &Subscription) -> Result<(), ChangeRefusal> {
+    let Some(unpaid) = &row.unpaid_change else { return Ok(()) };
+    let message = format!(
+        "What the invoice {} charges waits for its payment, and resuming does not take it back. Pay the invoice, cancel \
+         the subscription at once (at_once=true), or ask support to take the change back.",
+        unpaid.invoice_id
+    );
+    refuse("change_pending", message)
+}
+
 fn check_state(row: &Subscription, when: ChangeTime) -> Result<(), ChangeRefusal> {
-    if row.pending_change.is_some() || row.unpaid_change.is_some() {
-        return refuse(
-            "change_pending",
-            "Another change is to come or waits for its payment. Resume the subscription to take back a change that is \
-             to come.",
-        );
+    if row.pending_change.is_some() {
+        return refuse("change_pending", "Another change is to come. Resume the subscription to take it back.");
     }
+    check_nothing_unpaid(row)?;
     if row.cancel_at_period_end {
         return refuse("subscription_ending", "The subscription ends with its period. Resume it first.");
     }
@@ -283,7 +295,7 @@ mod tests {
     use super::*;
     use crate::amount::MoneyMinor;
     use crate::domain::catalogue::{Interval, IntervalUnit};
-    use crate::domain::subscription::{PausedCollection, PendingChange};
+    use crate::domain::subscription::{PausedCollection, PendingChange, UnpaidChange};
     use crate::domain::webhook::fixtures::row;
 
     fn catalogue() -> Catalogue {
@@ -456,6 +468,12 @@ mod tests {
         let pending = PendingChange { price: PriceKey::trusted("seats"), quantity: 1, at_ms: 1 };
         let pending = Subscription { pending_change: Some(pending), ..row("active") };
         assert_eq!(code(Some(&pending), &change), "change_pending");
+        let unpaid = UnpaidChange { invoice_id: "in_2".to_owned(), plan: None };
+        let unpaid = Subscription { unpaid_change: Some(unpaid), ..row("active") };
+        assert_eq!(code(Some(&unpaid), &change), "change_pending");
+        let said = check_nothing_unpaid(&unpaid).expect_err("it is not paid").message;
+        assert!(said.contains("in_2") && said.contains("at_once"), "{said}");
+        assert_eq!(check_nothing_unpaid(&row("active")), Ok(()));
         let pause = PausedCollection { behavior: "void".to_owned(), resumes_at_ms: None };
         let paused = Subscription { paused_collection: Some(pause), ..row("active") };
         assert_eq!(code(Some(&paused), &change), "subscription_inactive");

@@ -6,7 +6,7 @@ mod filter;
 pub use due::{DuePart, DuePosition, job_due, job_due_expired};
 
 use super::stream::{Advance, Leased, stream_advance_many, stream_drop_new, stream_drop_unused, stream_unblock};
-use super::{Kind, Rows, execute, get, query_all, query_one};
+use super::{Kind, Rows, execute, field, get, query_all, query_one};
 use crate::clock::TimeMs;
 use crate::domain::failure_group::cause_of;
 use crate::domain::job::{Job, JobFilter, JobFinish, JobKind, JobState, NewJob, Wake};
@@ -416,13 +416,20 @@ pub async fn job_queue(db: &impl ConnectionTrait, now_ms: TimeMs) -> Result<Vec<
 }
 
 /// Deletes up to `limit` jobs that ended before `before_ms`, earliest end first, with their attempts, their events
-/// and unused streams. Returns their number. Dead jobs are kept until a person handles them. The jobs are deleted
-/// first, by their present state: one that is being replayed stays, and so does its event.
+/// and unused streams. Returns their number. Dead jobs are kept until a person handles them, and cancelled ones of an
+/// operation as long as it is under way: they say why nobody carries it out. The jobs are deleted first, by their
+/// present state: one that is being replayed stays, and so does its event.
 pub async fn job_prune(db: &impl ConnectionTrait, before_ms: TimeMs, limit: u64) -> Result<u64> {
-    let sql = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state IN ('succeeded', 'cancelled') \
-               AND finished_at_ms < $1 ORDER BY finished_at_ms LIMIT $2) AND state IN ('succeeded', 'cancelled') \
-               RETURNING id, event_id, stream_key";
-    let deleted = query_all(db, sql, [before_ms.into(), limit.cast_signed().into()]).await?;
+    let sql = format!(
+        "DELETE FROM jobs WHERE id IN (SELECT j.id FROM jobs j WHERE j.state IN ('succeeded', 'cancelled') \
+         AND j.finished_at_ms < $1 AND (j.state <> 'cancelled' OR j.kind <> '{}' OR NOT EXISTS \
+         (SELECT 1 FROM operations o WHERE o.id = {} AND o.state = 'processing')) \
+         ORDER BY j.finished_at_ms LIMIT $2) AND state IN ('succeeded', 'cancelled') \
+         RETURNING id, event_id, stream_key",
+        JobKind::OperationRun.as_str(),
+        field(db, "j.args", "operation")
+    );
+    let deleted = query_all(db, &sql, [before_ms.into(), limit.cast_signed().into()]).await?;
     if deleted.is_empty() {
         return Ok(0);
     }

@@ -231,6 +231,18 @@ pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::resu
     Ok(listed)
 }
 
+/// The id of the invoice with which a subscription began; `None` if Stripe lists none.
+///
+/// Source: Stripe, "The Invoice object", `billing_reason`.
+pub(in crate::usecase) async fn first_invoice_id(
+    deps: &Deps,
+    subscription_id: &str,
+) -> std::result::Result<Option<String>, Failure> {
+    let listed = invoices_of_subscription(deps, subscription_id).await?;
+    let first = listed.objects.iter().rev().find(|object| object["billing_reason"] == "subscription_create");
+    Ok(first.and_then(|first| fields::id(&first["id"])))
+}
+
 /// An invoice with all its lines, of which a list shows only the first.
 pub(super) async fn with_all_lines(deps: &Deps, object: Value) -> std::result::Result<Value, Failure> {
     let cut = fields::id(&object["id"]).filter(|_| object["lines"]["has_more"] == true);

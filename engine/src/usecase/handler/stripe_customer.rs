@@ -11,6 +11,7 @@ use crate::infra::store::customer;
 use crate::infra::stripe::StripeError;
 use crate::usecase::handler::Claimed;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// How long one idempotency key is used for.
 const KEY_TURN_MS: i64 = 2 * 60 * 60 * 1_000;
@@ -54,12 +55,16 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         let corrected = correct_email(deps, claimed, stripe_customer_id, &wrong_email, &customer.email).await;
         return Ok(corrected.map_or_else(after_failure, |()| Outcome::Done.into()));
     }
+    // Those that were deleted or replaced name the customer, too, and are never linked again.
+    let former = customer::stripe_customer_former_list(deps.db.read(), &id).await?;
+    let is_former = |row: &Value| former.iter().any(|former| row["id"] == former.as_str());
     let made = async {
         let is_stale = now_ms - claimed.job.created_at_ms >= KEY_TURN_MS;
         if is_stale || claimed.job.may_have_begun() {
             let list = deps.stripe.customer_list(&customer.email).await?;
-            let own = fields::rows(&list).iter().find(|row| row["metadata"][CUSTOMER_METADATA_KEY] == id.as_str());
-            if let Some(own) = own {
+            let mut named =
+                fields::rows(&list).iter().filter(|row| row["metadata"][CUSTOMER_METADATA_KEY] == id.as_str());
+            if let Some(own) = named.find(|row| !is_former(row)) {
                 return Ok(own.clone());
             }
         }

@@ -21,7 +21,7 @@ impl Shop {
     }
 
     /// Delivers an event about a credit note, and waits until it and the review that it makes are processed.
-    async fn announce(&self, event_type: &str, note: &Value) {
+    pub(super) async fn announce(&self, event_type: &str, note: &Value) {
         let review = self.deliver_note(event_type, note).await;
         self.app.event_in_state(&review, "processed").await;
     }

@@ -231,13 +231,14 @@ pub const CHECKS: &[Check] = &[
             WHERE e.source = 'purchase' AND e.kind = 'grant' AND o.id IS NULL",
     },
     Check {
+        // A dead job waits for a person, and one that support cancelled for the customer to ask again.
         obligation: 4,
         name: "every unfinished operation has a job",
         population: "operations WHERE state = 'processing'",
         offenders: "SELECT o.customer_id || ': operation ' || o.id || ' is under way and has no job' AS what \
             FROM operations o WHERE o.state = 'processing' AND o.stripe_id IS NULL AND NOT EXISTS \
             (SELECT 1 FROM jobs j WHERE j.unique_key = 'operation:' || o.id || ':' || o.round \
-            AND j.state IN ('available', 'running', 'dead'))",
+            AND j.state <> 'succeeded')",
     },
     Check {
         obligation: 5,

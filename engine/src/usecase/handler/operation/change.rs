@@ -186,7 +186,7 @@ impl Run<'_> {
     }
 
     /// The subscription after what Stripe has just said of it.
-    async fn row_now(&self, id: &str, known: &Verdict) -> Result<Option<Subscription>, Failure> {
+    pub(super) async fn row_now(&self, id: &str, known: &Verdict) -> Result<Option<Subscription>, Failure> {
         let told = known.effects.iter().rev().find_map(|effect| match effect {
             Effect::SubscriptionPut(row) => Some(row).filter(|row| row.id == id).cloned(),
             _ => None,

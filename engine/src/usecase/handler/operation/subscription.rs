@@ -9,7 +9,7 @@ use crate::domain::operation::{Operation, Payer, Problem, State, Task};
 use crate::domain::sale::at_stripe::sold;
 use crate::domain::sale::{KnownPrice, PriceBook, Sold, judge};
 use crate::domain::subscription::Subscription;
-use crate::domain::subscription::change::check_size;
+use crate::domain::subscription::change::{check_nothing_unpaid, check_size};
 use crate::domain::webhook::fields::{self, OPERATION_METADATA_KEY, PaymentIntentFields, SubscriptionFields};
 use crate::infra::store::price as prices;
 use crate::infra::stripe::requests::SubscribedItem;
@@ -265,12 +265,14 @@ impl Run<'_> {
         Ok(merge(self.apply_rules(&object).await?, self.done(id, Vec::new())))
     }
 
-    /// Takes back an end or a change that is still to come, however it was scheduled, or a pause.
+    /// Takes back an end or a change that is still to come, however it was scheduled, or a pause. Refused if there is
+    /// nothing of these, and a change waits for its payment.
     pub(super) async fn resume(&self, id: &str, payer: Option<&Payer>) -> Result<Verdict, Failure> {
         let stripe = &self.deps.stripe;
         let mut now = stripe.subscription_retrieve(id).await?;
         let has_next = SubscriptionFields::read(&now).schedule.is_some_and(|schedule| schedule.next.is_some());
-        if has_next && self.let_go(&now).await? {
+        let is_let_go = has_next && self.let_go(&now).await?;
+        if is_let_go {
             now = stripe.subscription_retrieve(id).await?;
         }
         let object = match now["status"].as_str() {
@@ -287,9 +289,22 @@ impl Run<'_> {
                 stripe.subscription_set_end(id, false, &self.key("resume")).await?
             }
             _ if !now["cancel_at"].is_null() => stripe.subscription_unset_end(id, &self.key("resume")).await?,
-            _ => now,
+            // An attempt before may have taken something back.
+            _ if is_let_go || self.has_begun => now,
+            _ => return self.resume_nothing(id, &now).await,
         };
         Ok(merge(self.apply_rules(&object).await?, self.done(id, Vec::new())))
+    }
+
+    /// The verdict if there is nothing to take back: well, unless a change waits for its payment.
+    async fn resume_nothing(&self, id: &str, object: &Value) -> Result<Verdict, Failure> {
+        let known = self.apply_rules(object).await?;
+        let row = self.row_now(id, &known).await?;
+        let end = match row.as_ref().map_or(Ok(()), check_nothing_unpaid) {
+            Ok(()) => self.done(id, Vec::new()),
+            Err(refusal) => self.failed(refusal.into()),
+        };
+        Ok(merge(known, end))
     }
 
     /// Ends a subscription at once, or finds that it has ended.

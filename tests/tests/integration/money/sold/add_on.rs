@@ -120,10 +120,20 @@ with_shop! {
         shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
         shop.dead_event("invoice.paid", &event["data"]["object"]).await;
         shop.is_on_pro(&customer, 1).await;
-        shop.decide_not_ours(&other).await.expect_problem(409, "price_in_use");
         shop.decide(&other, json!({ "decision": "ours", "price": "pro_monthly" })).await;
         replay_event(&shop.app, stripe::id(&event), "processed").await;
         shop.is_on_pro(&customer, 2).await;
+    }
+
+    async fn a_subscription_that_an_earlier_release_kept_at_another_price_ends_if_support_says_so(shop: &Shop) {
+        let (customer, other, event) = shop.moved().await;
+        shop.poison(&other).await;
+        shop.decide_not_ours(&other).await.expect(200);
+        replay_event(&shop.app, stripe::id(&event), "processed").await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        assert_ne!(shop.plan(&customer).await, "pro");
+        assert_eq!(shop.app.balance(&customer).await, PERIOD);
+        shop.brings_nobody_anything(&other).await;
     }
 
     async fn a_tag_that_somebody_wrote_counts_for_its_subscription_and_for_no_other(shop: &Shop) {

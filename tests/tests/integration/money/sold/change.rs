@@ -174,4 +174,47 @@ with_backend! {
         assert_eq!((parts.len(), shop.app.balance(&customer).await), (0, 720));
         shop.close().await;
     }
+
+    async fn a_change_that_waits_for_its_invoice_is_not_taken_back_by_resuming(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let (stripe_customer, pro) = (shop.stripe_customer(&customer).await, shop.pro_price().await);
+        let by_invoice = [("collection_method", "send_invoice"), ("days_until_due", "30")];
+        let subscription = shop.subscribe_at_stripe(&stripe_customer, stripe::id(&pro), &by_invoice).await;
+        let first = subscription["latest_invoice"].as_str().expect("an invoice");
+        let paid = shop.ask_stripe("POST", &format!("/v1/invoices/{first}/pay"), &[]).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        shop.deliver_event("invoice.paid", &paid).await;
+        shop.is_on_pro(&customer, 1).await;
+        let (change, resume) = (format!("{SUBSCRIPTION}/change"), format!("{SUBSCRIPTION}/resume"));
+        let up = json!({ "price": "team_monthly", "when": "now" });
+        let waiting = shop.app.call(&customer, "POST", &change, "up", Some(&up)).await.expect(200);
+        let unpaid = waiting["unpaid_invoice"].as_str().expect("an invoice").to_owned();
+        assert_eq!(waiting["plan"], json!("pro"));
+
+        let refuses = async |path: &str, key: &str, body: Option<&Value>| {
+            let refused = shop.app.call(&customer, "POST", path, key, body).await;
+            refused.expect_problem(409, "change_pending");
+            let said = refused.body["detail"].as_str().expect("a reason").to_owned();
+            assert!(said.contains(&unpaid) && said.contains("at_once"), "{said}");
+        };
+        refuses(&resume, "resume", None).await;
+        refuses(&change, "back", Some(&json!({ "price": "pro_monthly", "when": "now" }))).await;
+        // An end is taken back all the same.
+        let ends = shop.app.call(&customer, "DELETE", SUBSCRIPTION, "end", None).await.expect(200);
+        let goes_on = shop.app.call(&customer, "POST", &resume, "go-on", None).await.expect(200);
+        let shown = [ends, goes_on].map(|shown| shown["cancel_at_period_end"].clone());
+        assert_eq!(shown, [json!(true), json!(false)]);
+        refuses(&resume, "again", None).await;
+
+        // What support does.
+        shop.ask_stripe("POST", &format!("/v1/invoices/{unpaid}/void"), &[]).await;
+        let back = [("items[0][price]", stripe::id(&pro)), ("proration_behavior", "none")];
+        shop.change_item(&shop.subscription(), &back).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        shop.is_on_pro(&customer, 1).await;
+        let shown = shop.app.call(&customer, "POST", &resume, "well", None).await.expect(200);
+        assert_eq!((&shown["price"], &shown["unpaid_invoice"]), (&json!("pro_monthly"), &Value::Null));
+        shop.close().await;
+    }
 }

@@ -194,4 +194,34 @@ with_backend! {
         assert!(last.contains(&step), "{step}: {shown:#}");
         shop.close().await;
     }
+
+    async fn money_that_stripe_gives_back_after_a_change_is_shown_with_what_the_change_credited(backend: Backend) {
+        for way in ["refund", "credit note"] {
+            let shop = Shop::selling(backend, &[team_monthly()]).await;
+            let (customer, stripe_customer, charge) = shop.paying("team_monthly").await;
+            let invoice = shop.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned();
+            shop.stripe.advance(TEN_DAYS).expect("time passes");
+            let now = json!({ "price": "pro_monthly", "when": "now" });
+            shop.app.call(&customer, "POST", CHANGE, "down", Some(&now)).await.expect(200);
+            let credited = MONTH + shop.owed_by_stripe(&stripe_customer).await;
+            let path = format!("/admin/v1/payments/{invoice}");
+            let before = shop.app.admin("GET", &path, None).await.expect(200).to_string();
+            assert!(!before.contains("changes of the subscription credited"), "{way}: {before}");
+            if way == "refund" {
+                shop.take_back(&charge, GoneBy::Refund(None)).await;
+            } else {
+                let amount = TEAM.to_string();
+                let form = [("invoice", invoice.as_str()), ("credit_amount", amount.as_str())];
+                let note = shop.ask_stripe("POST", "/v1/credit_notes", &form).await;
+                shop.announce("credit_note.created", &note).await;
+            }
+            let shown = shop.app.admin("GET", &path, None).await.expect(200);
+            let last = shown["history"].as_array().and_then(|steps| steps.last()).expect("a step").to_string();
+            let amount = format!("${}.{:02}", credited / 100, credited % 100);
+            for part in [format!("credited {amount} of this money"), format!("{amount} more was given than was paid")] {
+                assert!(last.contains(&part), "{way}: {part}: {shown:#}");
+            }
+            shop.close().await;
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::money::interceptor::{Interception, Interceptor, error};
-use crate::scene::{customer_id, delay_job, resume_job};
+use crate::scene::{customer_id, delay_job, resume_job, run_retention};
 use bursar_engine::domain::operation::{Operation, State};
 use bursar_engine::ids::{JobId, OperationId};
 use bursar_engine::infra::store::job::{job_find, job_find_by_key};
@@ -372,6 +372,27 @@ with_backend! {
         shop.changed_to_plus(&customer).await.expect_problem(409, "period_refunded");
         assert_eq!(shop.net_paid(&customer).await, 0);
         shop.announce_refund(stripe::id(&shop.stripe.list("charge").remove(0))).await;
+        shop.close().await;
+    }
+
+    async fn a_change_whose_job_support_has_cancelled_is_no_fault_however_long_it_waits(backend: Backend) {
+        let (shop, interceptor, customer, job) = Shop::with_change_under_way(backend).await;
+        let body = json!({ "reason": "not wanted" });
+        shop.app.admin("POST", &format!("/admin/v1/jobs/{job}/cancel"), Some(&body)).await.expect(200);
+        interceptor.clear();
+        shop.app.verify().await;
+        let end_long_ago = format!("UPDATE jobs SET finished_at_ms = 1 WHERE id = '{job}'");
+        let id = JobId::parse(&job).expect("an id");
+        let is_kept = async || {
+            sql(&shop.app, &end_long_ago).await;
+            run_retention(&shop.app).await;
+            job_find(shop.app.app.db.read(), &id).await.expect("a query").is_some()
+        };
+        assert!(is_kept().await, "nothing else says why the change is not made");
+        shop.app.verify().await;
+        shop.changed_to_plus(&customer).await.expect(200);
+        assert!(!is_kept().await, "the change is made");
+        shop.app.verify().await;
         shop.close().await;
     }
 

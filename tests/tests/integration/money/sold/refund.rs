@@ -215,4 +215,50 @@ with_backend! {
         assert!(refund::find_earlier(deps, &moved, deed("another")).await.is_err(), "another request");
         shop.close().await;
     }
+
+    async fn the_operation_of_a_subscription_stands_for_its_first_payment(backend: Backend) {
+        let shop = Shop::selling(backend, &[]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "pro", json!({ "price": "pro_monthly" })).await.expect(201);
+        let first = shop.stripe.list("invoice").remove(0);
+        shop.deliver_event("invoice.paid", &shop.next_month()).await;
+        shop.app.call(&customer, "DELETE", SUBSCRIPTION, "end", None).await.expect(200);
+        let operations = shop.app.call(&customer, "GET", "/api/v1/operations", "", None).await.expect(200);
+        let path_of = |kind: &str| {
+            let mut listed = operations["data"].as_array().expect("operations").iter();
+            let id = listed.find(|row| row["kind"] == kind).expect("an operation")["id"].as_str().expect("an id");
+            format!("/admin/v1/payments/{id}")
+        };
+        let made = path_of("subscription_create");
+        let shown = shop.app.admin("GET", &made, None).await.expect(200);
+        assert_eq!(shown["payment"]["id"], first["id"]);
+        let body = json!({ "reason": "ticket 1", "credits": "none", "amount_minor": 100 });
+        let given = shop.app.admin("POST", &format!("{made}/refund"), Some(&body)).await.expect(200);
+        assert_eq!((&given["payment_id"], &given["state"]), (&first["id"], &json!("succeeded")));
+        // One that has no payment of its own says where to look.
+        let ended = shop.app.admin("GET", &path_of("subscription_cancel"), None).await;
+        ended.expect_problem(404, "not_found");
+        assert!(ended.body["detail"].as_str().is_some_and(|said| said.contains("payments list")), "{}", ended.body);
+        shop.close().await;
+    }
+
+    async fn a_payment_that_is_credited_but_for_a_rounded_cent_is_not_refunded(backend: Backend) {
+        let shop = Shop::selling(backend, &[team_monthly()]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "pro", json!({ "price": "pro_monthly" })).await.expect(201);
+        let first = shop.stripe.list("invoice").remove(0);
+        let wanted = json!({ "price": "team_monthly", "when": "now" });
+        shop.app.call(&customer, "POST", CHANGE, "up", Some(&wanted)).await.expect(200);
+        let paid = shop.net_paid(&customer).await;
+        let credited = team_monthly().amount.0 - (paid - MONTH);
+        assert!((MONTH - 1..=MONTH).contains(&credited), "{credited}");
+        let path = format!("/admin/v1/payments/{}/refund", stripe::id(&first));
+        for asked in [json!({}), json!({ "amount_minor": 1 }), json!({ "dry_run": true })] {
+            let mut body = json!({ "reason": "ticket 4711" });
+            body.as_object_mut().expect("an object").extend(asked.as_object().expect("an object").clone());
+            shop.app.admin("POST", &path, Some(&body)).await.expect_problem(422, "refund_credited");
+        }
+        assert_eq!((shop.net_paid(&customer).await, shop.stripe.calls("POST /v1/refunds")), (paid, 0));
+        shop.close().await;
+    }
 }
