@@ -17,7 +17,7 @@ use crate::infra::store::{audit, job, payment_method, stripe_link as rows, subsc
 use crate::infra::stripe::{Gateway, StripeError, found};
 use crate::key::PlanKey;
 use crate::stripe_id::is_stripe_id;
-use crate::usecase::handler::{Deps, stripe_adopt_job, stripe_customer_job};
+use crate::usecase::handler::{Deps, stripe_adopt_job};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
@@ -92,13 +92,12 @@ pub async fn link(deps: &Deps, id: &CustomerId, asked: LinkRequest<'_>, now_ms: 
 }
 
 /// Takes a customer's link away, with the payment methods and subscriptions that came with it. Granted credits stay.
-/// The plan becomes what it was before, unless something else gives or gave one. The customer gets a new Stripe customer,
-/// as it does when its own is deleted.
+/// The plan becomes what it was before, unless something else gives or gave one.
 ///
 /// # Errors
 /// Not found; `stripe_customer_not_linked`; `customer_has_subscription` if one was sold to this customer;
 /// `operation_under_way`; `stripe_not_configured`, `stripe_unavailable`.
-pub async fn unlink(deps: &Deps, id: &CustomerId, actor: &str, reason: &str, now_ms: TimeMs) -> Result<Linked> {
+pub async fn unlink(deps: &Deps, id: &CustomerId, actor: &str, reason: &str, now_ms: TimeMs) -> Result<Customer> {
     let before = find(deps.db.read(), id).await?;
     let Some(present) = before.stripe_customer_id.clone() else {
         return Err(Error::conflict("stripe_customer_not_linked", "the customer has no Stripe customer"));
@@ -109,8 +108,6 @@ pub async fn unlink(deps: &Deps, id: &CustomerId, actor: &str, reason: &str, now
     // First at Stripe: an event that is processed after this finds nobody, so it does not link again.
     disown(&deps.stripe, id, &present, now_ms).await?;
     let tx = deps.db.begin().await?;
-    let new_customer = stripe_customer_job(id, &format!("unlink:{now_ms}"), now_ms);
-    let wakes = job::job_insert_many(&tx, &[new_customer], now_ms).await?;
     lock_unchanged(&tx, &before).await?;
     let plan_before = rows::stripe_link_plan_before(&tx, id).await?;
     let ids = came_with_link(id, &at_stripe, plan_before.is_some());
@@ -124,7 +121,7 @@ pub async fn unlink(deps: &Deps, id: &CustomerId, actor: &str, reason: &str, now
     audit::audit_append(&tx, &Audit::new(actor, "customer.stripe_unlink", id, &details), now_ms).await?;
     let customer = find(&tx, id).await?;
     tx.commit().await?;
-    Ok(Linked { customer, wakes })
+    Ok(customer)
 }
 
 /// Moves a customer to the plan that it has without what came with its link.

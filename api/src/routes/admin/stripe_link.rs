@@ -243,8 +243,7 @@ impl AdminStripeLinkApi {
         let id = id.0.parsed()?;
         let reason = check_reason(&body.0.reason)?;
         let now_ms = app.clock.now_ms();
-        let unlinked = stripe_link::unlink(&app.for_support(), &id, &auth.0.actor, &reason, now_ms).await?;
-        app.runtime.dispatcher.announce(unlinked.wakes);
-        Ok(Json(unlinked.customer.into()))
+        let customer = stripe_link::unlink(&app.for_support(), &id, &auth.0.actor, &reason, now_ms).await?;
+        Ok(Json(customer.into()))
     }
 }
