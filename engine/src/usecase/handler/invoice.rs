@@ -17,7 +17,7 @@ use crate::domain::payment::Invoice;
 use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, invoice_of, month_of, net_credits, part_job_key};
 use crate::domain::sale::level::part_left;
 use crate::domain::sale::{Before, BroughtBefore, PriceBook, SaleRecord};
-use crate::domain::webhook::fields::{InvoiceFields, Line};
+use crate::domain::webhook::fields::InvoiceFields;
 use crate::domain::webhook::{EventKind, fields};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
@@ -73,9 +73,7 @@ pub(super) async fn before(
     now_ms: TimeMs,
 ) -> std::result::Result<(Before, PriceBook), Failure> {
     let said = InvoiceFields::read(object);
-    let credits_time = said.is_paid == Some(true) && said.lines.iter().any(Line::credits_time);
-    let is_asked = credits_time || said.is_paid_late();
-    match customer.filter(|_| is_asked) {
+    match customer.filter(|_| said.needs_others()) {
         Some(customer) => before_of(deps, customer, &said, book, now_ms).await,
         None => Ok((Before::default(), book.clone())),
     }

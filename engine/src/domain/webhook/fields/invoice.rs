@@ -157,6 +157,13 @@ impl InvoiceFields {
         is_paid && is_late && self.lines.iter().any(Line::bills_period)
     }
 
+    /// Whether the other invoices of its subscription have to be known to decide it: it is paid, and credits time that
+    /// they billed, or they may have left its periods.
+    pub fn needs_others(&self) -> bool {
+        let credits_time = self.is_paid == Some(true) && self.lines.iter().any(Line::credits_time);
+        credits_time || self.is_paid_late()
+    }
+
     /// Whether it was paid some time ago, so that its money may have been given back meanwhile.
     pub fn was_paid_before(&self, now_ms: TimeMs) -> bool {
         self.paid_at_ms.is_some_and(|paid_at_ms| now_ms.saturating_sub(paid_at_ms) > HEARD_AT_ONCE_MS)

@@ -216,11 +216,11 @@ impl Bursar {
         webhook::decide(&self.facts(kind, object, &before, &book))
     }
 
-    /// What is known of the other invoices of an invoice's subscription, if it credits time, with all their prices.
+    /// What is known of the other invoices of an invoice's subscription, if they have to be, with all their prices.
     fn before(&mut self, object: &Value, stripe: &Stripe) -> (Before, PriceBook) {
         let book = self.learn(object, stripe);
         let said = InvoiceFields::read(object);
-        if said.is_paid != Some(true) || !said.lines.iter().any(fields::Line::credits_time) {
+        if !said.needs_others() {
             return (Before::default(), book);
         }
         self.before_of(&said, stripe)
