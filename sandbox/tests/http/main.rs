@@ -1,5 +1,6 @@
 //! The sandbox over HTTP, as a client sees it.
 
+mod balances;
 mod client;
 mod control;
 mod credit_notes;
