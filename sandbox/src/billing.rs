@@ -87,22 +87,18 @@ impl StripeAccount {
 
     /// Applies a subscription's discounts to the lines of its periods. Returns what each takes off.
     fn discount_periods(&self, lines: &mut [Value], subscription: &Value) -> Vec<(String, i64)> {
-        let mut sums: Vec<(String, i64)> = Vec::new();
         let of_periods = |line: &&mut Value| {
             let details = &line["parent"]["subscription_item_details"];
             line.int("amount") > 0 && details.is_object() && !details.is("proration")
         };
-        for line in lines.iter_mut().filter(of_periods) {
-            let off = coupon::taken_off(self, subscription, line.int("amount"));
-            line["discount_amounts"] = amounts_off(&off);
-            for (id, amount) in off {
-                match sums.iter_mut().find(|(known, _)| *known == id) {
-                    Some((_, sum)) => *sum += amount,
-                    None => sums.push((id, amount)),
-                }
-            }
+        let mut periods: Vec<&mut Value> = lines.iter_mut().filter(of_periods).collect();
+        let amounts: Vec<i64> = periods.iter().map(|line| line.int("amount")).collect();
+        let off = coupon::taken_off(self, subscription, &amounts);
+        for (at, line) in periods.iter_mut().enumerate() {
+            let of_line: Vec<(String, i64)> = off.iter().map(|(id, each)| (id.clone(), each[at])).collect();
+            line["discount_amounts"] = amounts_off(&of_line);
         }
-        sums
+        off.into_iter().map(|(id, each)| (id, each.iter().sum())).collect()
     }
 
     pub(crate) fn line_of(&mut self, invoice: &str, currency: &str, line: &NewLine) -> Value {

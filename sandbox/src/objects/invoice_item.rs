@@ -87,7 +87,9 @@ pub(crate) fn line(item: &Value) -> NewLine {
             "type": "invoice_item_details", "subscription_item_details": null,
             "invoice_item_details": {
                 "invoice_item": item.id(), "proration": item["proration"], "subscription": item["_subscription"],
-                "proration_details": { "credited_items": null },
+                "proration_details": {
+                    "credited_items": item["proration_details"]["credited_items"]["invoice_line_item_details"],
+                },
             },
         }),
         subscription: item.opt("_subscription").map(str::to_owned),

@@ -13,6 +13,7 @@ mod killed;
 mod lists;
 mod money;
 mod persistence;
+mod prorations;
 mod receiver;
 mod subscriptions;
 mod test_clocks;
