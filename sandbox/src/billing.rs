@@ -56,9 +56,6 @@ impl StripeAccount {
         let off = self.discount_periods(&mut lines, new.subscription);
         let total = subtotal - off.iter().map(|(_, amount)| amount).sum::<i64>();
         let customer = self.copy(new.customer);
-        // A negative total becomes credit of the customer, and credit reduces the amount due.
-        let balance = customer.int("balance");
-        let due = if total < 0 { 0 } else { (total + balance).max(0) };
         let parent = if new.subscription.is_null() {
             Value::Null
         } else {
@@ -70,14 +67,15 @@ impl StripeAccount {
             "billing_reason": new.reason, "currency": new.currency, "customer": new.customer,
             "customer_email": customer["email"], "customer_name": customer["name"],
             "customer_address": customer["address"], "customer_phone": customer["phone"],
-            "amount_due": due, "amount_remaining": due, "subtotal": subtotal, "subtotal_excluding_tax": subtotal,
+            "subtotal": subtotal, "subtotal_excluding_tax": subtotal,
             "discounts": off.iter().map(|(id, _)| id).collect::<Vec<_>>(), "total_discount_amounts": amounts_off(&off),
-            "total": total, "total_excluding_tax": total, "starting_balance": balance,
+            "total": total, "total_excluding_tax": total,
             "period_start": new.period.0, "period_end": new.period.1, "parent": parent,
             "lines": { "object": "list", "data": lines, "has_more": false,
                        "url": format!("/v1/invoices/{id}/lines") },
             "webhooks_delivered_at": self.now_s, "_subscription": new.subscription.opt("id"),
         });
+        overlay(&mut fields, due_fields(total, customer.int("balance")));
         overlay(&mut fields, new.fields);
         self.make_as(&id, "invoice", fields)?;
         if !off.is_empty() {
@@ -89,22 +87,18 @@ impl StripeAccount {
 
     /// Applies a subscription's discounts to the lines of its periods. Returns what each takes off.
     fn discount_periods(&self, lines: &mut [Value], subscription: &Value) -> Vec<(String, i64)> {
-        let mut sums: Vec<(String, i64)> = Vec::new();
         let of_periods = |line: &&mut Value| {
             let details = &line["parent"]["subscription_item_details"];
             line.int("amount") > 0 && details.is_object() && !details.is("proration")
         };
-        for line in lines.iter_mut().filter(of_periods) {
-            let off = coupon::taken_off(self, subscription, line.int("amount"));
-            line["discount_amounts"] = amounts_off(&off);
-            for (id, amount) in off {
-                match sums.iter_mut().find(|(known, _)| *known == id) {
-                    Some((_, sum)) => *sum += amount,
-                    None => sums.push((id, amount)),
-                }
-            }
+        let mut periods: Vec<&mut Value> = lines.iter_mut().filter(of_periods).collect();
+        let amounts: Vec<i64> = periods.iter().map(|line| line.int("amount")).collect();
+        let off = coupon::taken_off(self, subscription, &amounts);
+        for (at, line) in periods.iter_mut().enumerate() {
+            let of_line: Vec<(String, i64)> = off.iter().map(|(id, each)| (id.clone(), each[at])).collect();
+            line["discount_amounts"] = amounts_off(&of_line);
         }
-        sums
+        off.into_iter().map(|(id, each)| (id, each.iter().sum())).collect()
     }
 
     pub(crate) fn line_of(&mut self, invoice: &str, currency: &str, line: &NewLine) -> Value {
@@ -118,7 +112,8 @@ impl StripeAccount {
         from_template("line_item", fields)
     }
 
-    /// Finalizes a draft, so that it can be paid. An invoice of zero is paid at once.
+    /// Finalizes a draft, so that it can be paid, and applies the customer's present balance. An invoice with nothing due
+    /// is paid at once. Source: Stripe, "Customer invoice balance".
     pub(crate) fn finalize(&mut self, id: &str) -> Result<Value, ApiError> {
         let invoice = self.copy(id);
         if invoice.text("status") != "draft" {
@@ -128,27 +123,42 @@ impl StripeAccount {
         let customer = self.copy(invoice.text("customer"));
         let sequence = customer.int("next_invoice_sequence").max(1);
         let number = format!("{}-{sequence:04}", customer.opt("invoice_prefix").unwrap_or("SANDBOX"));
-        let total = invoice.int("total");
-        let used = if total < 0 { -total } else { invoice.int("amount_due") - total };
-        let balance = if total < 0 { customer.int("balance") + total } else { customer.int("balance") - used };
-        self.change(customer.id(), json!({ "next_invoice_sequence": sequence + 1, "balance": balance }));
+        let (total, starting) = (invoice.int("total"), customer.int("balance"));
+        let due = amount_due(total, starting);
+        let ending = starting + total - due;
+        self.change(customer.id(), json!({ "next_invoice_sequence": sequence + 1 }));
         let mut transitions = invoice["status_transitions"].clone();
         transitions["finalized_at"] = self.now_s.into();
-        let fields = json!({
+        let mut fields = json!({
             "status": "open", "number": number, "effective_at": self.now_s, "status_transitions": transitions,
-            "automatically_finalizes_at": null, "ending_balance": balance,
+            "automatically_finalizes_at": null, "ending_balance": ending,
             "hosted_invoice_url": format!("{}/sandbox/invoices/{id}", self.url),
             "invoice_pdf": format!("{}/sandbox/invoices/{id}/pdf", self.url),
         });
+        overlay(&mut fields, due_fields(total, starting));
         self.change(id, fields);
-        if invoice.int("amount_due") > 0 {
+        if ending != starting {
+            self.set_balance(customer.id(), ending);
+        }
+        if due > 0 {
             self.open_payment(id)?;
         }
         self.emit("invoice.finalized", id)?;
-        if invoice.int("amount_due") == 0 {
+        if due == 0 {
             self.mark_paid(id, 0)?;
         }
         Ok(self.copy(id))
+    }
+
+    /// Sets a customer's balance, which its drafts show. Returns the customer's previous values.
+    pub(crate) fn set_balance(&mut self, customer: &str, balance: i64) -> Value {
+        let previous = self.change(customer, json!({ "balance": balance }));
+        let drafts = self.store.of_customer("invoice", customer).filter(|row| row.text("status") == "draft");
+        let drafts: Vec<(String, i64)> = drafts.map(|row| (row.id().to_owned(), row.int("total"))).collect();
+        for (id, total) in drafts {
+            self.change(&id, due_fields(total, balance));
+        }
+        previous
     }
 
     /// Creates the PaymentIntent of an invoice and links the two.
@@ -281,9 +291,31 @@ impl StripeAccount {
             payment_intent::cancel_now(self, intent, "void_invoice".into())?;
             self.change(invoice.text("_invoice_payment"), json!({ "status": "canceled" }));
         }
+        if status == "void"
+            && let Some(ending) = invoice.opt_int("ending_balance")
+        {
+            // Voiding returns the balance that was applied. Source: Stripe, "Customer balances are now returned when
+            // voiding invoices".
+            let returned = invoice.int("starting_balance") - ending;
+            let balance = self.copy(invoice.text("customer")).int("balance") + returned;
+            self.set_balance(invoice.text("customer"), balance);
+        }
         self.emit(if status == "void" { "invoice.voided" } else { "invoice.marked_uncollectible" }, id)?;
         Ok(self.copy(id))
     }
+}
+
+/// What is due of a total. A negative balance is credit and reduces it. Of a negative total nothing is due: it becomes
+/// credit.
+fn amount_due(total: i64, balance: i64) -> i64 {
+    if total < 0 { 0 } else { (total + balance).max(0) }
+}
+
+/// The fields of a draft that follow from the customer's balance. Source: Stripe, "The Invoice object": before
+/// finalization, `starting_balance` is the present balance.
+pub(crate) fn due_fields(total: i64, balance: i64) -> Value {
+    let due = amount_due(total, balance);
+    json!({ "amount_due": due, "amount_remaining": due, "starting_balance": balance })
 }
 
 /// Amounts that discounts take off, as Stripe lists them.

@@ -114,17 +114,17 @@ impl StripeAccount {
         let invoice = self.copy(id);
         let subscription = self.copy(invoice.text("_subscription"));
         let pause = subscription["pause_collection"].text("behavior").to_owned();
-        self.finalize(id)?;
+        if self.finalize(id)?.text("status") != "open" {
+            return Ok(());
+        }
         match pause.as_str() {
-            "void" => return self.close_unpaid(id, "void").map(|_| ()),
-            "mark_uncollectible" => return self.close_unpaid(id, "uncollectible").map(|_| ()),
-            _ => {}
+            "void" => self.close_unpaid(id, "void").map(|_| ()),
+            "mark_uncollectible" => self.close_unpaid(id, "uncollectible").map(|_| ()),
+            _ if invoice.text("collection_method") == "charge_automatically" => {
+                self.pay_invoice(id, None, Attempt::default()).map(|_| ())
+            }
+            _ => Ok(()),
         }
-        let is_open = self.copy(id).text("status") == "open";
-        if is_open && invoice.text("collection_method") == "charge_automatically" {
-            self.pay_invoice(id, None, Attempt::default())?;
-        }
-        Ok(())
     }
 
     /// Expires a subscription whose first invoice was not paid in time.

@@ -168,6 +168,9 @@ fn subscribe(account: &mut StripeAccount, session: &Value, customer: &str, metho
     if let Some(days) = data.opt("trial_period_days") {
         parameters.push(("trial_period_days".to_owned(), days.to_owned()));
     }
+    if let Some(kind) = data["billing_mode"].opt("type") {
+        parameters.push(("billing_mode[type]".to_owned(), kind.to_owned()));
+    }
     let text: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
     let call = Call { path: "/v1/subscriptions".to_owned(), ids: Vec::new(), form: Form::decode(&text)? };
     let made = subscription::create(account, &call)?;

@@ -75,9 +75,13 @@ pub(crate) fn discounts(
     Ok(Some(ids))
 }
 
-/// What the discounts of a subscription take off an amount now, each with its id.
-pub(crate) fn taken_off(account: &StripeAccount, subscription: &Value, amount: i64) -> Vec<(String, i64)> {
-    let (mut left, mut taken) = (amount, Vec::new());
+/// What the discounts of a subscription take off the amounts of its items now: each discount's id, with what it takes
+/// off each of them. A discount of an amount is shared among them in proportion. Source: Stripe, "Prorations".
+pub(crate) fn taken_off(account: &StripeAccount, subscription: &Value, amounts: &[i64]) -> Vec<(String, Vec<i64>)> {
+    let (mut left, mut taken) = (amounts.to_vec(), Vec::new());
+    if left.is_empty() {
+        return taken;
+    }
     for id in subscription["discounts"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let discount = account.copy(id);
         if discount.opt_int("end").is_some_and(|end| end <= account.now_s) {
@@ -85,15 +89,28 @@ pub(crate) fn taken_off(account: &StripeAccount, subscription: &Value, amount: i
         }
         let coupon = account.copy(discount["source"].text("coupon"));
         #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
-        let off = match coupon["percent_off"].as_f64() {
-            Some(percent) => (left as f64 * percent / 100.0).round() as i64,
-            None => coupon.int("amount_off"),
+        let off: Vec<i64> = match coupon["percent_off"].as_f64() {
+            Some(percent) => left.iter().map(|amount| (*amount as f64 * percent / 100.0).round() as i64).collect(),
+            None => in_proportion(coupon.int("amount_off"), &left),
         };
-        let off = off.clamp(0, left.max(0));
-        left -= off;
+        let off: Vec<i64> = off.iter().zip(&left).map(|(off, amount)| (*off).clamp(0, (*amount).max(0))).collect();
+        left.iter_mut().zip(&off).for_each(|(amount, off)| *amount -= off);
         taken.push((id.to_owned(), off));
     }
     taken
+}
+
+/// Shares what is taken off among amounts in proportion. The last one takes what rounding leaves.
+fn in_proportion(off: i64, amounts: &[i64]) -> Vec<i64> {
+    let sum = amounts.iter().sum::<i64>().max(1);
+    let (mut before, mut shared) = (0, 0);
+    let share = |amount: &i64| {
+        before += amount;
+        let share = off.min(sum) * before / sum - shared;
+        shared += share;
+        share
+    };
+    amounts.iter().map(share).collect()
 }
 
 /// Takes the discounts off a subscription that were for one invoice.
@@ -106,4 +123,16 @@ pub(crate) fn use_up(account: &mut StripeAccount, subscription: &str) {
     let ids = before["discounts"].as_array().into_iter().flatten();
     let kept: Vec<Value> = ids.filter(|id| !is_once(id)).cloned().collect();
     account.change(subscription, json!({ "discounts": kept }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_proportion;
+
+    #[test]
+    fn a_discount_of_an_amount_is_shared_in_proportion_and_never_more_than_there_is() {
+        assert_eq!(in_proportion(500, &[1_000, 2_000]), [166, 334]);
+        assert_eq!(in_proportion(5_000, &[1_000, 2_000]), [1_000, 2_000]);
+        assert_eq!(in_proportion(500, &[0, 0]), [0, 0]);
+    }
 }

@@ -160,7 +160,8 @@ fn move_balance(
         "metadata": {}, "type": kind,
     });
     let transaction = account.make("cbtxn", "customer_balance_transaction", fields)?;
-    account.change_and_emit(customer, json!({ "balance": balance }), "customer.updated")?;
+    let previous = account.set_balance(customer, balance);
+    account.emit_change("customer.updated", customer, previous)?;
     Ok(transaction["id"].clone())
 }
 

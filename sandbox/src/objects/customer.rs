@@ -78,7 +78,12 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
         settings["default_payment_method"] = default;
         fields.insert("invoice_settings".to_owned(), settings);
     }
-    account.change_and_emit(before.id(), Value::Object(fields), "customer.updated")
+    let balance = fields.get("balance").and_then(Value::as_i64);
+    let after = account.change_and_emit(before.id(), Value::Object(fields), "customer.updated")?;
+    if let Some(balance) = balance {
+        account.set_balance(before.id(), balance);
+    }
+    Ok(after)
 }
 
 /// `DELETE /v1/customers/{id}`. Cancels its subscriptions.

@@ -1,11 +1,12 @@
 //! Invoice items: amounts for the customer's next invoice.
 
 use crate::account::StripeAccount;
-use crate::billing::{NewLine, pricing};
+use crate::billing::{NewLine, due_fields, pricing};
 use crate::error::ApiError;
 use crate::field::Fields;
 use crate::handler::Call;
 use crate::page;
+use crate::template::overlay;
 use serde_json::{Value, json};
 
 /// `POST /v1/invoiceitems`
@@ -86,7 +87,9 @@ pub(crate) fn line(item: &Value) -> NewLine {
             "type": "invoice_item_details", "subscription_item_details": null,
             "invoice_item_details": {
                 "invoice_item": item.id(), "proration": item["proration"], "subscription": item["_subscription"],
-                "proration_details": { "credited_items": null },
+                "proration_details": {
+                    "credited_items": item["proration_details"]["credited_items"]["invoice_line_item_details"],
+                },
             },
         }),
         subscription: item.opt("_subscription").map(str::to_owned),
@@ -102,14 +105,15 @@ fn add_to_draft(account: &mut StripeAccount, invoice: &str, item: &Value) -> Res
     }
     let mut lines = draft["lines"].clone();
     let line = account.line_of(invoice, draft.text("currency"), &line(item));
-    let total = draft.int("total") + item.int("amount");
+    let (subtotal, total) = (draft.int("subtotal") + item.int("amount"), draft.int("total") + item.int("amount"));
     if let Some(data) = lines["data"].as_array_mut() {
         data.push(line);
     }
-    let fields = json!({
-        "lines": lines, "subtotal": total, "subtotal_excluding_tax": total, "total": total,
-        "total_excluding_tax": total, "amount_due": total.max(0), "amount_remaining": total.max(0),
+    let mut fields = json!({
+        "lines": lines, "subtotal": subtotal, "subtotal_excluding_tax": subtotal, "total": total,
+        "total_excluding_tax": total,
     });
+    overlay(&mut fields, due_fields(total, account.copy(draft.text("customer")).int("balance")));
     account.change(invoice, fields);
     take(account, std::slice::from_ref(item), invoice);
     Ok(())

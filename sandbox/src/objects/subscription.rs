@@ -4,6 +4,7 @@ mod change;
 mod create;
 mod item;
 mod preview;
+mod proration;
 
 pub(crate) use change::{resume, update};
 pub(crate) use create::create;
@@ -72,7 +73,7 @@ pub(crate) fn cancel(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     }
     if details.flag("prorate")?.unwrap_or(false) {
         for item in subscription["items"]["data"].as_array().into_iter().flatten() {
-            change::prorate(account, &subscription, item, -1)?;
+            proration::credit(account, &subscription, item)?;
         }
     }
     account.end_subscription(call.id(), "cancellation_requested")?;

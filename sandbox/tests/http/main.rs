@@ -1,5 +1,6 @@
 //! The sandbox over HTTP, as a client sees it.
 
+mod balances;
 mod client;
 mod control;
 mod credit_notes;
@@ -12,6 +13,7 @@ mod killed;
 mod lists;
 mod money;
 mod persistence;
+mod prorations;
 mod receiver;
 mod subscriptions;
 mod test_clocks;

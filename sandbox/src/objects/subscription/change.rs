@@ -1,6 +1,6 @@
 //! Changes to a subscription by calls.
 
-use super::{is_over, item, period_end};
+use super::{is_over, item, period_end, proration};
 use crate::account::StripeAccount;
 use crate::billing::NewInvoice;
 use crate::error::ApiError;
@@ -41,8 +41,11 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
         });
         fields.insert("pause_collection".to_owned(), pause);
     }
+    // Prorations are made with the discounts that the same call sets. Source: Stripe, "Prorations".
+    let mut discounted = before.clone();
     if let Some(discounts) = coupon::discounts(account, form, &before)? {
-        fields.insert("discounts".to_owned(), discounts.into());
+        discounted["discounts"] = discounts.into();
+        fields.insert("discounts".to_owned(), discounted["discounts"].clone());
     }
     let end = end_fields(account, form, period_end(&before))?;
     if let Some(schedule) = before.opt("schedule").filter(|_| !end.is_empty()) {
@@ -56,7 +59,7 @@ pub(crate) fn update(account: &mut StripeAccount, call: &Call) -> Result<Value, 
     let mut invoice_now = false;
     let resets = resets_anchor(account, &before, form)?;
     if resets || !form.list("items").is_empty() {
-        let items = change_items(account, &before, form, resets)?;
+        let items = change_items(account, &discounted, form, resets)?;
         invoice_now = resets || form.text("proration_behavior") == Some("always_invoice");
         fields.insert("items".to_owned(), items);
     }
@@ -212,9 +215,13 @@ pub(super) fn change_items(
             )
         });
         let Some(place) = found else {
-            let period = (account.now_s, period_end(subscription));
+            let present = &subscription["items"]["data"][0];
+            let period = (present.int("current_period_start"), present.int("current_period_end"));
             let new = item::read(account, part, &param)?;
             let new = item::make(account, subscription.id(), new, period);
+            if prorates && !resets {
+                proration::debit(account, subscription, &new)?;
+            }
             if let Some(data) = items["data"].as_array_mut() {
                 data.push(new);
             }
@@ -229,14 +236,14 @@ pub(super) fn change_items(
             after["quantity"] = quantity.into();
         }
         if prorates && !resets && after != before {
-            prorate(account, subscription, &before, -1)?;
-            prorate(account, subscription, &after, 1)?;
+            proration::credit(account, subscription, &before)?;
+            proration::debit(account, subscription, &after)?;
         }
         items["data"][place] = after;
     }
     if resets {
         for item in subscription["items"]["data"].as_array().into_iter().flatten().filter(|_| prorates) {
-            prorate(account, subscription, item, -1)?;
+            proration::credit(account, subscription, item)?;
         }
         let now_s = account.now_s;
         for item in items["data"].as_array_mut().into_iter().flatten() {
@@ -245,35 +252,6 @@ pub(super) fn change_items(
         }
     }
     Ok(items)
-}
-
-/// Creates an invoice item for the rest of an item's period.
-pub(super) fn prorate(
-    account: &mut StripeAccount,
-    subscription: &Value,
-    item: &Value,
-    sign: i64,
-) -> Result<(), ApiError> {
-    let (start, end) = (item.int("current_period_start"), item.int("current_period_end"));
-    let full = item["price"].int("unit_amount") * item.int("quantity");
-    // Prorations include discounts. Source: Stripe, "Flexible billing mode".
-    let full = full - coupon::taken_off(account, subscription, full).iter().map(|(_, off)| off).sum::<i64>();
-    let left = (end - account.now_s).clamp(0, end - start);
-    let amount =
-        if subscription.text("status") == "trialing" || end <= start { 0 } else { full * left / (end - start) };
-    let text = if sign < 0 { "Unused time (SANDBOX)" } else { "Remaining time (SANDBOX)" };
-    let fields = json!({
-        "amount": sign * amount, "net_amount": sign * amount, "currency": subscription["currency"],
-        "customer": subscription["customer"], "date": account.now_s, "description": text,
-        "period": { "start": account.now_s, "end": end }, "proration": true, "quantity": item["quantity"],
-        "quantity_decimal": item["quantity"].to_string(), "pricing": crate::billing::pricing(&item["price"]),
-        "discountable": false, "_price": item["price"], "_subscription": subscription.id(), "_item": item.id(),
-        "parent": { "type": "subscription_details", "subscription_details": {
-            "subscription": subscription.id(), "subscription_item": item.id(),
-        } },
-    });
-    let made = account.make("ii", "invoiceitem", fields)?;
-    account.emit("invoiceitem.created", made.id())
 }
 
 /// Drafts the invoice of the pending items, and of the periods that begin.

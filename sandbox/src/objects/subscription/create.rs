@@ -106,6 +106,7 @@ fn build(account: &mut StripeAccount, form: &Form, customer: &str) -> Result<Val
     let anchor = trial_end.unwrap_or(account.now_s);
     let currency = items[0].price.text("currency").to_owned();
     let missing = form.text("trial_settings.end_behavior.missing_payment_method").unwrap_or("create_invoice");
+    let mode = billing_mode(form)?;
     let id = account.new_id("sub");
     let mut objects = Vec::new();
     for new in items {
@@ -119,7 +120,8 @@ fn build(account: &mut StripeAccount, form: &Form, customer: &str) -> Result<Val
         (None, _) => "incomplete",
     };
     let fields = json!({
-        "billing_cycle_anchor": anchor, "collection_method": collection, "currency": currency, "customer": customer,
+        "billing_cycle_anchor": anchor, "billing_mode": mode, "collection_method": collection, "currency": currency,
+        "customer": customer,
         "days_until_due": form.int("days_until_due")?, "default_payment_method": form.nullable("default_payment_method"),
         "default_source": form.nullable("default_source"), "description": form.nullable("description"),
         "metadata": form.metadata(&json!({}))?, "start_date": account.now_s, "status": status,
@@ -136,6 +138,31 @@ fn build(account: &mut StripeAccount, form: &Form, customer: &str) -> Result<Val
         account.change(&id, json!({ "discounts": discounts }));
     }
     Ok(account.copy(&id))
+}
+
+/// The billing mode, flexible unless the call says otherwise. Source: Stripe, "Makes flexible billing mode the default
+/// for new subscriptions".
+fn billing_mode(form: &Form) -> Result<Value, ApiError> {
+    let param = "billing_mode[flexible][proration_discounts]";
+    match form.text("billing_mode.flexible.proration_discounts") {
+        None | Some("included") => {}
+        Some("itemized") => {
+            let message = "The SANDBOX does not imitate itemized proration discounts.";
+            return Err(ApiError::refused_without_code(message).with_param(param));
+        }
+        Some(_) => {
+            let message = format!("Invalid {param}: must be one of included or itemized");
+            return Err(ApiError::refused_without_code(&message).with_param(param));
+        }
+    }
+    match form.text("billing_mode.type") {
+        Some("classic") => Ok(json!({ "flexible": null, "type": "classic" })),
+        None | Some("flexible") => Ok(json!({ "flexible": { "proration_discounts": "included" }, "type": "flexible" })),
+        Some(_) => {
+            let message = "Invalid billing_mode[type]: must be one of classic or flexible";
+            Err(ApiError::refused_without_code(message).with_param("billing_mode[type]"))
+        }
+    }
 }
 
 fn trial_end(account: &StripeAccount, form: &Form) -> Result<Option<i64>, ApiError> {
