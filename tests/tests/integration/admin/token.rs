@@ -52,6 +52,15 @@ async fn listed(app: &TestApp, id: &str) -> Value {
     all.into_iter().find(|token| token["id"] == id).expect("the token is listed")
 }
 
+/// Waits until the last use of a token is recorded, and returns it.
+async fn use_is_recorded(app: &TestApp, token: &Token) -> Value {
+    wait::until("the use is recorded", || async {
+        let used = listed(app, &token.id).await["last_used_at"].clone();
+        used.is_string().then_some(used)
+    })
+    .await
+}
+
 with_app! {
     async fn every_route_admits_exactly_the_tokens_that_have_its_scope(app: &TestApp) {
         let mut tokens = Vec::new();
@@ -159,6 +168,7 @@ with_app! {
     async fn a_revoked_token_is_refused_at_once_and_stays_in_the_list(app: &TestApp) {
         let ada = token(app, "ada", &["read"]).await;
         with(app, &ada.raw, "GET", "/admin/v1/customers", None).await.expect(200);
+        use_is_recorded(app, &ada).await;
         let revoked = revoke(app, &ada).await.expect(200);
         assert_eq!([&revoked["state"], &revoked["revoked_by"]], ["revoked", "admin:bootstrap"]);
         with(app, &ada.raw, "GET", "/admin/v1/customers", None).await.expect_problem(401, "invalid_token");
@@ -197,11 +207,7 @@ with_app! {
         let ada = token(app, "ada", &["read"]).await;
         assert_eq!(listed(app, &ada.id).await["last_used_at"], Value::Null);
         with(app, &ada.raw, "GET", "/admin/v1/customers", None).await.expect(200);
-        let used = wait::until("the use is recorded", || async {
-            let used = listed(app, &ada.id).await["last_used_at"].clone();
-            used.is_string().then_some(used)
-        })
-        .await;
+        let used = use_is_recorded(app, &ada).await;
         for _ in 0..3 {
             with(app, &ada.raw, "GET", "/admin/v1/customers", None).await.expect(200);
         }
