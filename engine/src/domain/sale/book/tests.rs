@@ -30,7 +30,7 @@ fn known(id: &str, decision: Decision) -> KnownPrice {
 }
 
 #[test]
-fn a_book_that_learns_nothing_shares_what_is_known_and_one_that_does_leaves_it_to_others() {
+fn a_book_copies_what_others_know_only_to_add_to_it() {
     let book = PriceBook::new(catalogue(), [known("price_1", Decision::NotOurs)]);
     let mut learning = book.clone();
     learning.add([]);
