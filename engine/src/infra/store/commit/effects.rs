@@ -9,6 +9,7 @@
 //! - jobs come last, in one call, which locks streams in the order of their keys. Events come first, before any
 //!   stream is locked, as at intake, and invoices next ([`write_invoices`]).
 
+use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::charge::record::ChargeRecord;
 use crate::domain::effect::Effect;
@@ -140,12 +141,23 @@ pub(super) async fn write_invoices(tx: &impl ConnectionTrait, stored: &Stored<'_
     for wave in waves(by_kind.invoices.clone(), |invoice| invoice.id.as_str()) {
         payment::invoice_put_many(tx, &wave).await?;
     }
-    for other in &by_kind.others {
-        if let OrderedEffect::Single(_, Effect::PaymentRefunded { payment: id, refunded, disputed, kept, .. }) = other {
-            payment::invoice_set_gone(tx, id, (*refunded, *disputed), *kept).await?;
-        }
+    let mut gone: Vec<_> = by_kind.others.iter().filter_map(gone_of_payment).collect();
+    // Those of one payment keep their order.
+    gone.sort_by_key(|(id, ..)| *id);
+    for (id, refunded, disputed, kept) in gone {
+        payment::invoice_set_gone(tx, id, (refunded, disputed), kept).await?;
     }
     Ok(())
+}
+
+/// What an effect says is gone of a payment: what is refunded, what is disputed, and the part whose credits stay.
+fn gone_of_payment<'a>(other: &OrderedEffect<'a>) -> Option<(&'a str, MoneyMinor, MoneyMinor, MoneyMinor)> {
+    match other {
+        OrderedEffect::Single(_, Effect::PaymentRefunded { payment, refunded, disputed, kept, .. }) => {
+            Some((payment.as_str(), *refunded, *disputed, *kept))
+        }
+        _ => None,
+    }
 }
 
 /// Writes the other effects. Returns the jobs to announce, each with the index of its unit.
