@@ -197,11 +197,10 @@ impl Limiter {
     pub async fn take(&self, subject: &str, units: u32) -> Result<(Decision, Left)> {
         let (shared, units) = (&self.shared, units.clamp(1, self.shared.quota.units.max(1)));
         let slot = self.slot(subject).await;
-        let known = shared.take_known(&slot, units);
-        let known = match known {
-            Known::Unknown if shared.is_away() => return Ok((Decision::Unchecked, Left::default())),
-            Known::Unknown => match shared.ask_in_time(&slot, subject, units).await {
-                Ok(known) => known,
+        let (known, left) = match shared.take_known(&slot, units) {
+            (Known::Unknown, _) if shared.is_away() => return Ok((Decision::Unchecked, Left::default())),
+            (Known::Unknown, _) => match shared.ask_in_time(&slot, subject, units).await {
+                Ok(known) => (known, slot.share().left(shared.quota, shared.now_ms())),
                 Err(error) if shared.without_database == WithoutDatabase::Passes => {
                     shared.pass(&error);
                     return Ok((Decision::Unchecked, Left::default()));
@@ -210,7 +209,6 @@ impl Limiter {
             },
             known => known,
         };
-        let left = slot.share().left(shared.quota, shared.now_ms());
         match known {
             Known::Used(of) => Ok((Decision::Used(UsedUnits { slot, of, units }), left)),
             Known::Denied { retry_after_ms } => {
@@ -271,10 +269,12 @@ impl Shared {
         self.limiters.clock.now_ms()
     }
 
-    /// Uses units of what the process has or may use, or denies them.
-    fn take_known(&self, slot: &Slot, units: u32) -> Known {
+    /// Uses units of what the process has or may use, or denies them. Says what is left then.
+    fn take_known(&self, slot: &Slot, units: u32) -> (Known, Left) {
         let has_place = self.quota.own_units() > 0 && self.limiters.place.is_held();
-        slot.share().take(self.quota, units, has_place, self.now_ms())
+        let (mut share, now_ms) = (slot.share(), self.now_ms());
+        let known = share.take(self.quota, units, has_place, now_ms);
+        (known, share.left(self.quota, now_ms))
     }
 
     /// Notes that a key was forgotten that may have been used just now.
@@ -315,7 +315,7 @@ impl Shared {
         let _waiting = Waiting::new(&slot.waiting, units);
         let turn = slot.turn.clone().lock_owned().await;
         // Whoever asked before may have got enough for all.
-        let known = self.take_known(slot, units);
+        let (known, _) = self.take_known(slot, units);
         if known != Known::Unknown {
             return Ok(known);
         }

@@ -18,7 +18,6 @@ use bursar_engine::config::Config;
 use bursar_engine::domain::api_key::KeyOwner;
 use bursar_engine::domain::catalogue::CatalogueVersion;
 use bursar_engine::domain::catalogue::sellable::unsellable;
-use bursar_engine::ids::CustomerId;
 use bursar_engine::infra::seal::SealBox;
 use bursar_engine::infra::store::Db;
 use bursar_engine::infra::stripe::{Gateway, GatewayOptions};
@@ -150,20 +149,25 @@ impl App {
         })
     }
 
-    /// Finds the customer of an API key by the key's hash. Valid keys are cached briefly.
-    pub async fn api_key_owner(&self, hash: &str) -> bursar_engine::Result<Option<CustomerId>> {
+    /// Finds the owner of an API key by the key's hash. Valid keys are cached briefly.
+    pub async fn api_key_owner(&self, hash: &str) -> bursar_engine::Result<Option<KeyOwner>> {
         if self.api_keys_revoked.contains_key(hash) {
             return Ok(None);
         }
         let now_ms = self.clock.now_ms();
         if let Some(owner) = self.api_keys.get(hash).await {
-            return Ok(owner.is_valid(now_ms).then_some(owner.customer_id));
+            return Ok(Some(owner).filter(|owner| owner.is_valid(now_ms)));
         }
         let found = self.runtime.credentials.owner(hash.to_owned()).await?;
         if let Some(owner) = &found {
             self.api_keys.insert(hash.to_owned(), owner.clone()).await;
         }
-        Ok(found.map(|owner| owner.customer_id))
+        Ok(found)
+    }
+
+    /// Whether a key that was found just now is still valid, as far as this process knows.
+    pub fn is_still_valid(&self, hash: &str, owner: &KeyOwner) -> bool {
+        !self.api_keys_revoked.contains_key(hash) && owner.is_valid(self.clock.now_ms())
     }
 
     /// Evicts an API key from the cache. If it is revoked, it is refused from now on.

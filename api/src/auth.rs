@@ -8,7 +8,7 @@ use crate::request_id::{Caller, note_caller};
 use crate::route_table::Access;
 use crate::scope;
 use bursar_engine::domain::admin_token::Scope;
-use bursar_engine::domain::api_key::secret_hash;
+use bursar_engine::domain::api_key::{KeyOwner, secret_hash};
 use bursar_engine::ids::CustomerId;
 use poem::http::{HeaderMap, header};
 use poem::{FromRequest, Request, RequestBody};
@@ -16,20 +16,35 @@ use poem_openapi::SecurityScheme;
 use poem_openapi::auth::{ApiKey, Bearer, BearerAuthorization};
 use poem_openapi::error::AuthorizationError;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The longest accepted credential, in bytes.
 const CREDENTIAL_LEN_MAX: usize = 256;
+/// How long the owner of an API key that was found for the head of a request counts for its route: the route follows at
+/// once unless the body is late.
+const FOUND_FOR: Duration = Duration::from_millis(50);
+
+/// The API key of a request, as found for its head.
+#[derive(Clone)]
+struct FoundKey {
+    hash: String,
+    owner: KeyOwner,
+    found: Instant,
+}
 
 /// Checks the credentials of a request from its head alone, as its route does.
 ///
 /// # Errors
 /// Those of the route.
-pub(crate) async fn check(access: Access, request: &Request) -> poem::Result<()> {
+pub(crate) async fn check(access: Access, request: &mut Request) -> poem::Result<()> {
     match access {
         Access::Open => Ok(()),
         Access::Customer => {
             let key = request.header("x-api-key").ok_or(AuthorizationError)?.to_owned();
-            check_api_key(request, ApiKey { key }).await.map(drop)
+            let found = find_api_key(request, &key).await?;
+            request.extensions_mut().insert(found);
+            Ok(())
         }
         Access::Admin => {
             let bearer = Bearer::from_request(request)?;
@@ -44,23 +59,28 @@ pub(crate) async fn check(access: Access, request: &Request) -> poem::Result<()>
 pub struct CustomerAuth(pub CustomerId);
 
 async fn check_api_key(request: &Request, key: ApiKey) -> poem::Result<CustomerId> {
+    // It was found for the head of the same request, and counted there.
+    if let (Some(app), Some(known)) = (request.data::<Arc<App>>(), request.data::<FoundKey>())
+        && known.found.elapsed() < FOUND_FOR
+        && app.is_still_valid(&known.hash, &known.owner)
+    {
+        return Ok(known.owner.customer_id.clone());
+    }
+    Ok(find_api_key(request, &key.key).await?.owner.customer_id)
+}
+
+/// Finds the owner of an API key, and counts the request.
+async fn find_api_key(request: &Request, key: &str) -> Result<FoundKey, ApiError> {
     let invalid = || ApiError::with_code("invalid_api_key", "The API key is unknown or revoked.");
-    let Some(app) = request.data::<Arc<App>>() else { return Err(invalid().into()) };
-    if key.key.len() > CREDENTIAL_LEN_MAX {
-        return Err(invalid().into());
+    let app = request.data::<Arc<App>>().ok_or_else(invalid)?;
+    if key.len() > CREDENTIAL_LEN_MAX {
+        return Err(invalid());
     }
-    let hash = secret_hash(&key.key);
-    match app.api_key_owner(&hash).await {
-        Ok(Some(customer)) => {
-            note_caller(|| Caller::Customer(customer.clone()));
-            match app.write_limits.take_request(&hash).await {
-                Ok(()) => Ok(customer),
-                Err(error) => Err(ApiError::from(error).into()),
-            }
-        }
-        Ok(None) => Err(invalid().into()),
-        Err(error) => Err(ApiError::from(error).into()),
-    }
+    let (hash, found) = (secret_hash(key), Instant::now());
+    let owner = app.api_key_owner(&hash).await?.ok_or_else(invalid)?;
+    note_caller(|| Caller::Customer(owner.customer_id.clone()));
+    app.write_limits.take_request(&hash).await?;
+    Ok(FoundKey { hash, owner, found })
 }
 
 /// The hash of the API key that a request came with. What makes, rotates or revokes keys checks it once more under the

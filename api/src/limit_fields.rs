@@ -63,8 +63,14 @@ pub fn note(name: &'static str, quota: Quota, left: Left, retry_after_ms: Option
     });
 }
 
+/// Room for the text of one limit in a field.
+const FIELD_LEN: usize = 48;
+
 fn add(headers: &mut HeaderMap, limits: &[Limit]) {
-    let [mut policy, mut left] = [String::new(), String::new()];
+    if limits.is_empty() {
+        return;
+    }
+    let [mut policy, mut left] = [(); 2].map(|()| String::with_capacity(limits.len() * FIELD_LEN));
     for limit in limits {
         let separator = if policy.is_empty() { "" } else { ", " };
         let window_s = seconds(limit.quota.window_ms).max(1);
@@ -74,9 +80,7 @@ fn add(headers: &mut HeaderMap, limits: &[Limit]) {
         let _ = write!(left, "{separator}\"{}\";r={units};t={t}", limit.name);
     }
     for (name, text) in [(POLICY, policy), (LEFT, left)] {
-        if let Ok(value) = HeaderValue::from_str(&text)
-            && !text.is_empty()
-        {
+        if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(name, value);
         }
     }

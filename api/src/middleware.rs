@@ -250,7 +250,8 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
         Ok(if has_body { close_after(response) } else { response })
     }
 
-    /// Refuses a request with missing or wrong credentials before its body is read. Its route checks them again.
+    /// Refuses a request with missing or wrong credentials before its body is read. Its route checks them again, but
+    /// looks an API key up only if the body was late.
     async fn refuse_credentials(&self, operation: Operation, request: &mut Request) -> Option<Response> {
         if operation.access == Access::Open {
             return None;

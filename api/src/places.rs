@@ -45,7 +45,7 @@ struct State {
     turns: u64,
     peers: HashMap<IpAddr, usize>,
     /// Those that wait, strangers first, longest first, with since when.
-    waiting: BTreeMap<(bool, u64), (Instant, CancellationToken)>,
+    waiting: BTreeMap<(bool, u64), (Instant, Arc<CancellationToken>)>,
 }
 
 impl Places {
@@ -81,7 +81,7 @@ impl Places {
         }
         state.open += 1;
         drop(state);
-        let place = Place { inner: self.0.clone(), peer, closed: CancellationToken::new(), turn: Mutex::default() };
+        let place = Place { inner: self.0.clone(), peer, closed: Arc::default(), turn: Mutex::default() };
         place.begin_wait();
         Some(place)
     }
@@ -134,7 +134,8 @@ enum Room {
 pub struct Place {
     inner: Arc<Inner>,
     peer: Peer,
-    closed: CancellationToken,
+    /// Shared, because a clone of the token itself takes a lock.
+    closed: Arc<CancellationToken>,
     /// Its key among those that wait.
     turn: Mutex<Option<(bool, u64)>>,
 }

@@ -29,8 +29,8 @@ pub struct Operation {
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
-    /// The places of routes without parameters in `routes`, by their paths.
-    plain: HashMap<&'static str, usize>,
+    /// Where they are in `routes`, by their paths.
+    places: Node,
     /// The paths of operations by their ids.
     templates: HashMap<&'static str, &'static str>,
 }
@@ -39,29 +39,39 @@ pub struct RouteTable {
 struct Route {
     /// The path as the document has it, such as `/api/v1/holds/{id}`.
     template: &'static str,
-    /// The parts of the path between slashes; `None` is a parameter.
-    parts: Vec<Option<String>>,
     operations: Vec<(Method, Operation)>,
 }
 
-impl Route {
-    fn new(path: &'static str) -> Self {
-        let part = |part: &str| (!part.starts_with('{')).then(|| part.to_owned());
-        Self { template: path, parts: path.split('/').map(part).collect(), operations: Vec::new() }
+/// The routes whose paths begin alike, by their next part between slashes.
+#[derive(Debug, Clone, Default)]
+struct Node {
+    next: HashMap<&'static str, Node>,
+    /// Those whose next part is a parameter.
+    parameter: Option<Box<Node>>,
+    /// The route whose path ends here.
+    place: Option<usize>,
+}
+
+impl Node {
+    fn add(&mut self, template: &'static str, place: usize) {
+        let mut node = self;
+        for part in template.split('/') {
+            node = match part.starts_with('{') {
+                true => node.parameter.get_or_insert_default(),
+                false => node.next.entry(part).or_default(),
+            };
+        }
+        node.place = Some(place);
     }
 
-    fn fits(&self, path: &str) -> bool {
-        let mut given = path.split('/');
-        let fits = self.parts.iter().all(|part| match (part, given.next()) {
-            (Some(part), Some(text)) => part == text,
-            (None, Some(text)) => !text.is_empty(),
-            (_, None) => false,
-        });
-        fits && given.next().is_none()
-    }
-
-    fn parameters(&self) -> usize {
-        self.parts.iter().filter(|part| part.is_none()).count()
+    /// The route of the rest of a path, after the number of its parameters: the one with the fewest.
+    fn find(&self, rest: Option<&str>) -> Option<(usize, usize)> {
+        let Some(rest) = rest else { return self.place.map(|place| (0, place)) };
+        let (part, rest) = rest.split_once('/').map_or((rest, None), |(part, rest)| (part, Some(rest)));
+        let named = self.next.get(part).and_then(|node| node.find(rest));
+        let parameter = self.parameter.as_deref().filter(|_| !part.is_empty());
+        let any = parameter.and_then(|node| node.find(rest)).map(|(parameters, place)| (parameters + 1, place));
+        named.into_iter().chain(any).min()
     }
 }
 
@@ -72,7 +82,7 @@ impl RouteTable {
         let document: Value = serde_json::from_str(document).unwrap_or_default();
         let (mut routes, mut templates) = (Vec::new(), HashMap::new());
         for (path, methods) in document["paths"].as_object().into_iter().flatten() {
-            let mut route = Route::new(path.clone().leak());
+            let mut route = Route { template: path.clone().leak(), operations: Vec::new() };
             for (method, operation) in methods.as_object().into_iter().flatten() {
                 if let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes())
                     && let Some(id) = operation["operationId"].as_str()
@@ -84,7 +94,7 @@ impl RouteTable {
             }
             routes.push(route);
         }
-        Self { plain: plain(&routes), routes, templates }
+        Self { places: places(&routes), routes, templates }
     }
 
     /// Adds routes that are not in the document, with their methods. They need no credentials.
@@ -92,9 +102,9 @@ impl RouteTable {
     pub fn with_open(mut self, paths: &[&'static str], methods: &[Method]) -> Self {
         self.routes.extend(paths.iter().map(|path| {
             let open = |method: &Method| (method.clone(), Operation { id: "other", access: Access::Open });
-            Route { operations: methods.iter().map(open).collect(), ..Route::new(path) }
+            Route { template: path, operations: methods.iter().map(open).collect() }
         }));
-        self.plain = plain(&self.routes);
+        self.places = places(&self.routes);
         self
     }
 
@@ -131,16 +141,17 @@ impl RouteTable {
             Some(shorter) if !shorter.is_empty() => shorter,
             _ => path,
         };
-        if let Some(place) = self.plain.get(path) {
-            return self.routes.get(*place);
-        }
-        self.routes.iter().filter(|route| route.fits(path)).min_by_key(|route| route.parameters())
+        let (_, place) = self.places.find(Some(path))?;
+        self.routes.get(place)
     }
 }
 
-fn plain(routes: &[Route]) -> HashMap<&'static str, usize> {
-    let plain = routes.iter().enumerate().filter(|(_, route)| route.parameters() == 0);
-    plain.map(|(place, route)| (route.template, place)).collect()
+fn places(routes: &[Route]) -> Node {
+    let mut places = Node::default();
+    for (place, route) in routes.iter().enumerate() {
+        places.add(route.template, place);
+    }
+    places
 }
 
 fn access(operation: &Value) -> Access {
@@ -161,6 +172,7 @@ mod tests {
             "/api/v1/usage": { "post": { "operationId": "a", "security": [{ "CustomerAuth": [] }] } },
             "/api/v1/holds/{id}": { "delete": { "operationId": "b", "security": [{ "CustomerAuth": [] }] } },
             "/api/v1/holds/mine": { "get": { "operationId": "c" }, "put": { "operationId": "d" }, "parameters": [] },
+            "/api/v1/holds/{id}/capture": { "post": { "operationId": "f", "security": [{ "CustomerAuth": [] }] } },
             "/admin/v1/events": { "get": { "operationId": "e", "security": [{ "AdminAuth": [] }] } },
         }});
         RouteTable::from_document(&document.to_string()).with_open(&["/docs", "/"], &[Method::GET])
@@ -177,6 +189,11 @@ mod tests {
             (Method::PUT, "/api/v1/holds/mine", Some(Access::Open)),
             (Method::DELETE, "/api/v1/holds/", None),
             (Method::DELETE, "/api/v1/holds/a/b", None),
+            (Method::POST, "/api/v1/holds/hld_1/capture", Some(Access::Customer)),
+            (Method::POST, "/api/v1/holds/mine/capture", Some(Access::Customer)),
+            (Method::POST, "/api/v1/holds//capture", None),
+            (Method::POST, "/api/v1/holds/hld_1/capture/again", None),
+            (Method::POST, "api/v1/usage", None),
             (Method::GET, "/admin/v1/events", Some(Access::Admin)),
             (Method::GET, "/docs", Some(Access::Open)),
             (Method::GET, "/docs/", Some(Access::Open)),

@@ -4,7 +4,7 @@ use super::StreamDeps;
 use super::claim::{Claim, ClaimRequest};
 use crate::customer::Request;
 use crate::deadline::{ANSWER_MAX, COMMIT_MAX, within};
-use bursar_engine::domain::effect::Verdict;
+use bursar_engine::domain::effect::{Effect, Verdict};
 use bursar_engine::domain::job::{Backoff, JobFinish, JobKind, JobState, Lane, Outcome, RESCUES_MAX, finish};
 use bursar_engine::error::Refusal;
 use bursar_engine::infra::store::commit::{Unit, UnitResult};
@@ -46,7 +46,7 @@ pub(super) async fn run_round(deps: &Arc<StreamDeps>, request: &ClaimRequest) ->
     // Take the permit first, so that a leased job never waits for a worker.
     let Ok(permit) = deps.workers.acquire(Lane::of(&request.stream)).await else { return Round::Stopping };
     let (claimed, isolation) = match claim(deps, request).await {
-        Ok(claimed) => claimed,
+        Ok((claimed, isolation)) => (Arc::new(claimed), isolation),
         Err(round) => return round,
     };
     let _lease = deps.leases.hold(&request.stream, claimed.epoch);
@@ -137,7 +137,7 @@ async fn leave_behind(deps: &StreamDeps, stream: &str) {
 }
 
 /// Runs the handler in its own task, so that a panic or a timeout only fails the attempt.
-async fn run_handler(deps: &Arc<StreamDeps>, claimed: &Claimed) -> Verdict {
+async fn run_handler(deps: &Arc<StreamDeps>, claimed: &Arc<Claimed>) -> Verdict {
     let now_ms = deps.clock.now_ms();
     let (handlers, job) = (deps.handlers.for_job(&claimed.job), claimed.clone());
     let mut task = tokio::spawn(async move { handler::handle(&handlers, &job, now_ms).await });
@@ -180,7 +180,7 @@ async fn commit_or_release(deps: &StreamDeps, claimed: &Claimed, verdict: Verdic
             random_unit(),
         );
         tried.push(end.clone());
-        let committed = match commit(deps, claimed, verdict.clone(), end).await {
+        let committed = match commit(deps, claimed, &verdict, end).await {
             Ok(None) => find_committed(deps, claimed, &tried).await,
             committed => committed,
         };
@@ -249,14 +249,11 @@ async fn release(deps: &StreamDeps, claimed: &Claimed) {
 }
 
 /// Commits an end of the attempt with its credits and effects. `None` if this node has lost the lease.
-async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict, end: JobFinish) -> Result<Option<JobFinish>> {
-    let mut effects = verdict.effects;
-    if end.state == JobState::Dead {
-        effects.extend(handler::after_death(claimed));
-    }
-    if let Some((customer, command)) = verdict.ledger {
-        let request = Request { command, finish: Some(end.clone()), effects: effects.clone() };
-        match deps.customers.apply(&customer, request).await {
+async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: &Verdict, end: JobFinish) -> Result<Option<JobFinish>> {
+    if let Some((customer, command)) = &verdict.ledger {
+        let effects = effects_of(claimed, verdict, &end);
+        let request = Request { command: command.clone(), finish: Some(end.clone()), effects };
+        match deps.customers.apply(customer, request).await {
             Ok(applied) if !applied.replayed => return Ok(Some(end)),
             // The credits were moved before, or there are none to move. Only the effects remain to be committed.
             Ok(_) | Err(Error::Refused(Refusal::NothingToDo)) => {}
@@ -264,12 +261,20 @@ async fn commit(deps: &StreamDeps, claimed: &Claimed, verdict: Verdict, end: Job
             Err(error) => return Err(error),
         }
     }
-    let unit = Unit { account: None, finishes: vec![end.clone()], effects: std::mem::take(&mut effects) };
+    let unit = Unit { account: None, finishes: vec![end.clone()], effects: effects_of(claimed, verdict, &end) };
     match deps.ledger.commit(unit).await {
         Ok(UnitResult::Committed(_)) => Ok(Some(end)),
         Ok(_) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+fn effects_of(claimed: &Claimed, verdict: &Verdict, end: &JobFinish) -> Vec<Effect> {
+    let mut effects = verdict.effects.clone();
+    if end.state == JobState::Dead {
+        effects.extend(handler::after_death(claimed));
+    }
+    effects
 }
 
 /// Finds which of the tried ends was committed. A commit releases the lease, so if its answer was lost, every further

@@ -5,13 +5,15 @@ use crate::body_memory::{BodyLimit, BodyMemory};
 use crate::exchange::Exchange;
 use bursar_engine::config::HttpConfig;
 use bursar_engine::domain::catalogue::read::FILE_MAX_BYTES;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use poem::error::ReadBodyError;
 use poem::http::header;
 use poem::{Body, Request};
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -69,8 +71,8 @@ impl Bodies {
         let limit = if kind == Kind::Webhook { &self.webhooks } else { &self.others };
         let mut memory = limit.begin(announced, client);
         let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
-        let _waiting = exchange.as_ref().map(|exchange| exchange.wait_for_body());
-        let bytes = self.read_bytes(request.take_body(), announced, bytes_max, &mut memory).await?;
+        let (body, sizes) = (request.take_body(), (announced, bytes_max));
+        let bytes = self.read_bytes(body, sizes, &mut memory, exchange.as_deref()).await?;
         Ok((bytes, memory))
     }
 
@@ -78,21 +80,28 @@ impl Bodies {
     async fn read_bytes(
         &self,
         body: Body,
-        announced: usize,
-        bytes_max: usize,
+        (announced, bytes_max): (usize, usize),
         memory: &mut BodyMemory<'_>,
+        exchange: Option<&Exchange>,
     ) -> poem::Result<Vec<u8>> {
         let started = Instant::now();
-        let mut bytes = Vec::new();
+        let (mut bytes, mut waiting) = (Vec::new(), None);
         let mut chunks = pin!(body.into_bytes_stream());
         loop {
             let is_small = announced.max(bytes.len()) <= SMALL_MAX_BYTES;
             let time = if is_small { self.small_timeout } else { self.timeout };
-            let chunk = tokio::select! {
-                biased;
-                chunk = chunks.next() => chunk,
-                () = memory.evicted() => return Err(refused(overloaded())),
-                () = sleep_until(started + time) => return Err(refused(timed_out())),
+            let chunk = match part_at_once(&mut chunks).await {
+                Poll::Ready(chunk) => chunk,
+                Poll::Pending => {
+                    // From the first part that is missing on, until the end.
+                    waiting = waiting.or_else(|| exchange.map(Exchange::wait_for_body));
+                    tokio::select! {
+                        biased;
+                        chunk = chunks.next() => chunk,
+                        () = memory.evicted() => return Err(refused(overloaded())),
+                        () = sleep_until(started + time) => return Err(refused(timed_out())),
+                    }
+                }
             };
             let Some(chunk) = chunk else { break };
             let chunk = chunk.map_err(ReadBodyError::Io)?;
@@ -104,8 +113,25 @@ impl Bodies {
             }
             bytes.extend_from_slice(&chunk);
         }
+        drop(waiting);
         if memory.complete() { Ok(bytes) } else { Err(refused(overloaded())) }
     }
+}
+
+/// The next part of a body if it is there: most small bodies arrive with their heads. It is asked for twice, because the
+/// HTTP library hands a part over only after it was asked for one. So most bodies need no timer.
+async fn part_at_once<T>(parts: &mut (impl Stream<Item = T> + Unpin)) -> Poll<Option<T>> {
+    let mut is_asked = false;
+    poll_fn(|context| match parts.poll_next_unpin(context) {
+        Poll::Ready(part) => Poll::Ready(Poll::Ready(part)),
+        Poll::Pending if is_asked => Poll::Ready(Poll::Pending),
+        Poll::Pending => {
+            is_asked = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// The size that a request announces; `None` without one.
@@ -116,4 +142,23 @@ fn announced_bytes(request: &Request) -> Option<usize> {
 /// Whether bytes of a body may follow the head.
 pub fn has_body(request: &Request) -> bool {
     announced_bytes(request).is_some_and(|bytes| bytes > 0) || request.headers().contains_key(header::TRANSFER_ENCODING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    #[tokio::test]
+    async fn a_part_is_there_at_once_if_it_comes_when_it_is_asked_for_again() {
+        let mut asked = 0;
+        let mut parts = stream::poll_fn(|_| {
+            asked += 1;
+            if asked % 2 == 0 { Poll::Ready(Some(asked)) } else { Poll::Pending }
+        });
+        assert_eq!(part_at_once(&mut parts).await, Poll::Ready(Some(2)));
+        assert_eq!(part_at_once(&mut parts).await, Poll::Ready(Some(4)));
+        assert_eq!(part_at_once(&mut stream::pending::<()>()).await, Poll::Pending);
+        assert_eq!(part_at_once(&mut stream::empty::<()>()).await, Poll::Ready(None));
+    }
 }

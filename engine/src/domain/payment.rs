@@ -14,7 +14,6 @@ use crate::domain::sale::{PriceBook, SoldTerms};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::ids::{CustomerId, OperationId};
-use serde_json::Value;
 
 /// What is stored of an invoice for what we sell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +55,12 @@ impl Invoice {
     /// else, or bills nothing of ours. `brought` are the credits of a paid one, and whether some came at once.
     pub fn read(
         kind: EventKind,
-        object: &Value,
+        said: &InvoiceFields,
         customer: &Customer,
         book: &PriceBook,
         (brought, brings_now): (Credits, bool),
         now_ms: TimeMs,
     ) -> Option<Self> {
-        let said = InvoiceFields::read(object);
         let is_paid = match kind {
             EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => said.is_paid == Some(true),
             EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired => false,
@@ -70,10 +68,10 @@ impl Invoice {
         };
         let is_news =
             is_paid || matches!(kind, EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired);
-        let Sales::Known(sold) = sales(&said, book) else { return None };
+        let Sales::Known(sold) = sales(said, book) else { return None };
         // A coupon may leave nothing of a period, which then brings nothing.
         let bills_ours = |line: &Line| {
-            (line.bills_priced_period() || line.prorates()) && matches!(book.line_of(&said, line), Sold::Ours(_))
+            (line.bills_priced_period() || line.prorates()) && matches!(book.line_of(said, line), Sold::Ours(_))
         };
         let is_ours = !sold.is_empty() || said.lines.iter().any(bills_ours);
         // What is paid with credit for time that was left may cost nothing, or less.
@@ -100,7 +98,7 @@ impl Invoice {
             refunded: MoneyMinor::ZERO,
             disputed: MoneyMinor::ZERO,
             kept: MoneyMinor::ZERO,
-            terms: is_paid.then(|| book.terms_of(&said)),
+            terms: is_paid.then(|| book.terms_of(said)),
             created_at_ms: said.created_ms.unwrap_or(now_ms),
             updated_at_ms: now_ms,
             id,
@@ -354,7 +352,7 @@ mod tests {
     use super::*;
     use crate::domain::operation::{Charge, Request, UsageCharge};
     use crate::domain::webhook::fixtures::{PRICE, by_id, customer};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn charge() -> Operation {
         let charge = Charge {
@@ -438,7 +436,9 @@ mod tests {
     fn an_invoice_is_stored_if_it_bills_a_price_of_ours_and_its_payment_is_news() {
         let ada = customer("pro");
         let brought = (Credits(60), true);
-        let read = |kind, object: &Value, customer| Invoice::read(kind, object, customer, &by_id(), brought, 30_000);
+        let read = |kind, object: &Value, customer| {
+            Invoice::read(kind, &InvoiceFields::read(object), customer, &by_id(), brought, 30_000)
+        };
         let paid = read(EventKind::InvoicePaid, &invoice("paid", PRICE), &ada).expect("an invoice");
         assert_eq!((paid.is_paid, paid.amount, paid.credits), (true, Some(MoneyMinor(59_900)), Credits(60)));
         assert!(paid.brings_now);
@@ -467,6 +467,7 @@ mod tests {
         free["total"] = json!(0);
         free["lines"]["data"][0]["discount_amounts"] = json!([{ "amount": 59_900 }]);
         let nothing = (Credits::ZERO, false);
+        let free = InvoiceFields::read(&free);
         let free =
             Invoice::read(EventKind::InvoicePaid, &free, &ada, &by_id(), nothing, 30_000).expect("a free period");
         let shown = (free.is_paid, free.amount, free.credits, free.brings_now);

@@ -1,6 +1,6 @@
 //! The prices that are known, and what a line or an item sells by them.
 
-use super::judge::{Offer, differs, judge, tagged};
+use super::judge::{Offer, differs, judge, known_differs, tagged};
 use super::known_price::{DecidedBy, Decision, KnownPrice};
 use super::terms::{EarlierTerms, SoldTerms};
 use crate::domain::catalogue::{Catalogue, Price};
@@ -101,7 +101,11 @@ impl PriceBook {
 
     /// Adds what was learned of prices.
     pub fn add(&mut self, known: impl IntoIterator<Item = KnownPrice>) {
-        Arc::make_mut(&mut self.known).extend(known.into_iter().map(|price| (price.id.clone(), price)));
+        let mut known = known.into_iter().peekable();
+        // What others share is copied only if there is something to add.
+        if known.peek().is_some() {
+            Arc::make_mut(&mut self.known).extend(known.map(|price| (price.id.clone(), price)));
+        }
     }
 
     /// What is known of the terms of earlier times, to add to it.
@@ -196,17 +200,17 @@ impl PriceBook {
     /// What was sold by a tag is decided only for what has such a tag, whatever the amount: so who was sold something
     /// keeps it when the catalogue has another amount. Without tags the price is judged by itself.
     fn decided(&self, price: &fields::Price, tags: Option<&Tags<'_>>) -> Option<Sold> {
-        let stored = self.known(price).map(KnownPrice::said);
+        let stored = self.known(price);
         let id = price.ids.first().map_or("(without id)", String::as_str);
         let ours = |sold: &Price| {
-            let why = stored.as_ref().and_then(|said| differs(said, sold)).or_else(|| differs(price, sold));
+            let why = stored.and_then(|known| known_differs(known, sold)).or_else(|| differs(price, sold));
             Some(match why {
                 Some(why) => Sold::Undecided(format!("price {id} cannot sell {}: {why}", sold.key)),
                 None => Sold::Ours(Box::new(sold.clone())),
             })
         };
         let is_tagged = |known: &KnownPrice| tags.is_some_and(|tags| self.is_sold_with(known, price, tags));
-        let known = self.known(price).filter(|known| known.is_final() || is_tagged(known));
+        let known = stored.filter(|known| known.is_final() || is_tagged(known));
         if let Some(terms) = known.and_then(|known| known.terms.as_ref()) {
             return ours(terms);
         }
@@ -301,10 +305,10 @@ impl PriceBook {
         if !tags.is_period || !self.are_of(tags, price) {
             return None;
         }
-        let known = self.known(price).map(KnownPrice::said);
+        let known = self.known(price);
         let can_sell = |sold: &&Price| {
-            let said = [Some(price), known.as_ref()];
-            offer.is_of(sold) && said.into_iter().flatten().all(|said| differs(said, sold).is_none())
+            let is_known_as_another = || known.is_some_and(|known| known_differs(known, sold).is_some());
+            offer.is_of(sold) && differs(price, sold).is_none() && !is_known_as_another()
         };
         let mut named = tags.metadata.iter().filter_map(|metadata| tagged(metadata, &self.catalogue)).flatten();
         let sold = named.find(can_sell)?;

@@ -23,6 +23,11 @@ impl<'a> Offer<'a> {
         Self { amount: price.amount, currency: price.currency.as_deref(), every: price.every.as_deref() }
     }
 
+    /// What is known of a price.
+    pub fn of_known(known: &'a KnownPrice) -> Self {
+        Self { amount: known.amount, currency: known.currency.as_deref(), every: known.every.as_deref() }
+    }
+
     /// Whether it is what the catalogue's price costs. The amount must be known; what else is known must agree.
     pub fn is_of(&self, price: &Price) -> bool {
         self.amount == Some(price.amount)
@@ -40,12 +45,22 @@ pub fn differs(said: &fields::Price, price: &Price) -> Option<String> {
     if said.is_metered {
         return Some(format!("it bills what was used, and {key} is a fixed price"));
     }
-    if let Some(every) = said.every.as_deref()
+    offer_differs(Offer::of(said), price)
+}
+
+/// As [`differs`], of what is known of a price.
+pub fn known_differs(known: &KnownPrice, price: &Price) -> Option<String> {
+    offer_differs(Offer::of_known(known), price)
+}
+
+fn offer_differs(offer: Offer<'_>, price: &Price) -> Option<String> {
+    let key = &price.key;
+    if let Some(every) = offer.every
         && !price.every.is_as_long_as(every)
     {
         return Some(format!("it is paid each {every}, and {key} each {}", price.every));
     }
-    let currency = said.currency.as_deref().filter(|currency| *currency != price.currency.as_str())?;
+    let currency = offer.currency.filter(|currency| *currency != price.currency.as_str())?;
     Some(format!("it is in {currency}, and {key} in {}", price.currency.as_str()))
 }
 

@@ -20,7 +20,7 @@ use crate::domain::job::{JobFinish, PAUSED_BY_DEAD_JOB, Wake};
 use crate::domain::ledger::Entry;
 use crate::error::Result;
 use accounts::{LeftOut, write_accounts};
-use effects::{Effects, Stored, write_effects};
+use effects::{Effects, Stored, write_effects, write_invoices};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend};
 use std::collections::{BTreeSet, HashSet};
 
@@ -140,7 +140,7 @@ impl<'a> Attempt<'a> {
     }
 
     async fn run(&mut self) -> Result<RunResult> {
-        // In the order in which every transaction locks rows: accounts, events, streams, jobs, then the rest.
+        // In the order in which every transaction locks rows: accounts, events, invoices, streams, jobs, then the rest.
         let accounts = write_accounts(self.tx, self.units()).await?;
         let mut left = accounts.left;
         self.open.retain(|at| !left.contains_key(at));
@@ -152,6 +152,8 @@ impl<'a> Attempt<'a> {
             unit.effects.iter().for_each(|effect| effects.add(place, effect));
         }
         let effects = effects.store_events(self.tx).await?;
+        // Before the streams, for whose locks intake waits until the end.
+        write_invoices(self.tx, &effects).await?;
         self.lock_streams(&effects).await?;
         // The locked stream rows keep other nodes from starting the same jobs.
         let mut fenced = self.release_leases().await?;

@@ -160,20 +160,30 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
     Ok(())
 }
 
-/// Stores how much of a payment was given back, and how much disputes hold or have taken: of an invoice, or of the
-/// charge that this PaymentIntent made. An operation that was paid by another one is left alone, although the charge
-/// may name it. Of an invoice also the part of both whose credits stay (`kept`): later ones come as far as they do.
-pub async fn payment_set_gone(
+/// Stores how much of an invoice, if the payment is one, was given back, how much disputes hold or have taken, and the
+/// part of both whose credits stay (`kept`): later ones come as far as they do.
+pub async fn invoice_set_gone(
+    db: &impl ConnectionTrait,
+    payment: &str,
+    (refunded, disputed): (MoneyMinor, MoneyMinor),
+    kept: MoneyMinor,
+) -> Result<()> {
+    let sql = "UPDATE invoices SET refunded = $2, disputed = $3, kept = $4 \
+               WHERE (refunded <> $2 OR disputed <> $3 OR kept <> $4) AND id = $1";
+    execute(db, sql, [payment.into(), refunded.0.into(), disputed.0.into(), kept.0.into()]).await?;
+    Ok(())
+}
+
+/// Stores how much was given back, and how much disputes hold or have taken, of the charge that this PaymentIntent made,
+/// if the payment is one. An operation that was paid by another one is left alone, although the charge may name it.
+pub async fn charge_set_gone(
     db: &impl ConnectionTrait,
     payment: &str,
     operation: Option<&str>,
     (refunded, disputed): (MoneyMinor, MoneyMinor),
-    kept: MoneyMinor,
 ) -> Result<()> {
     let set = "SET refunded = $2, disputed = $3";
     let changes = "(refunded <> $2 OR disputed <> $3)";
-    let sql = format!("UPDATE invoices {set}, kept = $4 WHERE ({changes} OR kept <> $4) AND id = $1");
-    execute(db, &sql, [payment.into(), refunded.0.into(), disputed.0.into(), kept.0.into()]).await?;
     let values: [Value; 3] = [payment.into(), refunded.0.into(), disputed.0.into()];
     execute(db, &format!("UPDATE operations {set} WHERE {changes} AND stripe_id = $1"), values).await?;
     if let Some(operation) = operation {

@@ -63,18 +63,16 @@ pub(super) async fn whole_invoice(deps: &Deps, id: &str) -> std::result::Result<
 
 /// What has to be known of the other invoices of a paid invoice that credits time that was left, or that was paid late:
 /// by them it is decided which of that time had brought credits, and how many, or whether its own was left meanwhile.
-/// Nothing for any other object. With the book, which knows the
-/// prices of all of them.
+/// Nothing for any other object. With the book, which knows the prices of all of them.
 pub(super) async fn before(
     deps: &Deps,
     customer: Option<&Customer>,
-    object: &Value,
+    said: &InvoiceFields,
     book: &PriceBook,
     now_ms: TimeMs,
 ) -> std::result::Result<(Before, PriceBook), Failure> {
-    let said = InvoiceFields::read(object);
     match customer.filter(|_| said.needs_others()) {
-        Some(customer) => before_of(deps, customer, &said, book, now_ms).await,
+        Some(customer) => before_of(deps, customer, said, book, now_ms).await,
         None => Ok((Before::default(), book.clone())),
     }
 }
@@ -253,14 +251,13 @@ pub(super) async fn with_all_lines(deps: &Deps, object: Value) -> std::result::R
 
 /// Notes with the jobs of later months what will be left of them, of the periods that a paid invoice leaves: so support
 /// sees what is to come. Each job decides again when it is due.
-async fn parts_of_left(deps: &Deps, object: &Value, before: &Before, book: &PriceBook) -> Result<Vec<Effect>> {
-    let said = InvoiceFields::read(object);
-    let keys: Vec<String> = before.later_left_by(&said).iter().map(|key| part_job_key(key)).collect();
+async fn parts_of_left(deps: &Deps, said: &InvoiceFields, before: &Before, book: &PriceBook) -> Result<Vec<Effect>> {
+    let keys: Vec<String> = before.later_left_by(said).iter().map(|key| part_job_key(key)).collect();
     if keys.is_empty() || said.is_paid != Some(true) {
         return Ok(Vec::new());
     }
     let is_paid = |invoice: &&InvoiceFields| invoice.is_paid == Some(true) && invoice.id != said.id;
-    let paid: Vec<InvoiceFields> = before.invoices.iter().filter(is_paid).chain([&said]).cloned().collect();
+    let paid: Vec<InvoiceFields> = before.invoices.iter().filter(is_paid).chain([said]).cloned().collect();
     let paid = Before { invoices: paid, ..before.clone() };
     let mut noted = Vec::new();
     for (job_id, args) in payment::part_job_waiting(deps.db.read(), &keys).await? {
@@ -281,14 +278,14 @@ async fn parts_of_left(deps: &Deps, object: &Value, before: &Before, book: &Pric
 fn with_record(
     mut verdict: Verdict,
     kind: EventKind,
-    object: &Value,
+    said: &InvoiceFields,
     customer: Option<&Customer>,
     book: &PriceBook,
     now_ms: TimeMs,
 ) -> Verdict {
     if let Some(customer) = customer.filter(|_| matches!(verdict.outcome, Outcome::Done)) {
         let brought = credits_brought(&verdict);
-        let invoice = Invoice::read(kind, object, customer, book, brought, now_ms);
+        let invoice = Invoice::read(kind, said, customer, book, brought, now_ms);
         verdict.effects.extend(invoice.map(|invoice| Effect::InvoicePut(Box::new(invoice))));
     }
     verdict
@@ -301,12 +298,13 @@ pub(super) async fn failed_invoice(
     invoice: &Value,
     now_ms: TimeMs,
 ) -> std::result::Result<Option<Effect>, Failure> {
-    if InvoiceFields::read(invoice).is_paid == Some(true) {
+    let said = InvoiceFields::read(invoice);
+    if said.is_paid == Some(true) {
         return Ok(None);
     }
     let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), invoice, now_ms).await?;
     let nothing = (Credits::ZERO, false);
-    let failed = Invoice::read(EventKind::InvoicePaymentFailed, invoice, customer, &book, nothing, now_ms);
+    let failed = Invoice::read(EventKind::InvoicePaymentFailed, &said, customer, &book, nothing, now_ms);
     Ok(failed.map(|failed| Effect::InvoicePut(Box::new(failed))))
 }
 

@@ -6,13 +6,13 @@ use super::{Deps, Failure};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, judge};
-use crate::domain::webhook::fields::{self, InvoiceFields, Line, SubscriptionFields, has_our_tag};
+use crate::domain::webhook::fields::{self, InvoiceFields, Item, Line, SubscriptionFields, has_our_tag};
 use crate::error::Result;
 use crate::infra::store::{payment, price as rows};
 use crate::infra::stripe::StripeError;
 use sea_orm::ConnectionTrait;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum number of prices that are asked for one object. Stripe allows twenty items on a subscription.
 const ASKED_MAX: usize = 100;
@@ -22,51 +22,75 @@ const ASK_AGAIN_MS: i64 = 24 * 60 * 60 * 1_000;
 /// came into force, no other can count.
 const BEHIND_MS: i64 = 60 * 60 * 1_000;
 
-/// A price that an object names, and whether what names it carries our own tag.
-struct Named {
-    price: fields::Price,
-    /// What it sells only because of a tag.
-    by_tag: Option<Price>,
-    is_tagged: bool,
+/// What an object says of prices.
+#[derive(Default)]
+struct Said {
+    subscription: Option<SubscriptionFields>,
+    invoice: Option<InvoiceFields>,
 }
 
-/// The prices that may sell something: those of an invoice's lines that bill a period, even if a coupon leaves nothing
-/// of it, or settle a change within one for money, those of a subscription's items and of its latest invoice.
-fn named(object: &Value, book: &PriceBook) -> Vec<Named> {
-    match object["object"].as_str() {
-        Some("invoice") => of_invoice(object, book),
-        Some("subscription") => {
-            let said = SubscriptionFields::read(object);
-            let next = said.schedule.iter().filter_map(|schedule| schedule.next.as_ref()).map(|(_, items)| items);
-            let all = std::iter::once(&said.items).chain(next);
-            let items: Vec<Named> = all.flat_map(|items| of_items(items, &said, book)).collect();
-            let latest = &object["latest_invoice"];
-            items.into_iter().chain(if latest.is_object() { of_invoice(latest, book) } else { Vec::new() }).collect()
+/// What names a price that may sell something.
+enum Named<'a> {
+    Line(&'a Line, &'a InvoiceFields),
+    /// With the items that its subscription has at the same time.
+    Item(&'a Item, &'a [Item], &'a SubscriptionFields),
+}
+
+impl Said {
+    fn read(object: &Value) -> Self {
+        match object["object"].as_str() {
+            Some("invoice") => Self { invoice: Some(InvoiceFields::read(object)), ..Self::default() },
+            Some("subscription") => {
+                let latest = Some(&object["latest_invoice"]).filter(|latest| latest.is_object());
+                Self { subscription: Some(SubscriptionFields::read(object)), invoice: latest.map(InvoiceFields::read) }
+            }
+            _ => Self::default(),
         }
-        _ => Vec::new(),
+    }
+
+    /// The prices that may sell something: those of a subscription's items and of its latest invoice, those of an
+    /// invoice's lines that bill a period, even if a coupon leaves nothing of it, or settle a change within one for
+    /// money.
+    fn named(&self) -> Vec<Named<'_>> {
+        let mut named = Vec::new();
+        if let Some(said) = &self.subscription {
+            let next = said.schedule.iter().filter_map(|schedule| schedule.next.as_ref()).map(|(_, items)| items);
+            for items in std::iter::once(&said.items).chain(next) {
+                named.extend(items.iter().map(|item| Named::Item(item, items, said)));
+            }
+        }
+        if let Some(said) = &self.invoice {
+            let sells = |line: &&Line| line.prorates() || line.bills_priced_period();
+            named.extend(said.lines.iter().filter(sells).map(|line| Named::Line(line, said)));
+        }
+        named
     }
 }
 
-/// The prices of items that a subscription has at the same time.
-fn of_items(items: &[fields::Item], said: &SubscriptionFields, book: &PriceBook) -> Vec<Named> {
-    let named = items.iter().map(|item| Named {
-        price: item.price.clone(),
-        by_tag: book.item_by_tag(item, items, &said.metadata),
-        is_tagged: has_our_tag(&item.metadata) || has_our_tag(&said.metadata),
-    });
-    named.collect()
-}
+impl<'a> Named<'a> {
+    fn price(&self) -> &'a fields::Price {
+        match self {
+            Self::Line(line, _) => &line.price,
+            Self::Item(item, ..) => &item.price,
+        }
+    }
 
-fn of_invoice(object: &Value, book: &PriceBook) -> Vec<Named> {
-    let said = InvoiceFields::read(object);
-    let sells = |line: &&Line| line.prorates() || line.bills_priced_period();
-    let lines = said.lines.iter().filter(sells);
-    let named = lines.map(|line| Named {
-        price: line.price.clone(),
-        by_tag: book.line_by_tag(line, &said.lines, &said.subscription_metadata),
-        is_tagged: has_our_tag(&line.metadata) || has_our_tag(&said.subscription_metadata),
-    });
-    named.collect()
+    /// What it sells only because of a tag.
+    fn by_tag(&self, book: &PriceBook) -> Option<Price> {
+        match self {
+            Self::Line(line, said) => book.line_by_tag(line, &said.lines, &said.subscription_metadata),
+            Self::Item(item, items, said) => book.item_by_tag(item, items, &said.metadata),
+        }
+    }
+
+    /// Whether what names the price carries our own tag.
+    fn is_tagged(&self) -> bool {
+        let [own, of_subscription] = match self {
+            Self::Line(line, said) => [&line.metadata, &said.subscription_metadata],
+            Self::Item(item, _, said) => [&item.metadata, &said.metadata],
+        };
+        has_our_tag(own) || has_our_tag(of_subscription)
+    }
 }
 
 /// What the database knows of the prices of some objects.
@@ -74,9 +98,11 @@ pub(super) async fn known_of<'a>(
     db: &impl ConnectionTrait,
     objects: impl IntoIterator<Item = &'a Value>,
 ) -> Result<Vec<KnownPrice>> {
-    let book = PriceBook::new(crate::domain::catalogue::Catalogue::built_in(), []);
-    let ids: HashSet<String> =
-        objects.into_iter().flat_map(|object| named(object, &book)).flat_map(|named| named.price.ids).collect();
+    let mut ids = BTreeSet::new();
+    for object in objects {
+        let said = Said::read(object);
+        ids.extend(said.named().iter().flat_map(|named| named.price().ids.iter().cloned()));
+    }
     let ids: Vec<String> = ids.into_iter().collect();
     if ids.is_empty() { Ok(Vec::new()) } else { rows::price_find_many(db, &ids).await }
 }
@@ -104,35 +130,30 @@ pub(super) async fn learn_all(
     now_ms: TimeMs,
 ) -> std::result::Result<PriceBook, Failure> {
     let mut book = book.clone();
-    let all = objects.iter().flat_map(|object| named(object, &book));
-    let unloaded: BTreeSet<String> =
-        all.filter(|named| book.lacks(&named.price)).flat_map(|named| named.price.ids).collect();
+    let said: Vec<Said> = objects.iter().map(Said::read).collect();
+    let unknown = said.iter().flat_map(Said::named).map(|named| named.price()).filter(|price| book.lacks(price));
+    let unloaded: BTreeSet<String> = unknown.flat_map(|price| price.ids.iter().cloned()).collect();
     if !unloaded.is_empty() {
         let unloaded: Vec<String> = unloaded.into_iter().collect();
         book.add(rows::price_find_many(deps.db.read(), &unloaded).await?);
     }
-    for object in objects {
-        learn_new(deps, &mut book, object, now_ms).await?;
+    for said in &said {
+        learn_new(deps, &mut book, said, now_ms).await?;
     }
     add_earlier_terms(deps, &mut book, objects).await?;
     Ok(book)
 }
 
 /// Adds to a book, and stores, what is to be learned of the prices of an object beside what the database knows.
-async fn learn_new(
-    deps: &Deps,
-    book: &mut PriceBook,
-    object: &Value,
-    now_ms: TimeMs,
-) -> std::result::Result<(), Failure> {
+async fn learn_new(deps: &Deps, book: &mut PriceBook, said: &Said, now_ms: TimeMs) -> std::result::Result<(), Failure> {
     let mut learned: BTreeMap<String, KnownPrice> = BTreeMap::new();
-    for named in named(object, book) {
-        let Some(id) = named.price.ids.first().filter(|id| !learned.contains_key(*id)) else { continue };
-        if learned.len() >= ASKED_MAX || !is_open(book, &named.price, now_ms) {
+    for named in said.named() {
+        let Some(id) = named.price().ids.first().filter(|id| !learned.contains_key(*id)) else { continue };
+        if learned.len() >= ASKED_MAX || !is_open(book, named.price(), now_ms) {
             continue;
         }
         let judged = ask(deps, book, &named, now_ms).await?;
-        let known = book.known(&named.price);
+        let known = book.known(named.price());
         let judged = judged.map(|judged| match known {
             Some(known) => known.after(judged),
             None => judged,
@@ -146,8 +167,7 @@ async fn learn_new(
         }
     }
     book.add(learned.values().cloned());
-    let by_tag: Vec<KnownPrice> =
-        named(object, book).iter().filter_map(|named| sold_by_tag(book, named, now_ms)).collect();
+    let by_tag: Vec<KnownPrice> = said.named().iter().filter_map(|named| sold_by_tag(book, named, now_ms)).collect();
     learned.extend(by_tag.into_iter().map(|sold| (sold.id.clone(), sold)));
     if !learned.is_empty() {
         let learned: Vec<KnownPrice> = learned.into_values().collect();
@@ -199,10 +219,10 @@ fn is_open(book: &PriceBook, price: &fields::Price, now_ms: TimeMs) -> bool {
 async fn ask(
     deps: &Deps,
     book: &PriceBook,
-    named: &Named,
+    named: &Named<'_>,
     now_ms: TimeMs,
 ) -> std::result::Result<Option<KnownPrice>, Failure> {
-    let price = &named.price;
+    let price = named.price();
     let is_named = price.ids.iter().any(|id| book.catalogue().price_of_stripe_id(id).is_some());
     let id = price.ids.first().map_or("", String::as_str);
     let whole = if price.is_whole {
@@ -218,8 +238,9 @@ async fn ask(
         Err(StripeError::NotFound { .. } | StripeError::Invalid { .. }) => {
             // What we sell is in this account.
             let known = judge::judge(price, book.catalogue(), &[], now_ms);
-            let reason = named.is_tagged.then(|| "it is tagged as ours, and Stripe does not have it".to_owned());
-            let decision = if named.is_tagged { Decision::Undecided } else { Decision::NotOurs };
+            let is_tagged = named.is_tagged();
+            let reason = is_tagged.then(|| "it is tagged as ours, and Stripe does not have it".to_owned());
+            let decision = if is_tagged { Decision::Undecided } else { Decision::NotOurs };
             return Ok(Some(KnownPrice { decision, reason, ..known }));
         }
         Err(error) => return Err(error.into()),
@@ -234,10 +255,11 @@ async fn ask(
 }
 
 /// The price of something that only our own tag makes ours, as sold. What is unclear of it by itself is kept with it.
-fn sold_by_tag(book: &PriceBook, named: &Named, now_ms: TimeMs) -> Option<KnownPrice> {
-    let sold = named.by_tag.as_ref().filter(|_| named.is_tagged && !named.price.ids.is_empty())?;
-    let seen = book.known(&named.price).cloned();
-    let seen = seen.unwrap_or_else(|| judge::judge(&named.price, book.catalogue(), &[], now_ms));
-    let decision = Decision::Ours(sold.key.clone());
+fn sold_by_tag(book: &PriceBook, named: &Named<'_>, now_ms: TimeMs) -> Option<KnownPrice> {
+    let price = Some(named.price()).filter(|price| named.is_tagged() && !price.ids.is_empty())?;
+    let sold = named.by_tag(book)?;
+    let seen = book.known(price).cloned();
+    let seen = seen.unwrap_or_else(|| judge::judge(price, book.catalogue(), &[], now_ms));
+    let decision = Decision::Ours(sold.key);
     Some(KnownPrice { decision, decided_by: DecidedBy::Sold, decided_at_ms: now_ms, ..seen })
 }

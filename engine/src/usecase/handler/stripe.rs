@@ -29,6 +29,7 @@ use crate::domain::sale::grant::grant_key;
 use crate::domain::sale::{Before, PriceBook};
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::delivery::wrong_mode;
+use crate::domain::webhook::fields::InvoiceFields;
 use crate::domain::webhook::{self, Envelope, EventKind, Facts, Lookup};
 use crate::error::Result;
 use crate::ids::CustomerId;
@@ -305,10 +306,10 @@ impl EventContext<'_> {
     /// Applies the pure rules to an object, once all its prices are known.
     async fn decide(&self, kind: EventKind, object: &Value) -> std::result::Result<Verdict, Failure> {
         let book = price::learn(self.deps, self.book, object, self.now_ms).await?;
-        let customer = self.event.customer.as_ref();
+        let (customer, said) = (self.event.customer.as_ref(), InvoiceFields::read(object));
         let (before, book) = match kind {
             EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => {
-                invoice::before(self.deps, customer, object, &book, self.now_ms).await?
+                invoice::before(self.deps, customer, &said, &book, self.now_ms).await?
             }
             _ => (Before::default(), book),
         };
@@ -325,7 +326,7 @@ impl EventContext<'_> {
         });
         let decided = Decided {
             kind,
-            object,
+            said: &said,
             customer,
             before: &before,
             book: &book,

@@ -38,7 +38,8 @@ pub(super) async fn apply_rules(
     let ids: Vec<String> = fields::id(&object["id"]).into_iter().collect();
     let stored = subscription::subscription_find_many(deps.db.read(), By::Id, &ids).await?.pop();
     let invoice = &object["latest_invoice"];
-    let (before, book) = before(deps, customer.as_ref(), invoice, &book, now_ms).await?;
+    let said = InvoiceFields::read(invoice);
+    let (before, book) = before(deps, customer.as_ref(), &said, &book, now_ms).await?;
     let facts = |kind, object, subscription| Facts {
         kind,
         object,
@@ -72,7 +73,7 @@ pub(super) async fn apply_rules(
     }
     let decided = Decided {
         kind: EventKind::InvoicePaid,
-        object: invoice,
+        said: &said,
         customer: customer.as_ref(),
         before: &before,
         book: &book,

@@ -47,7 +47,7 @@ fn subscription(customer: &CustomerId, id: &str, status: &str, ended_at_ms: Opti
 }
 
 /// What an event says of an invoice: that it was paid, or that its payment failed.
-fn invoice(customer: &CustomerId, id: &str, is_paid: bool) -> Effect {
+pub(super) fn invoice(customer: &CustomerId, id: &str, is_paid: bool) -> Effect {
     Effect::InvoicePut(Box::new(Invoice {
         id: id.to_owned(),
         customer_id: customer.clone(),

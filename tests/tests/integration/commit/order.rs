@@ -1,8 +1,10 @@
 //! The order in which transactions lock rows. With the same order, one waits for the other; with different orders
 //! both wait, until Postgres ends one of them.
 
+use super::effects::{commit, invoice};
 use crate::database::until_waiting;
 use crate::scene::{customer_id, now_ms, sql};
+use bursar_engine::amount::MoneyMinor;
 use bursar_engine::domain::effect::Effect;
 use bursar_engine::domain::job::{Backoff, JobKind, JobState, NewJob, Outcome, PAUSED_BY_DEAD_JOB, finish};
 use bursar_engine::domain::operation::{Operation, Request, State};
@@ -90,6 +92,34 @@ async fn a_jobs_end_and_a_replayed_dead_job_lock_streams_in_intakes_order() {
         Effect::JobRequeue { job_id: dead.id }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jobs_end_that_waits_for_an_invoice_keeps_no_stream_from_intake() {
+    let app = TestApp::start(Backend::Production).await;
+    let customer = customer_id(&app.onboard().await);
+    insert(&app, &[tomorrow("z")]).await.commit().await.unwrap();
+    commit(&app, vec![vec![invoice(&customer, "in_1", false)]]).await;
+    let refunded = Effect::PaymentRefunded {
+        payment: "in_1".to_owned(),
+        operation: None,
+        refunded: MoneyMinor(100),
+        disputed: MoneyMinor::ZERO,
+        kept: MoneyMinor::ZERO,
+    };
+    for effect in [invoice(&customer, "in_1", true), refunded] {
+        let unit = Unit { effects: vec![effect], ..ended(&app, "z").await };
+        let other = app.app.db.begin().await.unwrap();
+        other.execute_unprepared("UPDATE invoices SET kept = kept WHERE id = 'in_1'").await.unwrap();
+        let (db, now_ms) = (app.app.db.clone(), now_ms());
+        let end = tokio::spawn(async move { commit_units(&db, &[unit], "a-node", now_ms).await });
+        until_waiting(&app, 1).await;
+        insert(&app, &[tomorrow("z")]).await.commit().await.expect("the stream is free");
+        other.rollback().await.unwrap();
+        let results = end.await.unwrap().unwrap();
+        assert!(matches!(results[..], [UnitResult::Committed(_)]), "{results:?}");
+    }
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,6 +30,16 @@ fn known(id: &str, decision: Decision) -> KnownPrice {
 }
 
 #[test]
+fn a_book_copies_what_others_know_only_to_add_to_it() {
+    let book = PriceBook::new(catalogue(), [known("price_1", Decision::NotOurs)]);
+    let mut learning = book.clone();
+    learning.add([]);
+    assert!(Arc::ptr_eq(&book.known, &learning.known));
+    learning.add([known("price_2", Decision::NotOurs)]);
+    assert_eq!([&book, &learning].map(|book| book.lacks(&line("price_2", 1, 1).price)), [true, false]);
+}
+
+#[test]
 fn a_price_once_known_as_ours_stays_ours_whatever_the_line_says() {
     let pro = PriceKey::trusted("pro_monthly");
     let book = PriceBook::new(catalogue(), [known("price_old", Decision::Ours(pro.clone()))]);

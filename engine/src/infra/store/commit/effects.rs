@@ -7,8 +7,9 @@
 //! - single effects, and links to Stripe among them, keep the order of the units;
 //! - plans follow everything that gives a plan, because they read it;
 //! - jobs come last, in one call, which locks streams in the order of their keys. Events come first, before any
-//!   stream is locked, as at intake.
+//!   stream is locked, as at intake, and invoices next ([`write_invoices`]).
 
+use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::charge::record::ChargeRecord;
 use crate::domain::effect::Effect;
@@ -134,7 +135,32 @@ fn requeued_jobs<'a>(other: &OrderedEffect<'a>) -> Vec<&'a JobId> {
     }
 }
 
-/// Writes effects with stored events. Returns the jobs to announce, each with the index of its unit.
+/// Writes what becomes of invoices: all that a transaction changes in them, before it locks a stream.
+pub(super) async fn write_invoices(tx: &impl ConnectionTrait, stored: &Stored<'_>) -> Result<()> {
+    let by_kind = &stored.effects;
+    for wave in waves(by_kind.invoices.clone(), |invoice| invoice.id.as_str()) {
+        payment::invoice_put_many(tx, &wave).await?;
+    }
+    let mut gone: Vec<_> = by_kind.others.iter().filter_map(gone_of_payment).collect();
+    // Those of one payment keep their order.
+    gone.sort_by_key(|(id, ..)| *id);
+    for (id, refunded, disputed, kept) in gone {
+        payment::invoice_set_gone(tx, id, (refunded, disputed), kept).await?;
+    }
+    Ok(())
+}
+
+/// What an effect says is gone of a payment: what is refunded, what is disputed, and the part whose credits stay.
+fn gone_of_payment<'a>(other: &OrderedEffect<'a>) -> Option<(&'a str, MoneyMinor, MoneyMinor, MoneyMinor)> {
+    match other {
+        OrderedEffect::Single(_, Effect::PaymentRefunded { payment, refunded, disputed, kept, .. }) => {
+            Some((payment.as_str(), *refunded, *disputed, *kept))
+        }
+        _ => None,
+    }
+}
+
+/// Writes the other effects. Returns the jobs to announce, each with the index of its unit.
 pub(super) async fn write_effects(
     tx: &impl ConnectionTrait,
     stored: Stored<'_>,
@@ -150,9 +176,6 @@ pub(super) async fn write_effects(
     }
     for wave in waves(by_kind.subscriptions, |subscription| subscription.id.as_str()) {
         subscription::subscription_put_many(tx, &wave, now_ms).await?;
-    }
-    for wave in waves(by_kind.invoices, |invoice| invoice.id.as_str()) {
-        payment::invoice_put_many(tx, &wave).await?;
     }
     for wave in waves(by_kind.args, |(job_id, _)| job_id.as_str()) {
         job::job_set_args_many(tx, &wave).await?;
@@ -236,8 +259,9 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
         Effect::SubscriptionPriceSet { id, stripe_price } => {
             subscription::subscription_set_stripe_price(tx, id, stripe_price).await?;
         }
-        Effect::PaymentRefunded { payment: id, operation, refunded, disputed, kept } => {
-            payment::payment_set_gone(tx, id, operation.as_deref(), (*refunded, *disputed), *kept).await?;
+        // Of an invoice, above.
+        Effect::PaymentRefunded { payment: id, operation, refunded, disputed, .. } => {
+            payment::charge_set_gone(tx, id, operation.as_deref(), (*refunded, *disputed)).await?;
         }
         Effect::OperationInsert(operation) => {
             operation::operation_insert(tx, operation).await?;

@@ -12,7 +12,6 @@ use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::usecase::handler::stripe::clawback::{brings_credits, review_of_late_grant, reviews_of_left};
 use crate::usecase::handler::{Deps, Failure};
-use serde_json::Value;
 
 /// How long after it was heard a payment may bring its credits without a review: a refund that waits for them gives up
 /// after some hours, when its attempts are over.
@@ -31,8 +30,8 @@ pub(in crate::usecase::handler) enum Heard {
 pub(in crate::usecase::handler) struct Decided<'a> {
     /// What is said of it.
     pub kind: EventKind,
-    /// The invoice; nothing follows from any other object.
-    pub object: &'a Value,
+    /// The invoice; nothing follows from what any other object is read as.
+    pub said: &'a InvoiceFields,
     /// Its customer, if it is known.
     pub customer: Option<&'a Customer>,
     /// The other invoices of its subscription.
@@ -54,14 +53,13 @@ pub(in crate::usecase::handler) async fn complete(
     verdict: Verdict,
     decided: &Decided<'_>,
 ) -> Result<Verdict, Failure> {
-    let Decided { kind, object, customer, before, book, payer, now_ms, .. } = *decided;
-    let mut verdict = with_record(verdict, kind, object, customer, book, now_ms);
-    verdict.effects.extend(reviews_of_left(deps, object, before, now_ms).await?);
-    verdict.effects.extend(parts_of_left(deps, object, before, book).await?);
+    let Decided { kind, said, customer, before, book, payer, now_ms, .. } = *decided;
+    let mut verdict = with_record(verdict, kind, said, customer, book, now_ms);
+    verdict.effects.extend(reviews_of_left(deps, said, before, now_ms).await?);
+    verdict.effects.extend(parts_of_left(deps, said, before, book).await?);
     let verdict = without_what_another_has(deps, verdict, payer).await?;
     let mut verdict = without_parts_of_granted(deps, verdict).await?;
-    let said = InvoiceFields::read(object);
-    if let Some(id) = said.id.as_deref().filter(|_| brings_credits(&verdict) && comes_late(&said, decided))
+    if let Some(id) = said.id.as_deref().filter(|_| brings_credits(&verdict) && comes_late(decided))
         && (decided.heard == Heard::Before || !has_first_grant(deps, &verdict).await?)
     {
         verdict.effects.extend(review_of_late_grant(deps, id, now_ms));
@@ -72,7 +70,8 @@ pub(in crate::usecase::handler) async fn complete(
 /// Whether an invoice's credits come later than at once, so that some of its money may have been given back before
 /// anybody could know that they would: it was paid some time before that was heard, or what it sells was decided since.
 /// A short delay of our own makes no credits late: a refund that is heard of meanwhile waits for them.
-fn comes_late(said: &InvoiceFields, decided: &Decided<'_>) -> bool {
+fn comes_late(decided: &Decided<'_>) -> bool {
+    let said = decided.said;
     let Heard::At(heard_ms) = decided.heard else { return true };
     let is_new = |known: &KnownPrice| known.decision.price().is_some() && known.decided_at_ms > heard_ms;
     let is_new = |line: &Line| decided.book.known(&line.price).is_some_and(is_new);
@@ -104,8 +103,8 @@ mod tests {
             ..InvoiceFields::default()
         };
         let (before, book) = (Before::NONE, &PriceBook::new(catalogue, [known]));
-        let (kind, object) = (EventKind::InvoicePaid, &Value::Null);
-        comes_late(&said, &Decided { kind, object, customer: None, before, book, payer: None, heard, now_ms })
+        let kind = EventKind::InvoicePaid;
+        comes_late(&Decided { kind, said: &said, customer: None, before, book, payer: None, heard, now_ms })
     }
 
     #[test]

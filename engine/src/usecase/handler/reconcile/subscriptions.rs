@@ -10,7 +10,8 @@ use crate::domain::reconcile::{Difference, invoices, subscriptions};
 use crate::domain::sale::grant::grant_key;
 use crate::domain::sale::{Before, PriceBook, SaleRecord};
 use crate::domain::subscription::Subscription;
-use crate::domain::webhook::{self, EventKind, Facts, Lookup, fields};
+use crate::domain::webhook::fields::{self, InvoiceFields};
+use crate::domain::webhook::{self, EventKind, Facts, Lookup};
 use crate::ids::CustomerId;
 use crate::infra::store::{account, payment, reconciliation as rows};
 use crate::infra::stripe::found;
@@ -131,7 +132,8 @@ impl Walk<'_> {
         for (object, (_, lookup)) in objects.iter().zip(&lookups) {
             let subscription = lookup.subscription_id.as_ref().and_then(|id| known.subscriptions.get(id));
             let customer = known.customer(lookup, subscription);
-            let (before, learned) = before(self.deps, customer.as_ref(), object, &book, self.now_ms).await?;
+            let said = InvoiceFields::read(object);
+            let (before, learned) = before(self.deps, customer.as_ref(), &said, &book, self.now_ms).await?;
             book = learned;
             all_before.push(before);
         }

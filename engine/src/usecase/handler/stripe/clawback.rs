@@ -210,13 +210,13 @@ async fn taken_of(
 /// less than it was. It does not matter whether the invoice takes credits by itself, or only brings fewer for it.
 pub(in crate::usecase::handler) async fn reviews_of_left(
     deps: &Deps,
-    object: &Value,
+    said: &InvoiceFields,
     before: &Before,
     now_ms: TimeMs,
 ) -> Result<Vec<Effect>, Failure> {
-    let (said, mut reviews) = (InvoiceFields::read(object), Vec::new());
+    let mut reviews = Vec::new();
     let id = said.id.as_deref().unwrap_or_default();
-    for left in before.left_by(&said) {
+    for left in before.left_by(said) {
         let paid_by = paid_by(deps, left).await?;
         let review =
             |object| review_event(deps, &format!("left:{id}:{left}"), EventKind::ChargeRefunded, object, now_ms);
@@ -434,7 +434,7 @@ async fn bought_by(
     let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), invoice, now_ms).await?;
     // An invoice that the catalogue of its time knew may have brought credits, whatever the present one says.
     let said = InvoiceFields::read(invoice);
-    let (before, book) = before(deps, Some(customer), invoice, &book, now_ms).await?;
+    let (before, book) = before(deps, Some(customer), &said, &book, now_ms).await?;
     let left = left_since(&said, &before.invoices, customer.credits_from_ms);
     let is_certain = match (sales(&said, &book), taken(&left, &before, &book)) {
         (Sales::Known(sold), Ok(taken)) => {

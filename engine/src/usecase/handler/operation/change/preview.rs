@@ -200,7 +200,7 @@ async fn credits_of(
     (paid["status"], paid["subscription"]) = ("paid".into(), row.id.clone().into());
     paid["id"] = fields::id(&preview["id"]).unwrap_or_else(|| "upcoming".to_owned()).into();
     let book = price::learn(deps, book, &paid, now_ms).await?;
-    let (before, book) = before(deps, Some(customer), &paid, &book, now_ms).await?;
+    let (before, book) = before(deps, Some(customer), &InvoiceFields::read(&paid), &book, now_ms).await?;
     let verdict = webhook::decide(&Facts {
         kind: EventKind::InvoicePaid,
         object: &paid,
