@@ -8,6 +8,7 @@ use crate::domain::webhook::fields::{
     self, InvoiceFields, Item, Line, Metadata, OPERATION_METADATA_KEY, SubscriptionFields, tagged_plan, tagged_price,
 };
 use crate::key::{PlanKey, PriceKey};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -38,24 +39,26 @@ struct Tags<'a> {
     metadata: [&'a Metadata; 2],
     /// What its invoice or its subscription has.
     beside: Beside<'a>,
-    /// Whether it is an item or bills a period, and does not settle a change within one.
-    is_period: bool,
 }
 
 /// What there is beside a line or an item, and itself.
 enum Beside<'a> {
-    Lines(&'a [Line]),
+    /// Beside an item: those that its subscription has at the same time.
     Items(&'a [Item]),
+    /// Beside a line that bills a period: all of its invoice.
+    Periods(&'a [Line]),
+    /// Beside this line, which settles a change within a period: all of its invoice.
+    Change(&'a Line, &'a [Line]),
 }
 
 impl<'a> Tags<'a> {
     fn of_line(line: &'a Line, lines: &'a [Line], of_subscription: &'a Metadata) -> Self {
-        let (metadata, is_period) = ([&line.metadata, of_subscription], line.bills_period());
-        Self { metadata, beside: Beside::Lines(lines), is_period }
+        let beside = if line.bills_period() { Beside::Periods(lines) } else { Beside::Change(line, lines) };
+        Self { metadata: [&line.metadata, of_subscription], beside }
     }
 
     fn of_item(item: &'a Item, items: &'a [Item], of_subscription: &'a Metadata) -> Self {
-        Self { metadata: [&item.metadata, of_subscription], beside: Beside::Items(items), is_period: true }
+        Self { metadata: [&item.metadata, of_subscription], beside: Beside::Items(items) }
     }
 
     /// Whether we wrote them, when we made the subscription.
@@ -72,13 +75,32 @@ impl<'a> Tags<'a> {
         self.metadata.iter().any(|metadata| names(metadata))
     }
 
-    /// Whether another price than this one, of those that the invoice bills periods of or the subscription has, does.
+    /// Whether they are of an item or a period, and not of a change within one.
+    fn are_of_period(&self) -> bool {
+        !matches!(self.beside, Beside::Change(..))
+    }
+
+    /// Whether another price than this one, of those that the subscription has, that the invoice bills periods of, or
+    /// that the same change charges, does.
     fn any_beside(&self, price: &fields::Price, does: impl Fn(&fields::Price) -> bool) -> bool {
         let does = |other: &fields::Price| other.ids != price.ids && does(other);
         match self.beside {
-            Beside::Lines(lines) => lines.iter().any(|line| line.bills_period() && does(&line.price)),
             Beside::Items(items) => items.iter().any(|item| does(&item.price)),
+            Beside::Periods(lines) => lines.iter().any(|line| line.bills_period() && does(&line.price)),
+            Beside::Change(own, lines) => {
+                let is_of_it = |line: &Line| line.charges_time() && line.period_start_ms == own.period_start_ms;
+                lines.iter().any(|line| is_of_it(line) && does(&line.price))
+            }
         }
+    }
+
+    /// Whether a price may be what such a price was before: that of an item or a period may, and what a change charges if
+    /// it credits such a price for the same time.
+    fn may_replace(&self, is_such: impl Fn(&fields::Price) -> bool) -> bool {
+        let Beside::Change(own, lines) = self.beside else { return true };
+        let time = |line: &Line| (line.period_start_ms, line.period_end_ms);
+        let is_left = |line: &Line| line.credits_time() && time(line) == time(own) && line.price.ids != own.price.ids;
+        own.charges_time() && lines.iter().any(|line| is_left(line) && is_such(&line.price))
     }
 }
 
@@ -234,7 +256,7 @@ impl PriceBook {
         };
         let sells_it = |other: &fields::Price| plan.is_some_and(|plan| sells(&self.by_itself(other), plan));
         // A change is settled as what it changes was sold.
-        let is_add_on = || tags.is_period && tags.any_beside(price, sells_it);
+        let is_add_on = || tags.are_of_period() && tags.any_beside(price, sells_it);
         !is_add_on()
     }
 
@@ -269,28 +291,39 @@ impl PriceBook {
     }
 
     /// Why a price may have taken the place of what a subscription that we made was sold at: it was sold as that before,
-    /// or costs the same for the same time, and nothing beside it is ours.
+    /// or costs the same for the same time, and nothing beside it is ours. What a change charges may if it credits what
+    /// is ours.
     fn moved(&self, price: &fields::Price, tags: &Tags<'_>) -> Option<String> {
-        if !tags.is_period || !tags.are_ours() {
+        let is_ours = |other: &fields::Price| self.is_ours(other, tags);
+        if !tags.are_ours() || !tags.may_replace(is_ours) {
             return None;
         }
         let known = self.known(price);
-        let stored = known.map(KnownPrice::said);
-        let said = if price.is_whole { price } else { stored.as_ref().unwrap_or(price) };
+        let said = &self.seen(price);
         let is_same_offer = |sold: &&Price| Offer::of(said).is_of(sold) && differs(said, sold).is_none();
         let mut named = tags.metadata.iter().filter_map(|metadata| tagged(metadata, &self.catalogue)).flatten();
         let of_row = known.and_then(|known| self.sold_as_named(known, tags)).map(|(key, _)| key);
         let key = of_row.or_else(|| named.find(is_same_offer).map(|sold| &sold.key))?;
-        let is_ours = |other: &fields::Price| {
-            let decided = self.decided(other, Some(tags));
-            matches!(decided.unwrap_or_else(|| self.by_itself(other)), Sold::Ours(_))
-        };
         let id = price.ids.first().map_or("(without id)", String::as_str);
         (!tags.any_beside(price, is_ours)).then(|| {
             format!(
                 "the subscription was sold as {key}, and has price {id} instead, of which nothing says what it sells"
             )
         })
+    }
+
+    /// Whether a price is ours beside these tags, by itself or as it was sold before.
+    fn is_ours(&self, price: &fields::Price, tags: &Tags<'_>) -> bool {
+        let decided = self.decided(price, Some(tags));
+        matches!(decided.unwrap_or_else(|| self.by_itself(price)), Sold::Ours(_))
+    }
+
+    /// What was seen of a price: all that the object says, else what was stored of it.
+    fn seen<'a>(&self, price: &'a fields::Price) -> Cow<'a, fields::Price> {
+        match self.known(price).filter(|_| !price.is_whole) {
+            Some(known) => Cow::Owned(known.said()),
+            None => Cow::Borrowed(price),
+        }
     }
 
     fn by_tag_alone(&self, price: &fields::Price, tags: &Tags<'_>, offer: Offer<'_>) -> Option<Price> {
@@ -300,11 +333,14 @@ impl PriceBook {
 
     /// What tags say that a period sells, at an amount of the catalogue: the same subscription may bill other things
     /// beside the plan. If another price of it sells that plan without this tag, or as it was sold before, the tag means
-    /// that one, and this is an add-on.
+    /// that one, and this is an add-on. They say it as well of what a change charges in place of what is ours, of which
+    /// the whole price tells the amount.
     fn by_tag(&self, price: &fields::Price, tags: &Tags<'_>, offer: Offer<'_>) -> Option<Price> {
-        if !tags.is_period || !self.are_of(tags, price) {
+        if !self.are_of(tags, price) || !tags.may_replace(|other| self.is_ours(other, tags)) {
             return None;
         }
+        let seen = self.seen(price);
+        let offer = if tags.are_of_period() { offer } else { Offer::of(&seen) };
         let known = self.known(price);
         let can_sell = |sold: &&Price| {
             let is_known_as_another = || known.is_some_and(|known| known_differs(known, sold).is_some());

@@ -12,6 +12,8 @@
 //! A period brings its credits when its invoice is paid. One that is left before that loses nothing then; if it is paid
 //! later, it brings only what is left of it.
 //!
+//! An invoice on which a person must decide takes nothing meanwhile, and the months of a period that it may leave wait.
+//!
 //! What expired of a period's credits is not there to be taken: each such credit excuses one that is due, once.
 //!
 //! All of it follows from the subscription's invoices, whatever the order in which they become known. Time counts and
@@ -20,6 +22,7 @@
 
 mod excused;
 mod late;
+mod sold;
 
 pub use late::left_before_paid;
 
@@ -33,6 +36,7 @@ use crate::clock::TimeMs;
 use crate::domain::catalogue::{Interval, IntervalUnit, Price};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use chrono::{DateTime, Datelike, Days, Months, Utc};
+use sold::sold_as;
 use std::collections::{BTreeMap, BTreeSet};
 
 const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
@@ -173,20 +177,34 @@ fn part_taken(
 
 /// What is left of the part of a month, 1 for the second, of a period that `invoice` billed and that is granted
 /// monthly, when the month begins. `before` are the other invoices of its subscription.
-pub fn part_left(part: Credits, month: u32, invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Credits {
+///
+/// # Errors
+/// A person must decide first whether the period was left; why, in words.
+pub fn part_left(
+    part: Credits,
+    month: u32,
+    invoice: &InvoiceFields,
+    before: &Before,
+    book: &PriceBook,
+) -> Result<Credits, String> {
     let own = billed(invoice, before, book, true).unwrap_or_default();
     let all = with_others(own, invoice, before, book);
     let spread = |line: &&Billed| line.is_own && !line.is_proration && line.months > month;
-    let Some((from_ms, end_ms)) = all.iter().find(spread).and_then(Billed::span) else { return part };
+    let Some((from_ms, end_ms)) = all.iter().find(spread).and_then(Billed::span) else { return Ok(part) };
+    let may_leave =
+        |other: &&InvoiceFields| other.id != invoice.id && ends(other, Line::credits_time).contains(&end_ms);
+    for other in before.invoices.iter().filter(may_leave) {
+        billed(other, before, book, true)?;
+    }
     let period = Period::of(end_ms, &all);
     let begins_ms = add_months(from_ms, month);
     let level =
         period.steps().iter().rev().find(|step| step.at_ms <= begins_ms).map_or(period.granted, |step| step.level);
     if period.granted <= 0 {
-        return part;
+        return Ok(part);
     }
     let left = i128::from(part.0) * i128::from(level) / i128::from(period.granted);
-    i64::try_from(left).map_or(part, Credits)
+    Ok(i64::try_from(left).map_or(part, Credits))
 }
 
 /// A line for a period, or for the rest of one, of a price of ours.
@@ -247,8 +265,9 @@ impl Billed {
     }
 }
 
-/// The lines of an invoice that bill prices of ours. What cannot be decided is left out, unless it is a proration of
-/// the invoice in question.
+/// The lines of an invoice that bill prices of ours. What cannot be decided is left out. A proration of the invoice in
+/// question must be decided. While one of another invoice is not, that invoice has taken nothing, and its credits do not
+/// count.
 fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bool) -> Result<Vec<Billed>, String> {
     let brought = before.brought_by(invoice);
     let has_credit = invoice.lines.iter().any(Line::credits_time);
@@ -257,13 +276,16 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
     let is_paid_for = is_paid && (has_credit || invoice.total.is_none_or(|total| total > MoneyMinor::ZERO));
     let has_taken = brought.is_some_and(|brought| brought.record.taken_of_others() > Credits::ZERO);
     let is_only = invoice.lines.iter().filter(|line| line.bills_period()).count() == 1;
-    let mut billed = Vec::new();
+    let (mut billed, mut undecided) = (Vec::new(), None);
     // Of a void invoice only the periods tell something: it gives no credit, and none is asked for.
     let counts = |line: &&Line| line.bills_period() || (line.prorates() && !invoice.is_void);
     for line in invoice.lines.iter().filter(counts) {
         let price = match sold_as(invoice, line, before, book) {
             Sold::Ours(price) => *price,
-            Sold::Undecided(why) if is_own && line.prorates() => return Err(why),
+            Sold::Undecided(why) if line.prorates() => {
+                undecided = Some(why);
+                continue;
+            }
             Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => continue,
         };
         let quantity = line.quantity.unwrap_or(1).max(0);
@@ -288,36 +310,12 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
             is_own,
         });
     }
+    match undecided {
+        Some(why) if is_own => return Err(why),
+        Some(_) if brought.is_none() => billed.retain(|line: &Billed| !line.is_credit()),
+        _ => {}
+    }
     Ok(billed)
-}
-
-/// What a line sold. Where its price alone does not tell, because only a tag made it ours, a proration is of what its
-/// period was sold as, whatever tags the subscription has by now.
-fn sold_as(invoice: &InvoiceFields, line: &Line, before: &Before, book: &PriceBook) -> Sold {
-    if !book.needs_tag(&line.price) {
-        return book.line_of(invoice, line);
-    }
-    if !line.prorates() {
-        return sold_or_decided(invoice, line, book);
-    }
-    let is_its_period = |other: &&Line| {
-        let is_same_price = || other.price.ids.iter().any(|id| line.price.ids.contains(id));
-        other.bills_period() && other.period_end_ms == line.period_end_ms && is_same_price()
-    };
-    let of_period = |other: &InvoiceFields| {
-        other.lines.iter().find(is_its_period).map(|period| sold_or_decided(other, period, book))
-    };
-    let periods: Vec<Sold> = before.invoices.iter().filter_map(of_period).collect();
-    let ours = periods.iter().find(|sold| matches!(sold, Sold::Ours(_)));
-    ours.or_else(|| periods.first()).cloned().unwrap_or_else(|| sold_or_decided(invoice, line, book))
-}
-
-/// What a line sells, else what it sold when its invoice was decided: credits that came are there to be taken.
-fn sold_or_decided(invoice: &InvoiceFields, line: &Line, book: &PriceBook) -> Sold {
-    match book.line_of(invoice, line) {
-        Sold::Ours(price) => Sold::Ours(price),
-        other => book.decided_then(invoice, line).map_or(other, |price| Sold::Ours(Box::new(price))),
-    }
 }
 
 /// What the period of a line got, and in how many parts; `None` if nothing tells. `is_only` says that its invoice bills

@@ -16,9 +16,9 @@ use crate::domain::webhook::fields::InvoiceFields;
 use crate::domain::webhook::rules::history_too_long;
 use crate::error::Result;
 use crate::ids::CustomerId;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// Wait between checks whether a dispute about all of the money is decided, or whether a change is paid.
+/// Wait between checks whether a dispute about all of the money is decided, or whether a change is paid or decided.
 const DECISION_WAIT_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Grants the part that the job names, unless all of the invoice's money is gone by now. If some of it is, its share is
@@ -69,7 +69,7 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
 enum Paid {
     /// The part, with the credits that are paid for.
     Decided(PartArgs),
-    /// A change that would take some is not paid yet, so it may never have been.
+    /// A change that would take some is not paid yet, so it may never have been, or a person must decide what it sold.
     Open,
     /// A person must decide; why, in words.
     Unclear(String),
@@ -84,7 +84,9 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
     let Some(subscription) = base.subscription_id.as_deref() else { return Ok(Paid::Decided(part)) };
     let Listed { mut objects, is_cut } = invoices_of_subscription(deps, subscription).await?;
     if let Some(customer) = base.stripe_customer_id.as_deref() {
-        objects.push(pending_invoice(deps, customer, subscription).await?);
+        let mut pending = pending_invoice(deps, customer, subscription).await?;
+        pending["subscription_details"] = json!({ "metadata": base.subscription_metadata });
+        objects.push(pending);
     }
     let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), &object, now_ms).await?;
     let book = price::learn_all(deps, &book, &objects, now_ms).await?;
@@ -98,9 +100,9 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
         return Ok(Paid::Unclear(history_too_long(&part.invoice, "all that have changed its period")));
     }
     let paid = Before { invoices: paid, brought, is_cut, ..Before::default() };
-    let left = part_left(part.credits, month, &base, &paid, &book);
-    if part_left(part.credits, month, &base, &all, &book) < left {
-        return Ok(Paid::Open);
+    let left = |before: &Before| part_left(part.credits, month, &base, before, &book);
+    match (left(&paid), left(&all)) {
+        (Ok(left), Ok(if_paid)) if if_paid >= left => Ok(Paid::Decided(PartArgs { credits: left, ..part })),
+        _ => Ok(Paid::Open),
     }
-    Ok(Paid::Decided(PartArgs { credits: left, ..part }))
 }

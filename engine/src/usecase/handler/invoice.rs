@@ -264,7 +264,7 @@ async fn parts_of_left(deps: &Deps, said: &InvoiceFields, before: &Before, book:
         let Ok(part) = serde_json::from_str::<PartArgs>(&args) else { continue };
         let base = paid.invoices.iter().find(|invoice| invoice.id.as_deref() == Some(part.invoice.as_str()));
         let Some((month, base)) = part.month().zip(base) else { continue };
-        let left = part_left(part.credits, month, base, &paid, book);
+        let Ok(left) = part_left(part.credits, month, base, &paid, book) else { continue };
         if left != part.expected() {
             let args = serde_json::to_string(&PartArgs { left: Some(left), ..part });
             let args = args.map_err(|error| Error::Corrupt(format!("arguments of a job: {error}")))?;

@@ -153,6 +153,65 @@ fn what_took_the_place_of_what_we_sold_waits_for_a_person() {
     assert_eq!(PriceBook::new(catalogue(), [seen]).line(&proration, &[], &made_by_us()), Sold::NotOurs);
 }
 
+/// A line for the time from a day of the period on, credited if its amount is negative.
+fn rest(id: &str, amount: i64, from_ms: i64) -> Line {
+    let time = (Some(from_ms), Some(30));
+    Line { is_proration: true, period_start_ms: time.0, period_end_ms: time.1, ..line(id, amount, 1) }
+}
+
+/// A book that knows the price of Pro, and `price_x` at this amount as nothing of ours.
+fn beside_pro(amount: i64) -> PriceBook {
+    let seen = KnownPrice { amount: Some(MoneyMinor(amount)), ..known("price_x", Decision::NotOurs) };
+    PriceBook::new(catalogue(), [known("price_pro", Decision::Ours(pro_price().key)), seen])
+}
+
+#[test]
+fn what_took_the_place_of_what_we_sold_within_a_period_waits_for_a_person() {
+    let (left, charged) = (rest("price_pro", -400, 10), rest("price_x", 400, 10));
+    let (book, made) = (beside_pro(59_900), made_by_us());
+    let of_charge = |more: &[Line]| {
+        let lines: Vec<Line> = [&charged].into_iter().chain(more).cloned().collect();
+        book.line(&charged, &lines, &made)
+    };
+    assert!(is_moved(&of_charge(std::slice::from_ref(&left))));
+    let back = [left.clone(), rest("price_x", -200, 20), rest("price_pro", 200, 20)];
+    assert!(is_moved(&of_charge(&back)), "it was moved back later");
+    for beside in [
+        vec![],
+        vec![rest("price_pro", -400, 9)],
+        vec![rest("price_add_on", -400, 10)],
+        vec![rest("price_x", -300, 10)],
+        vec![left.clone(), rest("price_pro", 300, 10)],
+        vec![left.clone(), Line { is_proration: false, ..rest("price_pro", 300, 10) }],
+    ] {
+        assert_eq!(of_charge(&beside), Sold::NotOurs, "{beside:?}");
+    }
+    let lines = [left.clone(), charged.clone()];
+    assert!(key(&book.line(&left, &lines, &made)).is_some(), "what is left stays ours");
+    assert_eq!(book.line(&charged, &lines, &Metadata::new()), Sold::NotOurs, "we did not make it");
+    assert_eq!(beside_pro(49_900).line(&charged, &lines, &made), Sold::NotOurs, "it costs something else");
+    for decision in [Decision::NotOurs, Decision::Ours(pro_price().key)] {
+        let mut book = book.clone();
+        book.add([KnownPrice { decided_by: DecidedBy::Operator, ..known("price_x", decision.clone()) }]);
+        assert_eq!(key(&book.line(&charged, &lines, &made)), decision.price(), "a person said so");
+    }
+}
+
+#[test]
+fn a_tag_that_somebody_wrote_means_what_takes_the_place_of_ours_within_a_period_too() {
+    let (left, charged) = (rest("price_pro", -400, 10), rest("price_x", 400, 10));
+    let (book, by_hand) = (beside_pro(59_900), tags("bursar_price", "pro_monthly"));
+    let lines = [left.clone(), charged.clone()];
+    assert!(key(&book.line(&charged, &lines, &by_hand)).is_some(), "as of the whole period that follows");
+    assert!(book.line_by_tag(&charged, &lines, &by_hand).is_some());
+    assert_eq!(book.line(&charged, &lines[1..], &by_hand), Sold::NotOurs, "it may be an add-on");
+    let with_pro = [&lines[..], &[rest("price_pro", 300, 10)]].concat();
+    assert_eq!(book.line(&charged, &with_pro, &by_hand), Sold::NotOurs, "it is an add-on");
+    let alike = rest("price_x", 59_900, 10);
+    let sold = beside_pro(99_900).line(&alike, &[left, alike.clone()], &by_hand);
+    assert_eq!(sold, Sold::NotOurs, "what a rest costs tells nothing");
+}
+
 #[test]
 fn what_a_tag_made_ours_is_judged_by_itself_for_everybody_else() {
     let tagged = tagged_row("price_x");

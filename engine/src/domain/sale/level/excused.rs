@@ -1,12 +1,14 @@
 //! Credits that expired of a period that was left: they are gone, so no invoice takes them once more.
 //!
-//! Several invoices may leave one period. Each credit that expired excuses one that is due, once. Of an invoice that was
-//! decided, the ledger says what it took, and so what it was excused. What is left excuses the others, first those of
-//! the first steps. So it does not matter which invoice is decided first: together they take what is due less what
-//! expired. What an invoice was excused that leaves several periods is of the first of them, as far as that expired.
+//! Several invoices may leave one period. Each credit that expired excuses one that is due, once, those of the first
+//! steps first: what a step is excused follows from it and from the steps before it, whatever is known of later ones. So
+//! an invoice that is decided again takes the same, and it does not matter which is decided first: together they take
+//! what is due less what expired. If an invoice took its credits before they expired, the ledger says so, and what it
+//! was not excused is left for the steps after it. What an invoice was excused that leaves several periods is of the
+//! first of them, as far as that expired.
 
 use super::super::before::Before;
-use super::{Billed, Step, left_ends, micro, steps_of, undated, whole_credits};
+use super::{Billed, MICRO, Step, left_ends, micro, steps_of, undated, whole_credits};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use std::collections::BTreeMap;
@@ -16,58 +18,57 @@ use std::collections::BTreeMap;
 pub(super) fn excused(end_ms: TimeMs, steps: &[Step], all: &[Billed], before: &Before) -> Vec<i128> {
     let months = steps.iter().map(|step| step.month);
     let mut left: BTreeMap<u32, i128> = months.map(|month| (month, micro(before.expired_of(end_ms, month)))).collect();
-    let mut excused = vec![0; steps.len()];
-    for other in &before.invoices {
-        let Some(id) = &other.id else { continue };
-        let is_of_it = |step: &Step| !step.is_own && step.invoice.as_ref() == Some(id);
-        let Some(brought) = before.brought_by(other).filter(|_| steps.iter().any(is_of_it)) else { continue };
-        let not_taken = not_taken(id, brought.record.taken_of_others(), end_ms, all, before);
-        share(steps, &mut excused, &mut left, not_taken, is_of_it);
+    let mut decided: BTreeMap<&str, NotTaken> = BTreeMap::new();
+    for id in steps.iter().filter(|step| !step.is_own).filter_map(|step| step.invoice.as_deref()) {
+        let Some(brought) = before.brought.get(id) else { continue };
+        let taken = brought.record.taken_of_others();
+        decided.entry(id).or_insert_with(|| NotTaken::of(id, taken, end_ms, all, before));
     }
-    let is_open = |step: &Step| step.is_own || !is_decided(step, before);
-    share(steps, &mut excused, &mut left, i128::MAX, is_open);
-    excused
+    let excuse = |step: &Step| {
+        let left = left.entry(step.month).or_default();
+        let by_rule = step.taken.min(*left).max(0);
+        let not_taken = step.invoice.as_deref().filter(|_| !step.is_own).and_then(|id| decided.get_mut(id));
+        let excused = not_taken.map_or(by_rule, |not_taken| not_taken.excuse(by_rule));
+        *left -= excused;
+        excused
+    };
+    steps.iter().map(excuse).collect()
 }
 
-/// What a decided invoice did not take of a period although it was due, at most: what it did not take at all, less what
-/// expired of the periods that it leaves and that end earlier.
-fn not_taken(id: &str, taken: Credits, end_ms: TimeMs, all: &[Billed], before: &Before) -> i128 {
-    let lines = || all.iter().filter(|line| line.invoice.as_deref() == Some(id));
-    let (mut due, mut of_earlier) = (undated(lines()), 0);
-    for other_ms in left_ends(lines()) {
-        let steps = steps_of(other_ms, all, before);
-        let mut by_month: BTreeMap<u32, i128> = BTreeMap::new();
-        for step in steps.iter().filter(|step| step.invoice.as_deref() == Some(id)) {
-            *by_month.entry(step.month).or_default() += step.taken;
+/// What a decided invoice did not take of a period although it was due, in millionths of a credit: what it did not take
+/// at all, less what expired of the periods that it leaves and that end earlier.
+struct NotTaken {
+    /// The difference in whole credits.
+    whole: i128,
+    /// The most that it may be: it took whole credits, rounded up.
+    most: i128,
+}
+
+impl NotTaken {
+    fn of(id: &str, taken: Credits, end_ms: TimeMs, all: &[Billed], before: &Before) -> Self {
+        let lines = || all.iter().filter(|line| line.invoice.as_deref() == Some(id));
+        let (mut due, mut of_earlier) = (undated(lines()), 0);
+        for other_ms in left_ends(lines()) {
+            let steps = steps_of(other_ms, all, before);
+            let mut by_month: BTreeMap<u32, i128> = BTreeMap::new();
+            for step in steps.iter().filter(|step| step.invoice.as_deref() == Some(id)) {
+                *by_month.entry(step.month).or_default() += step.taken;
+            }
+            due += by_month.values().sum::<i128>();
+            if other_ms < end_ms {
+                let expired = |(month, due): (&u32, &i128)| (*due).min(micro(before.expired_of(other_ms, *month)));
+                of_earlier += by_month.iter().map(expired).sum::<i128>();
+            }
         }
-        due += by_month.values().sum::<i128>();
-        if other_ms < end_ms {
-            let expired = |(month, due): (&u32, &i128)| (*due).min(micro(before.expired_of(other_ms, *month)));
-            of_earlier += by_month.iter().map(expired).sum::<i128>();
-        }
+        let whole = micro(whole_credits(due) - taken) - of_earlier;
+        Self { whole, most: due - micro(taken) + (MICRO - 1) - of_earlier }
     }
-    // What it took is whole credits, rounded up: less than one more is no excuse.
-    micro(whole_credits(due) - taken) - of_earlier
-}
 
-/// Excuses some of the steps, in their order, each up to what it takes, and all together at most `most`.
-fn share(
-    steps: &[Step],
-    excused: &mut [i128],
-    left: &mut BTreeMap<u32, i128>,
-    mut most: i128,
-    is_one: impl Fn(&Step) -> bool,
-) {
-    for (step, excused) in steps.iter().zip(excused).filter(|(step, _)| is_one(step)) {
-        let Some(left) = left.get_mut(&step.month) else { continue };
-        let more = step.taken.min(*left).min(most).max(0);
-        *excused += more;
-        *left -= more;
-        most -= more;
+    /// What a step of the invoice was excused: as much as by the rule, unless the ledger says that it took more.
+    fn excuse(&mut self, by_rule: i128) -> i128 {
+        let excused = if by_rule <= self.most { by_rule } else { self.whole.max(0) };
+        self.whole -= excused;
+        self.most -= excused;
+        excused
     }
-}
-
-/// Whether the ledger says what the invoice of a step took.
-fn is_decided(step: &Step, before: &Before) -> bool {
-    step.invoice.as_ref().is_some_and(|id| before.brought.contains_key(id))
 }

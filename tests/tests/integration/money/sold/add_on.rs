@@ -1,6 +1,7 @@
 //! Other business at the amount of a price of ours, on a subscription of ours: what its tag names is another line, and
 //! nothing follows for whoever else has the same price.
 
+use super::left::HALF_MONTH;
 use super::*;
 use crate::reconcile::{found, reconcile};
 
@@ -73,6 +74,38 @@ impl Shop {
         (customer, other, event)
     }
 
+    /// A customer whose subscription was moved in the middle of its month to another product at the amount of Pro, which
+    /// was settled at once; returns it with the price and the invoice of that.
+    async fn moved_at_once(&self) -> (TestCustomer, String, Value) {
+        let customer = self.pro().await;
+        let other = self.other_price(&MONTH.to_string(), None).await;
+        self.stripe.advance(HALF_MONTH).expect("time passes");
+        let to = [("items[0][price]", other.as_str()), ("proration_behavior", "always_invoice")];
+        self.change_item(&self.subscription(), &to).await;
+        let settled = self.stripe.object(self.subscription()["latest_invoice"].as_str().expect("an invoice"));
+        assert_eq!((&settled["total"], &settled["status"]), (&json!(0), &json!("paid")));
+        (customer, other, settled)
+    }
+
+    /// Lets the invoice of such a move wait for a person, and a comparison take nothing; returns its event.
+    async fn waits_for_decision(&self, customer: &TestCustomer, other: &str, settled: &Value) -> Value {
+        let (event, reason) = self.dead_event("invoice.paid", settled).await;
+        assert!(reason.starts_with("price_unknown: ") && reason.contains(other), "{reason}");
+        self.deliver_event("customer.subscription.updated", &self.subscription()).await;
+        let run = reconcile(&self.app, true).await;
+        assert!(found(&run).contains(&("invoice_price_unknown", 1, 0)), "{run:#}");
+        self.is_on_pro(customer, 1).await;
+        event
+    }
+
+    /// Asserts that a comparison finds all invoices as the rules decide them, and changes no credits.
+    async fn finds_invoices_settled(&self, customer: &TestCustomer) {
+        let before = self.app.balance(customer).await;
+        let run = reconcile(&self.app, true).await;
+        assert!(found(&run).iter().all(|(class, ..)| !class.starts_with("invoice")), "{run:#}");
+        assert_eq!(self.app.balance(customer).await, before);
+    }
+
     async fn decide_not_ours(&self, price: &str) -> Answer {
         let body = json!({ "decision": "not_ours", "reason": "other business" });
         self.app.admin("POST", &format!("/admin/v1/prices/{price}/decision"), Some(&body)).await
@@ -112,6 +145,59 @@ with_shop! {
         assert_ne!(shop.plan(&customer).await, "pro");
         assert_eq!(shop.app.balance(&customer).await, PERIOD);
         shop.brings_nobody_anything(&other).await;
+    }
+
+    async fn a_move_that_is_settled_at_once_takes_nothing_if_support_says_that_it_is_ours(shop: &Shop) {
+        let (customer, other, settled) = shop.moved_at_once().await;
+        let event = shop.waits_for_decision(&customer, &other, &settled).await;
+        let (renewal, _) = shop.dead_event("invoice.paid", &shop.next_month()).await;
+        shop.decide(&other, json!({ "decision": "ours", "price": "pro_monthly" })).await;
+        for event in [&renewal, &event, &event] {
+            replay_event(&shop.app, stripe::id(event), "processed").await;
+            shop.is_on_pro(&customer, 2).await;
+        }
+        shop.finds_invoices_settled(&customer).await;
+    }
+
+    async fn a_move_that_is_settled_at_once_takes_the_rest_if_support_says_that_it_is_not_ours(shop: &Shop) {
+        let (customer, other, settled) = shop.moved_at_once().await;
+        let event = shop.waits_for_decision(&customer, &other, &settled).await;
+        shop.decide_not_ours(&other).await.expect(200);
+        for _ in 0..2 {
+            replay_event(&shop.app, stripe::id(&event), "processed").await;
+            let left = shop.app.balance(&customer).await;
+            assert!((PERIOD / 2 - 2..=PERIOD / 2 + 2).contains(&left), "half of the month: {left}");
+        }
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        assert_ne!(shop.plan(&customer).await, "pro");
+        shop.finds_invoices_settled(&customer).await;
+    }
+
+    async fn a_move_to_a_price_that_support_has_decided_is_settled_without_waiting(shop: &Shop) {
+        let (customer, other, settled) = shop.moved_at_once().await;
+        shop.decide(&other, json!({ "decision": "ours", "price": "pro_monthly" })).await;
+        shop.deliver_event("invoice.paid", &settled).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        shop.is_on_pro(&customer, 1).await;
+        shop.finds_invoices_settled(&customer).await;
+    }
+
+    async fn a_move_of_what_somebody_tagged_takes_nothing_whichever_event_comes_first(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_visa").await;
+        let (pro, other) = (shop.pro_price().await, shop.other_price(&MONTH.to_string(), None).await);
+        let tag = [("metadata[bursar_price]", "pro_monthly")];
+        let made = shop.subscribe_at_stripe(&shop.stripe_customer(&customer).await, stripe::id(&pro), &tag).await;
+        shop.deliver_event("customer.subscription.created", &made).await;
+        let first = shop.stripe.object(made["latest_invoice"].as_str().expect("an invoice"));
+        shop.deliver_event("invoice.paid", &first).await;
+        let to = [("items[0][price]", other.as_str()), ("proration_behavior", "always_invoice")];
+        shop.change_item(&made, &to).await;
+        let settled = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
+        shop.deliver_event("invoice.paid", &settled).await;
+        shop.is_on_pro(&customer, 1).await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        shop.renew(&shop.subscription()).await;
+        shop.is_on_pro(&customer, 2).await;
     }
 
     async fn a_subscription_that_an_earlier_release_kept_at_another_price_keeps_its_plan_and_waits(shop: &Shop) {

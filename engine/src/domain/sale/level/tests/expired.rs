@@ -108,7 +108,51 @@ fn what_an_invoice_was_excused_of_one_period_excuses_nothing_of_another() {
     assert_eq!(take(&again, &before), due_of_again - 2);
 }
 
+#[test]
+fn what_the_first_step_was_excused_stays_when_a_later_one_is_decided() {
+    // Parts of credits are due: 73.3, and 53.3 less the 26.7 that are left of what expired.
+    let all = left_in_steps(10, &[(8, 5), (2, 4)]);
+    let mut before = Before { expired: expired(100), ..Before::of(all[..2].to_vec()) };
+    assert_eq!(taken(&all[1], &before, &book()), Ok(Credits::ZERO));
+    before.invoices.clone_from(&all);
+    assert_eq!(taken(&all[2], &before, &book()), Ok(Credits(27)));
+    before.brought.insert("in_3".to_owned(), brought(27));
+    assert_eq!(taken(&all[1], &before, &book()), Ok(Credits::ZERO), "it left no entry, and is decided again");
+}
+
 proptest! {
+    /// What an invoice takes follows from it and from those before it, also in parts of credits: whichever is decided
+    /// first, however often, and whatever expires later of what nobody took.
+    #[test]
+    fn an_invoice_takes_the_same_whatever_is_known_of_later_ones(
+        falls in proptest::collection::vec((1_i64..7, 1_i64..5), 2..5),
+        ranks in proptest::array::uniform4(any::<u16>()),
+        gone in 0_i64..400,
+        later in 0_i64..50,
+    ) {
+        let all = left_in_steps(20, &falls);
+        let takes = |own: usize, before: &Before| taken(&all[own], before, &book()).expect("it is decided").0;
+        let known = |count: usize| Before { expired: expired(gone), ..Before::of(all[..count].to_vec()) };
+        let as_last: Vec<i64> = (1..all.len()).map(|own| takes(own, &known(own + 1))).collect();
+        let mut order: Vec<usize> = (1..all.len()).collect();
+        order.sort_by_key(|own| ranks[own - 1]);
+        let mut before = known(all.len());
+        for own in order {
+            let credits = takes(own, &before);
+            prop_assert_eq!(credits, as_last[own - 1], "invoice {} of {:?}", own, as_last);
+            if credits > 0 {
+                before.brought.insert(all[own].id.clone().expect("an id"), brought(credits));
+            }
+        }
+        for own in 1..all.len() {
+            prop_assert_eq!(takes(own, &before), as_last[own - 1], "invoice {} of {:?}, again", own, as_last);
+        }
+        before.expired = expired(gone + later);
+        for own in (1..all.len()).filter(|own| as_last[own - 1] == 0) {
+            prop_assert_eq!(takes(own, &before), 0, "invoice {} of {:?}, later", own, as_last);
+        }
+    }
+
     /// Credits that are due are taken or expired, and none is both: whichever of the invoices that leave a period is
     /// decided first, and however many of them before the rest expires.
     #[test]

@@ -1,0 +1,59 @@
+//! What a line sold, as far as other invoices of its subscription tell.
+
+use super::super::before::Before;
+use super::super::book::{PriceBook, Sold};
+use crate::domain::webhook::fields::{InvoiceFields, Line};
+
+/// What a line sold. What is credited of time on whose charge nobody has decided waits with that.
+pub(super) fn sold_as(invoice: &InvoiceFields, line: &Line, before: &Before, book: &PriceBook) -> Sold {
+    match sold_with_period(invoice, line, before, book) {
+        Sold::NotOurs if line.credits_time() => {
+            undecided_charge(line, before, book).map_or(Sold::NotOurs, Sold::Undecided)
+        }
+        sold => sold,
+    }
+}
+
+/// Why nobody knows what the time was sold as that a line credits.
+fn undecided_charge(line: &Line, before: &Before, book: &PriceBook) -> Option<String> {
+    let is_its_charge = |other: &&Line| other.charges_time() && is_of_same_period(other, line);
+    let why = |other: &InvoiceFields| {
+        other.lines.iter().filter(is_its_charge).find_map(|charge| match book.line_of(other, charge) {
+            Sold::Undecided(why) => Some(why),
+            Sold::Ours(_) | Sold::NotOurs | Sold::Unnamed => None,
+        })
+    };
+    before.invoices.iter().filter(|other| !other.is_void).find_map(why)
+}
+
+/// Whether lines are of one price and of periods that end together.
+fn is_of_same_period(one: &Line, other: &Line) -> bool {
+    let is_same_price = || one.price.ids.iter().any(|id| other.price.ids.contains(id));
+    one.period_end_ms == other.period_end_ms && is_same_price()
+}
+
+/// What a line sold. Where its price alone does not tell, because only a tag made it ours, a proration is of what its
+/// period was sold as, whatever tags the subscription has by now.
+fn sold_with_period(invoice: &InvoiceFields, line: &Line, before: &Before, book: &PriceBook) -> Sold {
+    if !book.needs_tag(&line.price) {
+        return book.line_of(invoice, line);
+    }
+    if !line.prorates() {
+        return sold_or_decided(invoice, line, book);
+    }
+    let is_its_period = |other: &&Line| other.bills_period() && is_of_same_period(other, line);
+    let of_period = |other: &InvoiceFields| {
+        other.lines.iter().find(is_its_period).map(|period| sold_or_decided(other, period, book))
+    };
+    let periods: Vec<Sold> = before.invoices.iter().filter_map(of_period).collect();
+    let ours = periods.iter().find(|sold| matches!(sold, Sold::Ours(_)));
+    ours.or_else(|| periods.first()).cloned().unwrap_or_else(|| sold_or_decided(invoice, line, book))
+}
+
+/// What a line sells, else what it sold when its invoice was decided: credits that came are there to be taken.
+fn sold_or_decided(invoice: &InvoiceFields, line: &Line, book: &PriceBook) -> Sold {
+    match book.line_of(invoice, line) {
+        Sold::Ours(price) => Sold::Ours(price),
+        other => book.decided_then(invoice, line).map_or(other, |price| Sold::Ours(Box::new(price))),
+    }
+}
