@@ -146,6 +146,7 @@ impl EndOfDay<'_> {
     pub async fn recover_webhooks(&self) -> Result<Vec<String>> {
         let mut problems = Vec::new();
         if self.deployment.moves_with_stripe() {
+            self.clock_passes_stripes().await;
             let found = self.reconcile().await?;
             self.counts.add("reconciliation", "differences repaired", found["repaired"].as_u64().unwrap_or(0));
             self.counts.add("reconciliation", "differences found", found["drift"].as_u64().unwrap_or(0));
@@ -168,6 +169,15 @@ impl EndOfDay<'_> {
             }
         }
         Ok(problems)
+    }
+
+    /// Waits until all that has happened at Stripe is in the past here: a reconciliation compares what is older than its
+    /// beginning, and Stripe's clock shows whole seconds.
+    async fn clock_passes_stripes(&self) {
+        let reached_ms = (self.stripe.now_s() + 1) * 1_000;
+        while self.deployment.now_ms() < reached_ms {
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Runs one reconciliation to its end.
