@@ -197,7 +197,7 @@ pub const CODES: &[Code] = &[
     code(
         409,
         "period_unpaid",
-        "Invoice in_1 for the present period is not paid. Pay it, or change with the end of the period: when = period_end.",
+        "Invoice in_1 for the present period is not paid. Change once it is, or with the end of the period: when = period_end.",
     ),
     code(
         409,
@@ -276,8 +276,8 @@ pub const CODES: &[Code] = &[
     code(
         422,
         "refund_credited",
-        "39900 of this money were credited at Stripe when the subscription was changed or ended, so 20000 are left to be \
-         given back: whoever wants to give more says so with beyond_credited and the amount",
+        "39900 of this money were credited at Stripe, when the subscription was changed or ended or by a credit note, so \
+         20000 are left to be given back: whoever wants to give more says so with beyond_credited and the amount",
     ),
     code(422, "refund_too_large", "5000 is more than the 2900 that are left of the charge ch_3MmlLrLkdIwHu7ix0snN0B15"),
     code(

@@ -396,6 +396,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_change_at_once_may_credit_time_and_only_what_charges_a_subscription_has_a_payer() {
+        let change = |when: ChangeTime| Request::SubscriptionChange {
+            subscription_id: "sub_1".to_owned(),
+            change: Change { price: PriceKey::trusted("pro"), quantity: 1, when, present_terms: false },
+            payer: None,
+        };
+        assert!(change(ChangeTime::Now).credits_time());
+        assert!(!change(ChangeTime::PeriodEnd).credits_time() && !subscribe().credits_time());
+        let payer = Payer { payment_method_id: "pm_2".to_owned(), card: "visa".to_owned(), currency: "usd".to_owned() };
+        assert_eq!(change(ChangeTime::Now).with_payer(payer.clone()).payer(), Some(&payer));
+        let cancel = Request::SubscriptionCancel { subscription_id: "sub_1".to_owned(), at_period_end: true };
+        assert_eq!((cancel.with_payer(payer).payer(), cancel.is_of_subscription()), (None, true));
+    }
+
+    #[test]
     fn every_call_of_a_round_has_its_own_key_and_keeps_it() {
         let operation = operation();
         assert_eq!(operation.stripe_key("create"), operation.clone().stripe_key("create"));

@@ -102,10 +102,10 @@ pub struct MoneyBefore {
     pub left: MoneyMinor,
     /// The whole price.
     pub paid: MoneyMinor,
-    /// What was given back of it, by refunds and credit notes.
+    /// What refunds gave back of it.
     pub refunded: MoneyMinor,
-    /// What later invoices of the subscription have credited of it, for time that was left; `None` if that is not
-    /// known.
+    /// What was credited of it: by later invoices of the subscription for time that was left, and by credit notes that
+    /// refunded no charge; `None` if that is not known.
     pub credited: Option<MoneyMinor>,
 }
 
@@ -138,8 +138,8 @@ impl MoneyBefore {
         if credited > MoneyMinor::ZERO && (amount > most || most == MoneyMinor::ZERO) {
             let (credited, most) = (money(credited, currency), money(most, currency));
             let message = format!(
-                "{credited} of this money were credited at Stripe when the subscription was changed or ended, so {most} \
-                 are left to be given back: whoever wants to give more says so with beyond_credited and the amount"
+                "{credited} of this money were credited at Stripe, when the subscription was changed or ended or by a \
+                 credit note, so {most} are left to be given back: whoever wants to give more says so with beyond_credited and the amount"
             );
             return Err(RefundRefusal { code: "refund_credited", message });
         }

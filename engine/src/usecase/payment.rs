@@ -398,7 +398,7 @@ async fn step_of_credited(deps: &Deps, payment: &Payment, at_ms: TimeMs) -> Resu
     let which = if payment.disputed > MoneyMinor::ZERO { "disputed money" } else { "money" };
     let beyond = payment
         .given_beyond(credited)
-        .map(|beyond| format!("; with refunds and credit notes, {} more was given than was paid", words(beyond)));
+        .map(|beyond| format!("; with refunds and credit notes, {} more was given than was paid, unless it was taken off the balance since", words(beyond)));
     let what = format!(
         "changes of the subscription credited {} of this {which} to the customer's balance at Stripe, or to what they \
          charged{}",

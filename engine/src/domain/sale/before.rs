@@ -109,10 +109,12 @@ impl Before {
     }
 
     /// The money that other invoices credit for time that an invoice charges, of a whole period or of more within one.
-    /// Paid or not, but not voided: what an open one credits is given once it is paid, and a draft becomes an open one.
+    /// Where Stripe names the invoice whose charge a line credits, only that counts. Paid or not, but not voided: what an open one credits is given once it is paid, and a draft becomes an open one.
     pub fn credited_of(&self, invoice: &InvoiceFields) -> MoneyMinor {
         let charged: Vec<&Line> = invoice.lines.iter().filter(|line| line.charges_time()).collect();
-        let is_of_it = |line: &&Line| line.credits_time() && charged.iter().any(|charge| may_credit(line, charge));
+        let is_named = |line: &Line| line.credits_of.is_none() || line.credits_of == invoice.id;
+        let is_of_it =
+            |line: &&Line| line.credits_time() && is_named(line) && charged.iter().any(|it| may_credit(line, it));
         let others = self.others(invoice).filter(|other| !other.is_void);
         let credits = others.flat_map(|other| &other.lines).filter(is_of_it).filter_map(Line::net_amount);
         MoneyMinor(credits.fold(0, |sum, amount| sum.saturating_add(amount.0.saturating_neg().max(0))))
@@ -187,6 +189,18 @@ mod tests {
         );
         assert_eq!(before.credited_of(&change), MoneyMinor(9));
         assert_eq!(Before::NONE.credited_of(&first), MoneyMinor::ZERO);
+    }
+
+    #[test]
+    fn a_credit_that_names_the_invoice_it_is_of_counts_against_no_other() {
+        let first = invoice("in_1", true, vec![line(15_000, false, 30)]);
+        let of = |id: &str, line: Line| Line { credits_of: Some(id.to_owned()), ..line };
+        let more = vec![of("in_1", line(-9_000, true, 30)), line(30_000, true, 30)];
+        let more = invoice("in_2", true, more);
+        let fewer = invoice("in_3", true, vec![of("in_2", line(-30_000, true, 30)), line(9_000, true, 30)]);
+        let before = Before::of(vec![first.clone(), more.clone(), fewer.clone()]);
+        let credited = [&first, &more, &fewer].map(|invoice| before.credited_of(invoice).0);
+        assert_eq!(credited, [9_000, 30_000, 0]);
     }
 
     #[test]

@@ -97,10 +97,20 @@ impl<'a> Tags<'a> {
     /// Whether a price may be what such a price was before: that of an item or a period may, and what a change charges if
     /// it credits such a price for the same time.
     fn may_replace(&self, is_such: impl Fn(&fields::Price) -> bool) -> bool {
-        let Beside::Change(own, lines) = self.beside else { return true };
+        self.are_of_period() || self.credited().any(is_such)
+    }
+
+    /// The prices that the same change credits for the time that it charges; none beside an item or a period.
+    fn credited(&self) -> impl Iterator<Item = &'a fields::Price> {
+        let (own, lines) = match self.beside {
+            Beside::Change(own, lines) if own.charges_time() => (Some(own), lines),
+            _ => (None, &[][..]),
+        };
         let time = |line: &Line| (line.period_start_ms, line.period_end_ms);
-        let is_left = |line: &Line| line.credits_time() && time(line) == time(own) && line.price.ids != own.price.ids;
-        own.charges_time() && lines.iter().any(|line| is_left(line) && is_such(&line.price))
+        let is_left = move |line: &Line, own: &Line| {
+            line.credits_time() && time(line) == time(own) && line.price.ids != own.price.ids
+        };
+        lines.iter().filter(move |line| own.is_some_and(|own| is_left(line, own))).map(|line| &line.price)
     }
 }
 
@@ -303,7 +313,14 @@ impl PriceBook {
         let is_same_offer = |sold: &&Price| Offer::of(said).is_of(sold) && differs(said, sold).is_none();
         let mut named = tags.metadata.iter().filter_map(|metadata| tagged(metadata, &self.catalogue)).flatten();
         let of_row = known.and_then(|known| self.sold_as_named(known, tags)).map(|(key, _)| key);
-        let key = of_row.or_else(|| named.find(is_same_offer).map(|sold| &sold.key))?;
+        // What it was sold at may cost something else by now.
+        let as_credited = || {
+            let mut credited = tags.credited().filter(|other| is_ours(other)).filter_map(|other| self.known(other));
+            credited
+                .find(|other| Offer::of(said).is_as(Offer::of_known(other)))
+                .and_then(|other| other.decision.price())
+        };
+        let key = of_row.or_else(|| named.find(is_same_offer).map(|sold| &sold.key)).or_else(as_credited)?;
         let id = price.ids.first().map_or("(without id)", String::as_str);
         (!tags.any_beside(price, is_ours)).then(|| {
             format!(

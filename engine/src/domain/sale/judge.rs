@@ -3,7 +3,7 @@
 use super::known_price::{DecidedBy, Decision, KnownPrice};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
-use crate::domain::catalogue::{Catalogue, Price};
+use crate::domain::catalogue::{Catalogue, Interval, Price};
 use crate::domain::webhook::fields::{self, Metadata, has_our_tag, tagged_plan, tagged_price};
 
 /// What a price costs, as far as it is known.
@@ -28,11 +28,18 @@ impl<'a> Offer<'a> {
         Self { amount: known.amount, currency: known.currency.as_deref(), every: known.every.as_deref() }
     }
 
+    /// Whether it is the same as another one, of which all is known.
+    pub fn is_as(&self, other: Self) -> bool {
+        let every = self.every.and_then(Interval::parse).zip(other.every);
+        let is_as_long = every.is_some_and(|(one, other)| one.is_as_long_as(other));
+        self.amount.is_some() && (self.amount, self.currency) == (other.amount, other.currency) && is_as_long
+    }
+
     /// Whether it is what the catalogue's price costs. The amount must be known; what else is known must agree.
     pub fn is_of(&self, price: &Price) -> bool {
         self.amount == Some(price.amount)
             && self.currency.is_none_or(|currency| currency == price.currency.as_str())
-            && self.every.is_none_or(|every| every == price.every.to_string())
+            && self.every.is_none_or(|every| price.every.is_as_long_as(every))
     }
 }
 

@@ -23,6 +23,7 @@
 mod excused;
 mod late;
 mod sold;
+mod twice;
 
 pub use late::left_before_paid;
 
@@ -36,7 +37,7 @@ use crate::clock::TimeMs;
 use crate::domain::catalogue::{Interval, IntervalUnit, Price};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use chrono::{DateTime, Datelike, Days, Months, Utc};
-use sold::sold_as;
+use sold::{drop_replaced, sold_as};
 use std::collections::{BTreeMap, BTreeSet};
 
 const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
@@ -62,7 +63,8 @@ pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Resu
     let of_period = |(end_ms, steps): &(TimeMs, Vec<Step>)| {
         let excused = excused::excused(*end_ms, steps, &left.all, before);
         let own = steps.iter().zip(excused).filter(|(step, _)| step.is_own);
-        own.map(|(step, excused)| step.taken - excused).sum::<i128>()
+        let own = own.map(|(step, excused)| step.taken - excused).sum::<i128>();
+        own.min(twice::not_taken_yet(*end_ms, steps, invoice, before, book))
     };
     Ok(whole_credits(left.periods.iter().map(of_period).sum::<i128>() + left.undated))
 }
@@ -312,7 +314,7 @@ fn billed(invoice: &InvoiceFields, before: &Before, book: &PriceBook, is_own: bo
     }
     match undecided {
         Some(why) if is_own => return Err(why),
-        Some(_) if brought.is_none() => billed.retain(|line: &Billed| !line.is_credit()),
+        Some(_) if brought.is_none() => drop_replaced(&mut billed),
         _ => {}
     }
     Ok(billed)

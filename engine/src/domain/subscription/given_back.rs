@@ -95,12 +95,16 @@ pub fn check_paid(change: &InvoiceFields, others: &[InvoiceFields]) -> Result<()
     let at_ms = credits().filter_map(|line| line.period_start_ms).max();
     let is_of_before = |line: &&Line| line.is_proration && line.period_start_ms < at_ms;
     let credited: Vec<&Line> = credits().filter(|line| !is_of_before(line)).collect();
-    let settled = others.iter().filter(|other| is_settled(other)).flat_map(|other| &other.lines);
-    let counted = settled.chain(change.lines.iter().filter(is_of_before)).filter(is_time).filter(is_of_left);
-    let counted: Vec<&Line> = counted.collect();
-    let paid: i128 = counted.iter().map(|line| worth_after(line, at_ms)).sum();
+    let worth = |invoice: &InvoiceFields, lines: Vec<&Line>| {
+        let lines: Vec<&Line> = lines.into_iter().filter(is_time).filter(is_of_left).collect();
+        (lines.len(), unreduced(invoice, lines.iter().map(|line| worth_after(line, at_ms)).sum()))
+    };
+    let settled =
+        others.iter().filter(|other| is_settled(other)).map(|other| worth(other, other.lines.iter().collect()));
+    let waiting = worth(change, change.lines.iter().filter(is_of_before).collect());
+    let (counted, paid) = settled.fold(waiting, |(count, sum), (more, worth)| (count + more, sum + worth));
     // Stripe rounds each line.
-    let rounding = i128::try_from(credited.len() + counted.len()).unwrap_or(i128::MAX / MICRO);
+    let rounding = i128::try_from(credited.len() + counted).unwrap_or(i128::MAX / MICRO);
     if (-i128::from(sum(credited.into_iter()).0) - rounding) * MICRO <= paid {
         return Ok(());
     }
@@ -109,7 +113,7 @@ pub fn check_paid(change: &InvoiceFields, others: &[InvoiceFields]) -> Result<()
         |other: &&InvoiceFields| other.lines.iter().filter(|line| line.charges_time()).any(|line| is_of_left(&line));
     let owed = others.iter().filter(is_owed).find(charges).and_then(|owed| owed.id.as_deref());
     let why = match owed {
-        Some(id) => format!("Invoice {id} for the present period is not paid. Pay it, or change"),
+        Some(id) => format!("Invoice {id} for the present period is not paid. Change once it is, or"),
         None => {
             "For the time that is left of the present period, more would be credited than was paid. Change".to_owned()
         }
@@ -120,7 +124,23 @@ pub fn check_paid(change: &InvoiceFields, others: &[InvoiceFields]) -> Result<()
 /// Whether an invoice is paid, or needs no payment.
 fn is_settled(invoice: &InvoiceFields) -> bool {
     let is_free = || invoice.total.is_some_and(|total| total <= MoneyMinor::ZERO);
-    invoice.is_paid == Some(true) || (!invoice.is_void && is_free())
+    !invoice.is_void && (invoice.is_paid == Some(true) || is_free())
+}
+
+/// What was paid of the worth of some lines of an invoice: each bears its share of what credit notes took off the invoice
+/// before it was paid, of discounts that no line names, and of items with a negative amount, such as goodwill.
+fn unreduced(invoice: &InvoiceFields, worth: i128) -> i128 {
+    let net = |line: &Line| i128::from(line.net_amount().unwrap_or_default().0);
+    let (time, other): (Vec<&Line>, Vec<&Line>) =
+        invoice.lines.iter().partition(|line| line.charges_time() || line.credits_time());
+    let [time, other] = [time, other].map(|lines| lines.into_iter().map(net).sum::<i128>());
+    let share = |worth: i128, part: i128, whole: i128| match whole {
+        ..=0 => worth,
+        _ => worth * part.clamp(0, whole) / whole,
+    };
+    let worth = share(worth, time + other.min(0), time);
+    let Some(total) = invoice.total.map(|total| i128::from(total.0)) else { return worth };
+    share(worth, total, (total + i128::from(invoice.reduced.0.max(0))).max(time + other))
 }
 
 /// What a line costs after discounts for the part of its time that follows a moment, in millionths of a minor unit.
@@ -233,6 +253,28 @@ mod tests {
         assert!(open.code == "period_unpaid" && open.message.contains("in_1"), "{open:?}");
         let void = said(&[InvoiceFields { is_void: true, ..unpaid("in_1", month) }]);
         assert!(void.code == "period_unpaid" && !void.message.contains("in_1"), "nobody can pay it: {void:?}");
+    }
+
+    #[test]
+    fn what_a_credit_note_took_off_an_open_invoice_was_not_paid() {
+        let reduced_by = |amount: i64| InvoiceFields {
+            total: Some(MoneyMinor(1_000 - amount)),
+            reduced: MoneyMinor(amount),
+            ..invoice("in_1", vec![spanning(1_000, false, 0, 30)])
+        };
+        assert!(may_credit(500, &[reduced_by(0)]) && !may_credit(500, &[reduced_by(1_000)]));
+        assert!(may_credit(250, &[reduced_by(500)]) && !may_credit(500, &[reduced_by(500)]));
+    }
+
+    #[test]
+    fn an_item_of_goodwill_was_not_paid_and_other_business_pays_for_no_time() {
+        let with = |amount: i64| {
+            let item = Line { amount: Some(MoneyMinor(amount)), is_invoice_item: true, ..Line::default() };
+            let total = Some(MoneyMinor(1_000 + amount));
+            InvoiceFields { total, ..invoice("in_1", vec![spanning(1_000, false, 0, 30), item]) }
+        };
+        assert!(may_credit(500, &[with(0)]) && !may_credit(500, &[with(-900)]) && may_credit(50, &[with(-900)]));
+        assert!(may_credit(500, &[with(9_000)]) && !may_credit(1_000, &[with(9_000)]));
     }
 
     #[test]

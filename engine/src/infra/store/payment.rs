@@ -160,6 +160,19 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
     Ok(())
 }
 
+/// Whether a subscription of a customer has another paid invoice than this one that was made between two times.
+pub async fn invoice_is_made_between(
+    db: &impl ConnectionTrait,
+    (customer, subscription): (&CustomerId, &str),
+    (from_ms, until_ms): (TimeMs, TimeMs),
+    except: &str,
+) -> Result<bool> {
+    let sql = "SELECT id FROM invoices WHERE customer_id = $1 AND created_at_ms >= $2 AND created_at_ms <= $3 \
+               AND subscription_id = $4 AND is_paid AND id <> $5 LIMIT 1";
+    let values = [customer.as_str().into(), from_ms.into(), until_ms.into(), subscription.into(), except.into()];
+    Ok(query_one(db, sql, values).await?.is_some())
+}
+
 /// Stores how much of an invoice, if the payment is one, was given back, how much disputes hold or have taken, and the
 /// part of both whose credits stay (`kept`): later ones come as far as they do.
 pub async fn invoice_set_gone(

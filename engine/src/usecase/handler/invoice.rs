@@ -71,10 +71,20 @@ pub(super) async fn before(
     book: &PriceBook,
     now_ms: TimeMs,
 ) -> std::result::Result<(Before, PriceBook), Failure> {
-    match customer.filter(|_| said.needs_others()) {
-        Some(customer) => before_of(deps, customer, said, book, now_ms).await,
-        None => Ok((Before::default(), book.clone())),
+    let Some(customer) = customer else { return Ok((Before::default(), book.clone())) };
+    match said.needs_others() || is_followed(deps, customer, said).await? {
+        true => before_of(deps, customer, said, book, now_ms).await,
+        false => Ok((Before::default(), book.clone())),
     }
+}
+
+/// Whether another paid invoice of its subscription was made while an invoice was a draft, and is decided already: it may
+/// have left its periods, and took nothing of what was not paid. One that is made or decided later takes what this one
+/// brings.
+async fn is_followed(deps: &Deps, customer: &Customer, said: &InvoiceFields) -> Result<bool> {
+    let (Some(id), Some(subscription)) = (&said.id, &said.subscription_id) else { return Ok(false) };
+    let Some(between) = said.created_ms.zip(said.paid_at_ms).filter(|_| said.was_draft()) else { return Ok(false) };
+    payment::invoice_is_made_between(deps.db.read(), (&customer.id, subscription), between, id).await
 }
 
 /// What is known of the other invoices of an invoice's subscription, with the book that knows their prices.

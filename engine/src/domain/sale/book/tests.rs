@@ -198,6 +198,27 @@ fn what_took_the_place_of_what_we_sold_within_a_period_waits_for_a_person() {
 }
 
 #[test]
+fn what_costs_as_much_as_the_subscription_was_sold_at_waits_whatever_the_catalogue_says_by_now() {
+    let at = |id: &str, amount: i64, every: &str, decision: Decision| KnownPrice {
+        amount: Some(MoneyMinor(amount)),
+        currency: Some("usd".to_owned()),
+        every: Some(every.to_owned()),
+        ..known(id, decision)
+    };
+    let (left, charged) = (rest("price_pro", -300, 10), rest("price_x", 300, 10));
+    let lines = [left, charged.clone()];
+    let sold = |amount: i64, every: &str| {
+        let pro = at("price_pro", 49_900, "month", Decision::Ours(pro_price().key));
+        let book = PriceBook::new(catalogue(), [pro, at("price_x", amount, every, Decision::NotOurs)]);
+        book.line(&charged, &lines, &made_by_us())
+    };
+    assert!(is_moved(&sold(49_900, "month")) && is_moved(&sold(59_900, "month")));
+    for other in [sold(49_800, "month"), sold(49_900, "year")] {
+        assert_eq!(other, Sold::NotOurs);
+    }
+}
+
+#[test]
 fn a_tag_that_somebody_wrote_means_what_takes_the_place_of_ours_within_a_period_too() {
     let (left, charged) = (rest("price_pro", -400, 10), rest("price_x", 400, 10));
     let (book, by_hand) = (beside_pro(59_900), tags("bursar_price", "pro_monthly"));

@@ -2,6 +2,8 @@
 
 use super::super::before::Before;
 use super::super::book::{PriceBook, Sold};
+use super::Billed;
+use crate::clock::TimeMs;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 
 /// What a line sold. What is credited of time on whose charge nobody has decided waits with that.
@@ -56,4 +58,22 @@ fn sold_or_decided(invoice: &InvoiceFields, line: &Line, book: &PriceBook) -> So
         Sold::Ours(price) => Sold::Ours(price),
         other => book.decided_then(invoice, line).map_or(other, |price| Sold::Ours(Box::new(price))),
     }
+}
+
+/// Leaves out credits of an invoice with a charge that nobody has decided and that may have taken their place: those of a
+/// price that is not charged anew from the same moment on, if they are more than what is charged in place of them then.
+pub(super) fn drop_replaced(billed: &mut Vec<Billed>) {
+    let has_other = |line: &Billed| {
+        let is_other = |other: &&Billed| other.from_ms == line.from_ms && other.is_credit() != line.is_credit();
+        billed.iter().filter(is_other).any(|other| other.is_same_price(line))
+    };
+    let alone: Vec<bool> = billed.iter().map(|line| !has_other(line)).collect();
+    let alone_from = |from_ms: Option<TimeMs>, is_credit: bool| {
+        let lines = billed.iter().zip(&alone).filter(|(line, alone)| **alone && line.from_ms == from_ms);
+        lines.filter(|(line, _)| line.is_credit() == is_credit).count()
+    };
+    let may_be_replaced = |line: &Billed| alone_from(line.from_ms, true) > alone_from(line.from_ms, false);
+    let dropped = billed.iter().zip(&alone).map(|(line, alone)| line.is_credit() && *alone && may_be_replaced(line));
+    let mut dropped = dropped.collect::<Vec<bool>>().into_iter();
+    billed.retain(|_| !dropped.next().unwrap_or(false));
 }

@@ -34,9 +34,10 @@ pub struct InvoiceFields {
     pub amount_paid: Option<MoneyMinor>,
     /// ISO currency, in lower case as Stripe gives it.
     pub currency: Option<String>,
-    /// Whether it is paid: by its `status`, else by `paid`, which 2025-03-31.basil removed.
+    /// Whether it is paid: by its `status`, else by `paid`, which 2025-03-31.basil removed. One that credit notes annulled
+    /// while it was open is not, although Stripe calls it so.
     pub is_paid: Option<bool>,
-    /// Whether it was voided: nothing of it is paid or credited any more.
+    /// Whether it was voided, or annulled by credit notes while it was open: nothing of it is paid or credited any more.
     pub is_void: bool,
     /// The PaymentIntents that paid or try to pay it.
     pub payment_intent_ids: Vec<String>,
@@ -61,12 +62,14 @@ pub struct InvoiceFields {
     pub created_ms: Option<TimeMs>,
     /// When it was paid.
     pub paid_at_ms: Option<TimeMs>,
-    /// How long it was a draft, and open, before it was paid.
-    pub unpaid_for_ms: Option<i64>,
+    /// How long it was open before it was paid.
+    pub open_for_ms: Option<i64>,
+    /// By how much credit notes reduced it while it was open, which [`Self::total`] tells already.
+    pub reduced: MoneyMinor,
 }
 
-/// An invoice whose payment was tried at once was not unpaid for longer than this.
-const UNPAID_AT_ONCE_MS: i64 = 60 * 1_000;
+/// An invoice whose payment was tried at once was not a draft or open for longer than this.
+const AT_ONCE_MS: i64 = 60 * 1_000;
 
 /// What is heard of a payment later than this after it is not heard at once.
 const HEARD_AT_ONCE_MS: i64 = 5 * 60 * 1_000;
@@ -82,6 +85,8 @@ pub struct Line {
     pub subscription_id: Option<String>,
     /// Its amount before discounts, negative for a credit.
     pub amount: Option<MoneyMinor>,
+    /// Of what is credited: the invoice whose charge it gives back, if Stripe names it.
+    pub credits_of: Option<String>,
     /// What discounts take off the amount.
     pub discount: MoneyMinor,
     /// How many of the price it bills.
@@ -112,6 +117,9 @@ impl InvoiceFields {
             metadata.entry(key.clone()).or_insert_with(|| value.clone());
         }
         let status = short_text(&object["status"]);
+        let (total, reduced) = (total(object), money(&object["pre_payment_credit_notes_amount"]).unwrap_or_default());
+        // Stripe calls it paid, but nothing is paid or credited of it.
+        let is_annulled = reduced > MoneyMinor::ZERO && total.is_some_and(|total| total <= MoneyMinor::ZERO);
         let (payment_intent_ids, charge_ids) = payment_ids(object);
         Self {
             id: id(&object["id"]),
@@ -122,11 +130,14 @@ impl InvoiceFields {
             metadata,
             subscription_metadata,
             billing_reason: short_text(&object["billing_reason"]),
-            total: total(object),
+            total,
             amount_paid: money(&object["amount_paid"]),
             currency: short_text(&object["currency"]),
-            is_void: status.as_deref() == Some("void"),
-            is_paid: status.map(|status| status == "paid").or_else(|| object["paid"].as_bool()),
+            is_void: status.as_deref() == Some("void") || is_annulled,
+            is_paid: status
+                .map(|status| status == "paid")
+                .or_else(|| object["paid"].as_bool())
+                .map(|is_paid| is_paid && !is_annulled),
             payment_intent_ids,
             charge_ids,
             period_start_ms: time_ms(&object["period_start"]),
@@ -138,7 +149,8 @@ impl InvoiceFields {
             failure: failure(object),
             created_ms: created_ms(object),
             paid_at_ms: time_ms(&object["status_transitions"]["paid_at"]),
-            unpaid_for_ms: unpaid_for_ms(object),
+            open_for_ms: open_for_ms(object),
+            reduced,
         }
     }
 
@@ -147,13 +159,21 @@ impl InvoiceFields {
         !self.lines.is_empty() && !self.has_more_lines
     }
 
-    /// Whether it was not paid at once, so that its periods may have been left before. The invoice of a renewal is a
-    /// draft for an hour, in which its period runs. Attempts alone do not tell: what a customer pays by hand after the
-    /// first one is not counted. Source: Stripe, "The Invoice object".
+    /// Whether it was not paid by its first attempt, so that its periods may have been left before. Attempts alone do
+    /// not tell: what a customer pays by hand after the first one is not counted. Source: Stripe, "The Invoice object".
     pub fn is_paid_late(&self) -> bool {
         let is_paid = self.is_paid == Some(true) && self.total.is_some_and(|total| total > MoneyMinor::ZERO);
         let is_late = self.attempt_count.is_some_and(|count| count != 1)
-            || self.unpaid_for_ms.is_some_and(|unpaid_for_ms| unpaid_for_ms > UNPAID_AT_ONCE_MS);
+            || self.open_for_ms.is_some_and(|open_for_ms| open_for_ms > AT_ONCE_MS);
+        is_paid && is_late && self.lines.iter().any(Line::bills_period)
+    }
+
+    /// Whether its periods had begun some time before it was paid, so that they may have been left meanwhile: the invoice
+    /// of a renewal is a draft for an hour. Source: Stripe, "Subscription invoices".
+    pub fn was_draft(&self) -> bool {
+        let is_paid = self.is_paid == Some(true) && self.total.is_some_and(|total| total > MoneyMinor::ZERO);
+        let unpaid_for_ms = self.paid_at_ms.zip(self.created_ms).map(|(paid, created)| paid.saturating_sub(created));
+        let is_late = unpaid_for_ms.is_some_and(|unpaid_for_ms| unpaid_for_ms > AT_ONCE_MS);
         is_paid && is_late && self.lines.iter().any(Line::bills_period)
     }
 
@@ -203,6 +223,9 @@ impl Line {
                 .or_else(|| id(&item["subscription"]))
                 .or_else(|| id(&invoice_item["subscription"])),
             amount: money(&line["amount"]),
+            credits_of: [line, item, invoice_item]
+                .iter()
+                .find_map(|place| id(&place["proration_details"]["credited_items"]["invoice"])),
             discount: saturating_sum(rows(&line["discount_amounts"]).iter().filter_map(|row| money(&row["amount"]))),
             quantity: line["quantity"].as_i64(),
             currency: short_text(&line["currency"]),
@@ -260,11 +283,10 @@ pub fn created_ms(invoice: &Value) -> Option<TimeMs> {
     time_ms(&invoice["created"]).or_else(|| time_ms(&invoice["date"]))
 }
 
-/// How long after it was made an invoice was paid, or at least after it was final; `None` if nothing tells.
-fn unpaid_for_ms(invoice: &Value) -> Option<i64> {
+/// How long an invoice was open before it was paid; `None` if one of both times is missing.
+fn open_for_ms(invoice: &Value) -> Option<i64> {
     let times = &invoice["status_transitions"];
-    let from_ms = created_ms(invoice).or_else(|| time_ms(&times["finalized_at"]))?;
-    Some(time_ms(&times["paid_at"])?.saturating_sub(from_ms))
+    Some(time_ms(&times["paid_at"])?.saturating_sub(time_ms(&times["finalized_at"])?))
 }
 
 /// Hand-made objects may lack the total. Credit notes do not change it; the amounts for which it may be read otherwise,

@@ -238,24 +238,58 @@ fn a_failure_in_words_says_which_attempt_it_was_and_what_comes_next() {
 }
 
 #[test]
-fn an_invoice_that_was_unpaid_for_long_is_paid_late_however_few_attempts_stripe_counts() {
-    let created_and_paid = |created: Value, attempts: i64, times: Value| {
+fn an_invoice_that_was_open_for_long_is_paid_late_however_few_attempts_stripe_counts() {
+    let is_late = |attempts: i64, times: Value| {
         let line = json!({"price": {"id": PRICE, "object": "price"}, "amount": 59_900, "quantity": 1,
             "type": "subscription", "proration": false, "period": {"start": 100, "end": 900}});
         let object = json!({"id": "in_1", "object": "invoice", "status": "paid", "total": 59_900,
-            "attempt_count": attempts, "status_transitions": times, "lines": {"data": [line]}, "created": created});
+            "attempt_count": attempts, "status_transitions": times, "lines": {"data": [line]}});
         InvoiceFields::read(&object).is_paid_late()
     };
-    let is_late = |attempts, times| created_and_paid(json!(null), attempts, times);
     assert!(!is_late(1, json!({"finalized_at": 200, "paid_at": 203})));
     assert!(is_late(1, json!({"finalized_at": 200, "paid_at": 90_200})), "the customer paid it by hand");
     assert!(is_late(2, json!({"finalized_at": 200, "paid_at": 203})));
-    let at_once = json!({"finalized_at": 3_800, "paid_at": 3_803});
-    assert!(created_and_paid(json!(200), 1, at_once.clone()), "a renewal, whose invoice was a draft for an hour");
-    assert!(!created_and_paid(json!(3_800), 1, at_once));
     for unknown in [json!({"finalized_at": null, "paid_at": 90_200}), json!({"finalized_at": 200}), json!(null)] {
         assert!(!is_late(1, unknown));
     }
+}
+
+#[test]
+fn an_item_on_its_own_is_of_no_time_and_only_an_amount_tells_a_charge_from_a_credit() {
+    let line = |amount: Option<i64>, is_proration: bool, is_invoice_item: bool| {
+        let line = Line { amount: amount.map(MoneyMinor), is_proration, is_invoice_item, ..Line::default() };
+        (line.charges_time(), line.credits_time(), line.prorates())
+    };
+    assert_eq!(line(Some(5), false, false), (true, false, false));
+    assert_eq!(line(Some(5), false, true), (false, false, false));
+    assert_eq!([line(Some(5), true, true), line(Some(-5), true, true)], [(true, false, true), (false, true, true)]);
+    assert_eq!([line(Some(0), true, true), line(None, true, true)], [(false, false, false); 2]);
+}
+
+#[test]
+fn an_invoice_that_credit_notes_annulled_before_it_was_paid_is_void() {
+    let read = |total: i64, reduced: i64| {
+        InvoiceFields::read(&json!({"id": "in_1", "status": "paid", "total": total,
+            "pre_payment_credit_notes_amount": reduced}))
+    };
+    let annulled = read(1_000, 1_000);
+    assert_eq!((annulled.is_paid, annulled.is_void, annulled.total), (Some(false), true, Some(MoneyMinor::ZERO)));
+    for paid in [read(1_000, 400), read(0, 0)] {
+        assert_eq!((paid.is_paid, paid.is_void), (Some(true), false));
+    }
+}
+
+#[test]
+fn the_periods_of_a_renewal_begin_an_hour_before_its_invoice_is_paid() {
+    let was_draft = |status: &str, created: Value, paid_at: Value| {
+        let line = json!({"amount": 59_900, "type": "subscription", "period": {"start": 200, "end": 900}});
+        let object = json!({"id": "in_1", "status": status, "total": 59_900, "created": created, "attempt_count": 1,
+            "status_transitions": {"finalized_at": 3_800, "paid_at": paid_at}, "lines": {"data": [line]}});
+        InvoiceFields::read(&object).was_draft()
+    };
+    assert!(was_draft("paid", json!(200), json!(3_803)));
+    assert!(!was_draft("paid", json!(3_800), json!(3_803)), "it was final at once");
+    assert!(!was_draft("open", json!(200), json!(3_803)) && !was_draft("paid", json!(null), json!(3_803)));
 }
 
 #[test]

@@ -191,6 +191,26 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn what_a_credit_note_put_on_the_balance_is_not_refunded_once_more(backend: Backend) {
+        let shop = Shop::selling(backend, &[]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "pro", json!({ "price": "pro_monthly" })).await.expect(201);
+        let paid = shop.stripe.list("invoice").remove(0);
+        let path = format!("/admin/v1/payments/{}/refund", stripe::id(&paid));
+        for (noted, left) in [(10_000, MONTH - 10_000), (MONTH - 10_000, 0)] {
+            let amount = noted.to_string();
+            let form = [("invoice", stripe::id(&paid)), ("credit_amount", amount.as_str())];
+            shop.ask_stripe("POST", "/v1/credit_notes", &form).await;
+            let body = json!({ "reason": "ticket 1", "amount_minor": left + 1, "credits": "none" });
+            shop.app.admin("POST", &path, Some(&body)).await.expect_problem(422, "refund_credited");
+            if left > 0 {
+                let planned = shop.planned_refund(&paid).await;
+                assert_eq!((&planned["credited_minor"], &planned["refundable_minor"]), (&json!(noted), &json!(left)));
+            }
+        }
+        shop.close().await;
+    }
+
     async fn a_refund_is_found_by_its_key_although_its_payment_went_over_to_another_customer(backend: Backend) {
         let shop = Shop::selling(backend, &[team_monthly()]).await;
         let customer = shop.without_credits("pm_card_visa").await;

@@ -123,6 +123,49 @@ fn what_an_undecided_invoice_charges_of_ours_counts_meanwhile() {
 }
 
 #[test]
+fn what_was_taken_by_another_decision_is_not_taken_again() {
+    let [first, change] = moved();
+    let at_ms = START_MS + 15 * DAY_MS;
+    let end = of_subscription("in_3", vec![at_price_x(proration("pro_monthly", 1, -29_950, at_ms))]);
+    let before = |taken: &[(&str, i64)]| {
+        let mut before = Before::of(vec![first.clone(), change.clone(), end.clone()]);
+        before.brought.extend(taken.iter().map(|(id, credits)| ((*id).to_owned(), brought(*credits))));
+        before
+    };
+    let [_, ours, not_ours] = books();
+    // The move was other business when it was decided, and is ours by now; or the other way around.
+    assert_eq!(taken(&end, &before(&[]), &ours), Ok(Credits(30)));
+    assert_eq!(taken(&end, &before(&[("in_2", 50)]), &ours), Ok(Credits::ZERO));
+    assert_eq!(taken(&change, &before(&[]), &not_ours), Ok(Credits(50)));
+    assert_eq!(taken(&change, &before(&[("in_3", 30)]), &not_ours), Ok(Credits(20)));
+}
+
+#[test]
+fn what_a_partly_undecided_invoice_replaces_with_ours_counts_meanwhile() {
+    let first = of_subscription("in_1", vec![whole("seats", 5, 25_000)]);
+    let at = |day: i64, count: i64, sign: i64| proration("seats", count, sign * 100 * count, START_MS + day * DAY_MS);
+    let add_on = at_price_x(proration("pro_monthly", 1, 49_917, START_MS + 3 * DAY_MS));
+    let unknown = fields::Price { ids: vec!["price_unknown".to_owned()], ..fields::Price::default() };
+    let up = of_subscription("in_2", vec![at(3, 5, -1), at(3, 10, 1), Line { price: unknown, ..add_on }]);
+    let down = of_subscription("in_3", vec![at(10, 10, -1), at(10, 2, 1)]);
+    let with = takes(&down, &[first.clone(), up, down.clone()]);
+    let decided = of_subscription("in_2", vec![at(3, 5, -1), at(3, 10, 1)]);
+    assert_eq!(with, takes(&down, &[first, decided, down.clone()]));
+    assert!(with[0] > Some(0), "seats of those that were granted are left: {with:?}");
+}
+
+#[test]
+fn what_an_undecided_price_may_have_replaced_beside_a_change_of_seats_waits() {
+    let [mut first, mut change] = moved();
+    first.lines.push(whole("seats", 5, 25_000));
+    let at = |day: i64, count: i64, sign: i64| proration("seats", count, sign * 100 * count, START_MS + day * DAY_MS);
+    change.lines.extend([at(5, 5, -1), at(5, 10, 1)]);
+    change.lines[1].price = fields::Price { ids: vec!["price_unknown".to_owned()], ..fields::Price::default() };
+    let down = of_subscription("in_3", vec![at(10, 10, -1), at(10, 5, 1)]);
+    assert_eq!(takes(&down, &[first, change, down.clone()]), [Some(0); 3], "as if the price were ours");
+}
+
+#[test]
 fn months_of_a_year_that_may_have_been_left_wait_for_a_person() {
     let (until_ms, at_ms) = (add_months(START_MS, 12), add_months(START_MS, 3) + 15 * DAY_MS);
     let rest = |amount: i64| Line { is_proration: true, ..line("pro_yearly", 1, amount, at_ms, until_ms) };

@@ -27,6 +27,8 @@ pub(in crate::usecase::handler) struct Money {
     pub gone: Gone,
     /// The part of it that was given back: by refunds and credit notes.
     pub refunded: MoneyMinor,
+    /// The part of that which credit notes gave back in other ways than by refunds, such as to the customer's balance.
+    pub noted: MoneyMinor,
     /// The whole price.
     pub total: MoneyMinor,
     /// If some is gone: the object of the event that reviews it, see [`reviewed`].
@@ -61,7 +63,8 @@ pub(in crate::usecase::handler) async fn money_of_invoice(deps: &Deps, id: &str)
 
 /// What is gone of a payment. `known` is one of its charges.
 pub(super) async fn money_of(deps: &Deps, payment: &Payment, known: Option<&ChargeFields>) -> Result<Money, Failure> {
-    let mut money = Money { gone: Gone::default(), refunded: MoneyMinor::ZERO, total: payment.total, reviewed: None };
+    let none = MoneyMinor::ZERO;
+    let mut money = Money { gone: Gone::default(), refunded: none, noted: none, total: payment.total, reviewed: None };
     let mut charge_found = None;
     for id in &payment.charge_ids {
         if let Some(charge) = known.filter(|known| known.id.as_ref() == Some(id)) {
@@ -79,6 +82,7 @@ pub(super) async fn money_of(deps: &Deps, payment: &Payment, known: Option<&Char
             fields::rows(&notes).iter().map(|note| CreditNoteFields::read(note).gone_beside_refunds()).sum();
         money.gone.all += given_back;
         money.refunded += given_back;
+        money.noted += given_back;
     }
     if money.gone.all > MoneyMinor::ZERO {
         money.reviewed = payment.invoice_id.as_ref().map(|id| reviewed(charge_found, id));

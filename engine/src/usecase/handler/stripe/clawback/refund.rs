@@ -114,7 +114,8 @@ pub(in crate::usecase::handler) async fn money_of_invoice_before_refund(
 ) -> Result<MoneyBefore, Failure> {
     let credited = invoice::credited_of_invoice(deps, &InvoiceFields::read(invoice)).await?;
     let money = money_of(deps, &super::Payment::of_invoice(invoice), Some(charge)).await?;
-    Ok(MoneyBefore { left: left_of(charge), paid: money.total, refunded: money.refunded, credited })
+    let (refunded, credited) = (money.refunded - money.noted, credited.map(|credited| credited + money.noted));
+    Ok(MoneyBefore { left: left_of(charge), paid: money.total, refunded, credited })
 }
 
 fn left_of(charge: &ChargeFields) -> MoneyMinor {

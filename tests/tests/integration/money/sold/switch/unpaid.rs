@@ -39,6 +39,13 @@ impl Shop {
         -self.ask_stripe("GET", &path, &[]).await["balance"].as_i64().expect("a balance")
     }
 
+    /// Annuls an open invoice by a credit note, which makes Stripe call it paid.
+    async fn annul(&self, invoice: &str) {
+        let amount = self.stripe.object(invoice)["amount_remaining"].to_string();
+        self.ask_stripe("POST", "/v1/credit_notes", &[("invoice", invoice), ("amount", amount.as_str())]).await;
+        assert_eq!(self.stripe.object(invoice)["status"], "paid");
+    }
+
     fn newest_invoice(&self) -> String {
         self.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned()
     }
@@ -77,6 +84,27 @@ with_backend! {
         shop.ask_stripe("POST", &format!("/v1/invoices/{}/void", shop.newest_invoice()), &[]).await;
         shop.tell(&stripe_customer, Order::AsTheyCame).await;
         shop.refuses_unpaid(&customer, None, seats(1, "now")).await;
+        shop.close().await;
+    }
+
+    async fn an_invoice_that_a_credit_note_annuls_brings_nothing_and_pays_for_no_time(backend: Backend) {
+        let shop = Shop::selling(backend, &[company_monthly()]).await;
+        let (customer, stripe_customer) = shop.bare().await;
+        let price = shop.price_of("company_monthly").await;
+        shop.subscribe_at_stripe(&stripe_customer, &price, &BY_INVOICE).await;
+        shop.ask_stripe("POST", &payment_of(&shop.newest_invoice()), &[]).await;
+        shop.tell(&stripe_customer, Order::AsTheyCame).await;
+        shop.change(&customer, "more", seats(100, "now")).await.expect(200);
+        shop.annul(&shop.newest_invoice()).await;
+        shop.tell(&stripe_customer, Order::EachTwice).await;
+        assert_eq!(shop.app.balance(&customer).await, 20);
+        shop.refuses_unpaid(&customer, None, seats(1, "now")).await;
+
+        let (other, stripe_customer) = shop.bare().await;
+        shop.subscribe_at_stripe(&stripe_customer, &price, &BY_INVOICE).await;
+        shop.annul(&shop.newest_invoice()).await;
+        shop.tell(&stripe_customer, Order::LatestFirst).await;
+        assert_eq!(shop.app.balance(&other).await, 0);
         shop.close().await;
     }
 

@@ -1,0 +1,33 @@
+//! No credit of a period goes twice, whatever its prices are decided to sell by now.
+
+use super::super::before::{Before, ends};
+use super::super::book::PriceBook;
+use super::{Step, micro, part_taken, taken_by_period};
+use crate::amount::Credits;
+use crate::clock::TimeMs;
+use crate::domain::webhook::fields::{InvoiceFields, Line};
+use std::collections::BTreeSet;
+
+/// What the steps of a period that ends then take all together, less what other invoices have taken of it by the ledger, in
+/// millionths of a credit: these may have been decided by what was known of a price then, and no credit goes twice.
+pub(super) fn not_taken_yet(
+    end_ms: TimeMs,
+    steps: &[Step],
+    invoice: &InvoiceFields,
+    before: &Before,
+    book: &PriceBook,
+) -> i128 {
+    let of = BTreeSet::from([end_ms]);
+    let taken_by = |other: &InvoiceFields| {
+        let taken = before.brought_by(other).map_or(Credits::ZERO, |brought| brought.record.taken_of_others());
+        let ends = ends(other, Line::credits_time);
+        match ends.len() {
+            _ if taken == Credits::ZERO || !ends.contains(&end_ms) => 0,
+            1 => micro(taken),
+            _ => micro(part_taken(taken, taken_by_period(other, before, book).unwrap_or_default(), other, &of)),
+        }
+    };
+    let others = before.invoices.iter().filter(|other| other.id != invoice.id);
+    let all: i128 = steps.iter().map(|step| step.taken).sum();
+    (all - others.map(taken_by).sum::<i128>()).max(0)
+}
