@@ -102,8 +102,7 @@ impl Shop {
 
     /// Runs the reconciliation that this body asks for.
     async fn reconcile_as(&self, body: &Value) -> Value {
-        let begun = self.app.admin("POST", RUNS, Some(body)).await.expect(202);
-        ended(&self.app, begun["reconciliation"]["id"].as_str().expect("an id")).await
+        reconcile_as(&self.app, body).await
     }
 
     async fn balance_becomes(&self, customer: &TestCustomer, balance: i64) {
@@ -145,7 +144,12 @@ impl Shop {
 
 /// Starts a run and waits until it has ended.
 pub(crate) async fn reconcile(app: &TestApp, repair: bool) -> Value {
-    let begun = app.admin("POST", RUNS, Some(&json!({ "repair": repair }))).await.expect(202);
+    reconcile_as(app, &json!({ "repair": repair })).await
+}
+
+/// Runs the reconciliation that this body asks for.
+pub(crate) async fn reconcile_as(app: &TestApp, body: &Value) -> Value {
+    let begun = app.admin("POST", RUNS, Some(body)).await.expect(202);
     ended(app, begun["reconciliation"]["id"].as_str().expect("an id")).await
 }
 
