@@ -1,6 +1,5 @@
 //! Connections whose other end vanishes silently: a host without power, a network that drops packets.
 
-use crate::database::until_waiting;
 use crate::database_proxy::DatabaseProxy;
 use crate::scene::{SIGNUP, sql};
 use bursar_engine::Error;
@@ -8,7 +7,7 @@ use bursar_engine::infra::store::{Db, DbOptions};
 use bursar_tests::app::config;
 use bursar_tests::{Backend, TestApp, TestCustomer, wait};
 use futures_util::future::join_all;
-use sea_orm::{ConnectionTrait, Database, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TransactionTrait};
 
 /// The statement that locks an account's row.
 fn lock_row(customer: &TestCustomer) -> String {
@@ -58,6 +57,18 @@ async fn a_vanished_hosts_transaction_releases_its_rows() {
     app.stop().await;
 }
 
+/// Waits until four statements wait for locks. It asks beside the proxy: a session that goes silent while it is given back
+/// to its pool keeps its place there.
+async fn until_four_wait(psql: &DatabaseConnection) {
+    let waiting =
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait::until("statements wait for locks", || async {
+        let counted = psql.query_one_raw(Statement::from_string(DbBackend::Postgres, waiting)).await.unwrap().unwrap();
+        (counted.try_get_by_index::<i64>(0).unwrap() == 4).then_some(())
+    })
+    .await;
+}
+
 /// Makes a customer's actor lose races until it locks its account to decide.
 async fn decides_under_lock(app: &TestApp, customer: &TestCustomer) {
     let nobody = "CREATE FUNCTION nobody() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; \
@@ -92,7 +103,7 @@ async fn a_node_replaces_silent_connections() {
         holder.execute_unprepared(&lock_row(customer)).await.unwrap();
     }
     let go_silent = async {
-        until_waiting(&app, 4).await;
+        until_four_wait(&psql).await;
         proxy.go_silent();
         holder.rollback().await.unwrap();
     };
