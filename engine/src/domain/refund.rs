@@ -139,7 +139,8 @@ impl MoneyBefore {
             let (credited, most) = (money(credited, currency), money(most, currency));
             let message = format!(
                 "{credited} of this money were credited at Stripe, when the subscription was changed or ended or by a \
-                 credit note, so {most} are left to be given back: whoever wants to give more says so with beyond_credited and the amount"
+                 credit note, so {most} are left to be given back: whoever wants to give more says so with \
+                 beyond_credited and the amount"
             );
             return Err(RefundRefusal { code: "refund_credited", message });
         }

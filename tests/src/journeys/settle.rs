@@ -8,6 +8,7 @@ use crate::chaos::caller::Caller;
 use crate::chaos::run_log::RunLog;
 use crate::chaos::settle::{is_behind, later_streams};
 use crate::unique::unique;
+use crate::wait;
 use anyhow::{Context, Result};
 use bursar_engine::clock::parse_rfc3339;
 use bursar_sandbox::{Policy, Sandbox};
@@ -175,9 +176,8 @@ impl EndOfDay<'_> {
     /// beginning, and Stripe's clock shows whole seconds.
     async fn clock_passes_stripes(&self) {
         let reached_ms = (self.stripe.now_s() + 1) * 1_000;
-        while self.deployment.now_ms() < reached_ms {
-            tokio::time::sleep(POLL).await;
-        }
+        wait::until("Stripe's present is past", || async { (self.deployment.now_ms() >= reached_ms).then_some(()) })
+            .await;
     }
 
     /// Runs one reconciliation to its end.

@@ -34,7 +34,7 @@ impl Shop {
         format!("{}:review", stripe::id(&event))
     }
 
-    fn latest_invoice(&self) -> String {
+    pub(super) fn latest_invoice(&self) -> String {
         self.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned()
     }
 

@@ -162,19 +162,22 @@ impl InvoiceFields {
     /// Whether it was not paid by its first attempt, so that its periods may have been left before. Attempts alone do
     /// not tell: what a customer pays by hand after the first one is not counted. Source: Stripe, "The Invoice object".
     pub fn is_paid_late(&self) -> bool {
-        let is_paid = self.is_paid == Some(true) && self.total.is_some_and(|total| total > MoneyMinor::ZERO);
         let is_late = self.attempt_count.is_some_and(|count| count != 1)
             || self.open_for_ms.is_some_and(|open_for_ms| open_for_ms > AT_ONCE_MS);
-        is_paid && is_late && self.lines.iter().any(Line::bills_period)
+        is_late && self.pays_a_period()
     }
 
     /// Whether its periods had begun some time before it was paid, so that they may have been left meanwhile: the invoice
     /// of a renewal is a draft for an hour. Source: Stripe, "Subscription invoices".
     pub fn was_draft(&self) -> bool {
+        let times = self.paid_at_ms.zip(self.created_ms);
+        times.is_some_and(|(paid, created)| paid.saturating_sub(created) > AT_ONCE_MS) && self.pays_a_period()
+    }
+
+    /// Whether money was paid with it, and it bills a period.
+    fn pays_a_period(&self) -> bool {
         let is_paid = self.is_paid == Some(true) && self.total.is_some_and(|total| total > MoneyMinor::ZERO);
-        let unpaid_for_ms = self.paid_at_ms.zip(self.created_ms).map(|(paid, created)| paid.saturating_sub(created));
-        let is_late = unpaid_for_ms.is_some_and(|unpaid_for_ms| unpaid_for_ms > AT_ONCE_MS);
-        is_paid && is_late && self.lines.iter().any(Line::bills_period)
+        is_paid && self.lines.iter().any(Line::bills_period)
     }
 
     /// Whether the other invoices of its subscription have to be known to decide it: it is paid, and credits time that

@@ -43,7 +43,7 @@ impl Shop {
     }
 
     /// What Stripe owes a customer, in minor units.
-    async fn owed_by_stripe(&self, stripe_customer: &str) -> i64 {
+    pub(super) async fn owed_by_stripe(&self, stripe_customer: &str) -> i64 {
         let found = self.ask_stripe("GET", &format!("/v1/customers/{stripe_customer}"), &[]).await;
         -found["balance"].as_i64().expect("a balance")
     }

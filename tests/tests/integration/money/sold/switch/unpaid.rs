@@ -18,7 +18,7 @@ impl Shop {
         let ends_s = self.subscription()["items"]["data"][0]["current_period_end"].as_i64().expect("an end");
         let by_s = u64::try_from(ends_s + 600 - self.stripe.now_s()).expect("it is still to come");
         self.stripe.advance(Duration::from_secs(by_s)).expect("time passes");
-        let invoice = self.stripe.object(self.subscription()["latest_invoice"].as_str().expect("an invoice"));
+        let invoice = self.stripe.object(&self.latest_invoice());
         assert_eq!(invoice["status"], "draft");
         invoice
     }
@@ -30,13 +30,8 @@ impl Shop {
             let detail = answer.body["detail"].as_str().expect("words");
             assert!(detail.contains("period_end") && detail.contains(invoice.unwrap_or("more would be")), "{detail}");
         }
-        assert_eq!(self.owed(customer).await, 0);
-    }
-
-    /// What Stripe owes a customer.
-    async fn owed(&self, customer: &TestCustomer) -> i64 {
-        let path = format!("/v1/customers/{}", self.stripe_customer(customer).await);
-        -self.ask_stripe("GET", &path, &[]).await["balance"].as_i64().expect("a balance")
+        let stripe_customer = self.stripe_customer(customer).await;
+        assert_eq!(self.owed_by_stripe(&stripe_customer).await, 0);
     }
 
     /// Annuls an open invoice by a credit note, which makes Stripe call it paid.
@@ -46,42 +41,40 @@ impl Shop {
         assert_eq!(self.stripe.object(invoice)["status"], "paid");
     }
 
-    fn newest_invoice(&self) -> String {
-        self.subscription()["latest_invoice"].as_str().expect("an invoice").to_owned()
+    /// A subscriber by invoice who has paid for one seat and has 100 since, with its Stripe customer and the open invoice
+    /// of the others.
+    async fn with_unpaid_seats(&self) -> (TestCustomer, String, String) {
+        let (customer, stripe_customer) = self.bare().await;
+        let price = self.price_of("company_monthly").await;
+        self.subscribe_at_stripe(&stripe_customer, &price, &BY_INVOICE).await;
+        self.ask_stripe("POST", &payment_of(&self.latest_invoice()), &[]).await;
+        self.tell(&stripe_customer, Order::AsTheyCame).await;
+        self.change(&customer, "more", seats(100, "now")).await.expect(200);
+        let open = self.latest_invoice();
+        assert_eq!(self.stripe.object(&open)["status"], "open");
+        (customer, stripe_customer, open)
     }
 }
 
 with_backend! {
     async fn seats_whose_invoice_is_open_are_credited_once_it_is_paid(backend: Backend) {
         let shop = Shop::selling(backend, &[company_monthly()]).await;
-        let (customer, stripe_customer) = shop.bare().await;
-        let price = shop.price_of("company_monthly").await;
-        shop.subscribe_at_stripe(&stripe_customer, &price, &BY_INVOICE).await;
-        shop.ask_stripe("POST", &payment_of(&shop.newest_invoice()), &[]).await;
-        shop.tell(&stripe_customer, Order::AsTheyCame).await;
-        shop.change(&customer, "more", seats(100, "now")).await.expect(200);
-        let open = shop.newest_invoice();
-        assert_eq!(shop.stripe.object(&open)["status"], "open");
+        let (customer, stripe_customer, open) = shop.with_unpaid_seats().await;
         shop.refuses_unpaid(&customer, Some(&open), seats(1, "now")).await;
         shop.preview(&customer, seats(1, "period_end")).await.expect(200);
         shop.ask_stripe("POST", &payment_of(&open), &[]).await;
         shop.tell(&stripe_customer, Order::AsTheyCame).await;
         assert_eq!(shop.app.balance(&customer).await, 2_000);
         shop.change(&customer, "fewer", seats(1, "now")).await.expect(200);
-        let owed = shop.owed(&customer).await;
+        let owed = shop.owed_by_stripe(&stripe_customer).await;
         assert!((494_900..=495_000).contains(&owed), "99 seats of those that were paid: {owed}");
         shop.close().await;
     }
 
     async fn a_void_invoice_leaves_time_that_is_not_credited(backend: Backend) {
         let shop = Shop::selling(backend, &[company_monthly()]).await;
-        let (customer, stripe_customer) = shop.bare().await;
-        let price = shop.price_of("company_monthly").await;
-        shop.subscribe_at_stripe(&stripe_customer, &price, &BY_INVOICE).await;
-        shop.ask_stripe("POST", &payment_of(&shop.newest_invoice()), &[]).await;
-        shop.tell(&stripe_customer, Order::AsTheyCame).await;
-        shop.change(&customer, "more", seats(100, "now")).await.expect(200);
-        shop.ask_stripe("POST", &format!("/v1/invoices/{}/void", shop.newest_invoice()), &[]).await;
+        let (customer, stripe_customer, open) = shop.with_unpaid_seats().await;
+        shop.ask_stripe("POST", &format!("/v1/invoices/{open}/void"), &[]).await;
         shop.tell(&stripe_customer, Order::AsTheyCame).await;
         shop.refuses_unpaid(&customer, None, seats(1, "now")).await;
         shop.close().await;
@@ -89,20 +82,16 @@ with_backend! {
 
     async fn an_invoice_that_a_credit_note_annuls_brings_nothing_and_pays_for_no_time(backend: Backend) {
         let shop = Shop::selling(backend, &[company_monthly()]).await;
-        let (customer, stripe_customer) = shop.bare().await;
-        let price = shop.price_of("company_monthly").await;
-        shop.subscribe_at_stripe(&stripe_customer, &price, &BY_INVOICE).await;
-        shop.ask_stripe("POST", &payment_of(&shop.newest_invoice()), &[]).await;
-        shop.tell(&stripe_customer, Order::AsTheyCame).await;
-        shop.change(&customer, "more", seats(100, "now")).await.expect(200);
-        shop.annul(&shop.newest_invoice()).await;
+        let (customer, stripe_customer, open) = shop.with_unpaid_seats().await;
+        shop.annul(&open).await;
         shop.tell(&stripe_customer, Order::EachTwice).await;
         assert_eq!(shop.app.balance(&customer).await, 20);
         shop.refuses_unpaid(&customer, None, seats(1, "now")).await;
 
         let (other, stripe_customer) = shop.bare().await;
+        let price = shop.price_of("company_monthly").await;
         shop.subscribe_at_stripe(&stripe_customer, &price, &BY_INVOICE).await;
-        shop.annul(&shop.newest_invoice()).await;
+        shop.annul(&shop.latest_invoice()).await;
         shop.tell(&stripe_customer, Order::LatestFirst).await;
         assert_eq!(shop.app.balance(&other).await, 0);
         shop.close().await;
@@ -122,7 +111,7 @@ with_backend! {
         shop.tell(&stripe_customer, Order::LatestFirst).await;
         assert_eq!(shop.app.balance(&customer).await, 500);
         shop.change(&customer, "down", to_pro("now")).await.expect(200);
-        let owed = shop.owed(&customer).await;
+        let owed = shop.owed_by_stripe(&stripe_customer).await;
         assert!(owed > 0 && owed + MONTH < TEAM, "no more than was paid: {owed}");
         shop.close().await;
     }
@@ -138,7 +127,7 @@ with_backend! {
                 // In the dashboard, which asks nobody whether the period is paid.
                 let now = [("items[0][price]", pro.as_str()), ("billing_cycle_anchor", "now")];
                 shop.change_item(&shop.subscription(), &now).await;
-                assert_eq!(shop.stripe.object(&shop.newest_invoice())["status"], "paid", "from what was credited");
+                assert_eq!(shop.stripe.object(&shop.latest_invoice())["status"], "paid", "from what was credited");
                 shop.tell(&stripe_customer, order).await;
                 assert_eq!(shop.app.balance(&customer).await, 310, "{order:?}: a month of each");
                 match is_paid {
