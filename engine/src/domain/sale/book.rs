@@ -300,33 +300,34 @@ impl PriceBook {
         }
     }
 
+    /// Whether an object that a subscription which we made bills, and which is other business by itself, may have taken
+    /// the place of what it was sold at. Then the amounts of all that we ever sold are to be known.
+    pub fn may_have_moved(&self, price: &fields::Price, metadata: [&Metadata; 2], sold: &Sold) -> bool {
+        let are_ours = metadata.iter().any(|metadata| metadata.contains_key(OPERATION_METADATA_KEY));
+        are_ours && *sold == Sold::NotOurs && self.known(price).is_none_or(|known| !known.is_final())
+    }
+
     /// Why a price may have taken the place of what a subscription that we made was sold at: it was sold as that before,
-    /// or costs the same for the same time, and nothing beside it is ours. What a change charges may if it credits what
-    /// is ours.
+    /// or costs for the same time what that or another price of ours costs or did, and nothing beside it is ours. What a
+    /// change charges may if it credits what is ours.
     fn moved(&self, price: &fields::Price, tags: &Tags<'_>) -> Option<String> {
         let is_ours = |other: &fields::Price| self.is_ours(other, tags);
-        if !tags.are_ours() || !tags.may_replace(is_ours) {
+        if !tags.are_ours() || !tags.may_replace(is_ours) || tags.any_beside(price, is_ours) {
             return None;
         }
-        let known = self.known(price);
         let said = &self.seen(price);
+        let of_row = self.known(price).and_then(|known| self.sold_as_named(known, tags)).map(|(key, _)| key);
         let is_same_offer = |sold: &&Price| Offer::of(said).is_of(sold) && differs(said, sold).is_none();
-        let mut named = tags.metadata.iter().filter_map(|metadata| tagged(metadata, &self.catalogue)).flatten();
-        let of_row = known.and_then(|known| self.sold_as_named(known, tags)).map(|(key, _)| key);
+        let present = || self.catalogue.prices.iter().find(is_same_offer).map(|sold| &sold.key);
         // What it was sold at may cost something else by now.
-        let as_credited = || {
-            let mut credited = tags.credited().filter(|other| is_ours(other)).filter_map(|other| self.known(other));
-            credited
-                .find(|other| Offer::of(said).is_as(Offer::of_known(other)))
-                .and_then(|other| other.decision.price())
-        };
-        let key = of_row.or_else(|| named.find(is_same_offer).map(|sold| &sold.key)).or_else(as_credited)?;
+        let is_as = |known: &&KnownPrice| !known.is_tag_needed() && Offer::of(said).is_as(Offer::of_known(known));
+        let former = || self.known.values().filter(is_as).filter_map(|known| known.decision.price()).min();
+        let key = of_row.or_else(present).or_else(former)?;
         let id = price.ids.first().map_or("(without id)", String::as_str);
-        (!tags.any_beside(price, is_ours)).then(|| {
-            format!(
-                "the subscription was sold as {key}, and has price {id} instead, of which nothing says what it sells"
-            )
-        })
+        Some(format!(
+            "we made the subscription, and what it has now may have been sold as {key}, which costs the same: nothing \
+             says what price {id} sells"
+        ))
     }
 
     /// Whether a price is ours beside these tags, by itself or as it was sold before.

@@ -15,6 +15,8 @@ const COLUMNS: &str = "id, product_id, lookup_key, metadata, amount, currency, e
 /// Maximum number of prices read for some products; of more, only the first seen are. A system that makes a price for
 /// each sale may have thousands.
 const PRICES_OF_PRODUCTS_MAX: u32 = 1_000;
+/// Maximum number of prices read for the prices of a catalogue; of more, only the first seen are.
+const PRICES_OF_KEYS_MAX: u32 = 1_000;
 
 fn read(row: &QueryResult) -> Result<KnownPrice> {
     let (decision, decided_by): (String, String) = (get(row, "decision")?, get(row, "decided_by")?);
@@ -56,6 +58,17 @@ pub async fn price_of_products(db: &impl ConnectionTrait, products: &[String]) -
         columns_of("p")
     );
     query_by(db, &sql, products).await?.iter().map(read).collect()
+}
+
+/// The prices that sell these prices of the catalogue, whatever has them, in the order in which they were first seen.
+pub async fn price_of_keys(db: &impl ConnectionTrait, keys: &[String]) -> Result<Vec<KnownPrice>> {
+    let sql = format!(
+        "SELECT {} FROM {{rows}} JOIN prices p ON p.catalogue_price = {{r.sought}} WHERE p.decided_by <> '{}' \
+         ORDER BY p.first_seen_ms, p.id LIMIT {PRICES_OF_KEYS_MAX}",
+        columns_of("p"),
+        DecidedBy::Sold.as_str()
+    );
+    query_by(db, &sql, keys).await?.iter().map(read).collect()
 }
 
 /// Prices by their ids, after the cursor; with a decision (`ours`, `not_ours` or `undecided`), only those.

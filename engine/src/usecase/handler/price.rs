@@ -6,7 +6,7 @@ use super::{Deps, Failure};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, PriceBook, judge};
-use crate::domain::webhook::fields::{self, InvoiceFields, Item, Line, SubscriptionFields, has_our_tag};
+use crate::domain::webhook::fields::{self, InvoiceFields, Item, Line, Metadata, SubscriptionFields, has_our_tag};
 use crate::error::Result;
 use crate::infra::store::{payment, price as rows};
 use crate::infra::stripe::StripeError;
@@ -83,13 +83,26 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// Whether what names the price carries our own tag.
-    fn is_tagged(&self) -> bool {
-        let [own, of_subscription] = match self {
+    /// Its own metadata, and that of its subscription.
+    fn metadata(&self) -> [&'a Metadata; 2] {
+        match self {
             Self::Line(line, said) => [&line.metadata, &said.subscription_metadata],
             Self::Item(item, _, said) => [&item.metadata, &said.metadata],
+        }
+    }
+
+    /// Whether what names the price carries our own tag.
+    fn is_tagged(&self) -> bool {
+        self.metadata().into_iter().any(has_our_tag)
+    }
+
+    /// Whether it may have taken the place of what its subscription was sold at.
+    fn may_have_moved(&self, book: &PriceBook) -> bool {
+        let sold = match self {
+            Self::Line(line, said) => book.line(line, &said.lines, &said.subscription_metadata),
+            Self::Item(item, items, said) => book.item(item, items, &said.metadata),
         };
-        has_our_tag(own) || has_our_tag(of_subscription)
+        book.may_have_moved(self.price(), self.metadata(), &sold)
     }
 }
 
@@ -139,6 +152,10 @@ pub(super) async fn learn_all(
     }
     for said in &said {
         learn_new(deps, &mut book, said, now_ms).await?;
+    }
+    if said.iter().flat_map(Said::named).any(|named| named.may_have_moved(&book)) {
+        let keys: Vec<String> = book.catalogue().prices.iter().map(|price| price.key.to_string()).collect();
+        book.add(rows::price_of_keys(deps.db.read(), &keys).await?);
     }
     add_earlier_terms(deps, &mut book, objects).await?;
     Ok(book)

@@ -134,7 +134,7 @@ impl Shop {
     }
 
     /// Changes the first item of a subscription at Stripe, without the application.
-    async fn change_item(&self, subscription: &Value, change: &[(&str, &str)]) {
+    pub(in crate::money) async fn change_item(&self, subscription: &Value, change: &[(&str, &str)]) {
         let mut form = vec![("items[0][id]", stripe::id(&subscription["items"]["data"][0]))];
         form.extend(change);
         self.ask_stripe("POST", &format!("/v1/subscriptions/{}", stripe::id(subscription)), &form).await;

@@ -216,6 +216,16 @@ fn what_costs_as_much_as_the_subscription_was_sold_at_waits_whatever_the_catalog
     for other in [sold(49_800, "month"), sold(49_900, "year")] {
         assert_eq!(other, Sold::NotOurs);
     }
+    let renewed = |by: DecidedBy, amount: i64| {
+        let pro = at("price_pro", 49_900, "month", Decision::Ours(pro_price().key));
+        let book = PriceBook::new(catalogue(), [KnownPrice { decided_by: by, ..pro }]);
+        let price = fields::Price { amount: Some(MoneyMinor(amount)), is_whole: true, ..line("price_x", 1, 1).price };
+        let price = fields::Price { currency: Some("usd".to_owned()), every: Some("month".to_owned()), ..price };
+        book.item(&Item { price, ..Item::default() }, &[], &made_by_us())
+    };
+    assert!(is_moved(&renewed(DecidedBy::LookupKey, 49_900)), "without a proration");
+    assert_eq!(renewed(DecidedBy::LookupKey, 49_800), Sold::NotOurs);
+    assert_eq!(renewed(DecidedBy::Sold, 49_900), Sold::NotOurs, "only a tag made that one ours");
 }
 
 #[test]

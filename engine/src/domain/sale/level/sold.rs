@@ -35,7 +35,7 @@ fn is_of_same_period(one: &Line, other: &Line) -> bool {
 }
 
 /// What a line sold. Where its price alone does not tell, because only a tag made it ours, a proration is of what its
-/// period was sold as, whatever tags the subscription has by now.
+/// period, or the rest of one after a move, was sold as, whatever tags the subscription has by now.
 fn sold_with_period(invoice: &InvoiceFields, line: &Line, before: &Before, book: &PriceBook) -> Sold {
     if !book.needs_tag(&line.price) {
         return book.line_of(invoice, line);
@@ -43,13 +43,14 @@ fn sold_with_period(invoice: &InvoiceFields, line: &Line, before: &Before, book:
     if !line.prorates() {
         return sold_or_decided(invoice, line, book);
     }
-    let is_its_period = |other: &&Line| other.bills_period() && is_of_same_period(other, line);
-    let of_period = |other: &InvoiceFields| {
-        other.lines.iter().find(is_its_period).map(|period| sold_or_decided(other, period, book))
+    let of_charge = |other: &InvoiceFields| {
+        let counts = |charge: &&Line| charge.bills_period() || (charge.charges_time() && !other.is_void);
+        let is_its_charge = |charge: &&Line| counts(charge) && is_of_same_period(charge, line);
+        other.lines.iter().find(is_its_charge).map(|charge| sold_or_decided(other, charge, book))
     };
-    let periods: Vec<Sold> = before.invoices.iter().filter_map(of_period).collect();
-    let ours = periods.iter().find(|sold| matches!(sold, Sold::Ours(_)));
-    ours.or_else(|| periods.first()).cloned().unwrap_or_else(|| sold_or_decided(invoice, line, book))
+    let charges: Vec<Sold> = before.invoices.iter().filter_map(of_charge).collect();
+    let ours = charges.iter().find(|sold| matches!(sold, Sold::Ours(_)));
+    ours.or_else(|| charges.first()).cloned().unwrap_or_else(|| sold_or_decided(invoice, line, book))
 }
 
 /// What a line sells, else what it sold when its invoice was decided: credits that came are there to be taken.

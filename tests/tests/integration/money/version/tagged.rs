@@ -89,4 +89,42 @@ with_backend! {
         assert_ne!(shop.plan(&customer).await, "pro");
         shop.close().await;
     }
+
+    async fn a_tag_that_is_taken_off_after_a_move_leaves_what_was_sold_with_it(backend: Backend) {
+        let shop = Shop::open(backend).await;
+        let customer = shop.tagged_by_hand().await;
+        let tell_of_latest = async || {
+            let invoice = shop.stripe.object(shop.subscription()["latest_invoice"].as_str().expect("an invoice"));
+            shop.deliver_event("invoice.paid", &invoice).await;
+        };
+        shop.stripe.advance(TEN_DAYS).expect("time passes");
+        let other = shop.other_price(&MONTH.to_string(), None).await;
+        let to = [("items[0][price]", other.as_str()), ("proration_behavior", "always_invoice")];
+        shop.change_item(&shop.subscription(), &to).await;
+        tell_of_latest().await;
+        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
+        shop.is_on_pro(&customer, 1).await;
+        let path = format!("/v1/subscriptions/{}", stripe::id(&shop.subscription()));
+        shop.ask_stripe("POST", &path, &[("metadata[bursar_price]", "")]).await;
+        shop.stripe.advance(TEN_DAYS).expect("time passes");
+        shop.ask_stripe("DELETE", &path, &[("prorate", "true"), ("invoice_now", "true")]).await;
+        tell_of_latest().await;
+        let balance = shop.app.balance(&customer).await;
+        assert!((35..45).contains(&balance), "a third of the month is left, and goes: {balance}");
+        shop.app.verify().await;
+        shop.close().await;
+    }
+
+    async fn a_move_of_what_we_sold_to_its_amount_before_a_raise_waits_for_a_person(backend: Backend) {
+        let shop = Shop::open(backend).await;
+        let customer = shop.pro().await;
+        apply(&shop.app, &changed(raise)).await;
+        let other = shop.other_price(&MONTH.to_string(), None).await;
+        let to = [("items[0][price]", other.as_str()), ("proration_behavior", "none")];
+        shop.change_item(&shop.subscription(), &to).await;
+        let (_, why) = shop.dead_event("invoice.paid", &shop.next_month()).await;
+        assert!(why.starts_with("price_unknown") && why.contains(&other), "{why}");
+        shop.is_on_pro(&customer, 1).await;
+        shop.close().await;
+    }
 }
