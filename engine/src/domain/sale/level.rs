@@ -62,9 +62,9 @@ pub fn taken(invoice: &InvoiceFields, before: &Before, book: &PriceBook) -> Resu
     let left = left_by(invoice, before, book)?;
     let of_period = |(end_ms, steps): &(TimeMs, Vec<Step>)| {
         let excused = excused::excused(*end_ms, steps, &left.all, before);
-        let own = steps.iter().zip(excused).filter(|(step, _)| step.is_own);
-        let own = own.map(|(step, excused)| step.taken - excused).sum::<i128>();
-        own.min(twice::not_taken_yet(*end_ms, steps, invoice, before, book))
+        let due: Vec<i128> = steps.iter().zip(excused).map(|(step, excused)| step.taken - excused).collect();
+        let own = steps.iter().zip(&due).filter(|(step, _)| step.is_own).map(|(_, due)| due).sum::<i128>();
+        own.min(twice::not_taken_yet(*end_ms, (steps, &due), invoice, before, book))
     };
     Ok(whole_credits(left.periods.iter().map(of_period).sum::<i128>() + left.undated))
 }

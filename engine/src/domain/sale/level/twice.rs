@@ -2,17 +2,19 @@
 
 use super::super::before::{Before, ends};
 use super::super::book::PriceBook;
-use super::{Step, micro, part_taken, taken_by_period};
+use super::{MICRO, Step, micro, part_taken, taken_by_period};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use std::collections::BTreeSet;
 
-/// What the steps of a period that ends then take all together, less what other invoices have taken of it by the ledger, in
-/// millionths of a credit: these may have been decided by what was known of a price then, and no credit goes twice.
+/// What the steps of a period that ends then take all together, less what other invoices have taken of it by the ledger,
+/// in millionths of a credit: these may have been decided by what was known of a price then, and no credit goes twice.
+/// `due` is what each step takes, less what expired. An invoice that took just that took whole credits, and what it
+/// rounded up is not of the others.
 pub(super) fn not_taken_yet(
     end_ms: TimeMs,
-    steps: &[Step],
+    (steps, due): (&[Step], &[i128]),
     invoice: &InvoiceFields,
     before: &Before,
     book: &PriceBook,
@@ -21,11 +23,14 @@ pub(super) fn not_taken_yet(
     let taken_by = |other: &InvoiceFields| {
         let taken = before.brought_by(other).map_or(Credits::ZERO, |brought| brought.record.taken_of_others());
         let ends = ends(other, Line::credits_time);
-        match ends.len() {
-            _ if taken == Credits::ZERO || !ends.contains(&end_ms) => 0,
+        let taken = match ends.len() {
+            _ if taken == Credits::ZERO || !ends.contains(&end_ms) => return 0,
             1 => micro(taken),
             _ => micro(part_taken(taken, taken_by_period(other, before, book).unwrap_or_default(), other, &of)),
-        }
+        };
+        let is_its = |(step, _): &(&Step, &i128)| step.invoice == other.id;
+        let due = steps.iter().zip(due).filter(is_its).map(|(_, due)| due).sum::<i128>();
+        if (taken - due).abs() < MICRO { due } else { taken }
     };
     let others = before.invoices.iter().filter(|other| other.id != invoice.id);
     let all: i128 = steps.iter().map(|step| step.taken).sum();
