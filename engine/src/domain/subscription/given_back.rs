@@ -15,6 +15,9 @@ const MICRO: i128 = 1_000_000;
 /// Maximum number of invoices of one period of whose money it is asked what is gone.
 pub const PERIOD_INVOICES_MAX: usize = 30;
 
+/// The longest time from the preview of a change to the change itself, with all that is asked in between.
+pub const CHANGE_TIME_MS: i64 = 5 * 60 * 1_000;
+
 /// The ids of the paid invoices that charge time of the periods that a change leaves: it has to be known what is gone
 /// of their money. None if the change credits no time. `change` is the invoice that the change would make, `others` are
 /// the subscription's other invoices as Stripe has them, the latest of them only if `is_cut`.
@@ -72,6 +75,24 @@ pub fn check_given_back(
         "period_refunded",
         "Money that was paid for the present period was given back, or is disputed, so the time that is left of it \
          cannot be credited. Change with the end of the period: when = period_end.",
+    )
+}
+
+/// Checks that the period of which a change at once credits time cannot end before the change is made: Stripe would
+/// then credit the next period, for which nobody has paid yet. Stripe's own clock counts, by which the credit begins.
+///
+/// # Errors
+/// `period_unpaid`.
+pub fn check_not_ending(change: &InvoiceFields) -> Result<(), ChangeRefusal> {
+    let left_ms = |line: &Line| Some(line.period_end_ms? - line.period_start_ms?);
+    let credits = change.lines.iter().filter(|line| line.credits_time());
+    if credits.filter_map(left_ms).all(|left_ms| left_ms >= CHANGE_TIME_MS) {
+        return Ok(());
+    }
+    refuse(
+        "period_unpaid",
+        "The present period ends within minutes, and nobody has paid for the next one yet. Change once that is paid, or \
+         with the end of the period: when = period_end.",
     )
 }
 
@@ -238,6 +259,17 @@ mod tests {
         let half_off = Line { discount: MoneyMinor(500), ..month };
         let paid_half = [invoice("in_1", vec![half_off])];
         assert!(may_credit(250, &paid_half) && !may_credit(500, &paid_half), "the coupon is over");
+    }
+
+    #[test]
+    fn time_is_not_credited_of_a_period_that_may_end_before_the_change_is_made() {
+        let check = |left_ms: TimeMs| {
+            let earlier = spanning(-700, true, 0, CHANGE_TIME_MS);
+            check_not_ending(&invoice("upcoming", vec![earlier, spanning(-1, true, 7, 7 + left_ms)])).is_ok()
+        };
+        assert!(check(CHANGE_TIME_MS) && !check(CHANGE_TIME_MS - 1) && !check(1));
+        let charge = spanning(700, true, 0, 1);
+        assert!(check_not_ending(&invoice("upcoming", vec![charge, line(-1, true, 30)])).is_ok(), "it credits none");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::domain::operation::Request;
 use crate::domain::subscription::ChangeRefusal;
-use crate::domain::subscription::given_back::{check_given_back, check_paid, invoices_of_left};
+use crate::domain::subscription::given_back::{check_given_back, check_not_ending, check_paid, invoices_of_left};
 use crate::domain::webhook::fields::{InvoiceFields, Line};
 use crate::infra::store::operation::operation_list_refunding;
 use crate::usecase::handler::invoice::{Listed, invoices_of_subscription};
@@ -11,8 +11,8 @@ use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Checks that the invoice of a change credits no money that never came, that was given back, or that is about to be given
-/// back: a refund by support that is under way counts like one that was made. Stripe is asked for the invoices of the periods that are
+/// Checks that the invoice of a change credits no money that never came, or could not come in time, that was given back, or
+/// that is about to be given back: a refund by support that is under way counts like one that was made. Stripe is asked for the invoices of the periods that are
 /// left, and only if the change credits time: what is stored may be of another customer, or lack what came late.
 ///
 /// The refunds under way are read before Stripe is asked: one that ends in between is found there, and one that counts
@@ -25,6 +25,9 @@ pub(super) async fn check_money(
     let change = InvoiceFields::read(invoice);
     if !change.lines.iter().any(Line::credits_time) {
         return Ok(Ok(()));
+    }
+    if let Err(refusal) = check_not_ending(&change) {
+        return Ok(Err(refusal));
     }
     let Listed { objects, is_cut } = invoices_of_subscription(deps, subscription_id).await?;
     let others: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
