@@ -6,6 +6,7 @@ pub mod given_back;
 
 pub use change::{Change, ChangeRefusal, ChangeTime, PresentItem};
 
+use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Catalogue;
 use crate::ids::CustomerId;
@@ -70,6 +71,9 @@ pub struct PendingChange {
     pub price: PriceKey,
     /// How many of it.
     pub quantity: i64,
+    /// What a period costs then, before discounts and taxes; `None` if an earlier release stored it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<MoneyMinor>,
     /// When.
     pub at_ms: TimeMs,
 }

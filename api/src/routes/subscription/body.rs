@@ -95,13 +95,20 @@ pub(in crate::routes) struct PendingChangeBody {
     price: String,
     /// How many of it.
     quantity: i64,
+    /// What a period costs then, in minor units of the subscription's currency, before discounts and taxes.
+    amount_minor: Option<i64>,
     /// When.
     at: String,
 }
 
 impl From<&PendingChange> for PendingChangeBody {
     fn from(change: &PendingChange) -> Self {
-        Self { price: change.price.to_string(), quantity: change.quantity, at: rfc3339(change.at_ms) }
+        Self {
+            price: change.price.to_string(),
+            quantity: change.quantity,
+            amount_minor: change.amount.map(|amount| amount.0),
+            at: rfc3339(change.at_ms),
+        }
     }
 }
 

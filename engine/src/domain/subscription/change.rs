@@ -186,6 +186,13 @@ pub fn check_nothing_unpaid(row: &Subscription) -> Result<(), ChangeRefusal> {
     refuse("change_pending", message)
 }
 
+/// The refusal of a change of what nobody can say what it sells: support decides that with `prices decide`.
+pub fn unknown_price() -> ChangeRefusal {
+    let message = "Support has to say first what the price sells that the subscription has at Stripe, so it cannot be \
+                   changed yet. Contact support.";
+    ChangeRefusal { code: "subscription_inactive", message: message.to_owned() }
+}
+
 fn check_state(row: &Subscription, when: ChangeTime) -> Result<(), ChangeRefusal> {
     if row.pending_change.is_some() {
         return refuse("change_pending", "Another change is to come. Resume the subscription to take it back.");
@@ -465,7 +472,7 @@ mod tests {
         assert_eq!(code(Some(&row("trialing")), &at_end), "subscription_inactive");
         let ending = Subscription { cancel_at_period_end: true, ..row("active") };
         assert_eq!(code(Some(&ending), &change), "subscription_ending");
-        let pending = PendingChange { price: PriceKey::trusted("seats"), quantity: 1, at_ms: 1 };
+        let pending = PendingChange { price: PriceKey::trusted("seats"), quantity: 1, amount: None, at_ms: 1 };
         let pending = Subscription { pending_change: Some(pending), ..row("active") };
         assert_eq!(code(Some(&pending), &change), "change_pending");
         let unpaid = UnpaidChange { invoice_id: "in_2".to_owned(), plan: None };

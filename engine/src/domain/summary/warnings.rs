@@ -5,6 +5,7 @@ use crate::clock::{TimeMs, day};
 use crate::config::CreditsConfig;
 use crate::count::counted;
 use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::currency::money;
 use crate::domain::customer::Customer;
 use crate::domain::ledger::Account;
 use crate::domain::pricing;
@@ -141,6 +142,11 @@ fn describe_change(row: &Subscription, change: &PendingChange, catalogue: &Catal
     let plan = catalogue.price(&change.price).map(|price| &price.plan);
     match plan.filter(|plan| Some(*plan) != row.plan.as_ref()) {
         Some(plan) => format!("changes to {}", catalogue.plan_name(plan)),
+        None if row.price.as_ref() == Some(&change.price) && row.quantity == change.quantity => {
+            let currency = catalogue.price(&change.price).map(|price| price.currency.as_str());
+            let amount = change.amount.zip(currency).map(|(amount, currency)| format!(" of {}", money(amount, currency)));
+            format!("changes to the present terms{}", amount.unwrap_or_default())
+        }
         None if row.price.as_ref() == Some(&change.price) => {
             format!("changes to {}", counted(change.quantity, "seat"))
         }
@@ -151,7 +157,7 @@ fn describe_change(row: &Subscription, change: &PendingChange, catalogue: &Catal
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amount::Credits;
+    use crate::amount::{Credits, MoneyMinor};
     use crate::domain::address::Confirmation;
     use crate::domain::ledger::{GrantKind, OpenGrant};
     use crate::domain::subscription::UnpaidChange;
@@ -330,8 +336,10 @@ mod tests {
             ("team_monthly", 1, "changes to Team"),
             ("pro_yearly", 1, "changes to the price pro_yearly"),
             ("pro_monthly", 3, "changes to 3 seats"),
+            ("pro_monthly", 1, "changes to the present terms of $699.00"),
         ] {
-            let change = PendingChange { price: PriceKey::trusted(price), quantity, at_ms: 1 };
+            let amount = Some(MoneyMinor(69_900));
+            let change = PendingChange { price: PriceKey::trusted(price), quantity, amount, at_ms: 1 };
             let row =
                 Subscription { price: Some(PriceKey::trusted("pro_monthly")), pending_change: Some(change), ..pro() };
             assert_eq!(describe(&row), format!("Pro is paid until 2026-12-20 and {next} then."));

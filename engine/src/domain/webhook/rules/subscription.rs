@@ -148,7 +148,11 @@ fn pending_change(facts: &Facts<'_>, said: &SubscriptionFields) -> Option<Pendin
     let ours = |item: &Item| match facts.book.item(item, items, &said.metadata) {
         Sold::Ours(price) => {
             let quantity = if price.per_seat { item.quantity.unwrap_or(1) } else { 1 };
-            Some(PendingChange { price: price.key, quantity, at_ms: *at_ms })
+            // What one costs is up to the price at Stripe, which a schedule may only name.
+            let known = || facts.book.known(&item.price).and_then(|known| known.amount);
+            let one = item.price.amount.or_else(known).unwrap_or(price.amount);
+            let amount = one.0.checked_mul(item.quantity.unwrap_or(1)).map(MoneyMinor);
+            Some(PendingChange { price: price.key, quantity, amount, at_ms: *at_ms })
         }
         Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
     };

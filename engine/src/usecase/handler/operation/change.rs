@@ -20,7 +20,7 @@ use crate::domain::catalogue::currency::Currency;
 use crate::domain::effect::{Effect, Verdict, merge};
 use crate::domain::operation::{Payer, Problem};
 use crate::domain::sale::{PriceBook, Sold};
-use crate::domain::subscription::change::{Need, check_size, is_dearer};
+use crate::domain::subscription::change::{Need, check_size, is_dearer, unknown_price};
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, PresentItem, Subscription};
 use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
 use crate::infra::store::subscription;
@@ -49,8 +49,9 @@ impl Run<'_> {
             Ok(price) => price,
             Err(refusal) => return Ok(merge(known, self.failed_unless_in_doubt(refusal.into()))),
         };
-        let Some(present) = item_of_ours(self.deps, &object, self.now_ms).await? else {
-            return Ok(merge(known, self.failed_unless_in_doubt(no_item())));
+        let present = match item_of_ours(self.deps, &object, self.now_ms).await? {
+            Ok(present) => present,
+            Err(refusal) => return Ok(merge(known, self.failed_unless_in_doubt(refusal.into()))),
         };
         let keeps_price = present.is_kept_by(change);
         let price_id =
@@ -165,7 +166,7 @@ impl Run<'_> {
         let row = self.row_now(id, &self.apply_rules(object).await?).await?;
         let catalogue = self.deps.catalogue.now();
         let present = item_of_ours(self.deps, object, self.now_ms).await?;
-        Ok(present.is_none_or(|present| {
+        Ok(present.ok().is_none_or(|present| {
             let kept = present.is_kept_by(change).then_some(&present.price);
             let terms = kept.or_else(|| catalogue.price(&change.price));
             let before = row.as_ref().map(|row| (&present.price, row.quantity));
@@ -280,13 +281,12 @@ fn due_of(invoice: &Value) -> MoneyMinor {
     invoice["amount_due"].as_i64().map_or_else(total, MoneyMinor)
 }
 
-fn no_item() -> Problem {
-    let message = "Stripe does not show what the subscription sells.".to_owned();
-    Problem { code: "stripe_refused".to_owned(), message, ..Problem::default() }
-}
-
-/// The item of a subscription that sells its plan.
-async fn item_of_ours(deps: &Deps, object: &Value, now_ms: TimeMs) -> Result<Option<PresentItem>, Failure> {
+/// The item of a subscription that sells its plan. An inner error says that none is known to.
+async fn item_of_ours(
+    deps: &Deps,
+    object: &Value,
+    now_ms: TimeMs,
+) -> Result<Result<PresentItem, ChangeRefusal>, Failure> {
     let catalogue = deps.catalogue.now();
     let book = price::learn(deps, &PriceBook::new(catalogue.clone(), []), object, now_ms).await?;
     let said = SubscriptionFields::read(object);
@@ -296,10 +296,11 @@ async fn item_of_ours(deps: &Deps, object: &Value, now_ms: TimeMs) -> Result<Opt
     });
     let is_better = |one: &Price, other: &Price| *catalogue.better(&one.plan, &other.plan) == one.plan;
     let best = ours.reduce(|one, other| if is_better(&one.1, &other.1) { one } else { other });
-    Ok(best.and_then(|(item, price): (&Item, Price)| {
+    let present = best.and_then(|(item, price): (&Item, Price)| {
         // What one costs is up to the price at Stripe.
         let amount = item.price.amount.unwrap_or(price.amount);
         let (id, price_id) = (item.id.clone()?, item.price.ids.first()?.clone());
         Some(PresentItem { id, price_id, price: Price { amount, ..price } })
-    }))
+    });
+    Ok(present.ok_or_else(unknown_price))
 }

@@ -1,7 +1,7 @@
 //! Changes within a period: what they take back, the plan until they are paid, and what is to come.
 
 use super::*;
-use crate::amount::Credits;
+use crate::amount::{Credits, MoneyMinor};
 use crate::domain::ledger::Command;
 use crate::domain::subscription::{PausedCollection, PendingChange, UnpaidChange};
 use crate::key::PriceKey;
@@ -208,7 +208,8 @@ fn what_a_schedule_has_for_the_end_of_the_period_is_to_come() {
         "phases": [phase(1, PRICE, 1), phase(10, TEAM_PRICE, 3)],
     });
     let told = decide(&knowing(facts(UPDATED, &object, &book, "pro"), &row("active")));
-    let next = PendingChange { price: PriceKey::trusted("team_monthly"), quantity: 3, at_ms: 10_000 };
+    let amount = Some(MoneyMinor(3 * 19_900));
+    let next = PendingChange { price: PriceKey::trusted("team_monthly"), quantity: 3, amount, at_ms: 10_000 };
     let pending = put(&told).expect("a row").clone();
     assert_eq!((pending.pending_change.as_ref(), plan_set(&told)), (Some(&next), None));
     // An event names the schedule only.

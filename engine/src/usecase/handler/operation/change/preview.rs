@@ -110,7 +110,7 @@ pub async fn preview_change(
     let price = checked.map_err(PreviewError::Refused)?;
     let row = row.ok_or(PreviewError::PriceMissing)?;
     let object = deps.stripe.subscription_retrieve(&row.id).await?;
-    let present = item_of_ours(deps, &object, now_ms).await?.ok_or(PreviewError::PriceMissing)?;
+    let present = item_of_ours(deps, &object, now_ms).await?.map_err(PreviewError::Refused)?;
     let keeps_price = present.is_kept_by(change);
     let sold = if keeps_price { None } else { price_at_stripe(deps, &catalogue, price, now_ms).await? };
     let (price_id, price) = match &sold {
