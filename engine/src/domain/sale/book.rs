@@ -3,6 +3,7 @@
 use super::judge::{Offer, differs, judge, known_differs, tagged};
 use super::known_price::{DecidedBy, Decision, KnownPrice};
 use super::terms::{EarlierTerms, SoldTerms};
+use crate::amount::MoneyMinor;
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::webhook::fields::{
     self, InvoiceFields, Item, Line, Metadata, OPERATION_METADATA_KEY, SubscriptionFields, tagged_plan, tagged_price,
@@ -18,6 +19,27 @@ pub struct PriceBook {
     catalogue: Arc<Catalogue>,
     known: Arc<HashMap<String, KnownPrice>>,
     earlier: Arc<EarlierTerms>,
+    /// What the prices at Stripe cost that ever sold something of ours, if that has to be known.
+    offers: Arc<Vec<KnownOffer>>,
+}
+
+/// What prices at Stripe cost that sell, or sold, a price of a catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownOffer {
+    /// The catalogue's price, of which there may be no more.
+    pub key: PriceKey,
+    /// What one costs.
+    pub amount: MoneyMinor,
+    /// The currency.
+    pub currency: String,
+    /// How long a period is.
+    pub every: String,
+}
+
+impl KnownOffer {
+    fn offer(&self) -> Offer<'_> {
+        Offer { amount: Some(self.amount), currency: Some(&self.currency), every: Some(&self.every) }
+    }
 }
 
 /// What a line or an item sells.
@@ -118,7 +140,7 @@ impl PriceBook {
     /// Creates a book.
     pub fn new(catalogue: Arc<Catalogue>, known: impl IntoIterator<Item = KnownPrice>) -> Self {
         let known: HashMap<_, _> = known.into_iter().map(|price| (price.id.clone(), price)).collect();
-        Self { catalogue, known: Arc::new(known), earlier: Arc::default() }
+        Self { catalogue, known: Arc::new(known), earlier: Arc::default(), offers: Arc::default() }
     }
 
     /// The same prices with another catalogue.
@@ -138,6 +160,12 @@ impl PriceBook {
         if known.peek().is_some() {
             Arc::make_mut(&mut self.known).extend(known.map(|price| (price.id.clone(), price)));
         }
+    }
+
+    /// Adds what all prices cost that ever sold something of ours: with that, what took the place of one of them is found
+    /// whatever the catalogue says by now.
+    pub fn add_offers(&mut self, offers: Vec<KnownOffer>) {
+        self.offers = Arc::new(offers);
     }
 
     /// What is known of the terms of earlier times, to add to it.
@@ -300,34 +328,55 @@ impl PriceBook {
         }
     }
 
-    /// Whether an object that a subscription which we made bills, and which is other business by itself, may have taken
-    /// the place of what it was sold at. Then the amounts of all that we ever sold are to be known.
-    pub fn may_have_moved(&self, price: &fields::Price, metadata: [&Metadata; 2], sold: &Sold) -> bool {
-        let are_ours = metadata.iter().any(|metadata| metadata.contains_key(OPERATION_METADATA_KEY));
-        are_ours && *sold == Sold::NotOurs && self.known(price).is_none_or(|known| !known.is_final())
+    /// Whether what a line sells must be compared with all that was ever sold: see [`PriceBook::add_offers`].
+    pub fn line_may_have_moved(&self, line: &Line, lines: &[Line], of_subscription: &Metadata) -> bool {
+        let is_open = || self.line(line, lines, of_subscription) == Sold::NotOurs;
+        self.may_have_moved(&line.price, &Tags::of_line(line, lines, of_subscription)) && is_open()
+    }
+
+    /// As [`PriceBook::line_may_have_moved`], of an item.
+    pub fn item_may_have_moved(&self, item: &Item, items: &[Item], of_subscription: &Metadata) -> bool {
+        let is_open = || self.item(item, items, of_subscription) == Sold::NotOurs;
+        self.may_have_moved(&item.price, &Tags::of_item(item, items, of_subscription)) && is_open()
+    }
+
+    /// Whether a price may have taken the place of what a subscription that we made was sold at: nobody has decided about
+    /// it, and nothing beside it is ours. What a change charges may if it credits what is ours.
+    fn may_have_moved(&self, price: &fields::Price, tags: &Tags<'_>) -> bool {
+        let is_ours = |other: &fields::Price| self.is_ours(other, tags);
+        let is_open = || self.known(price).is_none_or(|known| !known.is_final());
+        tags.are_ours() && is_open() && tags.may_replace(is_ours) && !tags.any_beside(price, is_ours)
     }
 
     /// Why a price may have taken the place of what a subscription that we made was sold at: it was sold as that before,
-    /// or costs for the same time what that or another price of ours costs or did, and nothing beside it is ours. What a
-    /// change charges may if it credits what is ours.
+    /// or costs for the same time what a price of ours costs or did. What is billed for another time than what the tags
+    /// name is an add-on.
     fn moved(&self, price: &fields::Price, tags: &Tags<'_>) -> Option<String> {
-        let is_ours = |other: &fields::Price| self.is_ours(other, tags);
-        if !tags.are_ours() || !tags.may_replace(is_ours) || tags.any_beside(price, is_ours) {
+        if !self.may_have_moved(price, tags) {
             return None;
         }
         let said = &self.seen(price);
+        let named: Vec<&Price> = tags.metadata.iter().filter_map(|it| tagged(it, &self.catalogue)).flatten().collect();
+        let is_as_long = |every: &str| named.is_empty() || named.iter().any(|sold| sold.every.is_as_long_as(every));
+        let may_be = || !price.is_metered && said.every.as_deref().is_none_or(is_as_long);
         let of_row = self.known(price).and_then(|known| self.sold_as_named(known, tags)).map(|(key, _)| key);
         let is_same_offer = |sold: &&Price| Offer::of(said).is_of(sold) && differs(said, sold).is_none();
-        let present = || self.catalogue.prices.iter().find(is_same_offer).map(|sold| &sold.key);
+        let present = || self.catalogue.prices.iter().filter(|_| may_be()).find(is_same_offer).map(|sold| &sold.key);
         // What it was sold at may cost something else by now.
-        let is_as = |known: &&KnownPrice| !known.is_tag_needed() && Offer::of(said).is_as(Offer::of_known(known));
-        let former = || self.known.values().filter(is_as).filter_map(|known| known.decision.price()).min();
-        let key = of_row.or_else(present).or_else(former)?;
+        let is_former = |offer: &&KnownOffer| Offer::of(said).is_as(offer.offer());
+        let former = || self.offers.iter().filter(|_| may_be()).find(is_former).map(|offer| &offer.key);
+        let key = of_row.or_else(present).or_else(|| self.credited_alike(said, tags)).or_else(former)?;
         let id = price.ids.first().map_or("(without id)", String::as_str);
         Some(format!(
-            "we made the subscription, and what it has now may have been sold as {key}, which costs the same: nothing \
-             says what price {id} sells"
+            "we made the subscription, and price {id}, which it has now and of which nothing says what it sells, may have \
+             been sold as {key}"
         ))
+    }
+
+    /// What a change credits that is ours and costs the same for the same time as the price that it charges.
+    fn credited_alike(&self, said: &fields::Price, tags: &Tags<'_>) -> Option<&PriceKey> {
+        let mut credited = tags.credited().filter(|other| self.is_ours(other, tags)).filter_map(|it| self.known(it));
+        credited.find(|it| Offer::of(said).is_as(Offer::of_known(it))).and_then(|it| it.decision.price())
     }
 
     /// Whether a price is ours beside these tags, by itself or as it was sold before.

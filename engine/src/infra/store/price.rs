@@ -4,6 +4,7 @@ use super::{Kind, Rows, execute, from_json, get, query_all, query_by, to_json};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
 use crate::domain::catalogue::Price;
+use crate::domain::sale::book::KnownOffer;
 use crate::domain::sale::known_price::{DecidedBy, Decision, KnownPrice};
 use crate::error::{Error, Result};
 use crate::key::PriceKey;
@@ -15,8 +16,6 @@ const COLUMNS: &str = "id, product_id, lookup_key, metadata, amount, currency, e
 /// Maximum number of prices read for some products; of more, only the first seen are. A system that makes a price for
 /// each sale may have thousands.
 const PRICES_OF_PRODUCTS_MAX: u32 = 1_000;
-/// Maximum number of prices read for the prices of a catalogue; of more, only the first seen are.
-const PRICES_OF_KEYS_MAX: u32 = 1_000;
 
 fn read(row: &QueryResult) -> Result<KnownPrice> {
     let (decision, decided_by): (String, String) = (get(row, "decision")?, get(row, "decided_by")?);
@@ -60,15 +59,17 @@ pub async fn price_of_products(db: &impl ConnectionTrait, products: &[String]) -
     query_by(db, &sql, products).await?.iter().map(read).collect()
 }
 
-/// The prices that sell these prices of the catalogue, whatever has them, in the order in which they were first seen.
-pub async fn price_of_keys(db: &impl ConnectionTrait, keys: &[String]) -> Result<Vec<KnownPrice>> {
-    let sql = format!(
-        "SELECT {} FROM {{rows}} JOIN prices p ON p.catalogue_price = {{r.sought}} WHERE p.decided_by <> '{}' \
-         ORDER BY p.first_seen_ms, p.id LIMIT {PRICES_OF_KEYS_MAX}",
-        columns_of("p"),
-        DecidedBy::Sold.as_str()
-    );
-    query_by(db, &sql, keys).await?.iter().map(read).collect()
+/// What all prices cost that sell, or sold, something of ours, in the order of the catalogue's prices.
+pub async fn price_offers(db: &impl ConnectionTrait) -> Result<Vec<KnownOffer>> {
+    let sql = "SELECT DISTINCT catalogue_price, amount, currency, every FROM prices WHERE catalogue_price IS NOT NULL \
+               AND amount IS NOT NULL AND currency IS NOT NULL AND every IS NOT NULL \
+               ORDER BY catalogue_price, amount, currency, every";
+    let offer = |row: &QueryResult| {
+        let (key, amount): (String, i64) = (get(row, "catalogue_price")?, get(row, "amount")?);
+        let (key, amount) = (PriceKey::trusted(&key), MoneyMinor(amount));
+        Ok(KnownOffer { key, amount, currency: get(row, "currency")?, every: get(row, "every")? })
+    };
+    query_all(db, sql, []).await?.iter().map(offer).collect()
 }
 
 /// Prices by their ids, after the cursor; with a decision (`ours`, `not_ours` or `undecided`), only those.

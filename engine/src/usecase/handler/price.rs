@@ -98,11 +98,10 @@ impl<'a> Named<'a> {
 
     /// Whether it may have taken the place of what its subscription was sold at.
     fn may_have_moved(&self, book: &PriceBook) -> bool {
-        let sold = match self {
-            Self::Line(line, said) => book.line(line, &said.lines, &said.subscription_metadata),
-            Self::Item(item, items, said) => book.item(item, items, &said.metadata),
-        };
-        book.may_have_moved(self.price(), self.metadata(), &sold)
+        match self {
+            Self::Line(line, said) => book.line_may_have_moved(line, &said.lines, &said.subscription_metadata),
+            Self::Item(item, items, said) => book.item_may_have_moved(item, items, &said.metadata),
+        }
     }
 }
 
@@ -154,8 +153,7 @@ pub(super) async fn learn_all(
         learn_new(deps, &mut book, said, now_ms).await?;
     }
     if said.iter().flat_map(Said::named).any(|named| named.may_have_moved(&book)) {
-        let keys: Vec<String> = book.catalogue().prices.iter().map(|price| price.key.to_string()).collect();
-        book.add(rows::price_of_keys(deps.db.read(), &keys).await?);
+        book.add_offers(rows::price_offers(deps.db.read()).await?);
     }
     add_earlier_terms(deps, &mut book, objects).await?;
     Ok(book)

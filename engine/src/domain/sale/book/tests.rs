@@ -216,16 +216,27 @@ fn what_costs_as_much_as_the_subscription_was_sold_at_waits_whatever_the_catalog
     for other in [sold(49_800, "month"), sold(49_900, "year")] {
         assert_eq!(other, Sold::NotOurs);
     }
-    let renewed = |by: DecidedBy, amount: i64| {
-        let pro = at("price_pro", 49_900, "month", Decision::Ours(pro_price().key));
-        let book = PriceBook::new(catalogue(), [KnownPrice { decided_by: by, ..pro }]);
+    let renewed = |amount: i64, every: &str, of_plan: bool| {
+        let offer = |key: PriceKey, amount: i64, every: &str| KnownOffer {
+            key,
+            amount: MoneyMinor(amount),
+            currency: "usd".to_owned(),
+            every: every.to_owned(),
+        };
+        let mut book = PriceBook::new(catalogue(), []);
+        let year = offer(PriceKey::trusted("gone_yearly"), 499_000, "year");
+        book.add_offers(vec![year, offer(pro_price().key, 49_900, "month")]);
         let price = fields::Price { amount: Some(MoneyMinor(amount)), is_whole: true, ..line("price_x", 1, 1).price };
-        let price = fields::Price { currency: Some("usd".to_owned()), every: Some("month".to_owned()), ..price };
-        book.item(&Item { price, ..Item::default() }, &[], &made_by_us())
+        let price = fields::Price { currency: Some("usd".to_owned()), every: Some(every.to_owned()), ..price };
+        let made = if of_plan { made_by_us() } else { tags(OPERATION_METADATA_KEY, "op_1") };
+        let metered = fields::Price { is_metered: true, ..price.clone() };
+        assert_eq!(book.item(&Item { price: metered, ..Item::default() }, &[], &made), Sold::NotOurs);
+        book.item(&Item { price, ..Item::default() }, &[], &made)
     };
-    assert!(is_moved(&renewed(DecidedBy::LookupKey, 49_900)), "without a proration");
-    assert_eq!(renewed(DecidedBy::LookupKey, 49_800), Sold::NotOurs);
-    assert_eq!(renewed(DecidedBy::Sold, 49_900), Sold::NotOurs, "only a tag made that one ours");
+    assert!(is_moved(&renewed(49_900, "month", true)), "without a proration");
+    assert_eq!(renewed(49_800, "month", true), Sold::NotOurs);
+    assert_eq!(renewed(499_000, "year", true), Sold::NotOurs, "an add-on that is paid each year");
+    assert!(matches!(renewed(499_000, "year", false), Sold::Undecided(why) if why.contains("gone_yearly")));
 }
 
 #[test]

@@ -43,14 +43,18 @@ fn sold_with_period(invoice: &InvoiceFields, line: &Line, before: &Before, book:
     if !line.prorates() {
         return sold_or_decided(invoice, line, book);
     }
-    let of_charge = |other: &InvoiceFields| {
-        let counts = |charge: &&Line| charge.bills_period() || (charge.charges_time() && !other.is_void);
-        let is_its_charge = |charge: &&Line| counts(charge) && is_of_same_period(charge, line);
-        other.lines.iter().find(is_its_charge).map(|charge| sold_or_decided(other, charge, book))
+    let sold_by = |counts: fn(&InvoiceFields, &Line) -> bool| {
+        let of_invoice = |other: &InvoiceFields| {
+            let is_its_charge = |charge: &&Line| counts(other, charge) && is_of_same_period(charge, line);
+            other.lines.iter().find(is_its_charge).map(|charge| sold_or_decided(other, charge, book))
+        };
+        let charges: Vec<Sold> = before.invoices.iter().filter_map(of_invoice).collect();
+        let ours = charges.iter().find(|sold| matches!(sold, Sold::Ours(_)));
+        ours.or_else(|| charges.first()).cloned()
     };
-    let charges: Vec<Sold> = before.invoices.iter().filter_map(of_charge).collect();
-    let ours = charges.iter().find(|sold| matches!(sold, Sold::Ours(_)));
-    ours.or_else(|| charges.first()).cloned().unwrap_or_else(|| sold_or_decided(invoice, line, book))
+    let by_period = sold_by(|_, charge| charge.bills_period());
+    let by_change = || sold_by(|other, charge| charge.charges_time() && !other.is_void);
+    by_period.or_else(by_change).unwrap_or_else(|| sold_or_decided(invoice, line, book))
 }
 
 /// What a line sells, else what it sold when its invoice was decided: credits that came are there to be taken.

@@ -2,7 +2,7 @@
 
 use super::super::before::{Before, ends};
 use super::super::book::PriceBook;
-use super::{MICRO, Step, micro, part_taken, taken_by_period};
+use super::{MICRO, Step, micro, part_taken, taken_by_period, whole_credits};
 use crate::amount::Credits;
 use crate::clock::TimeMs;
 use crate::domain::webhook::fields::{InvoiceFields, Line};
@@ -23,10 +23,18 @@ pub(super) fn not_taken_yet(
     let taken_by = |other: &InvoiceFields| {
         let taken = before.brought_by(other).map_or(Credits::ZERO, |brought| brought.record.taken_of_others());
         let ends = ends(other, Line::credits_time);
+        if taken == Credits::ZERO || !ends.contains(&end_ms) {
+            return 0;
+        }
         let taken = match ends.len() {
-            _ if taken == Credits::ZERO || !ends.contains(&end_ms) => return 0,
             1 => micro(taken),
-            _ => micro(part_taken(taken, taken_by_period(other, before, book).unwrap_or_default(), other, &of)),
+            _ => {
+                let by_period = taken_by_period(other, before, book).unwrap_or_default();
+                if whole_credits(by_period.values().sum()) == taken {
+                    return by_period.get(&Some(end_ms)).copied().unwrap_or_default();
+                }
+                micro(part_taken(taken, by_period, other, &of))
+            }
         };
         let is_its = |(step, _): &(&Step, &i128)| step.invoice == other.id;
         let due = steps.iter().zip(due).filter(is_its).map(|(_, due)| due).sum::<i128>();

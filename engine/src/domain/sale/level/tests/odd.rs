@@ -72,3 +72,33 @@ fn a_price_that_is_not_decided_stops_its_own_invoice_and_no_other() {
     assert_eq!(taken(&left, &before, &book()), Ok(Credits(30)));
     assert!(matches!(taken(&unknown, &before, &book()), Err(Unclear::Price(_))));
 }
+
+#[test]
+fn an_add_on_of_a_plan_stays_one_when_its_number_changes_within_the_period() {
+    let (more_ms, end_ms) = (START_MS + 10 * DAY_MS, START_MS + 20 * DAY_MS);
+    let of_x = |amount: i64, at_ms: TimeMs| at_price_x(proration("pro_monthly", 1, amount, at_ms));
+    let add_on = at_price_x(whole("pro_monthly", 1, 59_900));
+    let first = invoice("in_1", vec![whole("pro_monthly", 1, 69_900), add_on]);
+    let more = invoice("in_2", vec![of_x(-39_933, more_ms), of_x(79_867, more_ms)]);
+    let gone = invoice("in_3", vec![of_x(-39_933, end_ms)]);
+    let all = [first, more, gone].map(|invoice| with_tags(invoice, &[("bursar_plan", "pro")]));
+    let before = Before::of(all.to_vec());
+    for own in &all[1..] {
+        assert_eq!(taken(own, &before, &with_tagged_price()), Ok(Credits::ZERO), "{:?}", own.id);
+    }
+}
+
+#[test]
+fn what_an_invoice_rounded_up_of_two_periods_is_of_no_other() {
+    let (first_ms, second_ms, later_ms) =
+        (START_MS + DAY_MS * 573 / 20, START_MS + 32 * DAY_MS, END_MS + 10 * DAY_MS);
+    let until = |line: Line| Line { period_end_ms: Some(later_ms), ..line };
+    let bills = vec![whole("seats", 1, 5_000), line("seats", 3, 15_000, START_MS + 10 * DAY_MS, later_ms)];
+    let credit = |at_ms: TimeMs| proration("seats", 1, -1_000, at_ms);
+    let both = invoice("in_2", vec![credit(first_ms), until(credit(first_ms))]);
+    let all = [invoice("in_1", bills), both, invoice("in_3", vec![until(credit(second_ms))])];
+    assert_eq!(taken_by(&all), [0, 9, 6], "0.9 and 7.6, and 5.3");
+    let mut before = Before::of(all.to_vec());
+    before.brought.insert("in_2".to_owned(), brought(9));
+    assert_eq!(taken(&all[2], &before, &book()), Ok(Credits(6)), "whichever is decided first");
+}
