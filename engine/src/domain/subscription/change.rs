@@ -186,11 +186,18 @@ pub fn check_nothing_unpaid(row: &Subscription) -> Result<(), ChangeRefusal> {
     refuse("change_pending", message)
 }
 
-/// The refusal of a change of what nobody can say what it sells: support decides that with `prices decide`.
-pub fn unknown_price() -> ChangeRefusal {
-    let message = "Support has to say first what the price sells that the subscription has at Stripe, so it cannot be \
-                   changed yet. Contact support.";
-    ChangeRefusal { code: "subscription_inactive", message: message.to_owned() }
+/// The refusal of a change of a subscription that has no price of ours at Stripe, or one that may be and on which support
+/// has to decide.
+pub fn nothing_of_ours(is_undecided: bool) -> ChangeRefusal {
+    let (code, message) = match is_undecided {
+        true => (
+            "subscription_inactive",
+            "Support has to say first what the price sells that the subscription has at Stripe, so it cannot be changed \
+             yet. Contact support.",
+        ),
+        false => ("not_subscribed", "The subscription sells no plan any longer at Stripe. Contact support."),
+    };
+    ChangeRefusal { code, message: message.to_owned() }
 }
 
 fn check_state(row: &Subscription, when: ChangeTime) -> Result<(), ChangeRefusal> {

@@ -78,21 +78,20 @@ pub fn check_given_back(
     )
 }
 
-/// Checks that the period of which a change at once credits time cannot end before the change is made: Stripe would
-/// then credit the next period, for which nobody has paid yet. Stripe's own clock counts, by which the credit begins.
+/// Checks that the present period cannot end before a change at once is made: Stripe would then credit the next one, for
+/// which nobody has paid yet. Stripe's own clock counts, by which the new period of the change begins.
 ///
 /// # Errors
 /// `period_unpaid`.
-pub fn check_not_ending(change: &InvoiceFields) -> Result<(), ChangeRefusal> {
-    let left_ms = |line: &Line| Some(line.period_end_ms? - line.period_start_ms?);
-    let credits = change.lines.iter().filter(|line| line.credits_time());
-    if credits.filter_map(left_ms).all(|left_ms| left_ms >= CHANGE_TIME_MS) {
+pub fn check_not_ending(change: &InvoiceFields, ends_at_ms: Option<TimeMs>) -> Result<(), ChangeRefusal> {
+    let periods = change.lines.iter().filter(|line| line.bills_period());
+    let begins_at_ms = periods.filter_map(|line| line.period_start_ms).min();
+    if begins_at_ms.zip(ends_at_ms).is_none_or(|(begins_ms, ends_ms)| ends_ms - begins_ms >= CHANGE_TIME_MS) {
         return Ok(());
     }
     refuse(
         "period_unpaid",
-        "The present period ends within minutes, and nobody has paid for the next one yet. Change once that is paid, or \
-         with the end of the period: when = period_end.",
+        "The present period ends within minutes, and nobody has paid for the next one yet. Change once that is paid.",
     )
 }
 
@@ -262,14 +261,18 @@ mod tests {
     }
 
     #[test]
-    fn time_is_not_credited_of_a_period_that_may_end_before_the_change_is_made() {
-        let check = |left_ms: TimeMs| {
-            let earlier = spanning(-700, true, 0, CHANGE_TIME_MS);
-            check_not_ending(&invoice("upcoming", vec![earlier, spanning(-1, true, 7, 7 + left_ms)])).is_ok()
+    fn nothing_is_changed_now_in_a_period_that_may_end_before_the_change_is_made() {
+        let check = |left_ms: TimeMs, credited: i64| {
+            let lines = vec![spanning(-credited, true, 7, 7 + left_ms), spanning(700, false, 7, CHANGE_TIME_MS * 9)];
+            check_not_ending(&invoice("upcoming", lines), Some(7 + left_ms)).is_ok()
         };
-        assert!(check(CHANGE_TIME_MS) && !check(CHANGE_TIME_MS - 1) && !check(1));
-        let charge = spanning(700, true, 0, 1);
-        assert!(check_not_ending(&invoice("upcoming", vec![charge, line(-1, true, 30)])).is_ok(), "it credits none");
+        for credited in [1, 0] {
+            assert!(check(CHANGE_TIME_MS, credited), "{credited}");
+            for left_ms in [CHANGE_TIME_MS - 1, 0, -1] {
+                assert!(!check(left_ms, credited), "{left_ms}, for {credited}");
+            }
+        }
+        assert!(check_not_ending(&invoice("upcoming", vec![line(-1, true, 30)]), Some(1)).is_ok(), "nothing begins");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::domain::catalogue::currency::Currency;
 use crate::domain::effect::{Effect, Verdict, merge};
 use crate::domain::operation::{Payer, Problem};
 use crate::domain::sale::{PriceBook, Sold};
-use crate::domain::subscription::change::{Need, check_size, is_dearer, unknown_price};
+use crate::domain::subscription::change::{Need, check_size, is_dearer, nothing_of_ours};
 use crate::domain::subscription::{Change, ChangeRefusal, ChangeTime, PresentItem, Subscription};
 use crate::domain::webhook::fields::{self, CHANGE_METADATA_KEY, InvoiceFields, Item, SubscriptionFields};
 use crate::infra::store::subscription;
@@ -132,7 +132,7 @@ impl Run<'_> {
         }
         let pays = fields::stripe_customer_id(object).unwrap_or_else(|| self.stripe_customer_id.to_owned());
         let invoice = self.deps.stripe.change_preview(&pays, asked).await?;
-        let checked = check_money(self.deps, asked.subscription_id, &invoice).await?;
+        let checked = check_money(self.deps, object, asked, &invoice).await?;
         Ok(checked.map(|()| due_of(&invoice) > MoneyMinor::ZERO))
     }
 
@@ -281,7 +281,7 @@ fn due_of(invoice: &Value) -> MoneyMinor {
     invoice["amount_due"].as_i64().map_or_else(total, MoneyMinor)
 }
 
-/// The item of a subscription that sells its plan. An inner error says that none is known to.
+/// The item of a subscription that sells its plan. An inner error says that none does, or is known to.
 async fn item_of_ours(
     deps: &Deps,
     object: &Value,
@@ -290,9 +290,14 @@ async fn item_of_ours(
     let catalogue = deps.catalogue.now();
     let book = price::learn(deps, &PriceBook::new(catalogue.clone(), []), object, now_ms).await?;
     let said = SubscriptionFields::read(object);
+    let mut is_undecided = false;
     let ours = said.items.iter().filter_map(|item| match book.item(item, &said.items, &said.metadata) {
         Sold::Ours(price) => Some((item, *price)),
-        Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
+        Sold::Undecided(_) => {
+            is_undecided = true;
+            None
+        }
+        Sold::NotOurs | Sold::Unnamed => None,
     });
     let is_better = |one: &Price, other: &Price| *catalogue.better(&one.plan, &other.plan) == one.plan;
     let best = ours.reduce(|one, other| if is_better(&one.1, &other.1) { one } else { other });
@@ -302,5 +307,5 @@ async fn item_of_ours(
         let (id, price_id) = (item.id.clone()?, item.price.ids.first()?.clone());
         Some(PresentItem { id, price_id, price: Price { amount, ..price } })
     });
-    Ok(present.ok_or_else(unknown_price))
+    Ok(present.ok_or_else(|| nothing_of_ours(is_undecided)))
 }

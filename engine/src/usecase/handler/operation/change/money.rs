@@ -3,15 +3,16 @@
 use crate::domain::operation::Request;
 use crate::domain::subscription::ChangeRefusal;
 use crate::domain::subscription::given_back::{check_given_back, check_not_ending, check_paid, invoices_of_left};
-use crate::domain::webhook::fields::{InvoiceFields, Line};
+use crate::domain::webhook::fields::{InvoiceFields, Line, SubscriptionFields};
 use crate::infra::store::operation::operation_list_refunding;
+use crate::infra::stripe::change::ItemChange;
 use crate::usecase::handler::invoice::{Listed, invoices_of_subscription};
 use crate::usecase::handler::stripe::clawback::money_of_invoice;
 use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Checks that the invoice of a change credits no money that never came, or could not come in time, that was given back, or
+/// Checks that the invoice of a change of a subscription, `object`, credits no money that never came, or could not come in time, that was given back, or
 /// that is about to be given back: a refund by support that is under way counts like one that was made. Stripe is asked for the invoices of the periods that are
 /// left, and only if the change credits time: what is stored may be of another customer, or lack what came late.
 ///
@@ -19,17 +20,19 @@ use std::collections::BTreeMap;
 /// twice only lets the change fail. See [`super::super::refund`] for all orders in which both can happen.
 pub(super) async fn check_money(
     deps: &Deps,
-    subscription_id: &str,
+    object: &Value,
+    asked: &ItemChange<'_>,
     invoice: &Value,
 ) -> Result<Result<(), ChangeRefusal>, Failure> {
-    let change = InvoiceFields::read(invoice);
+    let (change, said) = (InvoiceFields::read(invoice), SubscriptionFields::read(object));
+    let item = said.items.iter().find(|item| item.id.as_deref() == Some(asked.item_id));
+    if let Err(refusal) = check_not_ending(&change, said.period_end_ms(item)) {
+        return Ok(Err(refusal));
+    }
     if !change.lines.iter().any(Line::credits_time) {
         return Ok(Ok(()));
     }
-    if let Err(refusal) = check_not_ending(&change) {
-        return Ok(Err(refusal));
-    }
-    let Listed { objects, is_cut } = invoices_of_subscription(deps, subscription_id).await?;
+    let Listed { objects, is_cut } = invoices_of_subscription(deps, asked.subscription_id).await?;
     let others: Vec<InvoiceFields> = objects.iter().map(InvoiceFields::read).collect();
     let left = match invoices_of_left(&change, &others, is_cut) {
         Ok(left) => left,

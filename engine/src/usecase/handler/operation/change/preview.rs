@@ -128,7 +128,7 @@ pub async fn preview_change(
     let pays = pays.ok_or(PreviewError::PriceMissing)?;
     let invoice = deps.stripe.change_preview(&pays, &asked).await?;
     if begins_period {
-        check_money(deps, &row.id, &invoice).await?.map_err(PreviewError::Refused)?;
+        check_money(deps, &object, &asked, &invoice).await?.map_err(PreviewError::Refused)?;
     }
     let is_dearer = is_dearer(Some((&present.price, row.quantity)), price, change.quantity);
     let need = Need::of(is_dearer, begins_period && due_of(&invoice) > MoneyMinor::ZERO);
