@@ -137,21 +137,19 @@ pub fn describe_subscription(row: &Subscription, catalogue: &Catalogue) -> Strin
     }
 }
 
-/// What a pending change does to a subscription: `changes to Team`.
+/// What a pending change does to a subscription: `changes to Team for $1,999.00`.
 fn describe_change(row: &Subscription, change: &PendingChange, catalogue: &Catalogue) -> String {
-    let plan = catalogue.price(&change.price).map(|price| &price.plan);
-    match plan.filter(|plan| Some(*plan) != row.plan.as_ref()) {
-        Some(plan) => format!("changes to {}", catalogue.plan_name(plan)),
-        None if row.price.as_ref() == Some(&change.price) && row.quantity == change.quantity => {
-            let currency = catalogue.price(&change.price).map(|price| price.currency.as_str());
-            let amount = change.amount.zip(currency).map(|(amount, currency)| format!(" of {}", money(amount, currency)));
-            format!("changes to the present terms{}", amount.unwrap_or_default())
-        }
-        None if row.price.as_ref() == Some(&change.price) => {
-            format!("changes to {}", counted(change.quantity, "seat"))
-        }
-        None => format!("changes to the price {}", change.price),
-    }
+    let price = catalogue.price(&change.price);
+    let plan = price.map(|price| &price.plan).filter(|plan| Some(*plan) != row.plan.as_ref());
+    let is_same_price = row.price.as_ref() == Some(&change.price);
+    let to = match plan {
+        Some(plan) => catalogue.plan_name(plan).to_owned(),
+        None if is_same_price && row.quantity == change.quantity => "the present terms".to_owned(),
+        None if is_same_price => counted(change.quantity, "seat"),
+        None => format!("the price {}", change.price),
+    };
+    let amount = change.amount.zip(price).map(|(amount, price)| money(amount, price.currency.as_str()));
+    format!("changes to {to}{}", amount.map(|amount| format!(" for {amount}")).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -333,10 +331,10 @@ mod tests {
             "Pro begins once the invoice in_2 is paid. Until then, Trial stays."
         );
         for (price, quantity, next) in [
-            ("team_monthly", 1, "changes to Team"),
-            ("pro_yearly", 1, "changes to the price pro_yearly"),
-            ("pro_monthly", 3, "changes to 3 seats"),
-            ("pro_monthly", 1, "changes to the present terms of $699.00"),
+            ("team_monthly", 1, "changes to Team for $699.00"),
+            ("pro_yearly", 1, "changes to the price pro_yearly for $699.00"),
+            ("pro_monthly", 3, "changes to 3 seats for $699.00"),
+            ("pro_monthly", 1, "changes to the present terms for $699.00"),
         ] {
             let amount = Some(MoneyMinor(69_900));
             let change = PendingChange { price: PriceKey::trusted(price), quantity, amount, at_ms: 1 };

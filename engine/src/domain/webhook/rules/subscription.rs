@@ -152,11 +152,18 @@ fn pending_change(facts: &Facts<'_>, said: &SubscriptionFields) -> Option<Pendin
             let known = || facts.book.known(&item.price).and_then(|known| known.amount);
             let one = item.price.amount.or_else(known).unwrap_or(price.amount);
             let amount = one.0.checked_mul(item.quantity.unwrap_or(1)).map(MoneyMinor);
-            Some(PendingChange { price: price.key, quantity, amount, at_ms: *at_ms })
+            let next = PendingChange { price: price.key, quantity, amount, at_ms: *at_ms };
+            // An earlier release stored no amount.
+            let stored = facts.stored().and_then(|stored| stored.pending_change.clone());
+            Some(stored.filter(|stored| *stored == PendingChange { amount: None, ..next.clone() }).unwrap_or(next))
         }
         Sold::NotOurs | Sold::Unnamed | Sold::Undecided(_) => None,
     };
-    items.iter().find_map(ours)
+    let is_present = |item: &&Item| {
+        let is_same = |one: &Item| one.price.ids == item.price.ids && one.quantity == item.quantity;
+        !item.price.ids.is_empty() && said.items.iter().any(is_same)
+    };
+    items.iter().filter(|item| !is_present(item)).find_map(ours)
 }
 
 /// What a subscription sells.

@@ -148,7 +148,7 @@ with_backend! {
         let path = format!("{SUBSCRIPTION}/change");
         shop.app.call(&customer, "POST", &path, "down", Some(&month)).await.expect(200);
         let words = shop.subscription_in_words(&customer).await;
-        assert!(words.ends_with(" and changes to the price pro_monthly then."), "{words}");
+        assert!(words.ends_with(" and changes to the price pro_monthly for $599.00 then."), "{words}");
         shop.close().await;
     }
 }

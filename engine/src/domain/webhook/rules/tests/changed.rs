@@ -212,6 +212,8 @@ fn what_a_schedule_has_for_the_end_of_the_period_is_to_come() {
     let next = PendingChange { price: PriceKey::trusted("team_monthly"), quantity: 3, amount, at_ms: 10_000 };
     let pending = put(&told).expect("a row").clone();
     assert_eq!((pending.pending_change.as_ref(), plan_set(&told)), (Some(&next), None));
+    let stored = Subscription { pending_change: Some(PendingChange { amount: None, ..next.clone() }), ..pending.clone() };
+    assert!(changes_nothing(&decide(&knowing(facts(UPDATED, &object, &book, "pro"), &stored))), "of an earlier release");
     // An event names the schedule only.
     object["schedule"] = json!("sub_sched_1");
     let told = decide(&knowing(facts(UPDATED, &object, &book, "pro"), &pending));
@@ -225,7 +227,7 @@ fn what_a_schedule_has_for_the_end_of_the_period_is_to_come() {
 fn of_what_a_schedule_has_to_come_only_a_price_of_ours_is_told() {
     let book = team();
     let pending = |prices: &[&str]| {
-        let items: Vec<_> = prices.iter().map(|price| json!({"price": price, "quantity": 2})).collect();
+        let items: Vec<_> = prices.iter().map(|price| json!({"price": price, "quantity": 1})).collect();
         let mut object = SubscriptionDoc::default().render(Version::Basil);
         object["schedule"] = json!({
             "id": "sub_sched_1", "object": "subscription_schedule", "current_phase": {"start_date": 1, "end_date": 10},
@@ -239,4 +241,5 @@ fn of_what_a_schedule_has_to_come_only_a_price_of_ours_is_told() {
     };
     assert_eq!(pending(&[OTHER_PRICE, TEAM_PRICE]).as_deref(), Some("team_monthly"));
     assert_eq!(pending(&[OTHER_PRICE]), None);
+    assert_eq!(pending(&[PRICE]), None, "a later phase that sells the same changes nothing");
 }
