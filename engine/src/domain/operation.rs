@@ -11,6 +11,7 @@
 mod payer;
 mod problem;
 mod purchase;
+mod refund;
 
 pub use payer::Payer;
 pub use problem::Problem;

@@ -12,6 +12,9 @@ use serde_json::Value;
 /// The key under which a refund's metadata says what happens to the credits.
 pub const CREDITS_METADATA_KEY: &str = "bursar_credits";
 
+/// The longest reason of a failed refund that is kept, in characters.
+const REASON_LEN_MAX: usize = 100;
+
 /// What happens to the credits that the money bought.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,8 +80,7 @@ impl Gone {
 
     /// Notes the choices of refunds whose money is counted already. A refund that failed gave nothing back.
     pub fn mark_refunds(&mut self, refunds: &[Value]) {
-        let has_happened = |refund: &&Value| !matches!(refund["status"].as_str(), Some("failed" | "canceled"));
-        for refund in refunds.iter().filter(has_happened) {
+        for refund in refunds.iter().filter(|refund| !has_failed(refund)) {
             self.mark(MoneyMinor(refund["amount"].as_i64().unwrap_or(0)), CreditsChoice::of_refund(refund));
         }
     }
@@ -157,6 +159,32 @@ pub struct RefundRefusal {
     pub message: String,
 }
 
+/// A refund that gave nothing back: the bank returned the money, or it was cancelled before. It stays so. Source:
+/// Stripe, "The Refund object".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedRefund {
+    /// Its id.
+    pub id: String,
+    /// Stripe's `failure_reason`: `expired_or_canceled_card`, `lost_or_stolen_card` …
+    pub reason: Option<String>,
+}
+
+impl FailedRefund {
+    /// Reads a refund in any API version; `None` if it has not failed, as far as this copy says.
+    pub fn read(refund: &Value) -> Option<Self> {
+        let reason = refund["failure_reason"].as_str().map(|text| fields::clean(text, REASON_LEN_MAX));
+        Some(Self {
+            id: fields::id(&refund["id"]).filter(|_| has_failed(refund))?,
+            reason: reason.filter(|reason| !reason.is_empty()),
+        })
+    }
+}
+
+/// Whether a refund at Stripe has given nothing back and never will.
+pub fn has_failed(refund: &Value) -> bool {
+    matches!(refund["status"].as_str(), Some("failed" | "canceled"))
+}
+
 /// Whether a refund at Stripe was made by this operation.
 pub fn is_of_operation(refund: &Value, operation_id: &str) -> bool {
     metadata_of(refund).get(fields::OPERATION_METADATA_KEY).is_some_and(|id| id == operation_id)
@@ -221,6 +249,22 @@ mod tests {
         all.add(MoneyMinor(20), CreditsChoice::All);
         all.add(MoneyMinor(3), CreditsChoice::Unspent);
         assert_eq!(parts(all), (23, 20));
+    }
+
+    #[test]
+    fn a_refund_has_failed_if_the_bank_returned_it_or_it_was_cancelled() {
+        let refund = |status: Value, reason: Value| {
+            FailedRefund::read(&json!({ "id": "re_1", "object": "refund", "status": status, "failure_reason": reason }))
+        };
+        for status in [json!("pending"), json!("succeeded"), json!("requires_action"), Value::Null] {
+            assert_eq!(refund(status.clone(), Value::Null), None, "{status}");
+        }
+        let failed =
+            |reason: Option<&str>| Some(FailedRefund { id: "re_1".to_owned(), reason: reason.map(str::to_owned) });
+        assert_eq!(refund(json!("failed"), json!("lost_or_stolen_card")), failed(Some("lost_or_stolen_card")));
+        assert_eq!(refund(json!("canceled"), Value::Null), failed(None));
+        assert_eq!(refund(json!("failed"), json!("\u{7}")), failed(None));
+        assert_eq!(FailedRefund::read(&json!({ "status": "failed" })), None, "it has no id");
     }
 
     #[test]

@@ -48,6 +48,13 @@ impl Problem {
         )
     }
 
+    /// A refund gave nothing back. `reason` is Stripe's word for why.
+    pub fn refund_failed(reason: Option<&str>) -> Self {
+        let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let message = format!("The bank did not take the money back{why}. Nothing was refunded.");
+        Self { decline_code: reason.map(str::to_owned), ..Self::new("refund_failed", message) }
+    }
+
     /// Whether Stripe refused the request or could not carry it out, which is for whoever runs this to see to
     /// and not for the customer.
     pub fn is_stripes(&self) -> bool {

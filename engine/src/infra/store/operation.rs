@@ -151,6 +151,15 @@ pub async fn operation_find_refund(
     query_one(db, &sql, [key.into(), payment_id.into()]).await?.map(|row| read(&row)).transpose()
 }
 
+/// The refunds by support that made these refunds at Stripe, whoever's operations they are.
+pub async fn operation_list_of_refunds(db: &impl ConnectionTrait, refund_ids: &[String]) -> Result<Vec<Operation>> {
+    let sql = format!(
+        "SELECT {} FROM {{rows}} JOIN operations o ON o.stripe_id = {{r.sought}} WHERE o.kind = 'payment_refund'",
+        columns_of("o")
+    );
+    query_by(db, &sql, refund_ids).await?.iter().map(read).collect()
+}
+
 /// The refunds by support of these payments that are being carried out, whoever's operations they are. All of them: one
 /// at a time may be asked for.
 pub async fn operation_list_refunding(db: &impl ConnectionTrait, payment_ids: &[String]) -> Result<Vec<Operation>> {
@@ -182,7 +191,8 @@ fn columns_of(table: &str) -> String {
 }
 
 /// Writes operations, each once. A succeeded one stays so, and no earlier round overwrites a later one; only a
-/// payment found late is added to an operation that succeeded without one. Returns the number written.
+/// payment found late is added to an operation that succeeded without one, and a refund that failed at Stripe after it
+/// was made ends as failed. Returns the number written.
 pub async fn operation_put_many(db: &impl ConnectionTrait, operations: &[&Operation]) -> Result<u64> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -209,7 +219,8 @@ pub async fn operation_put_many(db: &impl ConnectionTrait, operations: &[&Operat
     let sql = "UPDATE operations SET request = r.request, state = r.state, round = r.round, stripe_id = r.stripe_id, \
                problem = r.problem, round_at_ms = r.round_at_ms, updated_at_ms = r.updated_at_ms FROM {rows} \
                WHERE operations.id = {r.id} AND operations.round <= r.round AND (operations.state <> 'succeeded' \
-               OR (r.state = 'succeeded' AND operations.stripe_id IS NULL AND r.stripe_id IS NOT NULL))";
+               OR (r.state = 'succeeded' AND operations.stripe_id IS NULL AND r.stripe_id IS NOT NULL) \
+               OR (r.state = 'failed' AND operations.kind = 'payment_refund' AND operations.stripe_id = r.stripe_id))";
     Ok(db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?.rows_affected())
 }
 

@@ -183,12 +183,15 @@ fn read_mail(row: &QueryResult) -> Result<(String, serde_json::Value)> {
 fn read_operation(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     let problem: Option<serde_json::Value> = optional(row, "problem")?.map(|text| from_json(&text)).transpose()?;
     // The link that finishes a payment is only for the customer.
-    let code = problem.map(|problem| problem["code"].clone());
+    let code = problem.as_ref().map(|problem| problem["code"].clone());
     let request: serde_json::Value = from_json(&text(row, "request")?)?;
     let mut details = json!({
         "id": text(row, "id")?, "state": text(row, "state")?, "problem": code,
         "idempotency_key": own_key(optional(row, "idempotency_key")?), "stripe_id": optional(row, "stripe_id")?,
     });
+    if let Some(reason) = problem.as_ref().map(|problem| &problem["decline_code"]).filter(|reason| reason.is_string()) {
+        details["decline_code"] = reason.clone();
+    }
     if request["amount_minor"].is_i64() {
         details["amount_minor"] = request["amount_minor"].clone();
         details["currency"] = request["currency"].clone();

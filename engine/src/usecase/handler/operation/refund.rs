@@ -21,7 +21,7 @@ use crate::amount::MoneyMinor;
 use crate::domain::effect::Verdict;
 use crate::domain::job::Outcome;
 use crate::domain::operation::{Operation, Problem};
-use crate::domain::refund::{CreditsChoice, is_of_operation};
+use crate::domain::refund::{CreditsChoice, FailedRefund, is_of_operation};
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, ChargeFields, InvoiceFields};
 use crate::ids::OperationId;
@@ -150,11 +150,11 @@ impl Run<'_> {
         Ok(own.cloned())
     }
 
-    /// Ends the operation by its refund, and has the credits of the charge reviewed: Stripe's own event may come late.
+    /// Ends the operation by its refund, and has the charge reviewed: Stripe's own event about the credits may come late,
+    /// and that of a refund that failed since may have come before.
     async fn refunded(&self, charge_id: &str, made: &Value) -> Result<Verdict, Failure> {
-        if matches!(made["status"].as_str(), Some("failed" | "canceled")) {
-            let message = "The bank did not take the money back. Nothing was refunded.".to_owned();
-            return Ok(self.failed(Problem { code: "refund_failed".to_owned(), message, ..Problem::default() }));
+        if let Some(failed) = FailedRefund::read(made) {
+            return Ok(self.failed(Problem::refund_failed(failed.reason.as_deref())));
         }
         let Some(id) = fields::id(&made["id"]) else {
             return Ok(self.failed(given_up("Stripe's answer names no refund.")));

@@ -6,6 +6,7 @@
 //! matter which events come, how often and in what order: the result agrees with Stripe's own books.
 
 mod credit_note;
+mod failed;
 mod holder;
 mod late;
 mod lots;
@@ -49,6 +50,7 @@ use crate::infra::store::{account, payment as payments, top_up};
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{before, before_of, whole_invoice};
 use crate::usecase::handler::{Deps, Failure, price};
+use failed::end_failed_refunds;
 use holder::{PaidFor, paid_for};
 use money::{Money, Payment, money_of};
 use serde_json::Value;
@@ -235,13 +237,25 @@ pub(super) async fn review(about: &EventContext<'_>) -> Result<Verdict, Failure>
 }
 
 async fn review_charge(about: &EventContext<'_>) -> Result<Verdict, Failure> {
-    let Some(charge) = charge_of(about).await? else { return Ok(Outcome::Done.into()) };
-    let said = ChargeFields::read(&charge);
+    let charge = charge_of(about).await?;
+    let id = charge.as_ref().and_then(|charge| fields::id(&charge["id"]));
+    let ended = end_failed_refunds(about, id.as_deref()).await?;
+    let mut verdict = match charge {
+        Some(charge) => review_money(about, &charge).await?,
+        None => Outcome::Done.into(),
+    };
+    verdict.effects.extend(ended);
+    Ok(verdict)
+}
+
+/// Brings the ledger to what the money of a charge says now.
+async fn review_money(about: &EventContext<'_>, charge: &Value) -> Result<Verdict, Failure> {
+    let said = ChargeFields::read(charge);
     let Some(id) = &said.id else { return Ok(Outcome::Done.into()) };
     let paid = paid_for(about.deps, &said).await?;
     let holder = match paid.holder(about.deps).await? {
         Some(holder) => Some(holder),
-        None => about.owner(EventKind::ChargeRefunded, &charge).await?,
+        None => about.owner(EventKind::ChargeRefunded, charge).await?,
     };
     let Some(customer) = holder else { return Ok(of_nobody(&said.metadata, &format!("charge {id}"))) };
     let Some(bought) = bought_with(about.deps, &customer, Some(&said), &paid, about.now_ms).await? else {

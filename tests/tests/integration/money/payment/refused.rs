@@ -103,11 +103,11 @@ with_backend! {
     }
 
     async fn a_refund_that_stripe_refuses_or_the_bank_does_not_take_fails_with_the_reason(backend: Backend) {
-        let failed = json!({ "id": "re_failed", "object": "refund", "status": "failed" });
+        let failed = json!({ "id": "re_failed", "object": "refund", "status": "failed", "failure_reason": "declined" });
         let nameless = json!({ "object": "refund", "status": "succeeded" });
         for (answer, why) in [
             (answers_400(), "intercepted"),
-            (Interception::Blocked(200, failed), "The bank did not take the money back."),
+            (Interception::Blocked(200, failed), "The bank did not take the money back (declined)."),
             (Interception::Blocked(200, nameless), "Stripe's answer names no refund."),
         ] {
             let (shop, interceptor, customer, payment) = Shop::with_payment(backend).await;
