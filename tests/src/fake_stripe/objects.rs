@@ -152,8 +152,14 @@ impl Objects {
             ["invoices"] => page(self.of("invoice", "customer", form.get("customer")), form),
             ["invoice_payments"] => self.invoice_payments(form.get("payment[payment_intent]")),
             ["invoices", id, "lines"] if self.get(id).is_object() => (200, self.get(id)["lines"].clone()),
-            // There is one price, no session of Checkout and no credit note.
-            ["credit_notes"] => list(Vec::new()),
+            ["credit_notes"] => {
+                let (field, value) = match form.get("invoice") {
+                    Some(invoice) => ("invoice", Some(invoice)),
+                    None => ("customer", form.get("customer")),
+                };
+                page(self.of("credit_note", field, value), form)
+            }
+            // There is one price, and no session of Checkout.
             ["prices"] => list(vec![pro_price()]),
             ["prices", "price_pro"] => (200, pro_price()),
             ["checkout", "sessions"] => list(Vec::new()),

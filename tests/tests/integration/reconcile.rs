@@ -1,6 +1,7 @@
 //! Reconciliation: differences without a webhook are found, and repaired where that is safe. Against a fake Stripe
 //! that sends no events and has only the objects of the test.
 
+mod credit_notes;
 mod lines;
 mod report;
 mod run;

@@ -32,11 +32,13 @@ pub enum Phase {
     Refunds,
     /// Disputes.
     Disputes,
+    /// Credit notes that gave money back otherwise than by refunds.
+    CreditNotes,
 }
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Undelivered,
         Self::Events,
         Self::Settle,
@@ -51,6 +53,7 @@ impl Phase {
         Self::PaymentsHere,
         Self::Refunds,
         Self::Disputes,
+        Self::CreditNotes,
     ];
 
     /// The name as stored and shown.
@@ -70,6 +73,7 @@ impl Phase {
             Self::PaymentsHere => "payments_here",
             Self::Refunds => "refunds",
             Self::Disputes => "disputes",
+            Self::CreditNotes => "credit_notes",
         }
     }
 
@@ -148,7 +152,7 @@ pub enum Class {
     PaymentMismatch,
     /// Credits without a payment at Stripe.
     PaymentUnpaid,
-    /// A refund, dispute or reversal that the credits do not reflect.
+    /// A refund, dispute, credit note or reversal that the credits, or support's refund, do not reflect.
     RefundNotApplied,
 }
 
@@ -240,7 +244,7 @@ impl Class {
                 &[Phase::Payments]
             }
             Self::PaymentUnpaid => &[Phase::Payments, Phase::PaymentsHere],
-            Self::RefundNotApplied => &[Phase::Refunds, Phase::Disputes],
+            Self::RefundNotApplied => &[Phase::Refunds, Phase::Disputes, Phase::CreditNotes],
         }
     }
 }

@@ -203,12 +203,32 @@ pub async fn reconciliation_findings(
         .collect()
 }
 
-/// Whether a recovered event of a run still waits to be processed, according to its findings.
+/// Whether a recovered event of a run still waits to be processed, or the review that it made, according to its findings.
 pub async fn reconciliation_waits(db: &impl ConnectionTrait, id: &ReconciliationId) -> Result<bool> {
-    let sql = "SELECT j.id AS id FROM reconciliation_findings f JOIN events e ON e.external_id = f.object_id \
+    let sql = "SELECT j.id AS id FROM reconciliation_findings f JOIN events e \
+               ON e.external_id IN (f.object_id, f.object_id || ':review', f.object_id || ':review:review') \
                JOIN jobs j ON j.event_id = e.id WHERE f.reconciliation_id = $1 AND f.class = 'event_missing' \
                AND f.repaired AND j.state IN ('available', 'running') LIMIT 1";
     Ok(query_one(db, sql, [id.as_str().into()]).await?.is_some())
+}
+
+/// The ones among these objects that a run has noted as seen.
+pub async fn objects_seen(
+    db: &impl ConnectionTrait,
+    run: &ReconciliationId,
+    objects: &[String],
+) -> Result<HashSet<String>> {
+    let mut rows = Rows::new(&[("run", Kind::Text), ("object", Kind::Text)]);
+    for object in objects {
+        rows.push([run.as_str().into(), object.as_str().into()]);
+    }
+    if rows.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = "SELECT s.object_id AS id FROM {rows} JOIN reconciliation_seen s \
+               ON s.reconciliation_id = {r.run} AND s.object_id = {r.object}";
+    let found = db.query_all_raw(rows.statement(db.get_database_backend(), sql)).await?;
+    found.iter().map(|row| get(row, "id")).collect()
 }
 
 /// The known ones among these events of Stripe.

@@ -1,14 +1,16 @@
-//! The calls about charges, and about what is given back of them.
+//! The calls about charges, and about what is given back of them and of invoices.
 
 use super::gateway::Gateway;
 use super::requests::{Call, Mark, PAGE_LEN, created_between, metadata, owned};
 use crate::amount::MoneyMinor;
 use crate::domain::refund::CREDITS_METADATA_KEY;
+use serde::Serialize;
+use stripe_client_core::{RequestBuilder, StripeMethod};
 use stripe_core::charge::{ListCharge, RetrieveCharge};
 use stripe_core::dispute::{ListDispute, RetrieveDispute};
 use stripe_core::refund::{CreateRefund, ListRefund};
 
-/// Objects in one page of refunds or disputes, each of which may need several more calls.
+/// Objects in one page of refunds, disputes or credit notes, each of which may need several more calls.
 pub const MONEY_BACK_PAGE_LEN: i64 = 20;
 
 /// The charge of each object in a list.
@@ -27,6 +29,18 @@ pub struct NewRefund<'a> {
     pub customer_id: &'a str,
     /// The operation that gives the money back.
     pub operation: Mark<'a>,
+}
+
+/// Which credit notes to list. The types of the client library for them are not built for these few calls.
+#[derive(Debug, Serialize)]
+struct ListCreditNote<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<stripe_types::RangeQueryTs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer: Option<&'a str>,
+    limit: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    starting_after: Option<&'a str>,
 }
 
 impl Gateway {
@@ -96,5 +110,22 @@ impl Gateway {
     /// Lists the disputes of a charge, at most [`PAGE_LEN`].
     pub async fn dispute_list(&self, charge_id: &str) -> Call {
         self.read("dispute_list", &ListDispute::new().charge(charge_id).limit(PAGE_LEN)).await
+    }
+
+    /// Lists a page of credit notes of all invoices created up to a time, in seconds, latest first: from another time on,
+    /// or all.
+    pub async fn credit_note_list_page(&self, since_s: Option<i64>, until_s: i64, after: Option<&str>) -> Call {
+        let created = Some(created_between(since_s, Some(until_s)));
+        let asked = ListCreditNote { created, customer: None, limit: MONEY_BACK_PAGE_LEN, starting_after: after };
+        let request = RequestBuilder::new(StripeMethod::Get, "/credit_notes").query(&asked);
+        Ok(self.get("credit_note_list_page", request).await?.body)
+    }
+
+    /// Lists a page of the credit notes of a Stripe customer, latest first.
+    pub async fn credit_note_list_of(&self, stripe_customer_id: &str, after: Option<&str>) -> Call {
+        let (customer, limit) = (Some(stripe_customer_id), MONEY_BACK_PAGE_LEN);
+        let asked = ListCreditNote { created: None, customer, limit, starting_after: after };
+        let request = RequestBuilder::new(StripeMethod::Get, "/credit_notes").query(&asked);
+        Ok(self.get("credit_note_list_of", request).await?.body)
     }
 }

@@ -10,8 +10,10 @@
 //! | `subscriptions` | subscriptions, invoices |
 //! | `grants` | grants for invoices, parts that are still to be granted |
 //! | `payments` | payments, refunds, disputes |
+//! | `credit_notes` | credit notes |
 //! | `scope` | what a run compares: everything, what changed, one customer |
 
+mod credit_notes;
 mod customers;
 mod grants;
 mod payments;
@@ -155,6 +157,7 @@ impl<'a> Walk<'a> {
             Phase::PaymentsHere => self.payments_here().await?,
             Phase::Refunds => self.refunds().await?,
             Phase::Disputes => self.disputes().await?,
+            Phase::CreditNotes => self.credit_notes().await?,
         };
         let differences = self.without_recent(page.differences).await?;
         self.run.counts.count_checked(self.run.phase, page.checked);

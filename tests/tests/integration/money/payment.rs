@@ -6,6 +6,7 @@ mod facts;
 mod former;
 mod missing;
 mod refused;
+mod returned;
 
 use super::*;
 use crate::cli::Program;

@@ -120,6 +120,9 @@ async fn every_call_of_the_gateway_is_answered_by_the_sandbox() {
     call!(done, gateway.invoice_list_page(0, FAR_S, None));
     call!(done, gateway.refund_list_page(0, FAR_S, None));
     call!(done, gateway.dispute_list_page(0, FAR_S, None));
+    call!(done, gateway.credit_note_list_page(None, FAR_S, None));
+    call!(done, gateway.credit_note_list_page(Some(0), FAR_S, None));
+    call!(done, gateway.credit_note_list_of(&customer, None));
     let detached = call!(done, gateway.payment_method_detach(&method, "k12"));
     assert_eq!(detached["customer"], Value::Null);
     assert_eq!(done, calls_in_source(), "a call of the gateway is missing here");

@@ -45,9 +45,11 @@ impl CreditNoteFields {
 
     /// What it gave back otherwise than by refunds of charges, which the charges themselves tell.
     pub fn gone_beside_refunds(&self) -> MoneyMinor {
-        if self.is_void {
-            return MoneyMinor::ZERO;
-        }
+        if self.is_void { MoneyMinor::ZERO } else { self.given_beside_refunds() }
+    }
+
+    /// The same, also if it was voided and took that back.
+    pub fn given_beside_refunds(&self) -> MoneyMinor {
         MoneyMinor(self.post_payment.0.saturating_sub(self.refunded.0)).max(MoneyMinor::ZERO)
     }
 }
@@ -83,6 +85,13 @@ mod tests {
         assert_eq!(gone(json!({"status": "issued", "pre_payment_amount": 500, "post_payment_amount": 0})), 0);
         assert_eq!(gone(json!({"status": "issued", "type": "pre_payment", "amount": 500})), 0);
         assert_eq!(gone(Value::Null), 0);
+    }
+
+    #[test]
+    fn what_a_void_note_had_given_is_known() {
+        let note = json!({"status": "void", "post_payment_amount": 500, "refunds": [{"amount_refunded": 200}]});
+        let note = CreditNoteFields::read(&note);
+        assert_eq!((note.given_beside_refunds().0, note.gone_beside_refunds().0), (300, 0));
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use super::super::Failure;
 use super::super::stripe::Known;
 use super::super::stripe::clawback::{Standing, paid_by, standing_of};
+use super::credit_notes::compared;
 use super::scope::{List, Listed};
 use super::{HERE_PAGE_LEN, Page, Walk, next_of};
 use crate::amount::MoneyMinor;
 use crate::domain::customer::Customer;
 use crate::domain::effect::Effect;
-use crate::domain::operation::{Operation, payment_key};
+use crate::domain::operation::{Operation, Request, State, payment_key};
 use crate::domain::reconcile::{Difference, payments, refunds};
+use crate::domain::refund::FailedRefund;
 use crate::domain::webhook::fields::{self, ChargeFields, PaymentIntentFields};
 use crate::domain::webhook::{self, EventKind, stripe_stream};
 use crate::ids::{CustomerId, OperationId};
@@ -24,7 +26,8 @@ const REFUND_OPEN_S: i64 = 30 * 24 * 60 * 60;
 /// A dispute is decided this long after it was opened at the most. Source: Stripe, "How disputes work":
 /// two to three months.
 const DISPUTE_OPEN_S: i64 = 120 * 24 * 60 * 60;
-/// Maximum number of payments of one customer whose credits are taken back that are asked for one by one.
+/// Maximum number of payments of one customer whose credits are taken back, and of those that support refunded, that are
+/// asked for one by one.
 const RETURNED_MAX: usize = 200;
 
 impl Walk<'_> {
@@ -97,19 +100,22 @@ impl Walk<'_> {
     }
 
     /// Refunds that may have changed within the window, whenever their charge was made. Of one customer, all charges of
-    /// which money is gone, and with the first page all payments of which credits are taken back although it is not.
+    /// which money is gone, and with the first page all payments of which credits are taken back although it is not, and
+    /// all refunds by support. Seen are what was compared.
     pub(super) async fn refunds(&mut self) -> Result<Page, Failure> {
         if let Some(Listed { objects, cursor }) = self.list_of_customer(List::Charges).await? {
             let charges: Vec<Value> = objects.into_iter().filter(is_gone).collect();
             self.wake_reviews(&charges);
             let mut differences = self.compare_charges(&charges).await?;
-            let mut checked = charges.len();
+            let (mut checked, mut seen) = (charges.len(), marks_of(&charges));
             if let Some(customer) = self.run.only_customer.as_ref().filter(|_| self.run.cursor.is_none()) {
                 let returned = self.returned(customer).await?;
                 differences.extend(self.compare_payments_of(customer, &returned).await?);
+                self.compare_refunds_by_support(customer, &mut differences).await?;
                 checked += returned.len();
+                seen.extend(marks_of(&returned));
             }
-            return Ok(Page { checked, differences, seen: Vec::new(), cursor });
+            return Ok(Page { checked, differences, seen, cursor });
         }
         let since_s = self.since_s() - REFUND_OPEN_S;
         let list = self.deps.stripe.refund_list_page(since_s, self.until_s(), self.run.cursor.as_deref()).await?;
@@ -143,8 +149,53 @@ impl Walk<'_> {
                 charges.extend(found(self.deps.stripe.charge_retrieve(&id).await)?);
             }
         }
-        let differences = self.compare_charges(&charges).await?;
-        Ok(Page { checked: fields::rows(list).len(), differences, seen: Vec::new(), cursor: next_of(list) })
+        let mut differences = self.compare_charges(&charges).await?;
+        self.compare_failed(fields::rows(list), &charges, &mut differences).await?;
+        let (checked, seen) = (fields::rows(list).len(), marks_of(&charges));
+        Ok(Page { checked, differences, seen, cursor: next_of(list) })
+    }
+
+    /// Adds the refunds by support that failed at Stripe and still count as made, unless the credits of their charge
+    /// differ already: one review mends both.
+    async fn compare_failed(
+        &self,
+        refunds: &[Value],
+        charges: &[Value],
+        differences: &mut Vec<Difference>,
+    ) -> Result<(), Failure> {
+        let failed = refunds.iter().filter_map(|row| Some((FailedRefund::read(row)?, fields::id(&row["charge"])?)));
+        let failed: Vec<(FailedRefund, String)> = failed.collect();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = failed.iter().map(|(refund, _)| refund.id.clone()).collect();
+        let made = operation::operation_list_of_refunds(self.deps.db.read(), &ids).await?;
+        for (refund, id) in &failed {
+            let Some(charge) = charges.iter().find(|charge| fields::id(charge).as_ref() == Some(id)) else { continue };
+            if differences.iter().all(|difference| difference.object_id != *id) {
+                let compare = |made| refunds::compare_made(made, refund, (charge, id), self.now_ms);
+                differences.extend(made.iter().find_map(compare));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of all refunds by support of one customer.
+    async fn compare_refunds_by_support(
+        &self,
+        customer: &CustomerId,
+        differences: &mut Vec<Difference>,
+    ) -> Result<(), Failure> {
+        let made = operation::operation_refund_list(self.deps.db.read(), customer).await?;
+        let charges: BTreeSet<&str> = made.iter().filter_map(refunded_charge).collect();
+        for id in charges.into_iter().take(RETURNED_MAX) {
+            let Some(list) = found(self.deps.stripe.refund_list(id).await)? else { continue };
+            if fields::rows(&list).iter().any(|row| FailedRefund::read(row).is_some()) {
+                let charge: Vec<Value> = found(self.deps.stripe.charge_retrieve(id).await)?.into_iter().collect();
+                self.compare_failed(fields::rows(&list), &charge, differences).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The payments of a customer of which credits are taken back, as objects that review them; without the charges of
@@ -168,20 +219,25 @@ impl Walk<'_> {
         let customer = customer::customer_find(self.deps.db.read(), customer).await?;
         let mut differences = Vec::new();
         for object in objects {
-            differences.extend(self.compare_payment(customer.clone(), object).await?);
+            let Some(id) = fields::id(object) else { continue };
+            differences.extend(self.compare_payment(customer.clone(), object, &id).await?);
         }
         Ok(differences)
     }
 
     /// Compares the credits of one payment: of whoever has them, else of whoever has the Stripe customer. Credits that
-    /// were never granted are another difference, which other phases find.
-    async fn compare_payment(&self, linked: Option<Customer>, object: &Value) -> Result<Option<Difference>, Failure> {
+    /// were never granted are another difference, which other phases find. `id` is what the difference is about.
+    pub(super) async fn compare_payment(
+        &self,
+        linked: Option<Customer>,
+        object: &Value,
+        id: &str,
+    ) -> Result<Option<Difference>, Failure> {
         let found = standing_of(self.deps, linked, object, self.now_ms).await?;
         let Some((customer, Standing::Granted { grants })) = found else { return Ok(None) };
         let clawed_back = grants.iter().map(|grant| grant.clawed_back).sum();
         let target = grants.iter().map(|grant| grant.target.total).sum();
-        let id = fields::id(&object["id"]);
-        Ok(id.and_then(|id| refunds::compare(object, &id, &customer.id, clawed_back, target)))
+        Ok(refunds::compare(object, id, &customer.id, clawed_back, target))
     }
 
     /// Compares the credits of charges with what is gone of their money.
@@ -191,7 +247,8 @@ impl Walk<'_> {
         let known = Known::load(self.deps.db.read(), &lookups).await?;
         let mut differences = Vec::new();
         for (charge, (_, lookup)) in charges.iter().zip(&lookups) {
-            differences.extend(self.compare_payment(known.customer(lookup, None), charge).await?);
+            let Some(id) = fields::id(charge) else { continue };
+            differences.extend(self.compare_payment(known.customer(lookup, None), charge, &id).await?);
         }
         Ok(differences)
     }
@@ -201,4 +258,17 @@ impl Walk<'_> {
 fn is_gone(charge: &Value) -> bool {
     let said = ChargeFields::read(charge);
     said.amount_refunded > MoneyMinor::ZERO || said.is_disputed
+}
+
+/// The charge of a refund by support that counts as made.
+fn refunded_charge(operation: &Operation) -> Option<&str> {
+    match &operation.request {
+        Request::PaymentRefund { charge_id, .. } if operation.state == State::Succeeded => Some(charge_id),
+        _ => None,
+    }
+}
+
+/// The marks of what was compared.
+fn marks_of(objects: &[Value]) -> Vec<String> {
+    objects.iter().filter_map(fields::id).map(|id| compared(&id)).collect()
 }

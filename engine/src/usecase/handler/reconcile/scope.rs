@@ -17,6 +17,8 @@ pub(super) enum List {
     Invoices,
     /// Charges.
     Charges,
+    /// Credit notes.
+    CreditNotes,
 }
 
 /// A page of a list.
@@ -44,6 +46,7 @@ impl Walk<'_> {
             List::Subscriptions => existing(stripe.subscription_list(Some(id), after).await)?,
             List::Invoices => existing(stripe.invoice_list(id, PAGE_LEN, after).await)?,
             List::Charges => existing(stripe.charge_list_of(id, after).await)?,
+            List::CreditNotes => existing(stripe.credit_note_list_of(id, after).await)?,
         };
         let page = page.unwrap_or_default();
         let next = (at + 1 < ids.len()).then(|| format!("{} ", at + 1));
