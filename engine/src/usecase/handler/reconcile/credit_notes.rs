@@ -70,7 +70,7 @@ impl Walk<'_> {
     }
 
     /// The marks of those among these objects that this run has compared.
-    async fn compared_before(&self, ids: impl IntoIterator<Item = &String>) -> Result<HashSet<String>, Failure> {
+    async fn compared_before<'b>(&self, ids: impl IntoIterator<Item = &'b String>) -> Result<HashSet<String>, Failure> {
         let marks: Vec<String> = ids.into_iter().map(|id| compared(id)).collect();
         let mut known = rows::objects_seen(self.deps.db.read(), &self.run.id, &marks).await?;
         // Those of this attempt are not committed yet.

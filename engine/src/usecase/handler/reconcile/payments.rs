@@ -173,7 +173,7 @@ impl Walk<'_> {
         for (refund, id) in &failed {
             let Some(charge) = charges.iter().find(|charge| fields::id(charge).as_ref() == Some(id)) else { continue };
             if differences.iter().all(|difference| difference.object_id != *id) {
-                let compare = |made| refunds::compare_made(made, refund, (charge, id), self.now_ms);
+                let compare = |made| refunds::compare_made(made, refund, (charge, id.as_str()), self.now_ms);
                 differences.extend(made.iter().find_map(compare));
             }
         }

@@ -6,7 +6,7 @@
 
 use crate::domain::effect::Effect;
 use crate::domain::refund::FailedRefund;
-use crate::domain::webhook::fields;
+use crate::domain::webhook::{Envelope, fields};
 use crate::infra::store::operation as operations;
 use crate::infra::stripe::found;
 use crate::usecase::handler::stripe::EventContext;
@@ -35,7 +35,7 @@ async fn failed_refunds(about: &EventContext<'_>, charge: Option<&str>) -> Resul
     if about.object["object"] == "refund" {
         return Ok(FailedRefund::read(about.object).into_iter().collect());
     }
-    let is_review = about.event.envelope.as_ref().is_ok_and(|envelope| envelope.is_made_here());
+    let is_review = about.event.envelope.as_ref().is_ok_and(Envelope::is_made_here);
     let Some(charge) = charge.filter(|_| is_review) else { return Ok(Vec::new()) };
     let refunds = found(about.deps.stripe.refund_list(charge).await)?;
     let rows = refunds.as_ref().map_or(&[][..], fields::rows);
