@@ -93,6 +93,9 @@ pub struct ReconcileArgs {
 pub enum ReconciliationCommand {
     /// List reconciliations, the latest first.
     List {
+        /// Requested at this time or later: a span before now such as 90m, 24h or 7d, a day or a time.
+        #[arg(long, value_name = "TIME", value_parser = super::since::parse)]
+        since: Option<String>,
         /// Paging options.
         #[command(flatten)]
         paging: Paging,
@@ -155,8 +158,9 @@ pub async fn reconcile(session: &Session, args: &ReconcileArgs) -> anyhow::Resul
 /// See [`Error`].
 pub async fn run(session: &Session, command: &ReconciliationCommand) -> anyhow::Result<ExitCode> {
     match command {
-        ReconciliationCommand::List { paging } => {
-            list::show(session, &admin_path(&["stripe", "reconciliations"])?, &[], paging, RUNS).await
+        ReconciliationCommand::List { since, paging } => {
+            let query = [("from", since.as_deref())];
+            list::show(session, &admin_path(&["stripe", "reconciliations"])?, &query, paging, RUNS).await
         }
         ReconciliationCommand::Show { id, paging } => {
             let mut answer = session.client.get(&admin_path(&["stripe", "reconciliations", id])?, &[]).await?;

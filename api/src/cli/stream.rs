@@ -45,6 +45,9 @@ pub enum StreamCommand {
         /// Paused ones only whose reason contains this text.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+        /// Those that were paused at this time or later: a span before now such as 90m, 24h or 7d, a day or a time.
+        #[arg(long, value_name = "TIME", value_parser = super::since::parse)]
+        since: Option<String>,
         /// Paging options.
         #[command(flatten)]
         paging: Paging,
@@ -98,13 +101,14 @@ pub enum StreamCommand {
 /// See [`super::error::Error`].
 pub async fn run(session: &Session, command: &StreamCommand) -> anyhow::Result<ExitCode> {
     match command {
-        StreamCommand::List { paused, scheduled, customer, reason, paging } => {
+        StreamCommand::List { paused, scheduled, customer, reason, since, paging } => {
             let customer = session.customer_of(customer.as_deref()).await?;
             let query = [
                 ("paused", paused.then_some("true")),
                 ("due", (!scheduled && !paused).then_some("true")),
                 ("customer", customer.as_deref()),
                 ("reason", reason.as_deref()),
+                ("from", since.as_deref()),
             ];
             list::show(session, &admin_path(&["streams"])?, &query, paging, STREAMS).await
         }

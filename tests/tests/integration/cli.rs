@@ -123,13 +123,14 @@ with_app! {
         program.json(&["streams", "pause", &stream, "--reason", "ticket 4711"]).await;
         let paused = program.both(&["streams", "list", "--paused"]).await;
         assert_eq!(paused["data"][0]["key"], stream.as_str());
+        assert_eq!(program.json(&["streams", "list", "--since", "1h"]).await["data"], paused["data"]);
         program.both(&["streams", "show", &stream]).await;
         program.json(&["streams", "resume", &stream]).await;
         let lines = program.both(&["audit", "list", "--target", &stream]).await;
         let acts: Vec<_> = lines["data"].as_array().unwrap().iter().map(|line| &line["action"]).collect();
         assert_eq!(acts, ["stream.resume", "stream.pause"]);
         assert!(program.well(&["audit", "list"]).await.contains("stream.pause"));
-        program.both(&["stripe", "reconciliations", "list"]).await;
+        program.both(&["stripe", "reconciliations", "list", "--since", "1h"]).await;
     }
 
     async fn an_admin_token_is_made_used_listed_and_revoked_by_command(app: &TestApp) {

@@ -29,7 +29,7 @@ pub struct AdminReconciliationApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
     OperationDoc::new("admin_create_reconciliation", &["invalid_window", "reconciliation_running", "not_found"]),
-    OperationDoc::new("admin_list_reconciliations", &[]),
+    OperationDoc::new("admin_list_reconciliations", &["invalid_time"]),
     OperationDoc::new("admin_get_reconciliation", &["not_found"]),
     OperationDoc::new("admin_list_reconciliation_findings", &["not_found"]),
 ];
@@ -340,13 +340,17 @@ impl AdminReconciliationApi {
         &self,
         app: Data<&Arc<App>>,
         _auth: AdminAuth,
+        /// Only those that were requested at this time or later.
+        from: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
         limit: Query<Option<u64>>,
     ) -> Result<Json<ReconciliationPage>, ApiError> {
         let page = PageQuery::parse(cursor.0, limit.0)?;
-        let found = rows::reconciliation_list(app.db.read(), page.cursor_or_empty(), page.rows_to_query()).await?;
+        let from_ms = input::time("from", from.0.as_deref())?;
+        let (before, limit) = (page.cursor_or_empty(), page.rows_to_query());
+        let found = rows::reconciliation_list(app.db.read(), from_ms, before, limit).await?;
         Ok(page.answer(found, |run| run.id.to_string(), |run| ReconciliationBody::from(&run)))
     }
 

@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub struct AdminStreamApi;
 
 pub(in crate::routes) const OPERATION_DOCS: &[OperationDoc] = &[
-    OperationDoc::new("admin_list_streams", &["not_found"]),
+    OperationDoc::new("admin_list_streams", &["invalid_time", "not_found"]),
     OperationDoc::new("admin_get_stream", &["not_found"]),
     OperationDoc::new("admin_pause_stream", &["invalid_reason", "not_found", "stream_paused"]),
     OperationDoc::new("admin_resume_stream", &["not_found", "stream_not_paused"]),
@@ -178,6 +178,8 @@ impl AdminStreamApi {
         customer: Query<Option<String>>,
         /// Only paused ones whose reason contains this text.
         reason: Query<Option<String>>,
+        /// Only those that were paused at this time or later.
+        from: Query<Option<String>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
         /// Rows of the page, 1 to 100.
@@ -189,6 +191,7 @@ impl AdminStreamApi {
             is_due: due.0.unwrap_or(false),
             owner: find_owner(&app, customer.0).await?,
             reason: input::text(reason.0),
+            paused_from_ms: input::time("from", from.0.as_deref())?,
         };
         let (now_ms, after) = (app.clock.now_ms(), page.cursor_or_empty());
         let found = stream_list(app.db.read(), &filter, now_ms, after, page.rows_to_query()).await?;

@@ -109,10 +109,19 @@ pub async fn reconciliation_last_whole(db: &impl ConnectionTrait) -> Result<Opti
     query_one(db, &sql, []).await?.map(|row| read(&row)).transpose()
 }
 
-/// Runs newest first, before the cursor.
-pub async fn reconciliation_list(db: &impl ConnectionTrait, before: &str, limit: u64) -> Result<Vec<Reconciliation>> {
-    let sql = format!("SELECT {COLUMNS} FROM reconciliations WHERE ($1 = '' OR id < $1) ORDER BY id DESC LIMIT $2");
-    query_all(db, &sql, [before.into(), limit.cast_signed().into()]).await?.iter().map(read).collect()
+/// Runs newest first, before the cursor: those that were requested at or after a time.
+pub async fn reconciliation_list(
+    db: &impl ConnectionTrait,
+    from_ms: Option<TimeMs>,
+    before: &str,
+    limit: u64,
+) -> Result<Vec<Reconciliation>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM reconciliations WHERE ($1 = '' OR id < $1) AND created_at_ms >= $2 \
+         ORDER BY id DESC LIMIT $3"
+    );
+    let values = [before.into(), from_ms.unwrap_or(TimeMs::MIN).into(), limit.cast_signed().into()];
+    query_all(db, &sql, values).await?.iter().map(read).collect()
 }
 
 /// Writes a step of a run under way.

@@ -85,6 +85,8 @@ pub struct StreamFilter {
     pub owner: Option<JobOwner>,
     /// Paused ones whose reason contains this text.
     pub reason: Option<String>,
+    /// Those that were paused at this time or later.
+    pub paused_from_ms: Option<TimeMs>,
 }
 
 /// Streams that a filter selects, by key, after the cursor.
@@ -117,6 +119,10 @@ pub async fn stream_list(
     if let Some(reason) = &filter.reason {
         values.push(containing(reason).into());
         clause.push_str(&format!(" AND s.paused_reason LIKE ${} ESCAPE '\\'", values.len()));
+    }
+    if let Some(from_ms) = filter.paused_from_ms {
+        values.push(from_ms.into());
+        clause.push_str(&format!(" AND s.paused_at_ms >= ${}", values.len()));
     }
     let sql = format!("{SELECT} WHERE {clause} ORDER BY s.key LIMIT $2");
     query_all(db, &sql, values).await?.iter().map(read).collect()

@@ -128,7 +128,10 @@ with_app! {
         assert_eq!(data(app, &since).await, data(app, &acts).await);
         let all = data(app, &format!("/admin/v1/jobs?customer={}&limit=100", customer.id)).await;
         assert_eq!(list::paged(app, &format!("/admin/v1/jobs?customer={}", customer.id), 2).await, all);
-        for list in ["events", "jobs", "mails", "audit", "replays", "customers", "payments", "operations"] {
+        for list in [
+            "events", "jobs", "mails", "audit", "replays", "customers", "payments", "operations", "streams",
+            "stripe/reconciliations",
+        ] {
             let path = format!("/admin/v1/{list}?from=yesterday");
             app.admin("GET", &path, None).await.expect_problem(400, "invalid_time");
         }

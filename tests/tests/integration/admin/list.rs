@@ -225,6 +225,8 @@ with_app! {
         assert_eq!(paused["stream"]["paused_reason"], "ticket 4711");
         assert_eq!(paused["head"]["kind"], "account.settle");
         assert_eq!(field(&data(app, "/admin/v1/streams?paused=true").await, "key"), [&streams[1]]);
+        assert_eq!(field(&data(app, "/admin/v1/streams?from=2020-01-01T00:00:00Z").await, "key"), [&streams[1]]);
+        assert!(data(app, "/admin/v1/streams?from=2999-01-01T00:00:00Z").await.is_empty());
         app.admin("POST", &format!("{path}/pause"), Some(&reason)).await.expect_problem(409, "stream_paused");
         app.admin("POST", &format!("{path}/resume"), None).await.expect(200);
         app.admin("POST", &format!("{path}/resume"), None).await.expect_problem(409, "stream_not_paused");

@@ -91,6 +91,10 @@ with_shop! {
         let next = list["next_cursor"].as_str().expect("there is another one");
         let list = shop.app.admin("GET", &format!("{RUNS}?cursor={next}"), None).await.expect(200);
         assert_eq!(list["data"][0]["id"], id);
+        for (from, runs) in [("2020-01-01T00:00:00Z", 2), ("2999-01-01T00:00:00Z", 0)] {
+            let list = shop.app.admin("GET", &format!("{RUNS}?from={from}"), None).await.expect(200);
+            assert_eq!(list["data"].as_array().map(Vec::len), Some(runs), "{from}");
+        }
         let lines = audit_page(shop.app.app.db.read(), Some(id), None, 10).await.expect("the audit log");
         let said: Vec<_> = lines.iter().map(|line| (line.actor.as_str(), line.action.as_str())).collect();
         assert_eq!(said, [("admin:bootstrap", "stripe.reconcile")]);
