@@ -7,7 +7,7 @@ use crate::problem::ApiError;
 use crate::request_id::{Caller, note_caller};
 use crate::route_table::Access;
 use crate::scope;
-use bursar_engine::domain::admin_token::Scope;
+use bursar_engine::domain::admin_token::{PREFIX, Scope};
 use bursar_engine::domain::api_key::{KeyOwner, secret_hash};
 use bursar_engine::ids::CustomerId;
 use poem::http::{HeaderMap, header};
@@ -141,15 +141,25 @@ impl<'a> FromRequest<'a> for Voucher {
 pub async fn find_voucher(app: &App, headers: &HeaderMap, scope: Scope) -> Result<Option<Admin>, ApiError> {
     match bearer(headers) {
         None => Ok(None),
-        Some(token) => admit(app, token, scope).await.map(Some),
+        Some(token) => admit(app, &token, scope).await.map(Some),
     }
 }
 
-/// The token in `Authorization: Bearer`, which may be empty.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
-    let (kind, token) = text.split_once(' ').unwrap_or((text, ""));
-    kind.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// The token in `Authorization: Bearer`. It is empty, which no token is, if the header has none, if it is there more
+/// than once, or if a token came without `Bearer`.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let mut tokens = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
+        // Other bytes than ASCII make a token wrong, and no less a token.
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let text = text.trim();
+        let (kind, token) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        match kind.eq_ignore_ascii_case("bearer") {
+            true => Some(token.trim().to_owned()),
+            false => kind.starts_with(PREFIX).then(String::new),
+        }
+    });
+    let first = tokens.next()?;
+    Some(if tokens.next().is_none() { first } else { String::new() })
 }
 
 fn invalid_token() -> ApiError {
@@ -162,18 +172,30 @@ mod tests {
     use poem::http::HeaderValue;
 
     #[test]
-    fn only_a_bearer_token_is_one_and_an_empty_one_is_not_overlooked() {
-        assert_eq!(bearer(&HeaderMap::new()), None);
-        for (text, token) in [
-            ("Bearer bat_1", Some("bat_1")),
-            ("bearer  bat_1 ", Some("bat_1")),
-            ("Bearer", Some("")),
-            ("Bearer ", Some("")),
-            ("Basic YTpi", None),
-            ("bat_1", None),
-        ] {
-            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(text))]);
-            assert_eq!(bearer(&headers), token, "{text}");
+    fn a_token_in_whatever_form_is_not_overlooked_and_other_credentials_are_none() {
+        let of = |texts: &[&str]| {
+            let value = |text: &&str| HeaderValue::from_bytes(text.as_bytes()).expect("a header");
+            let mut headers = HeaderMap::new();
+            for value in texts.iter().map(value) {
+                headers.append(header::AUTHORIZATION, value);
+            }
+            bearer(&headers)
+        };
+        let cases: [(&[&str], Option<&str>); 11] = [
+            (&[], None),
+            (&["Bearer bat_1"], Some("bat_1")),
+            (&["bearer  bat_1 "], Some("bat_1")),
+            (&["Bearer\tbat_1"], Some("bat_1")),
+            (&["Bearer bat_é"], Some("bat_é")),
+            (&["Bearer"], Some("")),
+            (&["Bearer "], Some("")),
+            (&["bat_1"], Some("")),
+            (&["Basic YTpi"], None),
+            (&["Basic YTpi", "Bearer bat_1"], Some("bat_1")),
+            (&["Bearer bat_1", "Bearer bat_2"], Some("")),
+        ];
+        for (texts, token) in cases {
+            assert_eq!(of(texts).as_deref(), token, "{texts:?}");
         }
     }
 }

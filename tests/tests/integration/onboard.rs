@@ -131,6 +131,17 @@ with_app! {
         assert_eq!(shown["customer"]["source"], "early_access");
     }
 
+    async fn a_wrong_admin_token_is_never_taken_for_none(app: &TestApp) {
+        let body = person("ada@example.com");
+        for wrong in ["Bearer bat_0", "bearer\tbat_0", "Bearer", "bat_0"] {
+            let headers = [("Authorization", wrong)];
+            let refused = app.request("POST", "/api/v1/customers/onboard", &headers, Some(&body)).await;
+            refused.expect_problem(401, "invalid_token");
+        }
+        let headers = [("Authorization", "Basic YTpi")];
+        app.request("POST", "/api/v1/customers/onboard", &headers, Some(&body)).await.expect(201);
+    }
+
     async fn twenty_signups_at_once_with_one_address_make_one_customer(app: &TestApp) {
         let body = person("ada@example.com");
         let answers = join_all((0..20).map(|_| sign_up(app, &body))).await;
