@@ -196,11 +196,12 @@ impl<E: Endpoint<Output = Response>> Guarded<E> {
     }
 
     async fn ordinary(&self, mut request: Request) -> poem::Result<Response> {
-        let (method, path) = (request.method().as_str(), request.uri().path());
-        // Without a credential the route says so first, whatever the query is.
-        let has_credential = ["x-api-key", "authorization"].iter().any(|name| request.header(*name).is_some());
-        let query = request.uri().query().filter(|_| has_credential);
-        if let Some(detail) = query.and_then(|query| routes::query_problem(method, path, query)) {
+        let (method, path) = (request.method(), request.uri().path());
+        // A route that needs a credential says so first, whatever the query is.
+        let is_open = || self.routes.operation(method, path).is_some_and(|found| found.access == Access::Open);
+        let has_credential = || ["x-api-key", "authorization"].iter().any(|name| request.header(*name).is_some());
+        let query = request.uri().query().filter(|_| has_credential() || is_open());
+        if let Some(detail) = query.and_then(|query| routes::query_problem(method.as_str(), path, query)) {
             let response = problem::respond(ApiError::bad_request("invalid_parameter", detail));
             return Ok(if has_body(&request) { close_after(response) } else { response });
         }

@@ -98,6 +98,21 @@ with_app! {
             refused.expect_problem(400, "invalid_parameter");
             assert!(refused.body["detail"].as_str().is_some_and(|detail| detail.contains(word)), "{refused:?}");
         }
+        // A route that needs no credential refuses it without one; a route that needs one asks for that first.
+        let signup = json!({ "email": "ada@example.com", "name": "Ada" });
+        for (method, path, body) in [
+            ("GET", "/api/v1/plans?currency=usd", None),
+            ("GET", "/api/v1/packs?limit=1", None),
+            ("POST", "/api/v1/customers/onboard?source=marketplace", Some(&signup)),
+        ] {
+            let refused = app.request(method, path, &[], body).await;
+            refused.expect_problem(400, "invalid_parameter");
+        }
+        let refused = app.request("GET", "/api/v1/credits?limit=1", &[], None).await;
+        refused.expect_problem(401, "missing_credentials");
+        app.request("POST", "/api/v1/customers/onboard", &[], Some(&signup)).await.expect(201);
+        // A load balancer's own parameters make no server look dead.
+        app.request("GET", "/health/live?from=balancer", &[], None).await.expect(200);
     }
 
     async fn the_sample_of_the_documents_is_what_the_server_answers(app: &TestApp) {
