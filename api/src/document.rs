@@ -3,10 +3,12 @@
 //! The framework gives every operation every error status, and examples only to schemas. This module lists the error
 //! codes that each operation can answer: those that follow from its credentials, body and parameters, and those in
 //! `OPERATION_DOCS` of its file. Tests compare the document with the answers of the running application. At the end the
-//! document becomes OpenAPI 3.1 (`modern`), with restrictions of fields (`shape`) and names for readers (`name`).
+//! document becomes OpenAPI 3.1 (`modern`), with restrictions of fields (`shape`) and names for readers (`name`), and
+//! says of every request and response what the middleware does with its identifier (`request_id`).
 
 mod modern;
 mod name;
+mod request_id;
 mod shape;
 mod used;
 
@@ -135,6 +137,7 @@ pub fn complete(document: String, docs: &[&OperationDoc]) -> String {
     used::retain_used(&mut value);
     order_tags(&mut value);
     modern::modernize(&mut value);
+    request_id::declare(&mut value);
     print(&value)
 }
 

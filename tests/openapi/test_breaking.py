@@ -78,6 +78,16 @@ class Breaking(unittest.TestCase):
         wanted = {"in": "header", "name": "Key", "required": True, "schema": {}}
         self.breaks(lambda new, o, *_: o["parameters"].append(wanted), "Key is required now")
 
+    def test_a_shared_parameter_is_judged_like_any_other(self):
+        def share(required):
+            def change(new, operation, *_):
+                shared = {"in": "header", "name": "Id", "required": required, "schema": {"type": "string"}}
+                new["components"]["parameters"] = {"Id": shared}
+                operation["parameters"].append({"$ref": "#/components/parameters/Id"})
+            return change
+        self.keeps(share(False))
+        self.breaks(share(True), "Id is required now")
+
     def test_a_narrower_request_breaks_and_a_wider_one_does_not(self):
         units = lambda request: request["properties"]["units"]
         self.breaks(lambda n, o, request, _: units(request).update(maximum=9), "maximum is 9 and was 10")

@@ -7,7 +7,7 @@ use poem::{Request, Response};
 /// The customers' routes. Staff, webhooks and health are not for pages.
 const PATHS: &str = "/api/v1/";
 /// Headers that a page may send.
-const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("content-type, idempotency-key, x-api-key");
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("content-type, idempotency-key, x-api-key, x-request-id");
 /// Headers of an answer that a page may read, apart from those that it always may.
 const ANSWER_HEADERS: HeaderValue =
     HeaderValue::from_static("location, ratelimit, ratelimit-policy, retry-after, x-request-id");

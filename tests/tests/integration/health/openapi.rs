@@ -159,6 +159,7 @@ fn every_parameter_is_described_and_has_an_example_that_fits() {
     let document = document();
     for (name, operation) in operations(&document) {
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let parameter = resolve(&document, parameter);
             let is_described = parameter["description"].as_str().is_some_and(|text| !text.is_empty());
             assert!(is_described, "{name}: {parameter}");
             assert_fits(&document, &name, parameter);
@@ -175,6 +176,31 @@ fn every_body_has_an_example_that_fits() {
             for (kind, media) in body["content"].as_object().into_iter().flatten() {
                 assert_fits(&document, &format!("{name} {kind}"), media);
             }
+        }
+    }
+}
+
+/// What is meant: the component that something refers to, or itself.
+fn resolve<'a>(document: &'a Value, described: &'a Value) -> &'a Value {
+    let pointer = described["$ref"].as_str().and_then(|text| text.strip_prefix('#'));
+    pointer.map_or(described, |pointer| document.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is missing")))
+}
+
+#[test]
+fn every_request_may_name_its_identifier_and_every_response_has_it() {
+    let document = document();
+    for (name, operation) in operations(&document) {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let own: Vec<_> = parameters
+            .map(|parameter| resolve(&document, parameter))
+            .filter(|parameter| parameter["name"] == "X-Request-Id")
+            .collect();
+        assert_eq!(own.len(), 1, "{name}");
+        assert_eq!((&own[0]["in"], &own[0]["required"]), (&json!("header"), &json!(false)), "{name}");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let header = resolve(&document, &response["headers"]["X-Request-Id"]);
+            assert_eq!(header["required"], true, "{name} {status}");
+            assert_fits(&document, &format!("{name} {status}"), header);
         }
     }
 }
@@ -213,7 +239,8 @@ fn every_operation_has_an_example_for_each_of_its_codes() {
             }
             let media = &response["content"]["application/problem+json"];
             assert_eq!(media["schema"], problem, "{name} {status}: {response}");
-            assert_eq!(response["headers"].is_object(), ["429", "503"].contains(&status.as_str()), "{name} {status}");
+            let has_wait = response["headers"]["Retry-After"].is_object();
+            assert_eq!(has_wait, ["429", "503"].contains(&status.as_str()), "{name} {status}");
             let examples = media["examples"].as_object().unwrap_or_else(|| panic!("{name} {status}: {response}"));
             assert!(!examples.is_empty(), "{name} {status}");
             for (code, example) in examples {
