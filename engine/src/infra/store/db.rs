@@ -45,7 +45,8 @@ const TCP_SETTINGS: [(&str, &str); 4] = [
     ("tcp_user_timeout", "20000"),
 ];
 /// How long a connection that returns to its pool may take to answer a ping. Without this, a connection that was
-/// abandoned in the middle of a statement would keep its place in the pool forever.
+/// abandoned in the middle of a statement would keep its place in the pool forever. sqlx pings once more after that,
+/// without a limit and without a way to set one: see docs/operations.md, "Connections to Postgres that go silent".
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The application name of nodes in Postgres.
