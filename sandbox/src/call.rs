@@ -15,6 +15,7 @@ use crate::legacy_fields;
 use crate::log::LoggedCall;
 use crate::objects::test_clock;
 use crate::parameters;
+use crate::permission;
 use crate::render::render;
 use crate::routes;
 use crate::version::Version;
@@ -83,7 +84,7 @@ impl App {
             let answer = Answer { status: error.status, body: error.body(), repeats: None };
             Admission::Answered(Reply::new(request_id.clone(), version.unwrap_or_default(), answer))
         };
-        let form = match check(call, version) {
+        let form = match check(call, version, self.options.permissions.as_deref()) {
             Ok(form) => form,
             Err(error) => return refuse(&mut state, error),
         };
@@ -165,8 +166,12 @@ impl Reply {
 }
 
 /// The checks that need no state.
-fn check(call: &Incoming, version: Option<Version>) -> Result<Form, ApiError> {
-    authorize(call.authorization.as_deref())?;
+fn check(call: &Incoming, version: Option<Version>, restricted: Option<&[String]>) -> Result<Form, ApiError> {
+    let key = authorize(call.authorization.as_deref())?;
+    let granted = restricted.filter(|_| key.starts_with("rk_"));
+    if let Some(missing) = granted.and_then(|granted| permission::missing(granted, &call.method, &call.path)) {
+        return Err(ApiError::forbidden(&missing));
+    }
     if version.is_none() {
         let message = format!("Invalid Stripe API version: {}", call.version.as_deref().unwrap_or_default());
         return Err(ApiError::invalid("invalid_api_version", None, &message));
@@ -174,8 +179,8 @@ fn check(call: &Incoming, version: Option<Version>) -> Result<Form, ApiError> {
     Ok(Form::decode(&call.query)?.merged(Form::decode(&call.body)?))
 }
 
-/// Accepts a test key as a bearer token or as the user name of basic authentication.
-fn authorize(header: Option<&str>) -> Result<(), ApiError> {
+/// Accepts a test key as a bearer token or as the user name of basic authentication, and returns it.
+fn authorize(header: Option<&str>) -> Result<String, ApiError> {
     let Some(header) = header else {
         return Err(ApiError::unauthorized("You did not provide an API key."));
     };
@@ -193,7 +198,7 @@ fn authorize(header: Option<&str>) -> Result<(), ApiError> {
     }
     let is_test = ["sk_test_", "rk_test_", "pk_test_"].iter().any(|prefix| key.starts_with(prefix));
     if is_test {
-        Ok(())
+        Ok(key)
     } else {
         Err(ApiError::unauthorized("Invalid API Key provided. The SANDBOX takes sk_test_…."))
     }

@@ -109,6 +109,15 @@ impl ApiError {
         Self::early(401, "invalid_request_error", None, message)
     }
 
+    /// A restricted key that lacks a permission, such as `rak_charge_read`.
+    pub(crate) fn forbidden(permission: &str) -> Self {
+        let message = format!(
+            "The provided key 'rk_test_***' does not have the required permissions for this endpoint on account \
+             'acct_SANDBOX'. Having the '{permission}' permission would allow this request to continue."
+        );
+        Self::early(403, "invalid_request_error", None, &message)
+    }
+
     pub(crate) fn key_reused(key: &str) -> Self {
         let message = format!(
             "Keys for idempotent requests can only be used with the same parameters they were first used with. \

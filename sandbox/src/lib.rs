@@ -10,7 +10,7 @@
 //! | `card`, `calendar`, `form`, `page`, `expand`, `idempotency` | rules without state |
 //! | `account`, `store`, `journal` | the account's state, its transactions, its file |
 //! | `policy`, `rules` | settings: failures of deliveries, handling of failed payments |
-//! | `call`, `routes`, `handler`, `parameters` | a call from the request's bytes to the answer |
+//! | `call`, `routes`, `handler`, `parameters`, `permission` | a call from the request's bytes to the answer |
 //! | `deliver/` | webhooks: planned in the state, sent by a courier |
 //! | `version`, `render`, `legacy_fields` | objects in the formats of older API versions |
 //! | `control`, `fault`, `html` | the control API, requested faults, pages for people |
@@ -48,6 +48,7 @@ mod options;
 mod page;
 mod parameters;
 mod payment;
+mod permission;
 mod policy;
 mod record;
 pub mod render;

@@ -71,6 +71,9 @@ struct Cli {
     /// Maximum number of calls per second. Stripe's own sandboxes allow 25.
     #[arg(long, value_name = "NUMBER")]
     rate_limit: Option<u32>,
+    /// What keys that begin with rk_test_ may do, such as rak_customer_write, separated by commas. By default everything.
+    #[arg(long, value_name = "PERMISSIONS", value_delimiter = ',')]
+    permissions: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -112,6 +115,7 @@ impl Cli {
             },
             rules: Rules { retry_after_days: self.retry_days, after_retries, ..Rules::default() },
             rate_per_s: self.rate_limit,
+            permissions: self.permissions,
             control_token: self.control_token.map(ControlToken::from),
             ..Options::default()
         })

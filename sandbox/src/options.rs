@@ -3,6 +3,7 @@
 use crate::control::ControlToken;
 use crate::error::Error;
 use crate::objects::webhook_endpoint::NewEndpoint;
+use crate::permission;
 use crate::policy::Policy;
 use crate::rules::Rules;
 use crate::version::{NEWEST, Version};
@@ -40,6 +41,8 @@ pub struct Options {
     pub rules: Rules,
     /// Maximum number of calls per second, unlimited by default. Stripe's own sandboxes allow 25.
     pub rate_per_s: Option<u32>,
+    /// What keys that begin with `rk_test_` may do, such as `rak_charge_read`. `None` allows them everything.
+    pub permissions: Option<Vec<String>>,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             policy: Policy::default(),
             rules: Rules::default(),
             rate_per_s: None,
+            permissions: None,
         }
     }
 }
@@ -86,6 +90,9 @@ impl Options {
             && self.retry_scale >= 0.0)
         {
             return problem("scales must not be negative");
+        }
+        if let Some(name) = self.permissions.iter().flatten().find(|name| !permission::is_known(name)) {
+            return problem(&format!("there is no permission {name}; an example is rak_charge_read"));
         }
         if !(0.0..=1.0).contains(&self.policy.drop_probability) {
             return problem("a probability must be between 0 and 1");

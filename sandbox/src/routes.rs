@@ -28,6 +28,7 @@ const ROUTES: &[Route] = &[
     ("GET", "/v1/payment_pages/{}", checkout::retrieve),
     ("POST", "/v1/payment_pages/{}/confirm", checkout::confirm),
     ("POST", "/v1/coupons", coupon::create),
+    ("GET", "/v1/coupons", coupon::list),
     ("GET", "/v1/coupons/{}", coupon::retrieve),
     ("POST", "/v1/credit_notes", credit_note::create),
     ("GET", "/v1/credit_notes", credit_note::list),

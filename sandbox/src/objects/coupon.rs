@@ -6,6 +6,7 @@ use crate::error::ApiError;
 use crate::field::Fields;
 use crate::form::Form;
 use crate::handler::Call;
+use crate::page;
 use serde_json::{Value, json};
 
 /// `POST /v1/coupons`
@@ -34,6 +35,11 @@ pub(crate) fn create(account: &mut StripeAccount, call: &Call) -> Result<Value, 
         Some(id) => account.make_as(id, "coupon", fields),
         None => account.make("co", "coupon", fields),
     }
+}
+
+/// `GET /v1/coupons`
+pub(crate) fn list(account: &mut StripeAccount, call: &Call) -> Result<Value, ApiError> {
+    page::list(account, call, "coupon", &[])
 }
 
 /// `GET /v1/coupons/{id}`

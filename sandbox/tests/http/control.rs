@@ -57,6 +57,24 @@ async fn commands_need_the_token_and_reads_do_too() {
 }
 
 #[tokio::test]
+async fn a_restricted_key_is_told_which_permission_it_lacks() {
+    let permissions = Some(vec!["rak_customer_write".to_owned()]);
+    let client = Client::with(Options { permissions, ..Options::default() }).await;
+    let restricted = [("Authorization", "Bearer rk_test_1")];
+    let send = async |method: &str, path: &str| client.send(method, path, &[], &restricted).await.unwrap();
+    assert_eq!(send("POST", "/v1/customers").await.status, 200);
+    assert_eq!(send("GET", "/v1/customers").await.status, 200, "who may write may read");
+    let refused = send("GET", "/v1/prices").await;
+    assert_eq!((refused.status, &refused.body["error"]["type"]), (403, &json!("invalid_request_error")));
+    let message = refused.body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("Having the 'rak_plan_read' permission"), "{message}");
+    assert_eq!(client.get("/v1/prices", &[]).await.status, 200, "a secret key may do everything");
+    let misspelt = Some(vec!["rak_customers_write".to_owned()]);
+    let refused = Sandbox::start(Options { permissions: misspelt, ..Options::default() }).await;
+    assert!(matches!(refused, Err(Error::Options(_))), "{:?}", refused.err());
+}
+
+#[tokio::test]
 async fn the_imitated_api_does_not_take_the_control_token() {
     let client = Client::start().await;
     let bearer = format!("Bearer {}", client.sandbox.control_token().reveal());
