@@ -256,6 +256,31 @@ fn the_guide_to_the_preflight_names_every_check() {
     assert_eq!(named, checks);
 }
 
+/// The test `money::permission` runs with exactly these permissions.
+#[test]
+fn the_guide_to_restricted_keys_lists_what_is_read_and_written() {
+    let rows = permissions();
+    let kinds: Vec<&str> = rows.iter().map(|(kind, ..)| kind.as_str()).collect();
+    assert_eq!(kinds, stripe::READS);
+    for (kind, needs, name) in &rows {
+        let wanted = if stripe::WRITES.contains(&kind.as_str()) { "write" } else { "read" };
+        assert_eq!(needs, wanted, "{kind}");
+        assert!(name.starts_with("rak_") && name.ends_with(&format!("_{wanted}")), "{kind}: {name}");
+    }
+}
+
+/// The documented permissions of a restricted key: objects, `read` or `write`, and Stripe's name.
+pub(crate) fn permissions() -> Vec<(String, String, String)> {
+    let text = read("docs/operations.md");
+    let (_, section) = text.split_once("\n### A restricted Stripe key\n").unwrap();
+    let (section, _) = section.split_once("\n### ").unwrap();
+    let cells = |line: &str| -> Option<(String, String, String)> {
+        let mut cells = line.strip_prefix("| `")?.split('|').map(|cell| cell.trim_matches([' ', '`']).to_owned());
+        Some((cells.next()?, cells.next()?, cells.next()?))
+    };
+    section.lines().filter_map(cells).collect()
+}
+
 #[test]
 fn compose_passes_every_variable_that_production_needs() {
     let readme = read("README.md");

@@ -13,6 +13,7 @@ mod limit;
 mod lost_webhook;
 mod mail;
 mod payment;
+mod permission;
 mod pro;
 mod refund;
 mod report;
@@ -69,8 +70,13 @@ impl Shop {
     }
 
     async fn start(backend: Backend, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(backend, Options::default(), change).await
+    }
+
+    /// Like [`Shop::start`], with a sandbox of these options.
+    async fn start_with(backend: Backend, options: Options, change: impl FnOnce(&mut Config)) -> Self {
         // Refused events are delivered again after a moment instead of hours.
-        let options = Options { seed: Some(1), retry_scale: 0.0, ..Options::default() };
+        let options = Options { seed: Some(1), retry_scale: 0.0, ..options };
         let stripe = Sandbox::start(options).await.expect("the sandbox starts");
         let url = stripe.url().to_owned();
         let app = Self::app(backend, url, change).await;

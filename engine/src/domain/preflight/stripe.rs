@@ -30,10 +30,12 @@ const VERSION_MIN: &str = "2020-08-27";
 /// Length of a version's date, such as `2025-03-31`.
 const DATE_LEN: usize = 10;
 
-/// What Bursar reads at Stripe. A restricted key needs to read each, and to write most.
-pub const READS: [&str; 15] = [
+/// What Bursar reads at Stripe, or has Stripe put into other answers: a restricted key needs to read each of them. Source:
+/// the calls in `infra/stripe`.
+pub const READS: [&str; 17] = [
     "charges",
     "checkout/sessions",
+    "coupons",
     "credit_notes",
     "customers",
     "disputes",
@@ -46,6 +48,21 @@ pub const READS: [&str; 15] = [
     "prices",
     "products",
     "refunds",
+    "subscription_schedules",
+    "subscriptions",
+];
+
+/// What Bursar makes and changes at Stripe. Whether a restricted key may is not asked: Stripe does not promise that it
+/// looks at the permission before it carries out a call.
+pub const WRITES: [&str; 9] = [
+    "customers",
+    "invoices",
+    "payment_intents",
+    "payment_methods",
+    "prices",
+    "products",
+    "refunds",
+    "subscription_schedules",
     "subscriptions",
 ];
 
@@ -75,9 +92,41 @@ impl Access {
     }
 }
 
+/// How Stripe answered whether the key may read objects of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The kind, one of [`READS`].
+    pub kind: &'static str,
+    /// The answer.
+    pub access: Access,
+    /// The permission that the key lacks, such as `rak_charge_read`, if Stripe names one.
+    pub permission: Option<String>,
+}
+
+impl Read {
+    /// Reads the status and the message of an answer.
+    pub fn new(kind: &'static str, status: u16, message: &str) -> Self {
+        let access = Access::of(status);
+        let permission = named_permission(message).filter(|_| access == Access::Denied).map(str::to_owned);
+        Self { kind, access, permission }
+    }
+}
+
+/// The permission that a message of Stripe names: "Having the 'rak_charge_read' permission would allow this request".
+fn named_permission(message: &str) -> Option<&str> {
+    let start = message.find("rak_")?;
+    let is_of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    message[start..].split(|c| !is_of_name(c)).next()
+}
+
+/// Whether a key may do only what it is permitted.
+fn is_restricted(key: &str) -> bool {
+    key.starts_with("rk_")
+}
+
 /// Judges whether Stripe accepts the key.
 pub fn judge_key(key: &str, access: Access) -> Finding {
-    let kind = if key.starts_with("rk_") { "restricted key" } else { "secret key" };
+    let kind = if is_restricted(key) { "restricted key" } else { "secret key" };
     match access {
         // A restricted key need not be allowed what was asked.
         Access::Granted | Access::Denied => Finding::ok(KEY, format!("Stripe accepts the {kind}")),
@@ -113,10 +162,14 @@ pub fn judge_mode(key: &str, is_live_configured: bool, livemode: Option<bool>) -
     }
 }
 
-/// Judges what the key may read.
-pub fn judge_permissions(reads: &[(&str, Access)]) -> Vec<Finding> {
-    let named = |is_it: &dyn Fn(Access) -> bool| -> Vec<&str> {
-        reads.iter().filter(|(_, access)| is_it(*access)).map(|(name, _)| *name).collect()
+/// Judges what the key may read, and says of a restricted one what was not asked.
+pub fn judge_permissions(key: &str, reads: &[Read]) -> Vec<Finding> {
+    let named = |is_it: &dyn Fn(Access) -> bool| -> Vec<String> {
+        let shown = |read: &Read| match &read.permission {
+            Some(permission) => format!("{} ({permission})", read.kind),
+            None => read.kind.to_owned(),
+        };
+        reads.iter().filter(|read| is_it(read.access)).map(shown).collect()
     };
     let denied = named(&|access| access == Access::Denied);
     let unclear = named(&|access| matches!(access, Access::Other(_)));
@@ -136,6 +189,13 @@ pub fn judge_permissions(reads: &[(&str, Access)]) -> Vec<Finding> {
     if findings.is_empty() {
         let kinds = counted(i64::try_from(reads.len()).unwrap_or(i64::MAX), "kind");
         findings.push(Finding::ok(PERMISSIONS, format!("the key may read all {kinds} of objects")));
+    }
+    if is_restricted(key) {
+        let message = format!(
+            "whether the restricted key may write {} is not asked: compare it with docs/operations.md",
+            WRITES.join(", ")
+        );
+        findings.push(Finding::skipped(PERMISSIONS, message));
     }
     findings
 }
@@ -301,13 +361,33 @@ mod tests {
     }
 
     #[test]
-    fn every_read_that_a_key_lacks_is_named_in_one_line() {
-        let reads = [("invoices", Access::Denied), ("prices", Access::Granted), ("refunds", Access::Denied)];
-        let findings = judge_permissions(&reads);
-        assert!(findings.len() == 1 && findings[0].message.ends_with("invoices, refunds"), "{findings:?}");
-        let findings = judge_permissions(&[("invoices", Access::Other(500))]);
+    fn every_read_that_a_key_lacks_is_named_in_one_line_with_its_permission() {
+        let message = "The provided key 'rk_live_x' does not have the required permissions for this endpoint. Having \
+                       the 'rak_charge_read' permission would allow this request to continue.";
+        let reads = [Read::new("invoices", 403, ""), Read::new("prices", 200, ""), Read::new("refunds", 403, message)];
+        let findings = judge_permissions("sk_live_x", &reads);
+        let said = &findings[0].message;
+        assert!(findings.len() == 1 && said.ends_with("invoices, refunds (rak_charge_read)"), "{findings:?}");
+        let findings = judge_permissions("sk_live_x", &[Read::new("invoices", 500, "")]);
         assert_eq!(findings[0].state, State::Warn);
-        assert_eq!(judge_permissions(&reads[1..2])[0].state, State::Ok);
+        assert_eq!(judge_permissions("sk_live_x", &reads[1..2])[0].state, State::Ok);
+    }
+
+    #[test]
+    fn what_a_restricted_key_may_write_is_said_to_be_unknown_and_fails_nothing() {
+        let states = |key: &str| -> Vec<State> {
+            judge_permissions(key, &[Read::new("prices", 200, "")]).iter().map(|finding| finding.state).collect()
+        };
+        assert_eq!(states("rk_live_x"), [State::Ok, State::Skipped]);
+        assert_eq!(states("sk_live_x"), [State::Ok]);
+        assert!(WRITES.iter().all(|kind| READS.contains(kind)), "who may write may read");
+    }
+
+    #[test]
+    fn only_a_permission_is_taken_from_a_message() {
+        assert_eq!(named_permission("Having the 'rak_plan_read' permission"), Some("rak_plan_read"));
+        assert_eq!(named_permission("the key lacks rak_dispute_read"), Some("rak_dispute_read"));
+        assert_eq!(named_permission("the provided key 'rk_live_x' has no permission"), None);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use crate::domain::preflight::Finding;
 use crate::domain::preflight::machine::judge_stripe_clock;
 use crate::domain::preflight::price::judge_prices;
 use crate::domain::preflight::stripe::{
-    API_VERSION, Access, CLOCK, EVENTS, Endpoint, KEY, MODE, PERMISSIONS, PRICES, READS, WEBHOOK, judge_endpoints,
-    judge_key, judge_mode, judge_permissions,
+    API_VERSION, Access, CLOCK, EVENTS, Endpoint, KEY, MODE, PERMISSIONS, PRICES, READS, Read, WEBHOOK,
+    judge_endpoints, judge_key, judge_mode, judge_permissions,
 };
 use crate::domain::sale::at_stripe::{SeenPrice, StripePrices};
 use crate::domain::webhook::WANTED;
@@ -50,7 +50,7 @@ pub(super) async fn check(of: &Surroundings, db: Connecting) -> Vec<Finding> {
     let of_endpoints = endpoints(probe.clone(), of.public_url.clone());
     let (key, permissions, endpoints, prices) = tokio::join!(
         within_limit(&[KEY, MODE, CLOCK], of_key),
-        within_limit(&[PERMISSIONS], permissions(probe.clone())),
+        within_limit(&[PERMISSIONS], permissions(probe.clone(), config.stripe.secret_key.clone())),
         within_limit(&[WEBHOOK, EVENTS, API_VERSION], of_endpoints),
         within_limit(&[PRICES], prices(probe, config, db)),
     );
@@ -83,20 +83,20 @@ async fn key(probe: Probe, of: Surroundings) -> Vec<Finding> {
     vec![judge_key(key, Access::of(answer.status)), judge_mode(key, stripe.livemode, livemode), clock]
 }
 
-async fn permissions(probe: Probe) -> Vec<Finding> {
+async fn permissions(probe: Probe, key: String) -> Vec<Finding> {
     let asked = READS.map(|name| read(probe.clone(), name));
     let mut answers = stream::iter(asked).buffered(READS_AT_ONCE);
     let mut reads = Vec::new();
     for name in READS {
         match answers.next().await {
-            Some(Ok(answer)) => reads.push((name, Access::of(answer.status))),
+            Some(Ok(answer)) => reads.push(Read::new(name, answer.status, &answer.problem())),
             Some(Err(_)) | None => return vec![Finding::skipped(PERMISSIONS, NO_ANSWER)],
         }
     }
-    if reads.iter().any(|(_, access)| *access == Access::NoKey) {
+    if reads.iter().any(|read| read.access == Access::NoKey) {
         return vec![Finding::skipped(PERMISSIONS, NO_KEY)];
     }
-    judge_permissions(&reads)
+    judge_permissions(key.trim(), &reads)
 }
 
 /// Reads one object of a kind.

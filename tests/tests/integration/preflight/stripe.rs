@@ -2,8 +2,10 @@
 
 use super::{Looked, lines, look, with};
 use crate::cli::Program;
+use crate::document::permissions;
 use crate::scene::with_backend;
 use bursar::serve::CLOCK_SKEW_VARIABLE;
+use bursar_engine::domain::preflight::stripe::WRITES;
 use bursar_engine::domain::webhook::WANTED;
 use bursar_sandbox::{Fault, FaultRule, NewEndpoint, Options, Sandbox};
 use bursar_tests::{Backend, TestApp};
@@ -23,7 +25,11 @@ struct Shop {
 
 impl Shop {
     async fn start(backend: Backend) -> Self {
-        let stripe = Sandbox::start(Options::default()).await.unwrap();
+        Self::start_with(backend, Options::default()).await
+    }
+
+    async fn start_with(backend: Backend, options: Options) -> Self {
+        let stripe = Sandbox::start(options).await.unwrap();
         let url = stripe.url().to_owned();
         let app = TestApp::start_with(backend, |config| {
             config.stripe.secret_key = "sk_test_sandbox".to_owned();
@@ -105,6 +111,29 @@ with_backend! {
         let unread = shop.look_failing("/v1/prices", 403).await;
         assert_fails(&unread, &["stripe.permissions"], "may not read prices");
         assert!(unread.names("warn").contains(&"stripe.prices"), "{}", unread.ran.out);
+        shop.app.stop().await;
+    }
+
+    async fn a_restricted_key_is_asked_for_each_read_and_for_no_write(backend: Backend) {
+        let granted: Vec<String> = permissions().into_iter().map(|(_, _, name)| name).collect();
+        let granted = [granted, ["rak_balance_read", "rak_webhook_read"].map(str::to_owned).to_vec()].concat();
+        let shop = Shop::start_with(backend, Options { permissions: Some(granted.clone()), ..Options::default() }).await;
+        let restricted = with(&shop.program.launch, &[("STRIPE_SECRET_KEY", "rk_test_sandbox")]);
+        let looked = look(&restricted, &TO_US).await;
+        assert_eq!(looked.names("fail"), [""; 0], "{}", looked.ran.out);
+        let said = looked.said("stripe.permissions");
+        assert!(said.contains("may read all 17 kinds") && said.contains("may write customers, invoices"), "{said}");
+        for kind in WRITES {
+            assert_eq!(shop.stripe.calls(&format!("POST /v1/{kind}")), 0, "a preflight only reads {kind}");
+        }
+        shop.app.stop().await;
+
+        let few = granted.into_iter().filter(|name| name != "rak_dispute_read" && name != "rak_plan_write").collect();
+        let shop = Shop::start_with(backend, Options { permissions: Some(few), ..Options::default() }).await;
+        let restricted = with(&shop.program.launch, &[("STRIPE_SECRET_KEY", "rk_test_sandbox")]);
+        let looked = look(&restricted, &TO_US).await;
+        assert_fails(&looked, &["stripe.permissions"], "may not read disputes (rak_dispute_read), prices (rak_plan_read)");
+        assert!(looked.names("warn").contains(&"stripe.prices"), "{}", looked.ran.out);
         shop.app.stop().await;
     }
 
