@@ -49,6 +49,7 @@ mod m0037_rate_logs;
 mod m0038_plan_before_link;
 mod m0039_canary;
 mod m0040_refund_keys;
+mod m0041_invoice_failure_codes;
 
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
@@ -96,6 +97,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0038_plan_before_link::Migration),
             Box::new(m0039_canary::Migration),
             Box::new(m0040_refund_keys::Migration),
+            Box::new(m0041_invoice_failure_codes::Migration),
         ]
     }
 }

@@ -325,9 +325,17 @@ fn asked_for(request: &Request) -> String {
 
 fn steps_of_invoice(payment: &Payment) -> Vec<PaymentStep> {
     let of = payment.subscription_id.as_deref().map(|id| format!(" of {id}")).unwrap_or_default();
-    let mut steps = vec![step(payment.created_at_ms, format!("the invoice{of} was made, for {}", amount_of(payment)))];
+    let made = match payment.balance_credit {
+        Some(credit) => {
+            let credit = in_words(Some(credit), payment.currency.as_deref());
+            format!("the invoice{of} was made, which credits {credit} to the customer's balance at Stripe")
+        }
+        None => format!("the invoice{of} was made, for {}", amount_of(payment)),
+    };
+    let mut steps = vec![step(payment.created_at_ms, made)];
     let end = match &payment.problem {
         Some(problem) => format!("its payment failed: {}", problem.message),
+        None if payment.balance_credit.is_some() => "nothing was to be paid".to_owned(),
         None => "it was paid".to_owned(),
     };
     steps.push(step(payment.updated_at_ms, end));

@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait, QueryResult, Value};
 use std::collections::HashMap;
 
 const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, failure, \
-                       terms, refunded, disputed, kept, created_at_ms, updated_at_ms";
+                       failure_code, decline_code, terms, refunded, disputed, kept, created_at_ms, updated_at_ms";
 /// Maximum number of lines of the ledger that are shown of one payment.
 const ENTRIES_MAX: i64 = 200;
 
@@ -72,6 +72,14 @@ impl PaymentStateFilter {
             Self::Disputed => "disputed > 0",
         }
     }
+
+    /// Stripe calls an invoice paid that only credits, but nobody pays it.
+    fn of_payments_of_invoices(self) -> &'static str {
+        match self {
+            Self::Paid => "is_paid AND (amount IS NULL OR amount >= 0) AND refunded = 0 AND disputed = 0",
+            _ => self.of_invoices(),
+        }
+    }
 }
 
 fn read(row: &QueryResult) -> Result<Invoice> {
@@ -85,6 +93,8 @@ fn read(row: &QueryResult) -> Result<Invoice> {
         credits: Credits(get(row, "credits")?),
         brings_now: get(row, "brings_now")?,
         failure: get(row, "failure")?,
+        failure_code: get(row, "failure_code")?,
+        decline_code: get(row, "decline_code")?,
         terms: get::<Option<String>>(row, "terms")?.map(|text| from_json(&text)).transpose()?,
         refunded: MoneyMinor(get(row, "refunded")?),
         disputed: MoneyMinor(get(row, "disputed")?),
@@ -103,7 +113,8 @@ fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
 /// late, stays with the customer that it was stored as paid for, and keeps the terms that it was decided on. An unpaid
 /// one stays with its customer until it is paid, perhaps by another one that got the Stripe customer since. One that
 /// brought nothing may bring credits later, by an earlier date of a link; if the ledger of its customer has nothing of
-/// it, it goes over to whoever gets them. What an unpaid one would bring may change, as when it is voided.
+/// it, it goes over to whoever gets them. What an unpaid one would bring may change, as when it is voided. The codes of a
+/// failure stay until others are told or it is paid.
 pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),
@@ -115,6 +126,8 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
         ("credits", Kind::Int),
         ("brings_now", Kind::Int),
         ("failure", Kind::Text),
+        ("failure_code", Kind::Text),
+        ("decline_code", Kind::Text),
         ("terms", Kind::Text),
         ("created_at_ms", Kind::Int),
         ("updated_at_ms", Kind::Int),
@@ -130,19 +143,26 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
             invoice.credits.0.into(),
             i64::from(invoice.brings_now).into(),
             invoice.failure.clone().into(),
+            invoice.failure_code.clone().into(),
+            invoice.decline_code.clone().into(),
             invoice.terms.as_ref().map(to_json).transpose()?.into(),
             invoice.created_at_ms.into(),
             invoice.updated_at_ms.into(),
         ]);
     }
     let sql = "INSERT INTO invoices (id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, \
-               failure, terms, refunded, created_at_ms, updated_at_ms) SELECT id, customer_id, subscription_id, \
-               is_paid <> 0, amount, currency, credits, brings_now <> 0, failure, terms, 0, created_at_ms, updated_at_ms \
+               failure, failure_code, decline_code, terms, refunded, created_at_ms, updated_at_ms) \
+               SELECT id, customer_id, subscription_id, is_paid <> 0, amount, currency, credits, brings_now <> 0, \
+               failure, failure_code, decline_code, terms, 0, created_at_ms, updated_at_ms \
                FROM {rows} WHERE true \
                ON CONFLICT (id) DO UPDATE SET customer_id = excluded.customer_id, \
                subscription_id = excluded.subscription_id, \
                is_paid = excluded.is_paid, amount = excluded.amount, currency = excluded.currency, \
                credits = excluded.credits, brings_now = excluded.brings_now, failure = excluded.failure, \
+               failure_code = CASE WHEN excluded.is_paid OR excluded.failure_code IS NOT NULL \
+               THEN excluded.failure_code ELSE invoices.failure_code END, \
+               decline_code = CASE WHEN excluded.is_paid OR excluded.failure_code IS NOT NULL \
+               THEN excluded.decline_code ELSE invoices.decline_code END, \
                terms = COALESCE(invoices.terms, excluded.terms), \
                created_at_ms = excluded.created_at_ms, updated_at_ms = excluded.updated_at_ms \
                WHERE (invoices.customer_id = excluded.customer_id OR (excluded.is_paid AND NOT invoices.is_paid) \
@@ -155,6 +175,9 @@ pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) 
                OR (invoices.credits = 0 AND excluded.credits > 0) \
                OR (NOT excluded.is_paid AND invoices.credits <> excluded.credits) \
                OR (invoices.terms IS NULL AND excluded.terms IS NOT NULL) \
+               OR (excluded.failure_code IS NOT NULL AND COALESCE(invoices.failure_code, '') <> excluded.failure_code) \
+               OR (excluded.failure_code IS NOT NULL \
+               AND COALESCE(invoices.decline_code, '') <> COALESCE(excluded.decline_code, '')) \
                OR COALESCE(invoices.failure, '') <> COALESCE(excluded.failure, ''))";
     db.execute_raw(rows.statement(db.get_database_backend(), sql)).await?;
     Ok(())
@@ -255,12 +278,13 @@ pub async fn payment_list(
         "{}, refunded, disputed FROM operations WHERE kind IN {PURCHASE_KINDS} AND {of_operations}",
         operation::COLUMNS
     );
-    let rows = (rows.as_str(), "problem");
+    let rows = (rows.as_str(), &["problem"][..]);
     let mut found = Vec::new();
     for row in page(db, rows, filter, before, limit).await? {
         found.extend(read_charge(&row)?);
     }
-    found.extend(invoice_list(db, filter, before, limit).await?.into_iter().map(Payment::of_invoice));
+    let of_invoices = filter.state.map_or("1 = 1", PaymentStateFilter::of_payments_of_invoices);
+    found.extend(invoices_where(db, of_invoices, filter, before, limit).await?.into_iter().map(Payment::of_invoice));
     found.sort_by(|one, other| (other.created_at_ms, &other.id).cmp(&(one.created_at_ms, &one.id)));
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(found)
@@ -274,20 +298,32 @@ pub async fn invoice_list(
     limit: u64,
 ) -> Result<Vec<Invoice>> {
     let of_invoices = filter.state.map_or("1 = 1", PaymentStateFilter::of_invoices);
-    let rows = format!("{COLUMNS} FROM invoices WHERE {of_invoices}");
-    page(db, (&rows, "failure"), filter, before, limit).await?.iter().map(read).collect()
+    invoices_where(db, of_invoices, filter, before, limit).await
 }
 
-/// A page of rows; `why` is the column with the reason of a failure.
+async fn invoices_where(
+    db: &impl ConnectionTrait,
+    condition: &str,
+    filter: &PaymentFilter,
+    before: Option<(TimeMs, &str)>,
+    limit: u64,
+) -> Result<Vec<Invoice>> {
+    let rows = format!("{COLUMNS} FROM invoices WHERE {condition}");
+    let why = ["failure", "failure_code", "decline_code"];
+    page(db, (&rows, &why), filter, before, limit).await?.iter().map(read).collect()
+}
+
+/// A page of rows; `why` are the columns with the reason of a failure.
 async fn page(
     db: &impl ConnectionTrait,
-    (rows, why): (&str, &str),
+    (rows, why): (&str, &[&str]),
     filter: &PaymentFilter,
     before: Option<(TimeMs, &str)>,
     limit: u64,
 ) -> Result<Vec<QueryResult>> {
     let whose = of_customer(filter.customer.as_ref());
-    let why = if filter.reason.is_some() { format!("{why} LIKE $7 ESCAPE '\\'") } else { "1 = 1".to_owned() };
+    let contains: Vec<String> = why.iter().map(|column| format!("{column} LIKE $7 ESCAPE '\\'")).collect();
+    let why = if filter.reason.is_some() { format!("({})", contains.join(" OR ")) } else { "1 = 1".to_owned() };
     let sql = format!(
         "SELECT {rows} AND {whose} AND {why} AND created_at_ms >= $2 AND created_at_ms < $3 AND created_at_ms <= $4 \
          AND (created_at_ms < $4 OR id < $5) ORDER BY created_at_ms DESC, id DESC LIMIT $6"
@@ -440,55 +476,4 @@ pub async fn entry_list_of_grants(
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use super::*;
-    use crate::migrations::{Migrator, MigratorTrait};
-    use sea_orm::{Database, DatabaseConnection, DbBackend, Statement};
-
-    async fn database() -> DatabaseConnection {
-        let db = Database::connect("sqlite::memory:").await.unwrap();
-        Migrator::up(&db, None).await.unwrap();
-        db
-    }
-
-    #[tokio::test]
-    async fn what_expired_of_grants_is_read_at_once_and_without_usage() {
-        let db = database().await;
-        let sql = format!("EXPLAIN QUERY PLAN {}", expired_since());
-        let explain = Statement::from_sql_and_values(DbBackend::Sqlite, sql, ["cst_1".into(), 3_i64.into()]);
-        let plan: Vec<String> =
-            db.query_all_raw(explain).await.unwrap().iter().map(|row| row.try_get("", "detail").unwrap()).collect();
-        assert_eq!(plan.len(), 1, "{plan:?}");
-        assert!(plan[0].contains("ledger_entries_flows (customer_id=? AND seq>?)"), "{plan:?}");
-    }
-
-    #[tokio::test]
-    async fn what_expired_is_summed_for_each_grant_with_those_that_returned_its_credits() {
-        let db = database().await;
-        let rows = [
-            ("cst_1", 5, "expire", -10, 3),
-            ("cst_1", 6, "expire", -4, 33),
-            ("cst_1", 7, "claw_back", -2, 3),
-            ("cst_1", 8, "expire", -1, 3),
-            ("cst_1", 9, "grant", 2, 3),
-            ("cst_1", 10, "expire", -2, 9),
-            ("cst_1", 11, "expire", -7, 4),
-            ("cst_2", 5, "expire", -9, 3),
-        ];
-        for (customer, seq, kind, amount, grant) in rows {
-            let sql = format!(
-                "INSERT INTO ledger_entries (customer_id, seq, kind, amount, held_delta, balance_after, held_after, \
-                 source, detail, created_at_ms) \
-                 VALUES ('{customer}', {seq}, '{kind}', {amount}, 0, 0, 0, 'bursar', '{{\"grant\":{grant}}}', 1)"
-            );
-            db.execute_unprepared(&sql).await.unwrap();
-        }
-        let customer = CustomerId::trusted("cst_1".to_owned());
-        let expired = entry_expired_of(&db, &customer, &[3, 4, 2]).await.unwrap();
-        let of = |grants: &[i64], credits| Expired { grants: grants.to_vec(), credits: Credits(credits) };
-        assert_eq!(expired, HashMap::from([(3, of(&[3, 9], 13)), (4, of(&[4], 7)), (2, of(&[2], 0))]));
-        assert!(entry_expired_of(&db, &customer, &[]).await.unwrap().is_empty());
-    }
-}
+mod tests;

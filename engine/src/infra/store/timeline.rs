@@ -212,8 +212,12 @@ fn read_invoice(row: &QueryResult) -> Result<(String, serde_json::Value)> {
         "id": text(row, "id")?, "amount_minor": amount, "currency": optional(row, "currency")?, "credits": credits,
         "refunded_minor": get::<i64>(row, "refunded")?, "reason": optional(row, "failure")?,
     });
-    let is_paid: bool = get(row, "is_paid")?;
-    Ok((format!("invoice.{}", if is_paid { "paid" } else { "failed" }), details))
+    let what = match (get(row, "is_paid")?, amount) {
+        (true, Some(..0)) => "invoice.credited",
+        (true, _) => "invoice.paid",
+        (false, _) => "invoice.failed",
+    };
+    Ok((what.to_owned(), details))
 }
 
 fn read_job(row: &QueryResult) -> Result<(String, serde_json::Value)> {

@@ -13,6 +13,7 @@ use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
 use crate::domain::ledger::{Entry, EntryKind, Op};
+use crate::domain::operation::Problem;
 use crate::domain::payment::Invoice;
 use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, invoice_of, month_of, net_credits, part_job_key};
 use crate::domain::sale::level::part_left;
@@ -302,10 +303,12 @@ fn with_record(
 }
 
 /// What is stored of an invoice of ours whose payment failed, as Stripe has it now. Nothing if it is paid by now.
+/// `problem` is why the operation failed that asked for its payment, if that is known.
 pub(super) async fn failed_invoice(
     deps: &Deps,
     customer: &Customer,
     invoice: &Value,
+    problem: Option<&Problem>,
     now_ms: TimeMs,
 ) -> std::result::Result<Option<Effect>, Failure> {
     let said = InvoiceFields::read(invoice);
@@ -315,7 +318,7 @@ pub(super) async fn failed_invoice(
     let book = price::learn(deps, &PriceBook::new(deps.catalogue.now(), []), invoice, now_ms).await?;
     let nothing = (Credits::ZERO, false);
     let failed = Invoice::read(EventKind::InvoicePaymentFailed, &said, customer, &book, nothing, now_ms);
-    Ok(failed.map(|failed| Effect::InvoicePut(Box::new(failed))))
+    Ok(failed.map(|failed| Effect::InvoicePut(Box::new(failed.with_codes_of(problem)))))
 }
 
 /// The credits that a verdict on an invoice brings, now by its command and later by its jobs, and whether some come

@@ -153,6 +153,8 @@ async fn invoiced(db: &Db, customer_id: &CustomerId, id: &str, credits: i64) {
         brings_now: true,
         terms: None,
         failure: None,
+        failure_code: None,
+        decline_code: None,
         refunded: MoneyMinor::ZERO,
         disputed: MoneyMinor::ZERO,
         kept: MoneyMinor::ZERO,

@@ -59,6 +59,8 @@ pub(super) fn invoice(customer: &CustomerId, id: &str, is_paid: bool) -> Effect 
         brings_now: false,
         terms: is_paid.then(Vec::new),
         failure: (!is_paid).then(|| "declined".to_owned()),
+        failure_code: None,
+        decline_code: None,
         refunded: MoneyMinor::ZERO,
         disputed: MoneyMinor::ZERO,
         kept: MoneyMinor::ZERO,

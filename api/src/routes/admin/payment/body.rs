@@ -4,7 +4,7 @@ use crate::routes::page::page;
 use crate::sample;
 use bursar_engine::clock::rfc3339;
 use bursar_engine::domain::operation::{Operation, Request};
-use bursar_engine::domain::payment::{Invoice, InvoiceCredits, Payment, asked_by};
+use bursar_engine::domain::payment::{Invoice, InvoiceCredits, Payment, PaymentState, asked_by};
 use bursar_engine::usecase::payment::PaymentStep;
 use poem_openapi::Object;
 use poem_openapi::types::Example;
@@ -19,13 +19,17 @@ pub(in crate::routes::admin) struct PaymentBody {
     customer_id: String,
     /// `charge`, or `invoice`.
     kind: String,
-    /// `processing`, `requires_action`, `failed`, `not_charged`, `paid`, `partly_refunded`, `refunded`, or
-    /// `disputed` if a dispute holds or has taken some of it.
+    /// `processing`, `requires_action`, `failed`, `not_charged` (nothing was to be paid: credits paid for the request, or
+    /// the invoice credits more than it charges), `paid`, `partly_refunded`, `refunded`, or `disputed` if a dispute holds
+    /// or has taken some of it.
     state: String,
     /// What is or was to be paid, in minor units; null before that is decided, and for invoices that were stored before
-    /// amounts were. An invoice of 0 or less took no money: it credits time of a period that was left, or a coupon left
-    /// nothing of it.
+    /// amounts were. An invoice of 0 took no money: it credits time of a period that was left, or a coupon left nothing
+    /// of it.
     amount_minor: Option<i64>,
+    /// What the invoice credits to the customer's balance at Stripe, in minor units, because the time that it credits is
+    /// worth more than what it charges.
+    balance_credit_minor: Option<i64>,
     /// ISO 4217 code.
     currency: Option<String>,
     /// Credits that it buys.
@@ -66,6 +70,7 @@ impl From<Payment> for PaymentBody {
             kind: payment.kind.as_str().to_owned(),
             state: payment.state.as_str().to_owned(),
             amount_minor: payment.amount.map(|amount| amount.0),
+            balance_credit_minor: payment.balance_credit.map(|amount| amount.0),
             currency: payment.currency,
             credits: payment.credits.0,
             refunded_minor: payment.refunded.0,
@@ -92,6 +97,7 @@ impl Example for PaymentBody {
             kind: "charge".to_owned(),
             state: "paid".to_owned(),
             amount_minor: Some(2_900),
+            balance_credit_minor: None,
             currency: sample::text("usd"),
             credits: 1,
             refunded_minor: 0,
@@ -167,11 +173,15 @@ pub(super) struct AdminInvoice {
     customer_id: String,
     /// The subscription that it bills.
     subscription: Option<String>,
-    /// `paid`, `partly_refunded`, `refunded`, `disputed`, or `failed` if its last payment failed.
+    /// `paid`, `partly_refunded`, `refunded`, `disputed`, or `failed` if its last payment failed. As at Stripe, one of which
+    /// nothing was to be paid is `paid`.
     state: String,
     /// Its total in minor units, 0 or less if it credits as much time that was left as it costs, or more, and 0 if a
     /// coupon leaves nothing of it; null if it was stored before amounts were.
     amount_minor: Option<i64>,
+    /// What it credits to the customer's balance at Stripe, in minor units, because the time that it credits is worth more
+    /// than what it charges.
+    balance_credit_minor: Option<i64>,
     /// ISO 4217 code.
     currency: Option<String>,
     /// Credits that it brings in all, if it is paid.
@@ -184,7 +194,11 @@ pub(super) struct AdminInvoice {
     refunded_minor: i64,
     /// What of it disputes hold or have taken, in minor units.
     disputed_minor: i64,
-    /// Why its last payment failed, in words.
+    /// Why its last payment failed: a code such as `card_declined`.
+    reason: Option<String>,
+    /// The issuer's reason.
+    decline_code: Option<String>,
+    /// The same in words, and what Stripe does next.
     detail: Option<String>,
     /// When it was made.
     created_at: String,
@@ -194,21 +208,27 @@ pub(super) struct AdminInvoice {
 
 impl AdminInvoice {
     pub(super) fn new(invoice: Invoice, credits: InvoiceCredits) -> Self {
-        let brings = invoice.credits.0;
+        let (brings, total) = (invoice.credits.0, invoice.amount);
         let payment = Payment::of_invoice(invoice);
+        let state = if payment.state == PaymentState::NotCharged { PaymentState::Paid } else { payment.state };
+        let problem = payment.problem.unwrap_or_default();
+        let is_there = |text: String| Some(text).filter(|text| !text.is_empty());
         Self {
             id: payment.id,
             customer_id: payment.customer_id.to_string(),
             subscription: payment.subscription_id,
-            state: payment.state.as_str().to_owned(),
-            amount_minor: payment.amount.map(|amount| amount.0),
+            state: state.as_str().to_owned(),
+            amount_minor: total.map(|total| total.0),
+            balance_credit_minor: payment.balance_credit.map(|amount| amount.0),
             currency: payment.currency,
             credits: brings,
             credits_granted: credits.granted.0,
             credits_to_come: credits.to_come.0,
             refunded_minor: payment.refunded.0,
             disputed_minor: payment.disputed.0,
-            detail: payment.problem.map(|problem| problem.message),
+            reason: is_there(problem.code),
+            decline_code: problem.decline_code,
+            detail: is_there(problem.message),
             created_at: rfc3339(payment.created_at_ms),
             updated_at: rfc3339(payment.updated_at_ms),
         }
@@ -223,12 +243,15 @@ impl Example for AdminInvoice {
             subscription: sample::text(sample::SUBSCRIPTION),
             state: "paid".to_owned(),
             amount_minor: Some(59_900),
+            balance_credit_minor: None,
             currency: sample::text("usd"),
             credits: 60,
             credits_granted: 60,
             credits_to_come: 0,
             refunded_minor: 0,
             disputed_minor: 0,
+            reason: None,
+            decline_code: None,
             detail: None,
             created_at: sample::AT.to_owned(),
             updated_at: sample::AT.to_owned(),

@@ -57,7 +57,7 @@ pub struct InvoiceFields {
     /// When Stripe tries again.
     pub next_payment_attempt_ms: Option<TimeMs>,
     /// Why paying or finalising it failed, as far as the event carries it.
-    pub failure: Option<String>,
+    pub failure: Option<InvoiceFailure>,
     /// When it was made, in whole seconds.
     pub created_ms: Option<TimeMs>,
     /// When it was paid.
@@ -66,6 +66,17 @@ pub struct InvoiceFields {
     pub open_for_ms: Option<i64>,
     /// By how much credit notes reduced it while it was open, which [`Self::total`] tells already.
     pub reduced: MoneyMinor,
+}
+
+/// Why paying or finalising an invoice failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvoiceFailure {
+    /// In Stripe's words, with its most precise code.
+    pub words: String,
+    /// Stripe's code: `card_declined`, `expired_card`, `authentication_required` …
+    pub code: Option<String>,
+    /// The issuer's reason.
+    pub decline_code: Option<String>,
 }
 
 /// An invoice whose payment was tried at once was not a draft or open for longer than this.
@@ -203,9 +214,14 @@ impl InvoiceFields {
 
     /// Why its payment failed and what Stripe does next, in words.
     pub fn failure_in_words(&self) -> String {
-        let mut text = self.failure.clone().unwrap_or_else(|| "the payment failed".to_owned());
+        let words = self.failure.as_ref().map(|failure| failure.words.clone());
+        let mut text = words.unwrap_or_else(|| "the payment failed".to_owned());
         if let Some(count) = self.attempt_count {
             text.push_str(&format!("; attempt {count}"));
+        }
+        if self.is_void {
+            text.push_str("; the invoice was voided or credited since, so nothing is due");
+            return text;
         }
         if let Some(at_ms) = self.next_payment_attempt_ms {
             text.push_str(&format!("; Stripe tries again at {}", rfc3339(at_ms)));
@@ -316,22 +332,23 @@ fn payments(object: &Value) -> impl Iterator<Item = &Value> {
 
 /// The first explanation that is there: of an expanded PaymentIntent, of an expanded charge, of the
 /// finalisation.
-fn failure(object: &Value) -> Option<String> {
+fn failure(object: &Value) -> Option<InvoiceFailure> {
     let explained = payments(object).find_map(|place| {
         let error = &place["payment_intent"]["last_payment_error"];
         let charge = &place["charge"];
-        explanation(&error["message"], &[&error["decline_code"], &error["code"]])
-            .or_else(|| explanation(&charge["failure_message"], &[&charge["failure_code"]]))
+        explanation(&error["message"], &error["code"], &error["decline_code"])
+            .or_else(|| explanation(&charge["failure_message"], &charge["failure_code"], &Value::Null))
     });
     let error = &object["last_finalization_error"];
-    explained.or_else(|| explanation(&error["message"], &[&error["code"]]))
+    explained.or_else(|| explanation(&error["message"], &error["code"], &Value::Null))
 }
 
-fn explanation(message: &Value, codes: &[&Value]) -> Option<String> {
+fn explanation(message: &Value, code: &Value, decline_code: &Value) -> Option<InvoiceFailure> {
     let message = message.as_str().map(|text| clean(text, MESSAGE_LEN_MAX)).filter(|text| !text.is_empty());
-    let code = codes.iter().find_map(|code| short_text(code));
-    match (message, code) {
-        (Some(message), Some(code)) => Some(format!("{message} ({code})")),
-        (message, code) => message.or(code),
-    }
+    let (code, decline_code) = (short_text(code), short_text(decline_code));
+    let words = match (message, decline_code.as_ref().or(code.as_ref())) {
+        (Some(message), Some(code)) => format!("{message} ({code})"),
+        (message, code) => message.or_else(|| code.cloned())?,
+    };
+    Some(InvoiceFailure { words, code, decline_code })
 }

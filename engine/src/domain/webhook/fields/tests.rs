@@ -224,10 +224,29 @@ fn the_reason_of_a_failure_is_found_in_every_place() {
         (json!({"last_finalization_error": {"code": "tax_location"}}), "tax_location"),
     ];
     for (place, told) in places {
-        assert_eq!(InvoiceFields::read(&place).failure.as_deref(), Some(told), "{place}");
+        assert_eq!(InvoiceFields::read(&place).failure.expect("a reason").words, told, "{place}");
     }
     let long = json!({"last_finalization_error": {"message": "x\u{0}".repeat(9_000)}});
-    assert_eq!(InvoiceFields::read(&long).failure.map(|text| text.len()), Some(500));
+    assert_eq!(InvoiceFields::read(&long).failure.map(|failure| failure.words.len()), Some(500));
+}
+
+#[test]
+fn the_code_of_a_failure_is_kept_beside_the_reason_of_the_issuer() {
+    let codes = |object: Value| {
+        let failure = InvoiceFields::read(&object).failure.expect("a reason");
+        (failure.code, failure.decline_code)
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let error = json!({"message": "Declined.", "code": "card_declined", "decline_code": "insufficient_funds"});
+    let intent = json!({"id": "pi_1", "last_payment_error": error});
+    let expected = (text("card_declined"), text("insufficient_funds"));
+    assert_eq!(codes(json!({"payment_intent": intent})), expected);
+    assert_eq!(codes(json!({"payments": {"data": [{"payment": {"payment_intent": intent}}]}})), expected);
+    let charge = json!({"failure_message": "Declined.", "failure_code": "expired_card"});
+    assert_eq!(codes(json!({"charge": charge})), (text("expired_card"), None));
+    let finalization = json!({"last_finalization_error": {"message": "No tax location.", "code": "tax_location"}});
+    assert_eq!(codes(finalization), (text("tax_location"), None));
+    assert_eq!(codes(json!({"last_finalization_error": {"message": "No tax location."}})), (None, None));
 }
 
 #[test]
@@ -235,6 +254,9 @@ fn a_failure_in_words_says_which_attempt_it_was_and_what_comes_next() {
     let object = json!({"payment_intent": "pi_1", "attempt_count": 2, "next_payment_attempt": 1_750_000_000});
     let words = InvoiceFields::read(&object).failure_in_words();
     assert_eq!(words, "the payment failed; attempt 2; Stripe tries again at 2025-06-15T15:06:40.000Z");
+    let void = json!({"status": "void", "attempt_count": 2, "next_payment_attempt": 1_750_000_000});
+    let words = InvoiceFields::read(&void).failure_in_words();
+    assert_eq!(words, "the payment failed; attempt 2; the invoice was voided or credited since, so nothing is due");
 }
 
 #[test]

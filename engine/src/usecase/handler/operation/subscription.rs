@@ -196,7 +196,10 @@ impl Run<'_> {
     async fn with_failed_invoice(&self, object: &Value, mut verdict: Verdict) -> Result<Verdict, Failure> {
         let Some(id) = fields::id(&object["latest_invoice"]) else { return Ok(verdict) };
         if let Some(invoice) = whole_invoice(self.deps, &id).await? {
-            verdict.effects.extend(failed_invoice(self.deps, self.customer, &invoice, self.now_ms).await?);
+            let own = verdict.operations().find(|after| after.id == self.operation.id);
+            let problem = own.and_then(|after| after.problem.clone());
+            let failed = failed_invoice(self.deps, self.customer, &invoice, problem.as_ref(), self.now_ms).await?;
+            verdict.effects.extend(failed);
         }
         Ok(verdict)
     }

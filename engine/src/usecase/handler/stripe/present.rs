@@ -94,7 +94,7 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
         // Its payment failed all the same, and support sees why.
         let payer = about.event.customer.as_ref();
         if let Some(customer) = payer.filter(|_| has_ended && matches!(verdict.outcome, Outcome::Done)) {
-            verdict.effects.extend(invoice::failed_invoice(about.deps, customer, &invoice, about.now_ms).await?);
+            verdict.effects.extend(invoice::failed_invoice(about.deps, customer, &invoice, None, about.now_ms).await?);
         }
         return Ok(verdict);
     }
