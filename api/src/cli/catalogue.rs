@@ -236,6 +236,12 @@ async fn decide(session: &Session, args: &DecideArgs) -> anyhow::Result<ExitCode
         "Events that are dead with price_unknown now need a replay: {PROGRAM} replays create --error price_unknown \
          --reason TEXT --start"
     ));
+    if args.decision.ours.is_some() {
+        output::note(&format!(
+            "If the price was taken for other business before, its events are processed, not dead. Compare who pays it \
+             with Stripe: {PROGRAM} stripe reconcile --customer CUSTOMER, or {PROGRAM} stripe reconcile --full"
+        ));
+    }
     Ok(code)
 }
 

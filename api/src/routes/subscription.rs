@@ -160,7 +160,7 @@ async fn body(app: &App, customer_id: &CustomerId, row: &Subscription) -> Result
         current_period_end: row.current_period_end_ms.map(rfc3339),
         past_due_since: row.past_due_since_ms.map(rfc3339),
         past_due_reason: row.past_due_reason.clone(),
-        unpaid_invoice: row.unpaid_change.as_ref().map(|change| change.invoice_id.clone()),
+        unpaid_invoice: row.unpaid_invoice().map(str::to_owned),
         paused_collection: row.paused_collection.as_ref().map(Into::into),
         pending_change: row.pending_change.as_ref().map(Into::into),
         ended_at: row.ended_at_ms.map(rfc3339),
@@ -268,7 +268,8 @@ impl SubscriptionApi {
     /// Stripe charges the first period at once, and its credits are granted as the price says. The payment method
     /// becomes the default. If the payment is declined: 402 `payment_declined`, and there is no subscription. A card
     /// that was declined, for a subscription or for usage, is tried again only after a while (402 `card_paused`). If
-    /// the bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs.
+    /// the bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs. The customer has
+    /// 23 hours for it; `DELETE /api/v1/subscription?at_once=true` cancels what it does not want any more.
     #[oai(path = "/api/v1/subscription", method = "post", operation_id = "subscribe", tag = "Tag::Billing")]
     async fn subscribe(
         &self,

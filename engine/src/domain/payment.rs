@@ -1,5 +1,9 @@
 //! Payments as support sees them: charges of operations, and payments of invoices.
 
+mod unstored;
+
+pub use unstored::describe_unstored;
+
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::clawback::to_come;

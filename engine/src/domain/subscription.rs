@@ -62,6 +62,9 @@ pub struct UnpaidChange {
     pub invoice_id: String,
     /// The plan that it gives until then.
     pub plan: Option<PlanKey>,
+    /// Whether the invoice was voided: nobody can pay it any more, and the plan counts when a later one is paid.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_void: bool,
 }
 
 /// A change that Stripe carries out at the end of a period.
@@ -88,6 +91,12 @@ impl Subscription {
     /// Whether a payment is overdue, even if Stripe has given up on it.
     pub fn is_late(&self) -> bool {
         self.ended_at_ms.is_none() && matches!(self.status.as_str(), "past_due" | "unpaid")
+    }
+
+    /// The invoice that waits to be paid before its latest change counts.
+    pub fn unpaid_invoice(&self) -> Option<&str> {
+        let change = self.unpaid_change.as_ref().filter(|change| !change.is_void);
+        change.map(|change| change.invoice_id.as_str())
     }
 
     /// Whether it sells a plan of ours.
@@ -177,7 +186,8 @@ mod tests {
     fn a_change_that_is_not_paid_gives_the_plan_before_it() {
         let unpaid = |plan: Option<&str>| {
             let plan = plan.map(PlanKey::trusted);
-            Subscription { unpaid_change: Some(UnpaidChange { invoice_id: "in_2".to_owned(), plan }), ..row("active") }
+            let change = UnpaidChange { invoice_id: "in_2".to_owned(), plan, is_void: false };
+            Subscription { unpaid_change: Some(change), ..row("active") }
         };
         assert_eq!(unpaid(Some("trial")).gives_plan(), Some(&PlanKey::trusted("trial")));
         assert_eq!(unpaid(None).gives_plan(), None);

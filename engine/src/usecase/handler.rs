@@ -15,6 +15,7 @@ mod stripe_adopt;
 mod stripe_customer;
 mod subscription;
 
+pub(in crate::usecase) use credits_grant::DECISION_WAIT_MS;
 pub(in crate::usecase) use invoice::first_invoice_id;
 pub use operation::{ChangePreview, PreviewError, cancel_job, operation_job, preview_change, replace_job};
 pub use stripe::{StripeEvent, gather};

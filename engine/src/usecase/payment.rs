@@ -6,13 +6,13 @@ use crate::domain::catalogue::currency::money;
 use crate::domain::clawback::bought_credits;
 use crate::domain::ledger::{Entry, EntryKind};
 use crate::domain::operation::{Operation, Request, State, payment_key};
-use crate::domain::payment::{Invoice, InvoiceCredits, Payment, PaymentKind};
+use crate::domain::payment::{Invoice, InvoiceCredits, Payment, PaymentKind, describe_unstored};
 use crate::domain::sale::SaleRecord;
 use crate::domain::sale::grant::{PartArgs, grant_key, grant_keys, part_job_key, taken_key};
 use crate::domain::webhook::fields::{self, ChargeFields, OPERATION_METADATA_KEY, PaymentIntentFields};
 use crate::error::Result;
 use crate::ids::OperationId;
-use crate::infra::store::{Db, account, operation, payment as rows};
+use crate::infra::store::{Db, account, customer, operation, payment as rows};
 use crate::infra::stripe::{StripeError, found};
 use crate::stripe_id::is_stripe_id;
 use crate::usecase::handler::{Deps, Failure, charges_of_payment, credited_of_invoice, first_invoice_id};
@@ -74,11 +74,15 @@ pub async fn find(deps: &Deps, id: &str) -> Result<Option<Payment>> {
     Ok(rows::invoice_find(db, &invoice).await?.map(Payment::of_invoice))
 }
 
-/// Why nothing is found by the id of an operation of a subscription, and what to use; `None` for other ids.
+/// Why nothing is found by the id of an operation of a subscription, or of a customer's invoice that is not stored, and
+/// what helps; `None` for other ids.
 ///
 /// # Errors
-/// The database cannot be reached.
+/// The database cannot be reached; of an invoice, `stripe_unavailable` if Stripe does not answer.
 pub async fn why_not_found(deps: &Deps, id: &str) -> Result<Option<String>> {
+    if id.starts_with("in_") && is_stripe_id(id) {
+        return describe_invoice(deps, id).await;
+    }
     let operation = operation_of(deps, id).await?.filter(|operation| operation.request.is_of_subscription());
     Ok(operation.map(|operation| {
         format!(
@@ -88,6 +92,18 @@ pub async fn why_not_found(deps: &Deps, id: &str) -> Result<Option<String>> {
             operation.customer_id
         )
     }))
+}
+
+/// Where an invoice stands at Stripe, if its Stripe customer is one of ours: nothing is told of other business.
+async fn describe_invoice(deps: &Deps, id: &str) -> Result<Option<String>> {
+    let invoice = match deps.stripe.invoice_retrieve(id).await {
+        Err(StripeError::NotConfigured) => return Ok(None),
+        answer => ask(answer)?,
+    };
+    let Some(invoice) = invoice else { return Ok(None) };
+    let Some(payer) = fields::stripe_customer_id(&invoice) else { return Ok(None) };
+    let payers = customer::customer_find_many(deps.db.read(), customer::By::StripeId, &[payer]).await?;
+    Ok(payers.first().and_then(|customer| describe_unstored(&invoice, &customer.id)))
 }
 
 async fn operation_of(deps: &Deps, id: &str) -> Result<Option<Operation>> {

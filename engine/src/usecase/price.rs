@@ -7,6 +7,7 @@ pub use in_use::check_decision;
 use crate::clock::TimeMs;
 use crate::domain::audit::Audit;
 use crate::domain::catalogue::{Catalogue, Price};
+use crate::domain::job::{JobKind, Wake};
 use crate::domain::sale::judge::judge;
 use crate::domain::sale::{DecidedBy, Decision, KnownPrice, SubscribedPrice};
 use crate::domain::subscription::change::check;
@@ -15,10 +16,11 @@ use crate::domain::webhook::fields;
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
 use crate::infra::store::audit;
+use crate::infra::store::job::job_hasten_looked_at;
 use crate::infra::store::price::{price_decide, price_find_many, price_put_many};
 use crate::infra::store::subscription::{subscription_stripe_price, subscription_stripe_price_list};
 use crate::infra::stripe::StripeError;
-use crate::usecase::handler::Deps;
+use crate::usecase::handler::{DECISION_WAIT_MS, Deps};
 use crate::usecase::stripe_link::unreachable;
 use crate::usecase::version;
 use sea_orm::ConnectionTrait;
@@ -38,13 +40,18 @@ pub struct PriceDecision<'a> {
     pub actor: &'a str,
 }
 
-/// Stores a decision, also about a price that was never seen, as long as Stripe has it. Events that waited for it need
-/// a replay.
+/// Stores a decision, also about a price that was never seen, as long as Stripe has it. Months of a year that wait for it
+/// are looked at now: returns their jobs, to announce. Events that waited for it need a replay, and those that were done
+/// as other business a comparison with Stripe.
 ///
 /// # Errors
 /// `catalogue_price_unknown` if the catalogue in force lacks the price; `stripe_price_unknown` if Stripe lacks it;
 /// `stripe_unavailable`; not found if there is no decision to take back.
-pub async fn decide(deps: &Deps, decided: &PriceDecision<'_>, now_ms: TimeMs) -> Result<KnownPrice> {
+pub async fn decide(
+    deps: &Deps,
+    decided: &PriceDecision<'_>,
+    now_ms: TimeMs,
+) -> Result<(KnownPrice, Vec<Wake>)> {
     let PriceDecision { id, decision, reason, actor } = decided;
     let db = &deps.db;
     // The price may have come with a version that another node has applied just now.
@@ -68,8 +75,9 @@ pub async fn decide(deps: &Deps, decided: &PriceDecision<'_>, now_ms: TimeMs) ->
     };
     let details = json!({ "from": before.as_ref().map(said), "to": said(&after), "reason": reason });
     audit::audit_append(&tx, &Audit::new(*actor, "price.decide", id, &details), now_ms).await?;
+    let wakes = job_hasten_looked_at(&tx, JobKind::CreditsGrant, now_ms + DECISION_WAIT_MS, now_ms).await?;
     tx.commit().await?;
-    Ok(after)
+    Ok((after, wakes))
 }
 
 /// What a customer's subscription costs and brings, if that is known.

@@ -117,6 +117,7 @@ struct CustomerSubscription {
 
 /// A subscription with its terms.
 fn shown_subscription(row: Subscription, terms: &mut HashMap<String, SubscribedPrice>) -> CustomerSubscription {
+    let unpaid_invoice = row.unpaid_invoice().map(str::to_owned);
     CustomerSubscription {
         terms: terms.remove(&row.id).map(Into::into),
         id: row.id,
@@ -128,7 +129,7 @@ fn shown_subscription(row: Subscription, terms: &mut HashMap<String, SubscribedP
         current_period_end: row.current_period_end_ms.map(rfc3339),
         past_due_since: row.past_due_since_ms.map(rfc3339),
         past_due_reason: row.past_due_reason,
-        unpaid_invoice: row.unpaid_change.as_ref().map(|change| change.invoice_id.clone()),
+        unpaid_invoice,
         paused_collection: row.paused_collection.as_ref().map(Into::into),
         pending_change: row.pending_change.as_ref().map(Into::into),
         ended_at: row.ended_at_ms.map(rfc3339),

@@ -263,7 +263,11 @@ impl AdminPriceApi {
     /// Decide what a price at Stripe sells
     ///
     /// Counts before everything that Stripe and the catalogue say of it, also for a price that was never seen,
-    /// if Stripe has it. Then replay the events that are dead with `price_unknown`. Credits that were granted stay.
+    /// if Stripe has it. Then replay the events that are dead with `price_unknown`. Months of a year that wait for the
+    /// decision come at once. Credits that were granted stay.
+    ///
+    /// Events of a price that was other business until now are processed, and no replay brings what they left out: compare
+    /// its customers with Stripe, each by `customer_id` or all with `full`.
     ///
     /// Nobody is to be charged for nothing: 409 `price_in_use` while the catalogue sells by the price, or while an open
     /// subscription has it.
@@ -280,7 +284,8 @@ impl AdminPriceApi {
         let (id, decision) = (price_id(id.0)?, body.0.decision()?);
         check_decision(&app.for_support(), &id, &decision).await?;
         let decided = PriceDecision { id: &id, decision, reason: &reason, actor: &auth.0.actor };
-        let price = decide(&app.for_support(), &decided, app.clock.now_ms()).await?;
+        let (price, wakes) = decide(&app.for_support(), &decided, app.clock.now_ms()).await?;
+        app.runtime.dispatcher.announce(wakes);
         Ok(StripePriceDetail::of(price))
     }
 }

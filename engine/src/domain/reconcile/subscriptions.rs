@@ -86,7 +86,7 @@ fn fields_of(row: &Subscription) -> [(&'static str, Option<String>); 7] {
         ("quantity", Some(row.quantity.to_string())),
         ("past due since", row.past_due_since_ms.map(rfc3339)),
         ("paused collection", row.paused_collection.as_ref().map(|paused| paused.behavior.clone())),
-        ("unpaid invoice", row.unpaid_change.as_ref().map(|change| change.invoice_id.clone())),
+        ("unpaid invoice", row.unpaid_invoice().map(str::to_owned)),
         ("pending change", change.map(|to| format!("to {} × {} at {}", to.quantity, to.price, rfc3339(to.at_ms)))),
     ]
 }

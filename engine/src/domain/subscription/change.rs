@@ -178,6 +178,14 @@ pub fn quantity_kept(row: Option<&Subscription>, catalogue: &Catalogue, price: &
 /// `change_pending`, with what helps.
 pub fn check_nothing_unpaid(row: &Subscription) -> Result<(), ChangeRefusal> {
     let Some(unpaid) = &row.unpaid_change else { return Ok(()) };
+    if unpaid.is_void {
+        let message = format!(
+            "The invoice {} was voided, so what it charges is not paid, and resuming does not take it back. Cancel the \
+             subscription at once (at_once=true), or ask support to take the change back.",
+            unpaid.invoice_id
+        );
+        return refuse("change_pending", message);
+    }
     let message = format!(
         "What the invoice {} charges waits for its payment, and resuming does not take it back. Pay the invoice, cancel \
          the subscription at once (at_once=true), or ask support to take the change back.",
@@ -482,11 +490,14 @@ mod tests {
         let pending = PendingChange { price: PriceKey::trusted("seats"), quantity: 1, amount: None, at_ms: 1 };
         let pending = Subscription { pending_change: Some(pending), ..row("active") };
         assert_eq!(code(Some(&pending), &change), "change_pending");
-        let unpaid = UnpaidChange { invoice_id: "in_2".to_owned(), plan: None };
-        let unpaid = Subscription { unpaid_change: Some(unpaid), ..row("active") };
-        assert_eq!(code(Some(&unpaid), &change), "change_pending");
-        let said = check_nothing_unpaid(&unpaid).expect_err("it is not paid").message;
-        assert!(said.contains("in_2") && said.contains("at_once"), "{said}");
+        for (is_void, advises_to_pay) in [(false, true), (true, false)] {
+            let unpaid = UnpaidChange { invoice_id: "in_2".to_owned(), plan: None, is_void };
+            let unpaid = Subscription { unpaid_change: Some(unpaid), ..row("active") };
+            assert_eq!(code(Some(&unpaid), &change), "change_pending");
+            let said = check_nothing_unpaid(&unpaid).expect_err("it is not paid").message;
+            assert!(said.contains("in_2") && said.contains("at_once"), "{said}");
+            assert_eq!(said.contains("Pay the invoice"), advises_to_pay, "{said}");
+        }
         assert_eq!(check_nothing_unpaid(&row("active")), Ok(()));
         let pause = PausedCollection { behavior: "void".to_owned(), resumes_at_ms: None };
         let paused = Subscription { paused_collection: Some(pause), ..row("active") };

@@ -113,6 +113,13 @@ pub fn describe_subscription(row: &Subscription, catalogue: &Catalogue) -> Strin
     if let Some(change) = &row.unpaid_change {
         let invoice = &change.invoice_id;
         return match &change.plan {
+            Some(paid) if change.is_void => {
+                let paid = catalogue.plan_name(paid);
+                format!("The invoice {invoice} for {inside} was voided. {paid} stays until a later one is paid.")
+            }
+            None if change.is_void => {
+                format!("The first invoice {invoice} for {inside} was voided. It begins once a later one is paid.")
+            }
             Some(paid) => {
                 let paid = catalogue.plan_name(paid);
                 format!("{name} begins once the invoice {invoice} is paid. Until then, {paid} stays.")
@@ -321,15 +328,17 @@ mod tests {
         assert_eq!(describe(&pro()), "Pro is paid until 2026-12-20 and is renewed then.");
         let trial = Subscription { status: "trialing".to_owned(), ..pro() };
         assert_eq!(describe(&trial), "Pro is in its trial until 2026-12-20, and is paid from then on.");
-        let unpaid = |plan: Option<&str>| {
+        let unpaid = |plan: Option<&str>, is_void: bool| {
             let plan = plan.map(PlanKey::trusted);
-            Subscription { unpaid_change: Some(UnpaidChange { invoice_id: "in_2".to_owned(), plan }), ..pro() }
+            let change = UnpaidChange { invoice_id: "in_2".to_owned(), plan, is_void };
+            describe(&Subscription { unpaid_change: Some(change), ..pro() })
         };
-        assert_eq!(describe(&unpaid(None)), "Pro begins once its first invoice in_2 is paid.");
-        assert_eq!(
-            describe(&unpaid(Some("trial"))),
-            "Pro begins once the invoice in_2 is paid. Until then, Trial stays."
-        );
+        assert_eq!(unpaid(None, false), "Pro begins once its first invoice in_2 is paid.");
+        assert_eq!(unpaid(Some("trial"), false), "Pro begins once the invoice in_2 is paid. Until then, Trial stays.");
+        let first = "The first invoice in_2 for Pro was voided. It begins once a later one is paid.";
+        assert_eq!(unpaid(None, true), first);
+        let later = "The invoice in_2 for Pro was voided. Trial stays until a later one is paid.";
+        assert_eq!(unpaid(Some("trial"), true), later);
         for (price, quantity, next) in [
             ("team_monthly", 1, "changes to Team for $699.00"),
             ("pro_yearly", 1, "changes to the price pro_yearly for $699.00"),

@@ -39,6 +39,7 @@ event_kinds! {
     SubscriptionResumed = "customer.subscription.resumed",
     SubscriptionTrialWillEnd = "customer.subscription.trial_will_end",
     InvoicePaymentActionRequired = "invoice.payment_action_required",
+    InvoiceVoided = "invoice.voided",
     InvoicePaymentPaid = "invoice_payment.paid",
     CustomerCreated = "customer.created",
     CustomerUpdated = "customer.updated",

@@ -84,7 +84,8 @@ pub fn lookup(object: &Value, kind: EventKind) -> Lookup {
         EventKind::InvoicePaid
         | EventKind::InvoicePaymentSucceeded
         | EventKind::InvoicePaymentFailed
-        | EventKind::InvoicePaymentActionRequired => {
+        | EventKind::InvoicePaymentActionRequired
+        | EventKind::InvoiceVoided => {
             let invoice = InvoiceFields::read(object);
             (invoice.metadata, invoice.subscription_id)
         }
@@ -142,7 +143,8 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
         EventKind::SubscriptionDeleted => subscription::deleted(facts),
         EventKind::CustomerCreated | EventKind::CustomerUpdated => linked(facts),
         // These need answers from Stripe: `usecase::handler::stripe` decides them.
-        EventKind::InvoicePaymentPaid
+        EventKind::InvoiceVoided
+        | EventKind::InvoicePaymentPaid
         | EventKind::CustomerDeleted
         | EventKind::PaymentIntentSucceeded
         | EventKind::PaymentIntentFailed

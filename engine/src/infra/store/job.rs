@@ -350,6 +350,29 @@ pub async fn job_hasten_waiting(
     row.map(|row| read_wake(&row, now_ms)).transpose()
 }
 
+/// Maximum number of jobs of one kind that are made due together.
+const LOOKED_AT_MAX: i64 = 1_000;
+
+/// Makes those jobs of a kind due now that were looked at and wait for another look, at most [`LOOKED_AT_MAX`], the
+/// earliest first. Those whose time has not come stay as they are, and so does what waits until after `until_ms`.
+pub async fn job_hasten_looked_at(
+    db: &impl ConnectionTrait,
+    kind: JobKind,
+    until_ms: TimeMs,
+    now_ms: TimeMs,
+) -> Result<Vec<Wake>> {
+    // The kind is a part of the text and the state is asked for twice, so that indexes of single kinds serve.
+    let sql = format!(
+        "UPDATE jobs SET run_at_ms = $1 WHERE state = 'available' AND id IN (SELECT j.id FROM jobs j \
+         WHERE j.kind = '{}' AND j.state IN ('available', 'running') AND j.state = 'available' \
+         AND j.run_at_ms > $1 AND j.run_at_ms <= $2 AND EXISTS (SELECT 1 FROM attempts a WHERE a.job_id = j.id) \
+         ORDER BY j.run_at_ms LIMIT $3) RETURNING id, stream_key, attempt",
+        kind.as_str()
+    );
+    let rows = query_all(db, &sql, [now_ms.into(), until_ms.into(), LOOKED_AT_MAX.into()]).await?;
+    rows.iter().map(|row| read_wake(row, now_ms)).collect()
+}
+
 /// The highest number of jobs counted for one kind and state.
 pub const QUEUE_COUNT_MAX: i64 = 10_000;
 

@@ -83,8 +83,9 @@ pub fn replace_job(operation: &Operation, payment_method_id: Option<&str>, at_ms
     NewJob { stream_key: None, ..job(operation, operation.replace_key(payment_method_id), at_ms) }
 }
 
-/// The job that decides about a change that a check has found, in its turn among the customer's events.
-fn settle_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
+/// The job that decides about a change at Stripe that a check or an event has found, in its turn among the customer's
+/// events.
+pub(super) fn settle_job(operation: &Operation, customer: &Customer, at_ms: TimeMs) -> NewJob {
     let unique_key = Some(format!("{}:settle:{at_ms}", operation.job_key()));
     NewJob { unique_key, ..operation_job(operation, customer, at_ms) }
 }

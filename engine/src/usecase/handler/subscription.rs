@@ -1,7 +1,7 @@
 //! Applies the rules of events to a subscription that Stripe answered, for events and operations alike.
 
 use super::invoice::{Decided, Heard, before, complete};
-use super::operation::count;
+use super::operation::{count, settle_job};
 use super::{Deps, Failure, price};
 use crate::amount::MoneyMinor;
 use crate::clock::TimeMs;
@@ -9,7 +9,7 @@ use crate::domain::charge::record::records;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict, merge};
 use crate::domain::job::Outcome;
-use crate::domain::operation::State;
+use crate::domain::operation::{Operation, State};
 use crate::domain::sale::PriceBook;
 use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::{self, InvoiceFields, OPERATION_METADATA_KEY, SubscriptionFields};
@@ -57,6 +57,7 @@ pub(super) async fn apply_rules(
     }
     if let Some(customer) = &customer {
         verdict.effects.extend(first_paid(deps, customer, object, now_ms).await?);
+        verdict.effects.extend(ended_unpaid(deps, customer, object, now_ms).await?);
         verdict.effects.extend(price_seen(deps, customer, object, &book).await?);
     }
     if !invoice.is_object() {
@@ -104,12 +105,7 @@ async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: Ti
     if !matches!(object["status"].as_str(), Some("active" | "trialing")) {
         return Ok(Vec::new());
     }
-    let id = object["metadata"][OPERATION_METADATA_KEY].as_str().and_then(|id| OperationId::parse(id).ok());
-    let Some(id) = id else { return Ok(Vec::new()) };
-    let operation = operation::operation_find(deps.db.read(), &id).await?;
-    let is_open = |state: State| matches!(state, State::Processing | State::RequiresAction);
-    let waiting = operation.filter(|operation| operation.customer_id == customer.id && is_open(operation.state));
-    let Some(operation) = waiting else { return Ok(Vec::new()) };
+    let Some(operation) = open_maker(deps, customer, object).await? else { return Ok(Vec::new()) };
     let after = operation.succeeded(fields::id(&object["id"]), now_ms);
     count(&operation, &after);
     let was_paid = first_was_paid(object);
@@ -117,6 +113,25 @@ async fn first_paid(deps: &Deps, customer: &Customer, object: &Value, now_ms: Ti
     let charges = charges.map(|charge| if was_paid { charge } else { charge.without_payment() });
     let charges = charges.map(|charge| Effect::ChargePut(Box::new(charge)));
     Ok(charges.chain([Effect::operation(after)]).collect())
+}
+
+/// The job that ends the operation that created a subscription, if that has ended while its first payment was awaited.
+/// Without it, whoever waits would learn that from the next check only.
+async fn ended_unpaid(deps: &Deps, customer: &Customer, object: &Value, now_ms: TimeMs) -> Result<Option<Effect>> {
+    if !object["status"].as_str().is_some_and(Subscription::status_is_final) {
+        return Ok(None);
+    }
+    let waiting = open_maker(deps, customer, object).await?.filter(|operation| operation.stripe_id.is_some());
+    Ok(waiting.map(|operation| Effect::JobInsert(settle_job(&operation, customer, now_ms))))
+}
+
+/// The customer's operation that created a subscription, if it has not ended.
+async fn open_maker(deps: &Deps, customer: &Customer, object: &Value) -> Result<Option<Operation>> {
+    let id = object["metadata"][OPERATION_METADATA_KEY].as_str().and_then(|id| OperationId::parse(id).ok());
+    let Some(id) = id else { return Ok(None) };
+    let operation = operation::operation_find(deps.db.read(), &id).await?;
+    let is_open = |state: State| matches!(state, State::Processing | State::RequiresAction);
+    Ok(operation.filter(|operation| operation.customer_id == customer.id && is_open(operation.state)))
 }
 
 /// Whether money was paid for a subscription's latest invoice: for its first period, while there is no other.

@@ -129,6 +129,11 @@ pub async fn cancel(db: &Db, operation: &Operation, now_ms: TimeMs) -> Result<Ve
     match operation.state {
         State::RequiresAction if operation.request.is_purchase() => {}
         State::Failed if operation.request.is_purchase() => return Ok(Vec::new()),
+        State::RequiresAction => {
+            let message = "Only a purchase is cancelled like this. A subscription that waits for its first payment is \
+                           cancelled with DELETE /api/v1/subscription?at_once=true.";
+            return Err(Error::conflict("operation_not_waiting", message));
+        }
         _ => {
             let message = "Only a purchase that waits for its customer to authenticate it can be cancelled.";
             return Err(Error::conflict("operation_not_waiting", message));

@@ -88,7 +88,8 @@ fn guarded(facts: &Facts<'_>, invoice: &InvoiceFields, sold: Sales) -> Sales {
     facts.sold_before().or_else(tagged).map_or(sold, Sales::Undecided)
 }
 
-/// `invoice.payment_failed`: the subscription is late and support can see why. Nothing is taken.
+/// `invoice.payment_failed`: the subscription is late and support can see why. Nothing is taken. Of a voided invoice
+/// nothing is late.
 pub(super) fn payment_failed(facts: &Facts<'_>) -> RuleResult {
     let invoice = InvoiceFields::read(facts.object);
     let missing = |what: &str| incomplete("invoice", invoice.id.as_deref(), what);
@@ -96,6 +97,9 @@ pub(super) fn payment_failed(facts: &Facts<'_>) -> RuleResult {
     let sold = sales(&invoice, facts.book);
     if facts.stored().is_none_or(|stored| !stored.is_ours()) && sold == Sales::Known(Vec::new()) {
         // Other business, or not a subscription's: whoever asked for that money sees the failure there.
+        return Err(Outcome::Done);
+    }
+    if invoice.is_void {
         return Err(Outcome::Done);
     }
     let subscription_id = invoice.subscription_id.clone().ok_or_else(|| missing("subscription"))?;

@@ -135,7 +135,9 @@ fn unpaid_change(facts: &Facts<'_>, said: &SubscriptionFields, status: &str, sel
         // Of a subscription that was not heard of, a renewal tells that it was paid before.
         None => invoice.billing_reason.as_deref() != Some("subscription_cycle"),
     };
-    Some(UnpaidChange { invoice_id: invoice.id?, plan: gave.cloned() }).filter(|_| is_news)
+    // Voiding an invoice leaves what it billed: nobody has paid that.
+    let is_void = invoice.is_void;
+    Some(UnpaidChange { invoice_id: invoice.id?, plan: gave.cloned(), is_void }).filter(|_| is_news)
 }
 
 /// The change to a price of ours that the subscription's schedule has for the end of the present phase.

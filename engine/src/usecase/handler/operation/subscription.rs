@@ -4,7 +4,7 @@ use super::{Deps, Run, authentication, check_job, failure, has_failed, settle_jo
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, Price};
 use crate::domain::effect::{Effect, Verdict, merge};
-use crate::domain::job::Outcome;
+use crate::domain::job::{NewJob, Outcome};
 use crate::domain::operation::{Operation, Payer, Problem, State, Task};
 use crate::domain::sale::at_stripe::sold;
 use crate::domain::sale::{KnownPrice, PriceBook, Sold, judge};
@@ -162,6 +162,8 @@ impl Run<'_> {
         let known = self.apply_rules(object).await?;
         Ok(match self.first_payment_state(object).await? {
             FirstPayment::Paid => merge(known, self.done(&id, Vec::new())),
+            // It was paid just when it was cancelled.
+            FirstPayment::Ended if first_was_paid(object) => merge(known, self.done(&id, Vec::new())),
             FirstPayment::Ended => {
                 let failed = self.failed(self.why_it_ended(object).await?);
                 self.with_failed_invoice(object, merge(known, failed)).await?
@@ -204,11 +206,12 @@ impl Run<'_> {
         Ok(verdict)
     }
 
-    /// Why the subscription ended unpaid: the decline of its first payment, else that the payment was not made in time.
+    /// Why the subscription ended unpaid: the decline of its first payment, else that it was cancelled, or that the payment
+    /// was not made in time.
     async fn why_it_ended(&self, object: &Value) -> Result<Problem, Failure> {
         let payment = self.first_payment(object).await?;
         let declined = payment.filter(has_failed);
-        Ok(declined.map_or_else(ended, |payment| failure(&payment)))
+        Ok(declined.map_or_else(|| ended(object), |payment| failure(&payment)))
     }
 
     /// Checks whether the payment has changed. If so, it creates a job in the customer's stream to decide, so that the
@@ -322,7 +325,12 @@ impl Run<'_> {
 
     pub(super) async fn apply_rules(&self, object: &Value) -> Result<Verdict, Failure> {
         let heard = Heard::At(self.now_ms);
-        apply_rules(self.deps, Some(self.customer.clone()), object, true, heard, self.now_ms).await
+        let customer = Some(self.customer.clone());
+        let mut verdict = apply_rules(self.deps, customer, object, true, heard, self.now_ms).await?;
+        // This run itself decides about its operation.
+        let own = |job: &NewJob| job.unique_key.as_deref().is_some_and(|key| self.operation.task_of(key).is_some());
+        verdict.effects.retain(|effect| !matches!(effect, Effect::JobInsert(job) if own(job)));
+        Ok(verdict)
     }
 
     /// The state of a new subscription: from its status or, while that is `incomplete`, from its first payment's.
@@ -411,7 +419,12 @@ fn paid_meanwhile() -> Problem {
     Problem { code: "subscription_paid_meanwhile".to_owned(), message: message.to_owned(), ..Problem::default() }
 }
 
-fn ended() -> Problem {
-    let message = "The first payment was not made in time; the subscription has ended.".to_owned();
-    Problem { code: "authentication_expired".to_owned(), message, ..Problem::default() }
+/// Why a subscription ended whose first payment was neither made nor declined. Source: Stripe, "The Subscription object",
+/// `cancellation_details`.
+fn ended(object: &Value) -> Problem {
+    if object["cancellation_details"]["reason"] == "cancellation_requested" {
+        let message = "The subscription was cancelled before its first payment was made. Nothing was charged.";
+        return Problem::new("payment_canceled", message);
+    }
+    Problem::new("authentication_expired", "The first payment was not made in time; the subscription has ended.")
 }

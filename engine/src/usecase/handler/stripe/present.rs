@@ -9,6 +9,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::webhook::EventKind;
 use crate::domain::webhook::fields::{self, InvoiceFields};
+use crate::infra::store::payment;
 use crate::infra::stripe::found;
 use crate::usecase::handler::invoice::{self, whole_invoice};
 use crate::usecase::handler::{Failure, operation, subscription};
@@ -19,6 +20,7 @@ pub(super) async fn run(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     match about.kind {
         EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => paid_invoice(about).await,
         EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired => failed_invoice(about).await,
+        EventKind::InvoiceVoided => voided_invoice(about).await,
         EventKind::InvoicePaymentPaid => invoice_payment(about).await,
         EventKind::CheckoutCompleted => checkout(about).await,
         EventKind::SubscriptionCreated
@@ -100,6 +102,33 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     }
     let verdict = about.decide(EventKind::InvoicePaymentFailed, &invoice).await?;
     Ok(notice::of_failed_payment(about, &invoice, verdict))
+}
+
+/// Decides a voided invoice, for which nobody waits any more: its subscription is looked at as Stripe has it now, and
+/// support sees of a failed one that nothing is due. One that is not stored stays so: no payment of it was made or failed.
+async fn voided_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
+    let deps = about.deps;
+    let Some(id) = fields::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
+    let now = whole_invoice(deps, &id).await?;
+    let invoice = now.as_ref().unwrap_or(about.object);
+    let subscription = match InvoiceFields::read(invoice).subscription_id {
+        Some(id) => found(deps.stripe.subscription_retrieve(&id).await)?,
+        None => None,
+    };
+    let customer = about.event.customer.clone();
+    let mut verdict = match subscription {
+        Some(object) => {
+            let customer = customer.clone();
+            subscription::apply_rules(deps, customer, &object, about.may_relink, about.heard, about.now_ms).await?
+        }
+        None => Outcome::Done.into(),
+    };
+    if let Some(customer) = customer.filter(|_| matches!(verdict.outcome, Outcome::Done))
+        && payment::invoice_find(deps.db.read(), &id).await?.is_some_and(|stored| !stored.is_paid)
+    {
+        verdict.effects.extend(invoice::failed_invoice(deps, &customer, invoice, None, about.now_ms).await?);
+    }
+    Ok(verdict)
 }
 
 /// Decides `invoice_payment.paid`, which names an invoice and no customer. Only the credits are granted here, under the

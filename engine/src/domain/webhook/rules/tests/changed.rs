@@ -105,7 +105,7 @@ fn a_better_plan_counts_when_its_invoice_is_paid_whichever_event_comes_first() {
     let open = with_invoice(SubscriptionDoc::team(3), unpaid(to_team(3, Version::Basil)));
     let told = decide(&knowing(facts(UPDATED, &open, &book, "pro"), &row("active")));
     let waiting = put(&told).expect("a row").clone();
-    let change = UnpaidChange { invoice_id: "in_2".to_owned(), plan: row("active").plan };
+    let change = UnpaidChange { invoice_id: "in_2".to_owned(), plan: row("active").plan, is_void: false };
     assert_eq!((waiting.unpaid_change.as_ref(), plan_set(&told)), (Some(&change), None));
     assert_eq!(waiting.price, Some(PriceKey::trusted("team_monthly")), "what it sells is shown");
 
@@ -124,7 +124,7 @@ fn a_better_plan_counts_when_its_invoice_is_paid_whichever_event_comes_first() {
 #[test]
 fn an_invoice_without_a_period_settles_the_change_that_waits_for_it() {
     let book = team();
-    let change = UnpaidChange { invoice_id: "in_2".to_owned(), plan: row("active").plan };
+    let change = UnpaidChange { invoice_id: "in_2".to_owned(), plan: row("active").plan, is_void: false };
     let waiting = Subscription { unpaid_change: Some(change), ..team_row("active", 3) };
     let mut invoice = to_team(3, Version::Basil);
     let mut rest = InvoiceDoc { is_proration: true, ..InvoiceDoc::team(3) }.line(Version::Basil);
@@ -132,6 +132,25 @@ fn an_invoice_without_a_period_settles_the_change_that_waits_for_it() {
     invoice["lines"]["data"] = json!([credit(Version::Basil), rest]);
     let paid = decide(&knowing(facts(PAID, &invoice, &book, "pro"), &waiting));
     assert_eq!((plan_set(&paid), &paid.ledger), (Some("team"), &None));
+}
+
+#[test]
+fn a_better_plan_whose_invoice_is_voided_waits_for_a_later_one_and_not_for_that() {
+    let book = team();
+    let mut void = unpaid(to_team(3, Version::Basil));
+    void["status"] = json!("void");
+    let told = with_invoice(SubscriptionDoc::team(3), void.clone());
+    let told = decide(&knowing(facts(UPDATED, &told, &book, "pro"), &row("active")));
+    let waiting = put(&told).expect("a row").clone();
+    assert_eq!((waiting.unpaid_invoice(), plan_set(&told)), (None, None), "nobody has paid for it");
+    assert_eq!(waiting.gives_plan(), row("active").gives_plan());
+    // A failure of it that is told late makes nothing late.
+    let failed = decide(&knowing(facts(EventKind::InvoicePaymentFailed, &void, &book, "pro"), &row("active")));
+    assert_eq!(put(&failed), None);
+    let later = to_team(3, Version::Basil);
+    let told = with_invoice(SubscriptionDoc::team(3), later);
+    let told = decide(&knowing(facts(UPDATED, &told, &book, "pro"), &waiting));
+    assert_eq!((plan_set(&told), &put(&told).expect("a row").unpaid_change), (Some("team"), &None));
 }
 
 #[test]
