@@ -83,6 +83,40 @@ with_shop! {
         assert_ne!(first, second);
         assert_eq!((shop.plan(&customer).await, shop.net_paid(&customer).await), ("trial".to_owned(), 0));
     }
+
+    async fn failure_8_a_cancelled_subscription_ends_its_waiting_operation(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let asked = shop.subscribe(&customer, "pro").await;
+        let first = payment_to_authenticate(&asked);
+        let id = asked.body["operation_id"].as_str().expect("an operation");
+        let path = format!("/api/v1/operations/{id}/cancel");
+        let refused = shop.app.call(&customer, "POST", &path, "", None).await;
+        refused.expect_problem(409, "operation_not_waiting");
+        let detail = refused.body["detail"].as_str().expect("words");
+        assert!(detail.contains("DELETE /api/v1/subscription?at_once=true"), "it says what works: {detail}");
+
+        let path = format!("{SUBSCRIPTION}?at_once=true");
+        shop.app.call(&customer, "DELETE", &path, "cancel", None).await.expect(200);
+        let ended = shop.operation(&customer, id, "failed").await;
+        assert_eq!(ended["problem"]["code"], "payment_canceled", "{ended}");
+        assert_eq!(shop.stripe.object(&first)["status"], "canceled");
+        assert_eq!((shop.plan(&customer).await, shop.net_paid(&customer).await), ("trial".to_owned(), 0));
+        let second = payment_to_authenticate(&shop.subscribe(&customer, "pro").await);
+        assert_ne!(first, second);
+    }
+
+    async fn failure_8_a_subscription_cancelled_at_stripe_ends_its_waiting_operation(shop: &Shop) {
+        let customer = shop.without_credits("pm_card_authenticationRequired").await;
+        let asked = shop.subscribe(&customer, "pro").await;
+        payment_to_authenticate(&asked);
+        let path = format!("/v1/subscriptions/{}", stripe::id(&shop.subscription()));
+        let ended = shop.ask_stripe("DELETE", &path, &[]).await;
+        for _ in 0..2 {
+            shop.deliver_event("customer.subscription.deleted", &ended).await;
+        }
+        let ended = shop.operation(&customer, asked.body["operation_id"].as_str().expect("an operation"), "failed").await;
+        assert_eq!(ended["problem"]["code"], "payment_canceled", "{ended}");
+    }
 }
 
 with_backend! {

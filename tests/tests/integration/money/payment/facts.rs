@@ -4,6 +4,7 @@ use super::*;
 use bursar_engine::amount::{Credits, MoneyMinor};
 use bursar_engine::domain::catalogue::{GrantSchedule, Interval, IntervalUnit, Price};
 use bursar_engine::key::PriceKey;
+use std::collections::BTreeSet;
 
 const YEAR: &str = "pro_yearly";
 
@@ -99,6 +100,49 @@ with_shop! {
         }
         assert_eq!((shop.net_paid(&customer).await, shop.app.balance(&customer).await), (0, 0));
         shop.app.verify().await;
+    }
+
+    async fn declined_payments_of_subscriptions_are_found_by_the_codes_of_stripe_and_the_issuer(shop: &Shop) {
+        let first = shop.without_credits("pm_card_chargeCustomerFail").await;
+        shop.subscribe(&first, "pro").await.expect_problem(402, "payment_declined");
+        let (renewed, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
+        shop.deliver_event("invoice.payment_failed", &invoice).await;
+        let expected = BTreeSet::from([first.id.as_str(), renewed.id.as_str()]);
+        for noun in ["payments", "invoices"] {
+            for reason in ["card_declined", "generic_decline", "was declined"] {
+                let path = format!("/admin/v1/{noun}?reason={}", reason.replace(' ', "%20"));
+                let found = shop.app.admin("GET", &path, None).await.expect(200);
+                let rows = found["data"].as_array().expect("rows");
+                let owners: BTreeSet<&str> = rows.iter().filter_map(|row| row["customer_id"].as_str()).collect();
+                assert_eq!((rows.len(), &owners), (2, &expected), "{noun} {reason}: {rows:#?}");
+                for row in rows {
+                    assert_eq!([&row["reason"], &row["decline_code"]], ["card_declined", "generic_decline"], "{row}");
+                }
+            }
+            let other = shop.app.admin("GET", &format!("/admin/v1/{noun}?reason=expired_card"), None).await.expect(200);
+            assert_eq!(other["data"], json!([]), "{noun}");
+        }
+        // What is paid in the end has failed for nothing.
+        let path = format!("/v1/invoices/{}/pay", stripe::id(&invoice));
+        shop.ask_stripe("POST", &path, &[("paid_out_of_band", "true")]).await;
+        shop.deliver_event("invoice.paid", &shop.stripe.object(stripe::id(&invoice))).await;
+        assert_eq!(shop.payments("reason=card_declined").await.len(), 1);
+    }
+
+    async fn a_voided_invoice_says_that_nothing_of_it_is_due(shop: &Shop) {
+        let (customer, invoice) = shop.past_due("pm_card_chargeCustomerFail").await;
+        shop.deliver_event("invoice.payment_failed", &invoice).await;
+        let path = format!("/v1/invoices/{}/void", stripe::id(&invoice));
+        let void = shop.ask_stripe("POST", &path, &[]).await;
+        // Twice, and the failure once more.
+        for event_type in ["invoice.voided", "invoice.voided", "invoice.payment_failed"] {
+            shop.deliver_event(event_type, &void).await;
+            let listed = shop.invoice_listed(&customer).await;
+            assert_eq!(credits_of(&listed), [&json!("failed"), &json!(0), &json!(0)], "{listed}");
+            let why = listed["detail"].as_str().expect("words");
+            assert!(why.contains("nothing is due"), "{why}");
+            assert_eq!(listed["reason"], "card_declined");
+        }
     }
 
     async fn a_hold_that_bought_credits_tells_how_many_it_reserves(shop: &Shop) {

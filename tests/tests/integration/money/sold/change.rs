@@ -207,8 +207,19 @@ with_backend! {
         assert_eq!(shown, [json!(true), json!(false)]);
         refuses(&resume, "again", None).await;
 
-        // What support does.
-        shop.ask_stripe("POST", &format!("/v1/invoices/{unpaid}/void"), &[]).await;
+        // What support does. Once the invoice is voided nobody waits for it, and nobody has paid for the better plan.
+        let void = shop.ask_stripe("POST", &format!("/v1/invoices/{unpaid}/void"), &[]).await;
+        for _ in 0..2 {
+            shop.deliver_event("invoice.voided", &void).await;
+            let shown = shop.app.call(&customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
+            assert_eq!((&shown["plan"], &shown["unpaid_invoice"]), (&json!("pro"), &Value::Null));
+            let shown = shop.app.admin("GET", &format!("/admin/v1/customers/{}", customer.id), None).await.expect(200);
+            assert_eq!(shown["subscriptions"][0]["unpaid_invoice"], Value::Null);
+            let summary = shop.app.call(&customer, "GET", "/api/v1/usage/summary", "", None).await.expect(200);
+            let words = summary["subscription"]["message"].as_str().expect("words");
+            assert!(words.contains(&unpaid) && words.contains("was voided"), "{words}");
+        }
+        refuses(&resume, "void", None).await;
         let back = [("items[0][price]", stripe::id(&pro)), ("proration_behavior", "none")];
         shop.change_item(&shop.subscription(), &back).await;
         shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;

@@ -89,6 +89,70 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn an_invoice_that_credits_more_than_it_charges_is_a_payment_of_nobody(backend: Backend) {
+        let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly)]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        shop.subscribe_to(&customer, "year", json!({ "price": "pro_yearly" })).await.expect(201);
+        let down = json!({ "price": "pro_monthly", "when": "now" });
+        shop.app.call(&customer, "POST", &format!("{SUBSCRIPTION}/change"), "down", Some(&down)).await.expect(200);
+        let invoice = shop.stripe.object(&shop.latest_invoice());
+        let (id, total) = (stripe::id(&invoice), invoice["total"].as_i64().expect("a total"));
+        assert!(total < 0, "{total}");
+        shop.deliver_event("invoice.paid", &invoice).await;
+
+        let shown = shop.app.admin("GET", &format!("/admin/v1/payments/{id}"), None).await.expect(200);
+        let payment = &shown["payment"];
+        let expected = [&json!("not_charged"), &json!(0), &json!(-total)];
+        assert_eq!(["state", "amount_minor", "balance_credit_minor"].map(|key| &payment[key]), expected, "{payment}");
+        let history = shown["history"].to_string();
+        assert!(history.contains("to the customer's balance") && !history.contains("it was paid"), "{history}");
+        let path = format!("/admin/v1/payments?customer={}&state=paid", customer.id);
+        let paid = shop.app.admin("GET", &path, None).await.expect(200);
+        let amounts: Vec<_> = paid["data"].as_array().expect("payments").iter().map(|row| &row["amount_minor"]).collect();
+        assert_eq!(amounts, [&json!(599_000)]);
+        let path = format!("/admin/v1/invoices?customer={}&state=paid", customer.id);
+        let listed = shop.app.admin("GET", &path, None).await.expect(200);
+        let rows = listed["data"].as_array().expect("invoices");
+        let credited = rows.iter().find(|row| row["id"] == id).expect("it is listed as Stripe has it");
+        let expected = [&json!("paid"), &json!(total), &json!(-total)];
+        assert_eq!(["state", "amount_minor", "balance_credit_minor"].map(|key| &credited[key]), expected, "{credited}");
+        let path = format!("/admin/v1/customers/{}/timeline", customer.id);
+        let timeline = shop.app.admin("GET", &path, None).await.expect(200)["data"].to_string();
+        assert!(timeline.contains("\"invoice.credited\""), "{timeline}");
+        shop.close().await;
+    }
+
+    async fn support_is_told_where_an_invoice_stands_that_nobody_has_paid(backend: Backend) {
+        let shop = Shop::selling(backend, &[]).await;
+        let customer = shop.without_credits("pm_card_visa").await;
+        let stripe_customer = shop.stripe_customer(&customer).await;
+        let price = stripe::id(&shop.pro_price().await).to_owned();
+        let by_invoice = [("collection_method", "send_invoice"), ("days_until_due", "30")];
+        let of_latest = async |stripe_customer: &str| {
+            let made = shop.subscribe_at_stripe(stripe_customer, &price, &by_invoice).await;
+            made["latest_invoice"].as_str().expect("an invoice").to_owned()
+        };
+        let said = async |id: &str| {
+            let answer = shop.app.admin("GET", &format!("/admin/v1/payments/{id}"), None).await;
+            answer.expect_problem(404, "not_found");
+            answer.body["detail"].as_str().expect("words").to_owned()
+        };
+        let open = of_latest(&stripe_customer).await;
+        let words = said(&open).await;
+        let stands = format!("{open} of {} is open at Stripe: $599.00 is due.", customer.id);
+        assert!(words.contains(&stands) && words.contains("/sandbox/invoices/"), "{words}");
+        shop.ask_stripe("POST", &format!("/v1/invoices/{open}/void"), &[]).await;
+        let words = said(&open).await;
+        assert!(words.contains("was voided at Stripe"), "{words}");
+
+        // Nothing is told of other business of the same account, and an id that Stripe lacks is unknown.
+        let stranger = stripe::id(&shop.ask_stripe("POST", "/v1/customers", &[]).await).to_owned();
+        let other = of_latest(&stranger).await;
+        let unknown = said("in_unknown").await;
+        assert_eq!(said(&other).await, unknown);
+        shop.close().await;
+    }
+
     async fn an_invoice_with_more_lines_than_its_event_carries_is_decided_by_all_of_them(backend: Backend) {
         let (shop, interceptor) = Shop::intercepted(backend).await;
         let customer = shop.pro().await;

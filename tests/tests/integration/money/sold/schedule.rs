@@ -368,6 +368,29 @@ with_backend! {
         shop.close().await;
     }
 
+    async fn a_month_that_waits_for_a_decision_about_a_price_comes_with_it(backend: Backend) {
+        let (shop, customer) = Shop::with_year(backend).await;
+        let product = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_yearly", &[]).await["data"][0]["product"].clone();
+        let other = shop.other_price("49900", product.as_str()).await;
+        let change = [("items[0][price]", other.as_str()), ("billing_cycle_anchor", "now")];
+        shop.change_item(&shop.subscription(), &change).await;
+        let sql = "SELECT id FROM jobs WHERE kind = 'credits.grant' AND state = 'available' ORDER BY run_at_ms LIMIT 1";
+        let part = texts(&shop.app, sql).await.remove(0);
+        resume_job(&shop.app, &part).await;
+        wait::until("the month waits for another day", || async {
+            let times = shop.parts().await;
+            (times.len() == 11 && times[0] > now_ms() + DAY_MS / 2).then_some(())
+        })
+        .await;
+        let decision = json!({ "decision": "not_ours", "reason": "ticket 4711" });
+        let path = format!("/admin/v1/prices/{other}/decision");
+        shop.app.admin("POST", &path, Some(&decision)).await.expect(200);
+        wait::until("the month is decided", || async { (shop.parts().await.len() == 10).then_some(()) }).await;
+        assert!(shop.parts().await[0] > now_ms() + DAY_MS, "the others keep their time");
+        assert!(shop.app.balance(&customer).await >= PART);
+        shop.close().await;
+    }
+
     async fn a_part_is_granted_once_although_stripe_could_not_be_asked_or_has_its_invoice_no_longer(backend: Backend) {
         let (shop, customer) = Shop::with_year(backend).await;
         shop.fail_next("GET", "/v1/invoices", Fault::RateLimit { retry_after_s: None });
