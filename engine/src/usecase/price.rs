@@ -47,11 +47,7 @@ pub struct PriceDecision<'a> {
 /// # Errors
 /// `catalogue_price_unknown` if the catalogue in force lacks the price; `stripe_price_unknown` if Stripe lacks it;
 /// `stripe_unavailable`; not found if there is no decision to take back.
-pub async fn decide(
-    deps: &Deps,
-    decided: &PriceDecision<'_>,
-    now_ms: TimeMs,
-) -> Result<(KnownPrice, Vec<Wake>)> {
+pub async fn decide(deps: &Deps, decided: &PriceDecision<'_>, now_ms: TimeMs) -> Result<(KnownPrice, Vec<Wake>)> {
     let PriceDecision { id, decision, reason, actor } = decided;
     let db = &deps.db;
     // The price may have come with a version that another node has applied just now.

@@ -48,8 +48,7 @@ fn a_charge_is_paid_until_its_money_goes_back_and_needs_money_to_be_paid() {
     assert_eq!(state(&charge(), 0), PaymentState::Processing);
     let waiting = Payment::of_operation(&undecided(), PaymentGone::default()).expect("a payment");
     assert_eq!((waiting.state, waiting.amount), (PaymentState::Processing, None));
-    let declined =
-        charge().failed(Problem { payment_intent_id: Some("pi_9".to_owned()), ..Problem::default() }, 2_000);
+    let declined = charge().failed(Problem { payment_intent_id: Some("pi_9".to_owned()), ..Problem::default() }, 2_000);
     let shown = Payment::of_operation(&declined, PaymentGone::default()).expect("a payment");
     assert_eq!((shown.state, shown.payment_intent_id.as_deref()), (PaymentState::Failed, Some("pi_9")));
     assert_eq!((shown.idempotency_key.as_deref(), shown.credits), (Some("deploy-1"), Credits(1)));
@@ -117,8 +116,7 @@ fn an_invoice_is_stored_if_it_bills_a_price_of_ours_and_its_payment_is_news() {
     free["lines"]["data"][0]["discount_amounts"] = json!([{ "amount": 59_900 }]);
     let nothing = (Credits::ZERO, false);
     let free = InvoiceFields::read(&free);
-    let free =
-        Invoice::read(EventKind::InvoicePaid, &free, &ada, &by_id(), nothing, 30_000).expect("a free period");
+    let free = Invoice::read(EventKind::InvoicePaid, &free, &ada, &by_id(), nothing, 30_000).expect("a free period");
     let shown = (free.is_paid, free.amount, free.credits, free.brings_now);
     assert_eq!(shown, (true, Some(MoneyMinor::ZERO), Credits::ZERO, false));
     let other = json!({ "id": "price_other", "lookup_key": "other" });
@@ -165,9 +163,13 @@ fn a_failed_invoice_has_the_codes_that_it_tells_and_else_those_of_its_operation(
     };
     let expected = |code: &str, decline_code: Option<&str>| (code.to_owned(), decline_code.map(str::to_owned));
     let told = json!({ "code": "card_declined", "decline_code": "lost_card", "message": "Declined." });
-    let known = Problem { decline_code: Some("generic_decline".to_owned()), ..Problem::new("expired_card", "Expired.") };
+    let known =
+        Problem { decline_code: Some("generic_decline".to_owned()), ..Problem::new("expired_card", "Expired.") };
     assert_eq!(codes(failed(told.clone())), expected("card_declined", Some("lost_card")));
     assert_eq!(codes(failed(told).with_codes_of(Some(&known))), expected("card_declined", Some("lost_card")));
-    assert_eq!(codes(failed(Value::Null).with_codes_of(Some(&known))), expected("expired_card", Some("generic_decline")));
+    assert_eq!(
+        codes(failed(Value::Null).with_codes_of(Some(&known))),
+        expected("expired_card", Some("generic_decline"))
+    );
     assert_eq!(codes(failed(Value::Null).with_codes_of(None)), expected("invoice_payment_failed", None));
 }

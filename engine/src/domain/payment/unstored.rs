@@ -20,8 +20,12 @@ pub fn describe_unstored(invoice: &Value, customer: &CustomerId) -> Option<Strin
     let page = invoice["hosted_invoice_url"].as_str().filter(|url| url.len() <= URL_LEN_MAX);
     let page = page.map(|url| format!(" The customer pays it on Stripe's page: {url}")).unwrap_or_default();
     let stands = match invoice["status"].as_str()? {
-        "draft" => "is a draft at Stripe: nothing of it is due before Stripe finalizes it, within an hour or so.".to_owned(),
-        "open" => format!("is open at Stripe: {due} is due. It is no payment before it is paid or a payment fails.{page}"),
+        "draft" => {
+            "is a draft at Stripe: nothing of it is due before Stripe finalizes it, within an hour or so.".to_owned()
+        }
+        "open" => {
+            format!("is open at Stripe: {due} is due. It is no payment before it is paid or a payment fails.{page}")
+        }
         "uncollectible" => format!("is marked at Stripe as uncollectible: {due} is still due.{page}"),
         "void" => "was voided at Stripe before anything of it was paid: nothing of it is due.".to_owned(),
         "paid" => format!(
@@ -48,7 +52,10 @@ mod tests {
             describe_unstored(&object, &customer)
         };
         let open = describe("open").expect("words");
-        assert!(open.starts_with(&format!("The invoice in_1 of {customer} is open at Stripe: $599.00 is due.")), "{open}");
+        assert!(
+            open.starts_with(&format!("The invoice in_1 of {customer} is open at Stripe: $599.00 is due.")),
+            "{open}"
+        );
         assert!(open.ends_with("https://invoice.stripe.com/i/1"), "{open}");
         for (status, words) in [
             ("draft", "is a draft"),

@@ -118,7 +118,7 @@ pub fn describe_subscription(row: &Subscription, catalogue: &Catalogue) -> Strin
                 format!("The invoice {invoice} for {inside} was voided. {paid} stays until a later one is paid.")
             }
             None if change.is_void => {
-                format!("The first invoice {invoice} for {inside} was voided. It begins once a later one is paid.")
+                format!("The first invoice {invoice} for {inside} was voided. {name} begins once a later one is paid.")
             }
             Some(paid) => {
                 let paid = catalogue.plan_name(paid);
@@ -335,7 +335,7 @@ mod tests {
         };
         assert_eq!(unpaid(None, false), "Pro begins once its first invoice in_2 is paid.");
         assert_eq!(unpaid(Some("trial"), false), "Pro begins once the invoice in_2 is paid. Until then, Trial stays.");
-        let first = "The first invoice in_2 for Pro was voided. It begins once a later one is paid.";
+        let first = "The first invoice in_2 for Pro was voided. Pro begins once a later one is paid.";
         assert_eq!(unpaid(None, true), first);
         let later = "The invoice in_2 for Pro was voided. Trial stays until a later one is paid.";
         assert_eq!(unpaid(Some("trial"), true), later);
