@@ -469,8 +469,8 @@ impl OperationApi {
     /// are reserved for it. It then is `failed` with the problem `payment_canceled`, and the same request may be sent
     /// again. If the payment has succeeded meanwhile, the purchase is `succeeded`; while the bank or Stripe takes its
     /// time, it stays `requires_action`: poll it. One that has failed is returned as it is, and any other is refused
-    /// with 409 `operation_not_waiting`. Another purchase cancels one that waits by itself. A subscription that waits for
-    /// its first payment is cancelled by `DELETE /api/v1/subscription?at_once=true`.
+    /// with 409 `operation_not_waiting`. Another purchase cancels one that waits by itself. A subscription that waits
+    /// for its first payment is cancelled by `DELETE /api/v1/subscription?at_once=true`.
     #[oai(
         path = "/api/v1/operations/:id/cancel",
         method = "post",

@@ -268,8 +268,8 @@ impl SubscriptionApi {
     /// Stripe charges the first period at once, and its credits are granted as the price says. The payment method
     /// becomes the default. If the payment is declined: 402 `payment_declined`, and there is no subscription. A card
     /// that was declined, for a subscription or for usage, is tried again only after a while (402 `card_paused`). If
-    /// the bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs. The customer has
-    /// 23 hours for it; `DELETE /api/v1/subscription?at_once=true` cancels what it does not want any more.
+    /// the bank requires authentication: 402 `authentication_required` with the data that Stripe.js needs. The customer
+    /// has 23 hours for it; `DELETE /api/v1/subscription?at_once=true` cancels what it does not want any more.
     #[oai(path = "/api/v1/subscription", method = "post", operation_id = "subscribe", tag = "Tag::Billing")]
     async fn subscribe(
         &self,

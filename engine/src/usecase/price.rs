@@ -40,9 +40,9 @@ pub struct PriceDecision<'a> {
     pub actor: &'a str,
 }
 
-/// Stores a decision, also about a price that was never seen, as long as Stripe has it. Months of a year that wait for it
-/// are looked at now: returns their jobs, to announce. Events that waited for it need a replay, and those that were done
-/// as other business a comparison with Stripe.
+/// Stores a decision, also about a price that was never seen, as long as Stripe has it. Months of a year that wait for
+/// it are looked at now: returns their jobs, to announce. Events that waited for it need a replay, and those that were
+/// done as other business a comparison with Stripe.
 ///
 /// # Errors
 /// `catalogue_price_unknown` if the catalogue in force lacks the price; `stripe_price_unknown` if Stripe lacks it;

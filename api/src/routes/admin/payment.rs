@@ -189,8 +189,8 @@ impl AdminPaymentApi {
     /// Look at a payment
     ///
     /// By the id of its operation, its PaymentIntent, its invoice or its charge. With everything that happened to it,
-    /// in plain words. An invoice is a payment once it is paid or a payment of it fails: of another one, 404 `not_found`
-    /// says where it stands at Stripe, if its Stripe customer belongs to a customer.
+    /// in plain words. An invoice is a payment once it is paid or a payment of it fails. Of another one, 404
+    /// `not_found` says where it stands at Stripe, if its Stripe customer belongs to a customer.
     #[oai(path = "/admin/v1/payments/:id", method = "get", operation_id = "admin_get_payment", tag = "Tag::Admin")]
     async fn get(
         &self,

@@ -266,8 +266,8 @@ impl AdminPriceApi {
     /// if Stripe has it. Then replay the events that are dead with `price_unknown`. Months of a year that wait for the
     /// decision come at once. Credits that were granted stay.
     ///
-    /// Events of a price that was other business until now are processed, and no replay brings what they left out: compare
-    /// its customers with Stripe, each by `customer_id` or all with `full`.
+    /// Events of a price that was other business until now are processed, and no replay brings what they left out:
+    /// compare its customers with Stripe, each by `customer_id` or all with `full`.
     ///
     /// Nobody is to be charged for nothing: 409 `price_in_use` while the catalogue sells by the price, or while an open
     /// subscription has it.

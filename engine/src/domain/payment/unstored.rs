@@ -29,8 +29,8 @@ pub fn describe_unstored(invoice: &Value, customer: &CustomerId) -> Option<Strin
         "uncollectible" => format!("is marked at Stripe as uncollectible: {due} is still due.{page}"),
         "void" => "was voided at Stripe before anything of it was paid: nothing of it is due.".to_owned(),
         "paid" => format!(
-            "is paid at Stripe. It sells nothing of the catalogue, or its event was lost or has failed: look with bursar \
-             customers timeline {customer}, and compare with bursar stripe reconcile --customer {customer}."
+            "is paid at Stripe. It sells nothing of the catalogue, or its event was lost or has failed: look with \
+             bursar customers timeline {customer}, and compare with bursar stripe reconcile --customer {customer}."
         ),
         _ => return None,
     };

@@ -113,8 +113,8 @@ fn read_charge(row: &QueryResult) -> Result<Option<Payment>> {
 /// late, stays with the customer that it was stored as paid for, and keeps the terms that it was decided on. An unpaid
 /// one stays with its customer until it is paid, perhaps by another one that got the Stripe customer since. One that
 /// brought nothing may bring credits later, by an earlier date of a link; if the ledger of its customer has nothing of
-/// it, it goes over to whoever gets them. What an unpaid one would bring may change, as when it is voided. The codes of a
-/// failure stay until others are told or it is paid.
+/// it, it goes over to whoever gets them. What an unpaid one would bring may change, as when it is voided. The codes of
+/// a failure stay until others are told or it is paid.
 pub async fn invoice_put_many(db: &impl ConnectionTrait, invoices: &[&Invoice]) -> Result<()> {
     let mut rows = Rows::new(&[
         ("id", Kind::Text),

@@ -19,16 +19,16 @@ pub(in crate::routes::admin) struct PaymentBody {
     customer_id: String,
     /// `charge`, or `invoice`.
     kind: String,
-    /// `processing`, `requires_action`, `failed`, `not_charged` (nothing was to be paid: credits paid for the request, or
-    /// the invoice credits more than it charges), `paid`, `partly_refunded`, `refunded`, or `disputed` if a dispute holds
-    /// or has taken some of it.
+    /// `processing`, `requires_action`, `failed`, `not_charged` (nothing was to be paid: credits paid for the request,
+    /// or the invoice credits more than it charges), `paid`, `partly_refunded`, `refunded`, or `disputed` if a dispute
+    /// holds or has taken some of it.
     state: String,
     /// What is or was to be paid, in minor units; null before that is decided, and for invoices that were stored before
     /// amounts were. An invoice of 0 took no money: it credits time of a period that was left, or a coupon left nothing
     /// of it.
     amount_minor: Option<i64>,
-    /// What the invoice credits to the customer's balance at Stripe, in minor units, because the time that it credits is
-    /// worth more than what it charges.
+    /// What the invoice credits to the customer's balance at Stripe, in minor units, because the time that it credits
+    /// is worth more than what it charges.
     balance_credit_minor: Option<i64>,
     /// ISO 4217 code.
     currency: Option<String>,
@@ -173,14 +173,14 @@ pub(super) struct AdminInvoice {
     customer_id: String,
     /// The subscription that it bills.
     subscription: Option<String>,
-    /// `paid`, `partly_refunded`, `refunded`, `disputed`, or `failed` if its last payment failed. As at Stripe, one of which
-    /// nothing was to be paid is `paid`.
+    /// `paid`, `partly_refunded`, `refunded`, `disputed`, or `failed` if its last payment failed. As at Stripe, one of
+    /// which nothing was to be paid is `paid`.
     state: String,
     /// Its total in minor units, 0 or less if it credits as much time that was left as it costs, or more, and 0 if a
     /// coupon leaves nothing of it; null if it was stored before amounts were.
     amount_minor: Option<i64>,
-    /// What it credits to the customer's balance at Stripe, in minor units, because the time that it credits is worth more
-    /// than what it charges.
+    /// What it credits to the customer's balance at Stripe, in minor units, because the time that it credits is worth
+    /// more than what it charges.
     balance_credit_minor: Option<i64>,
     /// ISO 4217 code.
     currency: Option<String>,

@@ -206,8 +206,8 @@ impl Run<'_> {
         Ok(verdict)
     }
 
-    /// Why the subscription ended unpaid: the decline of its first payment, else that it was cancelled, or that the payment
-    /// was not made in time.
+    /// Why the subscription ended unpaid: the decline of its first payment, else that it was cancelled, or that the
+    /// payment was not made in time.
     async fn why_it_ended(&self, object: &Value) -> Result<Problem, Failure> {
         let payment = self.first_payment(object).await?;
         let declined = payment.filter(has_failed);
@@ -419,8 +419,8 @@ fn paid_meanwhile() -> Problem {
     Problem { code: "subscription_paid_meanwhile".to_owned(), message: message.to_owned(), ..Problem::default() }
 }
 
-/// Why a subscription ended whose first payment was neither made nor declined. Source: Stripe, "The Subscription object",
-/// `cancellation_details`.
+/// Why a subscription ended whose first payment was neither made nor declined. Source: Stripe, "The Subscription
+/// object", `cancellation_details`.
 fn ended(object: &Value) -> Problem {
     if object["cancellation_details"]["reason"] == "cancellation_requested" {
         let message = "The subscription was cancelled before its first payment was made. Nothing was charged.";

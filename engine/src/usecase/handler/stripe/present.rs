@@ -105,7 +105,8 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 }
 
 /// Decides a voided invoice, for which nobody waits any more: its subscription is looked at as Stripe has it now, and
-/// support sees of a failed one that nothing is due. One that is not stored stays so: no payment of it was made or failed.
+/// support sees of a failed one that nothing is due. One that is not stored stays so: no payment of it was made or
+/// failed.
 async fn voided_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let deps = about.deps;
     let Some(id) = fields::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };

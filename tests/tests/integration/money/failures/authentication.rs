@@ -114,7 +114,8 @@ with_shop! {
         for _ in 0..2 {
             shop.deliver_event("customer.subscription.deleted", &ended).await;
         }
-        let ended = shop.operation(&customer, asked.body["operation_id"].as_str().expect("an operation"), "failed").await;
+        let id = asked.body["operation_id"].as_str().expect("an operation");
+        let ended = shop.operation(&customer, id, "failed").await;
         assert_eq!(ended["problem"]["code"], "payment_canceled", "{ended}");
     }
 }

@@ -108,7 +108,8 @@ with_backend! {
         assert!(history.contains("to the customer's balance") && !history.contains("it was paid"), "{history}");
         let path = format!("/admin/v1/payments?customer={}&state=paid", customer.id);
         let paid = shop.app.admin("GET", &path, None).await.expect(200);
-        let amounts: Vec<_> = paid["data"].as_array().expect("payments").iter().map(|row| &row["amount_minor"]).collect();
+        let paid = paid["data"].as_array().expect("payments");
+        let amounts: Vec<_> = paid.iter().map(|row| &row["amount_minor"]).collect();
         assert_eq!(amounts, [&json!(599_000)]);
         let path = format!("/admin/v1/invoices?customer={}&state=paid", customer.id);
         let listed = shop.app.admin("GET", &path, None).await.expect(200);

@@ -370,7 +370,8 @@ with_backend! {
 
     async fn a_month_that_waits_for_a_decision_about_a_price_comes_with_it(backend: Backend) {
         let (shop, customer) = Shop::with_year(backend).await;
-        let product = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_yearly", &[]).await["data"][0]["product"].clone();
+        let found = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_yearly", &[]).await;
+        let product = &found["data"][0]["product"];
         let other = shop.other_price("49900", product.as_str()).await;
         let change = [("items[0][price]", other.as_str()), ("billing_cycle_anchor", "now")];
         shop.change_item(&shop.subscription(), &change).await;
