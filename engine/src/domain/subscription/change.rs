@@ -178,18 +178,14 @@ pub fn quantity_kept(row: Option<&Subscription>, catalogue: &Catalogue, price: &
 /// `change_pending`, with what helps.
 pub fn check_nothing_unpaid(row: &Subscription) -> Result<(), ChangeRefusal> {
     let Some(unpaid) = &row.unpaid_change else { return Ok(()) };
-    if unpaid.is_void {
-        let message = format!(
-            "The invoice {} was voided, so what it charges is not paid, and resuming does not take it back. Cancel the \
-             subscription at once (at_once=true), or ask support to take the change back.",
-            unpaid.invoice_id
-        );
-        return refuse("change_pending", message);
-    }
+    let id = &unpaid.invoice_id;
+    let (stands, helps) = match unpaid.is_void {
+        true => (format!("The invoice {id} was voided, so what it charges is not paid"), "Cancel"),
+        false => (format!("What the invoice {id} charges waits for its payment"), "Pay the invoice, cancel"),
+    };
     let message = format!(
-        "What the invoice {} charges waits for its payment, and resuming does not take it back. Pay the invoice, cancel \
-         the subscription at once (at_once=true), or ask support to take the change back.",
-        unpaid.invoice_id
+        "{stands}, and resuming does not take it back. {helps} the subscription at once (at_once=true), or ask support \
+         to take the change back."
     );
     refuse("change_pending", message)
 }
@@ -197,12 +193,10 @@ pub fn check_nothing_unpaid(row: &Subscription) -> Result<(), ChangeRefusal> {
 /// The refusal of a change of a subscription that has no price of ours at Stripe, or one that may be and on which support
 /// has to decide.
 pub fn nothing_of_ours(is_undecided: bool) -> ChangeRefusal {
+    let undecided = "Support has to say first what the price sells that the subscription has at Stripe, so it cannot be \
+                     changed yet. Contact support.";
     let (code, message) = match is_undecided {
-        true => (
-            "subscription_inactive",
-            "Support has to say first what the price sells that the subscription has at Stripe, so it cannot be changed \
-             yet. Contact support.",
-        ),
+        true => ("subscription_inactive", undecided),
         false => ("not_subscribed", "The subscription sells no plan any longer at Stripe. Contact support."),
     };
     ChangeRefusal { code, message: message.to_owned() }

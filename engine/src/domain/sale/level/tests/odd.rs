@@ -90,8 +90,7 @@ fn an_add_on_of_a_plan_stays_one_when_its_number_changes_within_the_period() {
 
 #[test]
 fn what_an_invoice_rounded_up_of_two_periods_is_of_no_other() {
-    let (first_ms, second_ms, later_ms) =
-        (START_MS + DAY_MS * 573 / 20, START_MS + 32 * DAY_MS, END_MS + 10 * DAY_MS);
+    let (first_ms, second_ms, later_ms) = (START_MS + DAY_MS * 573 / 20, START_MS + 32 * DAY_MS, END_MS + 10 * DAY_MS);
     let until = |line: Line| Line { period_end_ms: Some(later_ms), ..line };
     let bills = vec![whole("seats", 1, 5_000), line("seats", 3, 15_000, START_MS + 10 * DAY_MS, later_ms)];
     let credit = |at_ms: TimeMs| proration("seats", 1, -1_000, at_ms);

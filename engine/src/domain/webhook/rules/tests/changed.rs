@@ -231,8 +231,12 @@ fn what_a_schedule_has_for_the_end_of_the_period_is_to_come() {
     let next = PendingChange { price: PriceKey::trusted("team_monthly"), quantity: 3, amount, at_ms: 10_000 };
     let pending = put(&told).expect("a row").clone();
     assert_eq!((pending.pending_change.as_ref(), plan_set(&told)), (Some(&next), None));
-    let stored = Subscription { pending_change: Some(PendingChange { amount: None, ..next.clone() }), ..pending.clone() };
-    assert!(changes_nothing(&decide(&knowing(facts(UPDATED, &object, &book, "pro"), &stored))), "of an earlier release");
+    let stored =
+        Subscription { pending_change: Some(PendingChange { amount: None, ..next.clone() }), ..pending.clone() };
+    assert!(
+        changes_nothing(&decide(&knowing(facts(UPDATED, &object, &book, "pro"), &stored))),
+        "of an earlier release"
+    );
     // An event names the schedule only.
     object["schedule"] = json!("sub_sched_1");
     let told = decide(&knowing(facts(UPDATED, &object, &book, "pro"), &pending));
