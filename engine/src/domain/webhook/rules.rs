@@ -135,6 +135,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
     let verdict = match facts.kind {
         EventKind::InvoicePaid | EventKind::InvoicePaymentSucceeded => invoice::paid(facts),
         EventKind::InvoicePaymentFailed | EventKind::InvoicePaymentActionRequired => invoice::payment_failed(facts),
+        EventKind::InvoiceVoided => invoice::voided(facts),
         EventKind::SubscriptionCreated => subscription::created(facts),
         EventKind::SubscriptionUpdated
         | EventKind::SubscriptionPaused
@@ -143,8 +144,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
         EventKind::SubscriptionDeleted => subscription::deleted(facts),
         EventKind::CustomerCreated | EventKind::CustomerUpdated => linked(facts),
         // These need answers from Stripe: `usecase::handler::stripe` decides them.
-        EventKind::InvoiceVoided
-        | EventKind::InvoicePaymentPaid
+        EventKind::InvoicePaymentPaid
         | EventKind::CustomerDeleted
         | EventKind::PaymentIntentSucceeded
         | EventKind::PaymentIntentFailed

@@ -141,6 +141,13 @@ pub(super) fn payment_failed(facts: &Facts<'_>) -> RuleResult {
     Ok(owner.verdict(facts, Some(row), None))
 }
 
+/// `invoice.voided`: it changes nothing by itself. What became of its subscription is asked at Stripe
+/// (`usecase::handler::stripe`).
+pub(super) fn voided(facts: &Facts<'_>) -> RuleResult {
+    let id = InvoiceFields::read(facts.object).id;
+    Err(id.map_or_else(|| incomplete("invoice", None, "id"), |_| Outcome::Done))
+}
+
 /// The sales, as far as they are known.
 fn sold_of(sold: &Sales) -> &[Sale] {
     match sold {

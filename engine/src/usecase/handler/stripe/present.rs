@@ -109,7 +109,7 @@ async fn failed_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
 /// failed.
 async fn voided_invoice(about: &EventContext<'_>) -> Result<Verdict, Failure> {
     let deps = about.deps;
-    let Some(id) = fields::id(&about.object["id"]) else { return Ok(Outcome::Done.into()) };
+    let Some(id) = fields::id(&about.object["id"]) else { return about.decide(about.kind, about.object).await };
     let now = whole_invoice(deps, &id).await?;
     let invoice = now.as_ref().unwrap_or(about.object);
     let subscription = match InvoiceFields::read(invoice).subscription_id {

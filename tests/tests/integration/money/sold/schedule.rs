@@ -371,9 +371,12 @@ with_backend! {
     async fn a_month_that_waits_for_a_decision_about_a_price_comes_with_it(backend: Backend) {
         let (shop, customer) = Shop::with_year(backend).await;
         let found = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_yearly", &[]).await;
-        let product = &found["data"][0]["product"];
-        let other = shop.other_price("49900", product.as_str()).await;
-        let change = [("items[0][price]", other.as_str()), ("billing_cycle_anchor", "now")];
+        let product = found["data"][0]["product"].as_str().expect("a product");
+        let form = [("unit_amount", "499000"), ("currency", "usd"), ("recurring[interval]", "year"), ("product", product)];
+        let other = stripe::id(&shop.ask_stripe("POST", "/v1/prices", &form).await).to_owned();
+        // It takes the place of ours within the year, and nobody knows yet what it sells.
+        let change = [("items[0][price]", other.as_str()), ("proration_behavior", "always_invoice")];
+        shop.stripe.advance(std::time::Duration::from_secs(7 * 24 * 60 * 60)).expect("time passes");
         shop.change_item(&shop.subscription(), &change).await;
         let sql = "SELECT id FROM jobs WHERE kind = 'credits.grant' AND state = 'available' ORDER BY run_at_ms LIMIT 1";
         let part = texts(&shop.app, sql).await.remove(0);
@@ -383,12 +386,12 @@ with_backend! {
             (times.len() == 11 && times[0] > now_ms() + DAY_MS / 2).then_some(())
         })
         .await;
-        let decision = json!({ "decision": "not_ours", "reason": "ticket 4711" });
-        let path = format!("/admin/v1/prices/{other}/decision");
-        shop.app.admin("POST", &path, Some(&decision)).await.expect(200);
-        wait::until("the month is decided", || async { (shop.parts().await.len() == 10).then_some(()) }).await;
-        assert!(shop.parts().await[0] > now_ms() + DAY_MS, "the others keep their time");
-        assert!(shop.app.balance(&customer).await >= PART);
+        assert_eq!(shop.app.balance(&customer).await, PART);
+        shop.decide(&other, json!({ "decision": "ours", "price": "pro_yearly" })).await;
+        job_in_state(&shop.app, &JobId::parse(&part).expect("an id"), JobState::Succeeded).await;
+        assert!(shop.app.balance(&customer).await > PART);
+        let parts = shop.parts().await;
+        assert!(parts.len() == 10 && parts[0] > now_ms() + DAY_MS, "the others keep their time: {parts:?}");
         shop.close().await;
     }
 
