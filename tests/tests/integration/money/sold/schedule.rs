@@ -372,7 +372,8 @@ with_backend! {
         let (shop, customer) = Shop::with_year(backend).await;
         let found = shop.ask_stripe("GET", "/v1/prices?lookup_keys[]=pro_yearly", &[]).await;
         let product = found["data"][0]["product"].as_str().expect("a product");
-        let form = [("unit_amount", "499000"), ("currency", "usd"), ("recurring[interval]", "year"), ("product", product)];
+        let year = ("recurring[interval]", "year");
+        let form = [("unit_amount", "499000"), ("currency", "usd"), year, ("product", product)];
         let other = stripe::id(&shop.ask_stripe("POST", "/v1/prices", &form).await).to_owned();
         // It takes the place of ours within the year, and nobody knows yet what it sells.
         let change = [("items[0][price]", other.as_str()), ("proration_behavior", "always_invoice")];
