@@ -4,7 +4,7 @@ mod away;
 mod lot;
 
 pub use away::{Away, away};
-pub use lot::{Lot, LotTarget, bought_credits, targets, to_come, withheld};
+pub use lot::{Lot, LotTarget, bought_credits, bought_of_each, targets, to_come, withheld};
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;

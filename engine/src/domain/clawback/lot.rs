@@ -27,17 +27,29 @@ pub struct Lot {
 }
 
 impl Lot {
-    /// A grant of which nothing is gone, and of whose payment nothing was given back.
-    pub fn untouched(grant: &Entry) -> Self {
-        Self { granted: bought_credits(grant), ..Self::default() }
+    /// A grant of which money bought this many credits, of which nothing is gone, and of whose payment nothing was given
+    /// back.
+    pub fn untouched(granted: Credits) -> Self {
+        Self { granted, ..Self::default() }
     }
 }
 
 /// The credits of a grant that its invoice's money bought, with those that were withheld: not those that were exchanged
-/// for credits of a period that was left.
+/// for credits of a period that was left. Negative if more were exchanged than it has: those are of the grants after it.
 pub fn bought_credits(grant: &Entry) -> Credits {
     let record = SaleRecord::read(grant.metadata.as_deref()).unwrap_or_default();
-    (grant.granted() - record.taken_apart()).max(Credits::ZERO)
+    grant.granted() - record.taken_apart()
+}
+
+/// The credits that the money of one purchase bought of each of its grants, in their order.
+pub fn bought_of_each(grants: &[Entry]) -> Vec<Credits> {
+    let mut upto = Credits::ZERO;
+    let bought = |grant: &Entry| {
+        let before = upto.max(Credits::ZERO);
+        upto += bought_credits(grant);
+        (upto - before).max(Credits::ZERO)
+    };
+    grants.iter().map(bought).collect()
 }
 
 /// How many credits of a lot should be clawed back in all.
@@ -78,7 +90,7 @@ pub fn targets(lots: &[Lot], gone: &Gone, paid: MoneyMinor, taken: Credits, avai
     parts.iter().map(target).collect()
 }
 
-/// What is withheld of a part that is granted now, after lots of this many credits: all of its share, and how much of
+/// What is withheld of a part that is granted now, after grants with this many [`bought_credits`]: all of its share, and how much of
 /// that goes only because it is unspent.
 pub fn withheld(before: Credits, part: Credits, gone: &Gone, paid: MoneyMinor) -> (Credits, Credits) {
     let share = |money: MoneyMinor| credits_gone(before + part, money, paid) - credits_gone(before, money, paid);
@@ -86,7 +98,7 @@ pub fn withheld(before: Credits, part: Credits, gone: &Gone, paid: MoneyMinor) -
     (at_most, at_most - share(gone.certain()).min(at_most))
 }
 
-/// The credits that still come of parts that follow lots of this many credits: what is not withheld of them. Nothing
+/// The credits that still come of parts that follow grants with this many [`bought_credits`]: what is not withheld of them. Nothing
 /// comes if all of the money is gone.
 pub fn to_come(before: Credits, parts: Credits, gone: &Gone, paid: MoneyMinor) -> Credits {
     parts - withheld(before, parts, gone, paid).0
@@ -151,6 +163,7 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ledger::{Account, Command, GrantKind, Op, decide};
     use crate::domain::refund::CreditsChoice;
     use proptest::prelude::*;
 
@@ -187,6 +200,24 @@ mod tests {
             }
         }
         targets.iter().map(|target| target.total.0).collect()
+    }
+
+    #[test]
+    fn what_was_exchanged_beyond_the_first_grant_was_not_bought_of_those_after_it() {
+        let grant = |amount: i64, taken: i64| {
+            let sold = SaleRecord { taken: Credits(taken), is_taken_apart: true, ..SaleRecord::default() };
+            let metadata = (taken > 0).then(|| sold.to_metadata());
+            let op = Op::Grant { kind: GrantKind::Included, amount: Credits(amount), expires_at_ms: None };
+            let command = Command { metadata, ..Command::internal(op, "stripe", String::new()) };
+            decide(&Account::default(), &command, 0).expect("it is granted").entries.remove(0)
+        };
+        for (taken, bought) in [(0, [10, 10, 10]), (4, [6, 10, 10]), (15, [0, 5, 10]), (40, [0, 0, 0])] {
+            let grants = [grant(10, taken), grant(10, 0), grant(10, 0)];
+            assert_eq!(bought_of_each(&grants), bought.map(Credits), "{taken} were exchanged");
+            let before = grants[..2].iter().map(bought_credits).sum();
+            let (withheld, _) = withheld(before, Credits(10), &gone(&[(100, CreditsChoice::All)]), PAID);
+            assert_eq!(withheld, Credits(bought[2]), "{taken} were exchanged");
+        }
     }
 
     #[test]

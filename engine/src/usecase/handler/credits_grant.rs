@@ -32,8 +32,10 @@ pub(super) async fn run(deps: &Deps, claimed: &Claimed, now_ms: TimeMs) -> Resul
         Err(Failure::Engine(error)) => return Err(error),
         Err(Failure::Stripe(error)) => return Ok(Outcome::Retry { reason: error.to_string() }.into()),
     };
+    // What was exchanged for credits of a period that was left was paid with other money.
     if let Some(money) =
         money.as_ref().filter(|money| money.gone.counting() >= money.total && money.total > MoneyMinor::ZERO)
+        && withheld_of_part(deps, &part, money).await?.0 >= part.credits
     {
         return Ok(match money.refunded >= money.total {
             true => Outcome::Cancel { reason: money_given_back(&part.invoice) },

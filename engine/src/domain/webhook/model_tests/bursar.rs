@@ -9,7 +9,7 @@ use super::stripe::Stripe;
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::catalogue::{Catalogue, CatalogueHistory};
-use crate::domain::clawback::{Lot, LotTarget, away, bought_credits, step_towards, targets, withheld};
+use crate::domain::clawback::{Lot, LotTarget, away, bought_credits, bought_of_each, step_towards, targets, withheld};
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
@@ -319,14 +319,14 @@ impl Bursar {
     fn grant_part(&mut self, part: Part, stripe: &Stripe) {
         let invoice = number(&part.args.invoice);
         let (gone, refunded, total) = money(stripe, invoice);
-        if gone >= total && total > MoneyMinor::ZERO {
+        let before = self.granted(&part.args.invoice).iter().map(bought_credits).sum();
+        let withheld = withheld(before, part.args.credits, &all_gone(gone), total);
+        if gone >= total && total > MoneyMinor::ZERO && withheld.0 >= part.args.credits {
             if refunded < total && part.waits < WAITS_MAX {
                 self.parts.push(Part { at_ms: self.now_ms + DAY_MS, waits: part.waits + 1, ..part });
             }
             return;
         }
-        let before = self.granted(&part.args.invoice).iter().map(bought_credits).sum();
-        let withheld = withheld(before, part.args.credits, &all_gone(gone), total);
         self.command(&part.args.command(withheld));
         if gone > MoneyMinor::ZERO {
             let object = Value::Null;
@@ -377,11 +377,11 @@ impl Bursar {
     ) -> Vec<LotTarget> {
         let said = InvoiceFields::read(&shape::invoice(stripe, invoice, Version::Basil));
         let (before, book) = self.before_of(&said, stripe);
-        let lot = |grant: &Entry| {
+        let lot = |(grant, bought): (&Entry, Credits)| {
             let clawed_back = self.account.clawed_back(grant.seq);
-            Lot { clawed_back, unspent_gone: Some(Credits::ZERO), ..Lot::untouched(grant) }
+            Lot { clawed_back, unspent_gone: Some(Credits::ZERO), ..Lot::untouched(bought) }
         };
-        let lots: Vec<Lot> = granted.iter().map(lot).collect();
+        let lots: Vec<Lot> = granted.iter().zip(bought_of_each(granted)).map(lot).collect();
         let taken = level::taken_of(&said, &before, &book, None);
         targets(&lots, &all_gone(gone), total, taken, Credits::ZERO)
     }

@@ -1,7 +1,7 @@
 //! Named histories: one for each kind of thing that the random ones are made of, and those that once ended wrongly.
 
 use super::deed::{Case, Deed, Pay, Way};
-use crate::amount::Credits;
+use crate::amount::{Credits, MoneyMinor};
 use crate::domain::catalogue::{Catalogue, GrantSchedule, Interval, IntervalUnit};
 use crate::domain::sale::example::catalogue;
 use crate::key::PriceKey;
@@ -118,4 +118,17 @@ fn a_change_to_a_shorter_interval_is_not_undone_by_the_payment_of_the_longer_one
     let change = |price| Deed::Change { pick: 0, price, seats: 1, at_once: true, pay: Pay::Card };
     holds_in_every_order(&catalogue, &[subscribe(), change(1)]);
     holds_in_every_order(&catalogue, &[subscribe(), change(1), renew(), change(0), renew()]);
+}
+
+#[test]
+fn a_dispute_takes_no_part_of_a_period_that_was_exchanged_for_the_one_before() {
+    let mut catalogue = Catalogue::clone(&catalogue());
+    let mut half_year = catalogue.prices[0].clone();
+    (half_year.key, half_year.lookup_key) = (PriceKey::trusted("pro_half_year"), "pro_half_year".to_owned());
+    (half_year.every, half_year.grant) = (Interval { count: 6, unit: IntervalUnit::Month }, GrantSchedule::Monthly);
+    half_year.amount = MoneyMinor(59_910);
+    catalogue.prices.push(half_year);
+    let restart = Deed::Restart { pick: 0, price: 1, seats: 1, days: 0 };
+    let dispute = Deed::Dispute { pick: 1, percent: 100, is_foreign: false };
+    holds_in_every_order(&catalogue, &[subscribe(), restart, dispute]);
 }

@@ -26,7 +26,7 @@ use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
 use crate::domain::charge::top_up::halt_after_return;
 use crate::domain::clawback::{
-    Away, Lot, LotTarget, Step, away, bought_credits, credits_gone, step_towards, targets, withheld,
+    Away, Lot, LotTarget, Step, away, bought_credits, bought_of_each, credits_gone, step_towards, targets, withheld,
 };
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
@@ -154,7 +154,8 @@ async fn compare_by(
     }
     entries.sort_unstable_by_key(|entry| entry.seq);
     let account = account::account_find(db, &customer.id).await?.unwrap_or_default();
-    let all: Credits = entries.iter().map(bought_credits).sum();
+    let bought_of = bought_of_each(&entries);
+    let all = bought_of.iter().copied().sum();
     // What was taken because the period was left cannot go once more.
     let gone = credits_gone(all, money.gone.counting(), money.total);
     let taken = match taken_of(deps, customer, bought, gone, now_ms).await? {
@@ -164,7 +165,7 @@ async fn compare_by(
     let is_untouched =
         money.gone.all == MoneyMinor::ZERO && entries.iter().all(|e| account.clawed_back(e.seq) == Credits::ZERO);
     let lots = match is_untouched {
-        true => entries.iter().map(Lot::untouched).collect(),
+        true => bought_of.into_iter().map(Lot::untouched).collect(),
         false => lots::lots(deps, customer, &account, &entries, now_ms).await?,
     };
     let available = available(&account.settled(now_ms));

@@ -1,7 +1,7 @@
 //! The grants that a payment bought, with what has become of their credits.
 
 use crate::clock::TimeMs;
-use crate::domain::clawback::{Lot, bought_credits};
+use crate::domain::clawback::{Lot, bought_of_each};
 use crate::domain::customer::Customer;
 use crate::domain::ledger::{Account, Entry};
 use crate::error::Result;
@@ -22,14 +22,14 @@ pub(super) async fn lots(
     let settled = account.settled(now_ms);
     let mut expired = payments::entry_expired_of(db, &customer.id, &seqs).await?;
     let mut lots = Vec::new();
-    for grant in grants {
+    for (grant, granted) in grants.iter().zip(bought_of_each(grants)) {
         let of_it = || moved.iter().filter(|entry| entry.detail.grant == Some(grant.seq));
         // Credits that came back are in grants of their own.
         let gone = expired.remove(&grant.seq).unwrap_or_default();
         let (stored, remaining) = (account.remaining_of(&gone.grants), settled.remaining_of(&gone.grants));
         let mut kept = std::iter::once(grant).chain(of_it()).filter_map(|entry| entry.detail.unspent);
         lots.push(Lot {
-            granted: bought_credits(grant),
+            granted,
             clawed_back: account.clawed_back(grant.seq),
             unspent_gone: kept.next_back(),
             // Some may have ended that no entry takes away yet.
