@@ -23,7 +23,8 @@ pub(in crate::routes::admin) struct PaymentBody {
     /// or the invoice credits more than it charges), `paid`, `partly_refunded`, `refunded`, or `disputed` if a dispute
     /// holds or has taken some of it.
     state: String,
-    /// What is or was to be paid, in minor units; null before that is decided, and for invoices that were stored before
+    /// What is or was to be paid, in minor units, of an invoice with what the customer's balance at Stripe paid of it, which
+    /// no refund gives back; null before that is decided, and for invoices that were stored before
     /// amounts were. An invoice of 0 took no money: it credits time of a period that was left, or a coupon left nothing
     /// of it.
     amount_minor: Option<i64>,
