@@ -353,7 +353,7 @@ pub async fn job_hasten_waiting(
 /// Maximum number of jobs of one kind that are made due together.
 const LOOKED_AT_MAX: i64 = 1_000;
 
-/// Makes those jobs of a kind due now that were looked at and wait for another look, at most [`LOOKED_AT_MAX`], the
+/// Makes those jobs of a kind due now that were looked at and wait for another look, at most 1,000, the
 /// earliest first. Those whose time has not come stay as they are, and so does what waits until after `until_ms`.
 pub async fn job_hasten_looked_at(
     db: &impl ConnectionTrait,
