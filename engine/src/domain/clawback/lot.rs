@@ -90,16 +90,16 @@ pub fn targets(lots: &[Lot], gone: &Gone, paid: MoneyMinor, taken: Credits, avai
     parts.iter().map(target).collect()
 }
 
-/// What is withheld of a part that is granted now, after grants with this many [`bought_credits`]: all of its share, and how much of
-/// that goes only because it is unspent.
+/// What is withheld of a part that is granted now, after grants with this many [`bought_credits`]: all of its share,
+/// and how much of that goes only because it is unspent.
 pub fn withheld(before: Credits, part: Credits, gone: &Gone, paid: MoneyMinor) -> (Credits, Credits) {
     let share = |money: MoneyMinor| credits_gone(before + part, money, paid) - credits_gone(before, money, paid);
     let at_most = share(gone.counting());
     (at_most, at_most - share(gone.certain()).min(at_most))
 }
 
-/// The credits that still come of parts that follow grants with this many [`bought_credits`]: what is not withheld of them. Nothing
-/// comes if all of the money is gone.
+/// The credits that still come of parts that follow grants with this many [`bought_credits`]: what is not withheld of
+/// them. If all of the money is gone, only what was exchanged for credits of a period that was left comes.
 pub fn to_come(before: Credits, parts: Credits, gone: &Gone, paid: MoneyMinor) -> Credits {
     parts - withheld(before, parts, gone, paid).0
 }

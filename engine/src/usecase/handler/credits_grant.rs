@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 /// Wait between checks whether a dispute about all of the money is decided, or whether a change is paid or decided.
 pub(in crate::usecase) const DECISION_WAIT_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// Grants the part that the job names, unless all of the invoice's money is gone by now. If some of it is, its share is
+/// Grants the part that the job names, unless all of the money that bought it is gone by now. If some of it is, its share is
 /// withheld from the part. An event is made as well, after which that share goes of a part from which nothing can be
 /// withheld, or whose money went at the same moment. Of a month that the subscription no longer pays for,
 /// because it was changed or ended and the time was credited, nothing or the rest is granted.

@@ -12,9 +12,10 @@ use crate::usecase::handler::{Deps, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Checks that the invoice of a change of a subscription, `object`, credits no money that never came, or could not come in time, that was given back, or
-/// that is about to be given back: a refund by support that is under way counts like one that was made. Stripe is asked for the invoices of the periods that are
-/// left, and only if the change credits time: what is stored may be of another customer, or lack what came late.
+/// Checks that the invoice of a change of a subscription, `object`, credits no money that never came or could not come
+/// in time, or that was given back or is about to be: a refund by support that is under way counts like one that was
+/// made. Stripe is asked for the invoices of the periods that are left, and only if the change credits time: what is
+/// stored may be of another customer, or lack what came late.
 ///
 /// The refunds under way are read before Stripe is asked: one that ends in between is found there, and one that counts
 /// twice only lets the change fail. See [`super::super::refund`] for all orders in which both can happen.
