@@ -8,8 +8,8 @@ pub use lot::{Lot, LotTarget, bought_credits, bought_of_each, targets, to_come, 
 
 use crate::amount::{Credits, MoneyMinor};
 use crate::clock::TimeMs;
-use crate::domain::ledger::{Command, Entry, GrantKind, Op};
-use away::next_back;
+use crate::domain::ledger::{Command, Entry, Op};
+use away::{Back, next_back};
 use std::cmp::Ordering;
 
 /// The credits to take back once `gone` of the `paid` money is refunded or disputed. Rounded down: a part of a credit's
@@ -49,8 +49,8 @@ pub struct Step {
 }
 
 /// The next step from the credits of the grant that are clawed back to their target; `None` if that many are. Credits
-/// that come back with different ends take one step for each end. `away` is needed where credits come back, see
-/// [`away()`].
+/// that come back with different ends, or of different grants, take one step each. `returned` are the grants that
+/// returned credits of it; they are needed where credits go. `away` is needed where credits come back, see [`away()`].
 ///
 /// The command needs no idempotency key, because it names a total, and the charge's stream runs one such command at a
 /// time.
@@ -58,6 +58,7 @@ pub fn step_towards(
     grant: &Entry,
     clawed_back: Credits,
     target: &LotTarget,
+    returned: &[i64],
     away: &[Away],
     charge_id: &str,
     now_ms: TimeMs,
@@ -65,14 +66,13 @@ pub fn step_towards(
     let LotTarget { total: target, unspent, unspent_before } = *target;
     let (op, source, total) = match target.cmp(&clawed_back) {
         Ordering::Greater => {
-            let (grant, granted) = (grant.seq, grant.granted());
-            (Op::ClawBack { grant, granted, total: target, unspent, unspent_before }, "stripe", target)
+            let (grant, granted, returned) = (grant.seq, grant.granted(), returned.to_vec());
+            (Op::ClawBack { grant, granted, returned, total: target, unspent, unspent_before }, "stripe", target)
         }
         Ordering::Less => {
-            let kind = grant.detail.grant_kind.unwrap_or(GrantKind::Purchased);
-            let (credits, expires_at_ms) = next_back(grant, away, clawed_back - target, now_ms);
-            let total = clawed_back - credits;
-            let op = Op::Reinstate { grant: grant.seq, kind, total, unspent: unspent_before, expires_at_ms };
+            let Back { credits, kind, of, ends_at_ms } = next_back(grant, away, clawed_back - target, now_ms);
+            let (total, unspent, expires_at_ms) = (clawed_back - credits, unspent_before, ends_at_ms);
+            let op = Op::Reinstate { grant: grant.seq, kind, total, unspent, of, expires_at_ms };
             (op, "reinstatement", total)
         }
         Ordering::Equal => return None,

@@ -262,7 +262,8 @@ pub async fn explain(deps: &Deps, payment: &Payment) -> Result<Vec<PaymentStep>>
     let entries = account::entry_find_by_keys(db, &pairs).await?.into_iter().map(|(_, entry)| entry);
     let entries: Vec<Entry> = entries.collect();
     let grants: Vec<i64> = entries.iter().filter(|entry| entry.kind == EntryKind::Grant).map(|e| e.seq).collect();
-    let taken = rows::entry_list_of_grants(db, &payment.customer_id, &grants).await?;
+    let mut taken = rows::entry_list_of_grants(db, &payment.customer_id, &grants).await?;
+    taken.retain(|entry| entry.detail.grant.is_some_and(|grant| grants.contains(&grant)));
     steps.extend(entries.iter().chain(&taken).map(step_of_entry));
     steps.extend(steps_of_disputes(deps, payment, &taken).await);
     for refund in operation::operation_refund_list(db, &payment.customer_id).await? {

@@ -75,7 +75,9 @@ impl<'a> Commands<'a> {
                 let (total, unspent) = (self.part()?, self.part()?);
                 let grant = self.grant()?;
                 let unspent_before = account.clawed_back(grant.seq).min(unspent);
-                Op::ClawBack { grant: grant.seq, granted: grant.granted(), total, unspent, unspent_before }
+                let is_returned = |other: &&Entry| other.origin() == grant.seq && other.seq != grant.seq;
+                let returned = self.grants.iter().filter(is_returned).map(|other| other.seq).collect();
+                Op::ClawBack { grant: grant.seq, granted: grant.granted(), returned, total, unspent, unspent_before }
             }
             10 => Op::TakeBack { amount: self.amount()?, of: self.some_grants()? },
             11 => Op::Exchange {
@@ -86,9 +88,10 @@ impl<'a> Commands<'a> {
             },
             12 => {
                 let (total, unspent, expires_at_ms) = (self.part()?, self.part()?, self.end()?);
-                let grant = self.grant()?;
-                let kind = grant.detail.grant_kind.unwrap_or(GrantKind::Adjustment);
-                Op::Reinstate { grant: grant.seq, kind, total, unspent, expires_at_ms }
+                let (grant, other) = (self.grant()?, self.grant()?);
+                let kind = other.detail.grant_kind.unwrap_or(GrantKind::Adjustment);
+                let of = Some(other.origin()).filter(|of| *of != grant.seq);
+                Op::Reinstate { grant: grant.seq, kind, total, unspent, of, expires_at_ms }
             }
             13 => Op::WriteOff { reason },
             14 => Op::SetLimit { limit: self.amount()?, reason },

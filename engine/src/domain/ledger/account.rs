@@ -151,29 +151,39 @@ impl Account {
 
     /// The debt that each grant's claw backs made and that is not paid.
     pub(super) fn owed_of_grants(&self) -> Vec<Burn> {
-        let mut owed: Vec<Burn> = Vec::new();
-        for (grant, credits) in &self.open.owed {
-            match owed.iter_mut().find(|burn| burn.grant == *grant) {
-                Some(same) => same.credits += *credits,
-                None => owed.push(Burn { grant: *grant, credits: *credits }),
-            }
+        by_grant(self.open.owed.iter().copied())
+    }
+
+    /// The debts of claw backs that a grant of so many credits pays, for each grant whose claw backs made them. `first`
+    /// is the grant whose credits it returns.
+    pub(super) fn plan_payment(&self, amount: Credits, first: Option<i64>) -> Vec<Burn> {
+        if self.open.owed.is_empty() {
+            return Vec::new();
         }
-        owed
+        by_grant(self.clone().pay_owed(self.debt_paid_by(amount), first))
+    }
+
+    /// What a grant of so many credits pays of the debt.
+    fn debt_paid_by(&self, amount: Credits) -> Credits {
+        (-self.balance).max(Credits::ZERO).min(amount)
     }
 
     /// Pays a debt that claw backs made, that of the grant `first` before others. A debt of another origin is paid
-    /// last.
-    fn pay_owed(&mut self, mut credits: Credits, first: Option<i64>) {
+    /// last. Returns what it paid of each.
+    fn pay_owed(&mut self, mut credits: Credits, first: Option<i64>) -> Vec<(i64, Credits)> {
+        let mut payments = Vec::new();
         let mut pay = |is_due: &dyn Fn(i64) -> bool| {
-            for (_, owed) in self.open.owed.iter_mut().filter(|(grant, _)| is_due(*grant)) {
+            for (grant, owed) in self.open.owed.iter_mut().filter(|(grant, _)| is_due(*grant)) {
                 let paid = credits.min(*owed);
                 *owed -= paid;
                 credits -= paid;
+                payments.push((*grant, paid));
             }
         };
         pay(&|grant| Some(grant) == first);
         pay(&|_| true);
         self.open.owed.retain(|(_, owed)| *owed > Credits::ZERO);
+        payments
     }
 
     /// The grants that `credits` would be burned from, starting with those that are `first`. Credits beyond all
@@ -251,7 +261,7 @@ impl Account {
             self.set_clawed_back(reinstated, self.clawed_back(reinstated) - entry.amount);
         }
         self.set_clawed_back(entry.seq, entry.detail.withheld);
-        let paid = (-self.balance).max(Credits::ZERO).min(entry.amount);
+        let paid = self.debt_paid_by(entry.amount);
         for burn in &entry.detail.forgiven {
             self.set_forgiven(burn.grant, self.forgiven(burn.grant) + burn.credits);
         }
@@ -280,4 +290,16 @@ impl Account {
             self.open.grants.retain(|grant| grant.remaining > Credits::ZERO);
         }
     }
+}
+
+/// The sums of each grant's credits, without those of nothing.
+fn by_grant(parts: impl IntoIterator<Item = (i64, Credits)>) -> Vec<Burn> {
+    let mut sums: Vec<Burn> = Vec::new();
+    for (grant, credits) in parts.into_iter().filter(|(_, credits)| *credits > Credits::ZERO) {
+        match sums.iter_mut().find(|burn| burn.grant == grant) {
+            Some(same) => same.credits += credits,
+            None => sums.push(Burn { grant, credits }),
+        }
+    }
+    sums
 }

@@ -95,6 +95,8 @@ pub enum Op {
         grant: i64,
         /// Credits of that grant.
         granted: Credits,
+        /// The grants that returned credits of it. What is left of it goes first, then what is left of these.
+        returned: Vec<i64>,
         /// Credits to take back in all, including earlier times. Refunds are cumulative.
         total: Credits,
         /// How many of those still to be taken go only as far as credits are available at the commit, so that they make
@@ -127,12 +129,14 @@ pub enum Op {
     Reinstate {
         /// Sequence number of the grant that the payment bought.
         grant: i64,
-        /// The kind of that grant's credits.
+        /// The kind of the credits that come back.
         kind: GrantKind,
         /// Credits that stay clawed back.
         total: Credits,
         /// How many of those went only because they were unspent.
         unspent: Credits,
+        /// The grant that those that come back had been taken from, if it is another.
+        of: Option<i64>,
         /// When those that come back expire.
         expires_at_ms: Option<TimeMs>,
     },

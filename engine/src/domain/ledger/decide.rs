@@ -51,15 +51,15 @@ pub fn decide(account: &Account, command: &Command, now_ms: TimeMs) -> Result<De
         Op::Purchase { amount, expires_at_ms, reserved, spend } => {
             draft.purchase(command, (*amount, *expires_at_ms), reserved.as_ref(), spend.as_deref())?;
         }
-        Op::ClawBack { grant, granted, total, unspent, unspent_before } => {
-            draft.claw_back(command, (*grant, *granted), *total, (*unspent, *unspent_before))?;
+        Op::ClawBack { grant, granted, returned, total, unspent, unspent_before } => {
+            draft.claw_back(command, (*grant, *granted, returned), *total, (*unspent, *unspent_before))?;
         }
         Op::TakeBack { amount, of } => draft.take_back(command, *amount, of.as_deref())?,
         Op::Exchange { amount, expires_at_ms, taken, of } => {
             draft.exchange(command, (*amount, *expires_at_ms), (*taken, of.as_deref()))?;
         }
-        Op::Reinstate { grant, kind, total, unspent, expires_at_ms } => {
-            draft.reinstate(command, (*grant, *kind), (*total, *unspent), *expires_at_ms)?;
+        Op::Reinstate { grant, kind, total, unspent, of, expires_at_ms } => {
+            draft.reinstate(command, (*grant, *kind, *of), (*total, *unspent), *expires_at_ms)?;
         }
         Op::Settle if draft.entries.is_empty() => return Err(Refusal::NothingToDo),
         Op::Settle => {}
@@ -84,9 +84,13 @@ impl Draft {
         kind: EntryKind,
         change: (Credits, Credits),
         hold: Option<&HoldId>,
-        detail: Detail,
+        mut detail: Detail,
     ) {
         let (amount, held_delta) = change;
+        if kind == EntryKind::Grant && detail.forgiven.is_empty() {
+            detail.pays = self.account.plan_payment(amount, detail.grant);
+            detail.pays.retain(|paid| detail.grant != Some(paid.grant));
+        }
         let entry = Entry {
             seq: self.account.version + 1,
             kind,
@@ -336,7 +340,7 @@ impl Draft {
     fn reinstate(
         &mut self,
         command: &Command,
-        (grant, kind): (i64, GrantKind),
+        (grant, kind, of): (i64, GrantKind, Option<i64>),
         (total, unspent): (Credits, Credits),
         expires_at_ms: Option<TimeMs>,
     ) -> Result<(), Refusal> {
@@ -364,6 +368,7 @@ impl Draft {
             grant_kind: Some(kind),
             expires_at_ms,
             grant: Some(grant),
+            of,
             unspent: Some(unspent),
             reason: Some("reinstated".to_owned()),
             ..Detail::default()
@@ -411,7 +416,7 @@ impl Draft {
     fn claw_back(
         &mut self,
         command: &Command,
-        (grant, granted): (i64, Credits),
+        (grant, granted, returned): (i64, Credits, &[i64]),
         total: Credits,
         (unspent, unspent_before): (Credits, Credits),
     ) -> Result<(), Refusal> {
@@ -421,7 +426,11 @@ impl Draft {
         if amount <= Credits::ZERO {
             return Err(Refusal::NothingToDo);
         }
-        let burned = self.account.plan_burn_starting_with(amount, |open| open.seq == grant);
+        let burned = self.account.plan_burn_by(amount, |open| match open.seq {
+            seq if seq == grant => 0,
+            seq if returned.contains(&seq) => 1,
+            _ => 2,
+        });
         let unspent = Some(unspent_before + (amount - certain.max(Credits::ZERO)).max(Credits::ZERO));
         let detail = Detail { burned, grant: Some(grant), unspent, ..Detail::default() };
         self.push(command, EntryKind::ClawBack, (-amount, Credits::ZERO), None, detail);

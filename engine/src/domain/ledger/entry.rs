@@ -115,6 +115,14 @@ pub struct Detail {
     /// credits are returned. Of terms: the one whose credits do not come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<i64>,
+    /// Of a grant that returns credits: the grant that they had been taken from for the other one's payment, if they were
+    /// not of that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<i64>,
+    /// Of a grant: the debts that it paid of other grants' claw backs, with the credits. They come back as credits of
+    /// this grant if the payment of the other turns out to be good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pays: Vec<Burn>,
     /// Of a grant: the credits that were withheld from it, because their money was gone. They count as clawed back.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub withheld: Credits,
@@ -181,6 +189,16 @@ impl Entry {
     /// The credits of a grant, with those that were withheld from it.
     pub fn granted(&self) -> Credits {
         self.amount + self.detail.withheld
+    }
+
+    /// Of a grant: the one whose credits it has. That is another if it returns credits that were taken back.
+    pub fn origin(&self) -> i64 {
+        self.detail.of.or(self.detail.grant).unwrap_or(self.seq)
+    }
+
+    /// Of a grant: what it paid of the debt that claw backs of another made.
+    pub fn paid_for(&self, grant: i64) -> Credits {
+        self.detail.pays.iter().filter(|paid| paid.grant == grant).map(|paid| paid.credits).sum()
     }
 
     /// The metadata that the caller gave. What Stripe paid for has none: its metadata is the engine's own.

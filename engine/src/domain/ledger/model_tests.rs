@@ -355,7 +355,11 @@ proptest! {
             now_ms = step.now_ms;
             let mut command = step.command.clone();
             match &mut command.op {
-                Op::ClawBack { grant, .. } | Op::Reinstate { grant, .. } => *grant = seqs[&*grant],
+                Op::ClawBack { grant, returned, .. } => {
+                    *grant = seqs[&*grant];
+                    returned.iter_mut().for_each(|grant| *grant = seqs[&*grant]);
+                }
+                Op::Reinstate { grant, .. } => *grant = seqs[&*grant],
                 Op::TakeBack { of: Some(of), .. } | Op::Exchange { of: Some(of), .. } => {
                     of.iter_mut().for_each(|grant| *grant = seqs[&*grant]);
                 }

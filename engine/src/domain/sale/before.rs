@@ -27,7 +27,7 @@ pub struct BroughtBefore {
     pub record: SaleRecord,
     /// The credits that it granted at once, if it took none.
     pub granted: Credits,
-    /// The sequence numbers of the grants that it brought so far.
+    /// The sequence numbers of the grants that it brought so far, and of those that returned credits of these.
     pub grants: Vec<i64>,
     /// Whether credits of it are clawed back.
     pub is_clawed_back: bool,

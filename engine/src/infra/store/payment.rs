@@ -407,7 +407,7 @@ pub async fn operation_list_all(
 /// How many credits of a grant expired.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expired {
-    /// The grant, and those that returned credits of it after they were taken back.
+    /// The grant, and those that returned credits of it after they were taken back, whichever payment took them.
     pub grants: Vec<i64>,
     /// The credits of all of these that expired.
     pub credits: Credits,
@@ -425,7 +425,7 @@ pub async fn entry_expired_of(
     let mut origins: HashMap<i64, i64> = grants.iter().map(|grant| (*grant, *grant)).collect();
     for row in query_all(db, &expired_since(), [customer.as_str().into(), (*first).into()]).await? {
         let detail: Detail = from_json(&get::<String>(&row, "detail")?)?;
-        let Some(origin) = detail.grant.and_then(|grant| origins.get(&grant)).copied() else { continue };
+        let Some(origin) = detail.of.or(detail.grant).and_then(|of| origins.get(&of)).copied() else { continue };
         let of_origin = expired.entry(origin).or_default();
         let (seq, kind): (i64, String) = (get(&row, "seq")?, get(&row, "kind")?);
         if kind == EntryKind::Expire.as_str() {
@@ -452,7 +452,8 @@ fn naming(grant: i64) -> [String; 2] {
     [format!("%\"grant\":{grant},%"), format!("%\"grant\":{grant}}}%")]
 }
 
-/// The lines of a customer's ledger that took credits of these grants back or returned them, in their order.
+/// The lines of a customer's ledger that took credits of these grants back, paid the debt that this made, or returned
+/// credits, in their order.
 pub async fn entry_list_of_grants(
     db: &impl ConnectionTrait,
     customer: &CustomerId,
@@ -468,7 +469,8 @@ pub async fn entry_list_of_grants(
         for row in query_all(db, sql, values).await? {
             let seq: i64 = get(&row, "seq")?;
             let entry = account::entry_list(db, customer, Some(seq + 1), 1).await?.pop();
-            found.extend(entry.filter(|entry| entry.detail.grant == Some(*grant)));
+            let is_of = |entry: &Entry| entry.detail.grant == Some(*grant) || entry.paid_for(*grant) > Credits::ZERO;
+            found.extend(entry.filter(is_of));
         }
     }
     found.sort_by_key(|entry| entry.seq);

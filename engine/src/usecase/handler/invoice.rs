@@ -97,23 +97,23 @@ pub(super) async fn before_of(
     now_ms: TimeMs,
 ) -> std::result::Result<(Before, PriceBook), Failure> {
     let (objects, mut before) = load_before(deps, customer, said).await?;
-    before.expired = expired_of_left(deps, &customer.id, said, &before, now_ms).await?;
+    learn_left(deps, &customer.id, said, &mut before, now_ms).await?;
     let book = price::learn_all(deps, book, &objects, now_ms).await?;
     Ok((before, book))
 }
 
-/// The credits that expired of the periods that an invoice leaves, or that it billed and others leave, whether or not an
-/// entry takes them away yet.
-async fn expired_of_left(
+/// Learns which grants returned credits of the periods that an invoice leaves, or that it billed and others leave, and
+/// how many of these expired, whether or not an entry takes them away yet.
+async fn learn_left(
     deps: &Deps,
     customer_id: &CustomerId,
     said: &InvoiceFields,
-    before: &Before,
+    before: &mut Before,
     now_ms: TimeMs,
-) -> Result<BTreeMap<(TimeMs, u32), Credits>> {
-    let (db, left, mut expired) = (deps.db.read(), before.grants_of_left(said), BTreeMap::new());
+) -> Result<()> {
+    let (db, left) = (deps.db.read(), before.grants_of_left(said));
     if left.values().all(Vec::is_empty) {
-        return Ok(expired);
+        return Ok(());
     }
     let account = account::account_find(db, customer_id).await?.unwrap_or_default();
     let settled = account.settled(now_ms);
@@ -126,11 +126,15 @@ async fn expired_of_left(
             let month = grant.idempotency_key.as_deref().and_then(month_of).unwrap_or(0);
             let Some(gone) = gone.get(&grant.seq) else { continue };
             let unwritten = account.remaining_of(&gone.grants) - settled.remaining_of(&gone.grants);
-            let sum: &mut Credits = expired.entry((end_ms, month)).or_default();
+            let sum = before.expired.entry((end_ms, month)).or_default();
             *sum += gone.credits + unwritten;
         }
     }
-    Ok(expired)
+    for brought in before.brought.values_mut() {
+        let of = |grant: &i64| gone.get(grant).map_or_else(|| vec![*grant], |gone| gone.grants.clone());
+        brought.grants = brought.grants.iter().flat_map(of).collect();
+    }
+    Ok(())
 }
 
 /// What is known of the other invoices of an invoice's subscription, with all of them.

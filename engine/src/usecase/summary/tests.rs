@@ -101,6 +101,7 @@ fn histories() -> impl Strategy<Value = Vec<(i64, Op)>> {
         Just(Op::ClawBack {
             grant: 1,
             granted: Credits(6),
+            returned: Vec::new(),
             total: Credits(6),
             unspent: Credits::ZERO,
             unspent_before: Credits::ZERO

@@ -198,6 +198,7 @@ async fn healthy_ledgers(db: &Db) {
     let claw_back = Op::ClawBack {
         grant: 2,
         granted: Credits(10),
+        returned: Vec::new(),
         total: Credits(10),
         unspent: Credits::ZERO,
         unspent_before: Credits::ZERO,

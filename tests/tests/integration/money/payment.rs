@@ -4,6 +4,7 @@ mod crash;
 mod duplicate;
 mod facts;
 mod former;
+mod lent;
 mod missing;
 mod refused;
 mod returned;

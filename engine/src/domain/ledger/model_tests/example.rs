@@ -87,6 +87,7 @@ fn a_claw_back_beyond_the_balance_is_debt_and_the_next_grant_pays_it_first() {
     test.act(Op::ClawBack {
         grant,
         granted: Credits(10),
+        returned: Vec::new(),
         total: Credits(10),
         unspent: Credits::ZERO,
         unspent_before: Credits::ZERO,
@@ -106,6 +107,7 @@ fn refunds_are_cumulative_and_claw_back_only_what_is_new() {
         let op = Op::ClawBack {
             grant,
             granted: Credits(10),
+            returned: Vec::new(),
             total: Credits(total),
             unspent: Credits::ZERO,
             unspent_before: Credits::ZERO,
@@ -129,6 +131,7 @@ fn what_goes_only_if_unspent_makes_no_debt_and_the_rest_does() {
         let op = Op::ClawBack {
             grant,
             granted: Credits(10),
+            returned: Vec::new(),
             total: Credits(10),
             unspent: Credits(unspent),
             unspent_before: Credits::ZERO,
@@ -148,6 +151,7 @@ fn a_hold_can_be_captured_after_a_claw_back_took_its_credits() {
     test.act(Op::ClawBack {
         grant,
         granted: Credits(10),
+        returned: Vec::new(),
         total: Credits(10),
         unspent: Credits::ZERO,
         unspent_before: Credits::ZERO,
@@ -197,6 +201,7 @@ fn a_debt_is_written_off_to_zero_and_nothing_else_is() {
     test.act(Op::ClawBack {
         grant,
         granted: Credits(3),
+        returned: Vec::new(),
         total: Credits(3),
         unspent: Credits::ZERO,
         unspent_before: Credits::ZERO,
@@ -213,6 +218,7 @@ fn a_debt_is_written_off_to_zero_and_nothing_else_is() {
             kind: GrantKind::Purchased,
             total: Credits::ZERO,
             unspent: Credits::ZERO,
+            of: None,
             expires_at_ms: None,
         })
         .unwrap();
@@ -229,6 +235,7 @@ fn a_debt_that_is_paid_is_not_forgiven_and_its_credits_come_back() {
     test.act(Op::ClawBack {
         grant,
         granted: Credits(5),
+        returned: Vec::new(),
         total: Credits(5),
         unspent: Credits::ZERO,
         unspent_before: Credits::ZERO,
@@ -242,6 +249,7 @@ fn a_debt_that_is_paid_is_not_forgiven_and_its_credits_come_back() {
         kind: GrantKind::Purchased,
         total: Credits::ZERO,
         unspent: Credits::ZERO,
+        of: None,
         expires_at_ms: None,
     };
     let entry = test.act(back).unwrap();

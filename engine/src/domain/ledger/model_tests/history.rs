@@ -18,7 +18,7 @@ pub(super) enum Move {
     Capture { pick: usize, amount: Option<Credits> },
     Release { pick: usize },
     Adjust { amount: Credits },
-    ClawBack { pick: usize, total: Credits, unspent: Credits },
+    ClawBack { pick: usize, returned: Vec<usize>, total: Credits, unspent: Credits },
     TakeBack { amount: Credits, of: Option<Vec<usize>> },
     Exchange { amount: Credits, ends_in_ms: Option<i64>, taken: Credits, of: Option<Vec<usize>> },
     Reserve { amount: Credits },
@@ -68,8 +68,7 @@ fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
             .prop_map(|(pick, amount)| Move::Capture { pick, amount }),
         1 => any::<usize>().prop_map(|pick| Move::Release { pick }),
         1 => credits(-6..6).prop_map(|amount| Move::Adjust { amount }),
-        claw_back => (any::<usize>(), credits(-2..25), prop_oneof![Just(Credits::ZERO), credits(0..25)])
-            .prop_map(|(pick, total, unspent)| Move::ClawBack { pick, total, unspent }),
+        claw_back => claw_backs_of_some(),
         claw_back => prop_oneof![
             (any::<usize>(), credits(-2..12), proptest::option::of(-5..80_i64))
                 .prop_map(|(pick, total, ends_in_ms)| Move::Reinstate { pick, total, ends_in_ms }),
@@ -80,6 +79,12 @@ fn moves(claw_backs: bool) -> impl Strategy<Value = Move> {
         7 => purchases(),
         1 => prop_oneof![Just(Move::Settle), Just(Move::WriteOff)],
     ]
+}
+
+fn claw_backs_of_some() -> impl Strategy<Value = Move> {
+    let unspent = prop_oneof![Just(Credits::ZERO), credits(0..25)];
+    (any::<usize>(), vec(any::<usize>(), 0..3), credits(-2..25), unspent)
+        .prop_map(|(pick, returned, total, unspent)| Move::ClawBack { pick, returned, total, unspent })
 }
 
 /// Some grants of those made so far, or nobody knows which.
@@ -128,9 +133,7 @@ impl Made {
     fn op(&self, step: &Move, at: usize, now_ms: TimeMs) -> Option<Op> {
         let hold = |pick: usize| self.holds.get(pick % self.holds.len().max(1)).cloned();
         let grant = |pick: usize| self.grants.get(pick % self.grants.len().max(1)).copied();
-        let seqs = |picks: Option<Vec<usize>>| {
-            picks.map(|picks| picks.into_iter().filter_map(|pick| Some(grant(pick)?.seq)).collect())
-        };
+        let seqs = |picks: Vec<usize>| picks.into_iter().filter_map(|pick| Some(grant(pick)?.seq)).collect();
         Some(match step.clone() {
             Move::Grant { kind, amount, ends_in_ms } => {
                 Op::Grant { kind, amount, expires_at_ms: ends_in_ms.map(|ms| now_ms + ms) }
@@ -142,18 +145,19 @@ impl Made {
             Move::Capture { pick, amount } => Op::Capture { id: hold(pick)?, amount },
             Move::Release { pick } => Op::Release { id: hold(pick)? },
             Move::Adjust { amount } => Op::Adjust { amount, reason: "because".to_owned(), expires_at_ms: None },
-            Move::ClawBack { pick, total, unspent } => {
+            Move::ClawBack { pick, returned, total, unspent } => {
                 let Grant { seq, amount, .. } = grant(pick)?;
-                Op::ClawBack { grant: seq, granted: amount, total, unspent, unspent_before: Credits::ZERO }
+                let (returned, unspent_before) = (seqs(returned), Credits::ZERO);
+                Op::ClawBack { grant: seq, granted: amount, returned, total, unspent, unspent_before }
             }
-            Move::TakeBack { amount, of } => Op::TakeBack { amount, of: seqs(of) },
+            Move::TakeBack { amount, of } => Op::TakeBack { amount, of: of.map(seqs) },
             Move::Exchange { amount, ends_in_ms, taken, of } => {
-                Op::Exchange { amount, expires_at_ms: ends_in_ms.map(|ms| now_ms + ms), taken, of: seqs(of) }
+                Op::Exchange { amount, expires_at_ms: ends_in_ms.map(|ms| now_ms + ms), taken, of: of.map(seqs) }
             }
             Move::Reinstate { pick, total, ends_in_ms } => {
                 let Grant { seq, kind, .. } = grant(pick)?;
                 let expires_at_ms = ends_in_ms.map(|ms| now_ms + ms);
-                Op::Reinstate { grant: seq, kind, total, unspent: Credits::ZERO, expires_at_ms }
+                Op::Reinstate { grant: seq, kind, total, unspent: Credits::ZERO, of: None, expires_at_ms }
             }
             Move::Reserve { amount } => {
                 Op::Reserve { id: HoldId::trusted(format!("hld_{at}")), amount, expires_at_ms: now_ms + 1_000_000 }

@@ -165,7 +165,9 @@ impl Model {
                     next.spend(spend, amount.0, reservation.as_ref(), now_ms)?;
                 }
             }
-            Op::ClawBack { grant, total, unspent, .. } => next.claw_back(*grant, total.0, unspent.0)?,
+            Op::ClawBack { grant, returned, total, unspent, .. } => {
+                next.claw_back(*grant, returned, total.0, unspent.0)?;
+            }
             Op::TakeBack { amount, of } => next.take_back(amount.0, of.as_deref(), None)?,
             Op::Exchange { amount, expires_at_ms, taken, of } => {
                 amount_is_valid(taken.0)?;
@@ -380,7 +382,7 @@ impl Model {
         Ok(())
     }
 
-    fn claw_back(&mut self, seq: i64, total: i64, unspent: i64) -> Result<(), Refusal> {
+    fn claw_back(&mut self, seq: i64, returned: &[i64], total: i64, unspent: i64) -> Result<(), Refusal> {
         let grant = self.given.iter().position(|given| given.seq == seq).unwrap();
         let missing = total.min(self.given[grant].amount) - self.given[grant].clawed;
         let missing = missing.min((missing - unspent).max(self.available()));
@@ -389,7 +391,9 @@ impl Model {
         }
         self.given[grant].clawed += missing;
         for _ in 0..missing {
-            match self.credits.iter().position(|credit| credit.grant == grant) {
+            let own = self.credits.iter().position(|credit| credit.grant == grant);
+            let is_returned = |credit: &Credit| returned.contains(&self.given[credit.grant].seq);
+            match own.or_else(|| self.credits.iter().position(is_returned)) {
                 Some(own) => drop(self.credits.remove(own)),
                 None => self.burn_one_for(Some(grant)),
             }

@@ -13,7 +13,7 @@ use crate::domain::clawback::{Lot, LotTarget, away, bought_credits, bought_of_ea
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::{JobKind, NewJob, Outcome};
-use crate::domain::ledger::{Account, Command, Entry, decide};
+use crate::domain::ledger::{Account, Command, Entry, EntryKind, decide};
 use crate::domain::reconcile::{Class, Difference, Repair, invoices, refunds, subscriptions};
 use crate::domain::refund::Gone;
 use crate::domain::sale::at_stripe::{SeenPrice, StripePrices, sold, unstored};
@@ -357,13 +357,21 @@ impl Bursar {
             loop {
                 let clawed_back = self.account.clawed_back(grant.seq);
                 let away = away(grant, &self.entries, &self.entries);
+                let returned = self.returned(grant.seq);
                 let charge_id = format!("ch_{invoice}");
-                let Some(step) = step_towards(grant, clawed_back, &target, &away, &charge_id, self.now_ms) else {
+                let Some(step) = step_towards(grant, clawed_back, &target, &returned, &away, &charge_id, self.now_ms)
+                else {
                     break;
                 };
                 self.command(&step.command);
             }
         }
+    }
+
+    /// The grants that returned credits of one.
+    fn returned(&self, grant: i64) -> Vec<i64> {
+        let is_one = |entry: &&Entry| entry.kind == EntryKind::Grant && entry.origin() == grant && entry.seq != grant;
+        self.entries.iter().filter(is_one).map(|entry| entry.seq).collect()
     }
 
     /// The credits of an invoice's grants that go with its money, without those that went because its period was left.

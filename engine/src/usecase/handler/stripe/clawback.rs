@@ -84,6 +84,8 @@ pub(in crate::usecase::handler) struct GrantStanding {
     pub clawed_back: Credits,
     /// What should be.
     pub target: LotTarget,
+    /// The grants that returned credits of it, if they matter.
+    returned: Vec<i64>,
 }
 
 /// Compares a charge, or an invoice that no charge paid, as Stripe has it now with the ledger; `None` if it buys no
@@ -165,13 +167,17 @@ async fn compare_by(
     let is_untouched =
         money.gone.all == MoneyMinor::ZERO && entries.iter().all(|e| account.clawed_back(e.seq) == Credits::ZERO);
     let lots = match is_untouched {
-        true => bought_of.into_iter().map(Lot::untouched).collect(),
+        true => bought_of.into_iter().map(|bought| (Lot::untouched(bought), Vec::new())).collect(),
         false => lots::lots(deps, customer, &account, &entries, now_ms).await?,
     };
+    let (lots, returned): (Vec<Lot>, Vec<Vec<i64>>) = lots.into_iter().unzip();
     let available = available(&account.settled(now_ms));
     let targets = targets(&lots, &money.gone, money.total, taken, available);
-    let grants = entries.into_iter().zip(lots).zip(targets);
-    let grants = grants.map(|((grant, lot), target)| GrantStanding { grant, clawed_back: lot.clawed_back, target });
+    let grants = entries.into_iter().zip(lots).zip(targets).zip(returned);
+    let grants = grants.map(|(((grant, lot), target), returned)| {
+        let clawed_back = lot.clawed_back;
+        GrantStanding { grant, clawed_back, target, returned }
+    });
     Ok(Standing::Granted { grants: grants.collect() })
 }
 
@@ -329,16 +335,34 @@ async fn verdict_on(
         Standing::Unclear { reason } => return Ok(Outcome::Dead { reason }.into()),
     };
     let mut due = grants.iter().filter(|grant| grant.clawed_back != grant.target.total);
-    let Some(GrantStanding { grant, clawed_back, target }) = due.next() else {
+    let Some(GrantStanding { grant, clawed_back, target, returned }) = due.next() else {
         return Ok(Outcome::Done.into());
     };
     let away = if target.total < *clawed_back { read_away(deps, customer, grant).await? } else { Vec::new() };
-    let step = step_towards(grant, *clawed_back, target, &away, paid, now_ms);
+    let step = step_towards(grant, *clawed_back, target, returned, &away, paid, now_ms);
     let Step { command, is_last } = step.expect("its target is not what is clawed back");
     // One command at a time: the next run of this job finds the others.
     let is_done = is_last && due.next().is_none();
     let outcome = if is_done { Outcome::Done } else { Outcome::Snooze { until_ms: now_ms } };
-    Ok(Verdict { outcome, ledger: Some((customer.id.clone(), command)), effects: Vec::new() })
+    let effects = review_of_lender(deps, customer, &command, now_ms).await?;
+    Ok(Verdict { outcome, ledger: Some((customer.id.clone(), command)), effects })
+}
+
+/// Where credits come back that had been taken from what another payment bought: the review of that payment. Some of
+/// its money may be gone, and they could not go with it while they were away.
+async fn review_of_lender(
+    deps: &Deps,
+    customer: &Customer,
+    command: &Command,
+    now_ms: TimeMs,
+) -> Result<Vec<Effect>, Failure> {
+    let Op::Reinstate { grant, of: Some(of), total, .. } = &command.op else { return Ok(Vec::new()) };
+    let lender = account::entry_find_many(deps.db.read(), &customer.id, &[*of]).await?.pop();
+    let is_paid = |entry: &Entry| matches!(entry.source.as_str(), "stripe" | "purchase");
+    let Some(reference) = lender.filter(is_paid).and_then(|entry| entry.reference) else { return Ok(Vec::new()) };
+    let Some(object) = paid_by(deps, &reference).await? else { return Ok(Vec::new()) };
+    let id = format!("returned:{}:{grant}:{of}:{total}:{now_ms}", customer.id);
+    Ok(vec![review_event(deps, &id, EventKind::ChargeRefunded, object, now_ms)])
 }
 
 /// The credits of a grant that were clawed back and have not come back, by the entries that are stored.
