@@ -283,8 +283,8 @@ const SEVERAL_LIVE: &str = "SELECT d.customer_id FROM subscriptions d WHERE d.en
                             AND d.status <> 'incomplete' GROUP BY d.customer_id HAVING COUNT(*) > 1";
 
 /// Unended subscriptions that a run did not list, ordered by id. Unless it is a full pass or of one customer, only
-/// those that changed within its window, whose period is over, or beside which their customer has another live one of
-/// ours, which is wrong however long it has been so.
+/// those that changed within its window, whose period is over, that wait for an invoice, or beside which their customer
+/// has another live one of ours, which is wrong however long it has been so.
 pub async fn subscriptions_unseen(
     db: &impl ConnectionTrait,
     run: &Reconciliation,
@@ -294,7 +294,8 @@ pub async fn subscriptions_unseen(
     let sql = format!(
         "SELECT {} FROM subscriptions u WHERE u.id > $1 AND u.ended_at_ms IS NULL AND u.updated_at_ms <= $2 \
          AND NOT EXISTS (SELECT 1 FROM reconciliation_seen s WHERE s.reconciliation_id = $3 AND s.object_id = u.id) \
-         AND (u.updated_at_ms >= $6 OR u.current_period_end_ms <= $2 OR u.customer_id IN ({SEVERAL_LIVE})) {} \
+         AND (u.updated_at_ms >= $6 OR u.current_period_end_ms <= $2 OR u.customer_id IN ({SEVERAL_LIVE}) \
+         OR (u.unpaid_change IS NOT NULL AND u.unpaid_change NOT LIKE '%\"is_void\":true%')) {} \
          ORDER BY u.id LIMIT $4",
         subscription::COLUMNS,
         only(run, "u.customer_id", 5)

@@ -24,7 +24,9 @@ mod unknown_price;
 use super::*;
 use crate::scene::{PERIOD, SIGNUP, events, replay_event, with_backend};
 use bursar_engine::amount::{Credits, MoneyMinor};
-use bursar_engine::domain::catalogue::{Catalogue, GrantSchedule, Interval, IntervalUnit, Plan, Price, Rollover};
+use bursar_engine::domain::catalogue::{
+    Catalogue, GrantSchedule, Interval, IntervalUnit, Plan, Price, Rollover, SharedCatalogue,
+};
 use bursar_engine::key::{PlanKey, PriceKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,7 +64,18 @@ impl Shop {
 
     /// Like [`Shop::selling`], with changed settings.
     async fn selling_with(backend: Backend, prices: &[Price], change: impl FnOnce(&mut Config)) -> Self {
-        let catalogue = catalogue_with(|catalogue| {
+        let shop = Self::open_with(backend, |config| {
+            config.catalogue = Self::catalogue_with_team(prices);
+            change(config);
+        })
+        .await;
+        shop.make_prices(prices).await;
+        shop
+    }
+
+    /// The built-in catalogue with the plan Team and these prices.
+    fn catalogue_with_team(prices: &[Price]) -> SharedCatalogue {
+        catalogue_with(|catalogue| {
             catalogue.plans.push(Plan {
                 key: PlanKey::trusted("team"),
                 name: "Team".to_owned(),
@@ -75,12 +88,11 @@ impl Shop {
                 followed_by: Some(PlanKey::trusted("trial")),
             });
             catalogue.prices.extend_from_slice(prices);
-        });
-        let shop = Self::open_with(backend, |config| {
-            config.catalogue = catalogue;
-            change(config);
         })
-        .await;
+    }
+
+    /// Makes prices at Stripe.
+    async fn make_prices(&self, prices: &[Price]) {
         for price in prices {
             let (amount, count) = (price.amount.0.to_string(), price.every.count.to_string());
             let form = [
@@ -91,9 +103,8 @@ impl Shop {
                 ("product_data[name]", price.plan.as_str()),
                 ("lookup_key", price.lookup_key.as_str()),
             ];
-            shop.ask_stripe("POST", "/v1/prices", &form).await;
+            self.ask_stripe("POST", "/v1/prices", &form).await;
         }
-        shop
     }
 
     /// Changes the catalogue of the running application.

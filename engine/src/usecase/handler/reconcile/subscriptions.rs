@@ -13,6 +13,7 @@ use crate::domain::subscription::Subscription;
 use crate::domain::webhook::fields::{self, InvoiceFields};
 use crate::domain::webhook::{self, EventKind, Facts, Lookup};
 use crate::ids::CustomerId;
+use crate::infra::store::subscription::{self, By};
 use crate::infra::store::{account, payment, reconciliation as rows};
 use crate::infra::stripe::found;
 use serde_json::Value;
@@ -33,9 +34,25 @@ impl Walk<'_> {
                 Listed { objects: fields::rows(&list).to_vec(), cursor: next_of(&list) }
             }
         };
-        let differences = self.compare_subscriptions(&listed.objects).await?;
-        let seen = listed.objects.iter().filter_map(|object| fields::id(&object["id"])).collect();
-        Ok(Page { checked: listed.objects.len(), differences, seen, cursor: listed.cursor })
+        let objects = self.with_awaited_invoices(listed.objects).await?;
+        let differences = self.compare_subscriptions(&objects).await?;
+        let seen = objects.iter().filter_map(|object| fields::id(&object["id"])).collect();
+        Ok(Page { checked: objects.len(), differences, seen, cursor: listed.cursor })
+    }
+
+    /// Listed subscriptions, and those whose change waits for an invoice with that invoice, which a list does not
+    /// have: nobody may pay it any more.
+    async fn with_awaited_invoices(&self, mut objects: Vec<Value>) -> Result<Vec<Value>, Failure> {
+        let ids: Vec<String> = objects.iter().filter_map(|object| fields::id(&object["id"])).collect();
+        let stored = subscription::subscription_find_many(self.deps.db.read(), By::Id, &ids).await?;
+        for waiting in stored.iter().filter(|stored| stored.unpaid_invoice().is_some()) {
+            let listed = objects.iter_mut().find(|object| object["id"] == waiting.id.as_str());
+            let whole = found(self.deps.stripe.subscription_retrieve(&waiting.id).await)?;
+            if let Some((listed, whole)) = listed.zip(whole) {
+                *listed = whole;
+            }
+        }
+        Ok(objects)
     }
 
     async fn compare_subscriptions(&self, objects: &[Value]) -> Result<Vec<Difference>, Failure> {
@@ -46,7 +63,8 @@ impl Walk<'_> {
     }
 
     /// Subscriptions here that Stripe did not list, asked for one by one: all that have not ended, or those of which
-    /// something is new or whose period is over. So an end that nobody told of is found when the period ends.
+    /// something is new, whose period is over, or that wait for an invoice. So an end that nobody told of is found when the
+    /// period ends.
     pub(super) async fn subscriptions_here(&self) -> Result<Page, Failure> {
         let after = self.run.cursor.clone().unwrap_or_default();
         let ours = rows::subscriptions_unseen(self.deps.db.read(), &self.run, &after, HERE_PAGE_LEN).await?;

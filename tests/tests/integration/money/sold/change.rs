@@ -1,6 +1,7 @@
 //! Prices that change: at Stripe, and in the catalogue.
 
 use super::*;
+use crate::money::interceptor::Interception;
 
 impl Shop {
     /// Raises the price of Pro: a new price at Stripe takes over the lookup key, and the catalogue has the new amount.
@@ -29,6 +30,25 @@ impl Shop {
     pub(in crate::money) async fn is_on_pro(&self, customer: &TestCustomer, months: i64) {
         assert_eq!(self.status_and_plan(customer).await, ("active".to_owned(), "pro".to_owned()));
         assert_eq!(self.app.balance(customer).await, months * PERIOD);
+    }
+
+    /// A subscriber to Pro whose change to Team waits for an invoice, with the price of Pro at Stripe.
+    async fn waiting_for_an_invoice(&self) -> (TestCustomer, Value, String) {
+        let customer = self.without_credits("pm_card_visa").await;
+        let (stripe_customer, pro) = (self.stripe_customer(&customer).await, self.pro_price().await);
+        let by_invoice = [("collection_method", "send_invoice"), ("days_until_due", "30")];
+        let subscription = self.subscribe_at_stripe(&stripe_customer, stripe::id(&pro), &by_invoice).await;
+        let first = subscription["latest_invoice"].as_str().expect("an invoice");
+        let paid = self.ask_stripe("POST", &format!("/v1/invoices/{first}/pay"), &[]).await;
+        self.deliver_event("customer.subscription.updated", &self.subscription()).await;
+        self.deliver_event("invoice.paid", &paid).await;
+        self.is_on_pro(&customer, 1).await;
+        let up = json!({ "price": "team_monthly", "when": "now" });
+        let waiting =
+            self.app.call(&customer, "POST", &format!("{SUBSCRIPTION}/change"), "up", Some(&up)).await.expect(200);
+        let unpaid = waiting["unpaid_invoice"].as_str().expect("an invoice").to_owned();
+        assert_eq!(waiting["plan"], json!("pro"));
+        (customer, pro, unpaid)
     }
 }
 
@@ -177,21 +197,8 @@ with_backend! {
 
     async fn a_change_that_waits_for_its_invoice_is_not_taken_back_by_resuming(backend: Backend) {
         let shop = Shop::selling(backend, &[team_monthly()]).await;
-        let customer = shop.without_credits("pm_card_visa").await;
-        let (stripe_customer, pro) = (shop.stripe_customer(&customer).await, shop.pro_price().await);
-        let by_invoice = [("collection_method", "send_invoice"), ("days_until_due", "30")];
-        let subscription = shop.subscribe_at_stripe(&stripe_customer, stripe::id(&pro), &by_invoice).await;
-        let first = subscription["latest_invoice"].as_str().expect("an invoice");
-        let paid = shop.ask_stripe("POST", &format!("/v1/invoices/{first}/pay"), &[]).await;
-        shop.deliver_event("customer.subscription.updated", &shop.subscription()).await;
-        shop.deliver_event("invoice.paid", &paid).await;
-        shop.is_on_pro(&customer, 1).await;
+        let (customer, pro, unpaid) = shop.waiting_for_an_invoice().await;
         let (change, resume) = (format!("{SUBSCRIPTION}/change"), format!("{SUBSCRIPTION}/resume"));
-        let up = json!({ "price": "team_monthly", "when": "now" });
-        let waiting = shop.app.call(&customer, "POST", &change, "up", Some(&up)).await.expect(200);
-        let unpaid = waiting["unpaid_invoice"].as_str().expect("an invoice").to_owned();
-        assert_eq!(waiting["plan"], json!("pro"));
-
         let refuses = async |path: &str, key: &str, body: Option<&Value>| {
             let refused = shop.app.call(&customer, "POST", path, key, body).await;
             refused.expect_problem(409, "change_pending");
@@ -227,5 +234,32 @@ with_backend! {
         let shown = shop.app.call(&customer, "POST", &resume, "well", None).await.expect(200);
         assert_eq!((&shown["price"], &shown["unpaid_invoice"]), (&json!("pro_monthly"), &Value::Null));
         shop.close().await;
+    }
+
+    async fn a_lost_event_of_a_voided_invoice_is_made_up_for_by_a_comparison(backend: Backend) {
+        for of_customer in [true, false] {
+            let (shop, interceptor) = Shop::intercepted_with(backend, |config| {
+                config.catalogue = Shop::catalogue_with_team(&[team_monthly()]);
+                config.stripe.reconcile_grace_s = 0;
+            })
+            .await;
+            shop.make_prices(&[team_monthly()]).await;
+            let none = json!({ "object": "list", "data": [], "has_more": false, "url": "/v1/events" });
+            interceptor.intercept(usize::MAX, "GET", "/v1/events", Interception::Blocked(200, none));
+            let (customer, _, unpaid) = shop.waiting_for_an_invoice().await;
+            let compared = async || match of_customer {
+                true => crate::reconcile::reconcile_as(&shop.app, &json!({ "repair": true, "customer_id": customer.id })).await,
+                false => crate::reconcile::reconcile(&shop.app, true).await,
+            };
+            let differs = ("subscription_differs", 1, 1);
+            assert!(!crate::reconcile::found(&compared().await).contains(&differs));
+            shop.ask_stripe("POST", &format!("/v1/invoices/{unpaid}/void"), &[]).await;
+            let run = compared().await;
+            assert!(crate::reconcile::found(&run).contains(&differs), "{run:#}");
+            let shown = shop.app.call(&customer, "GET", SUBSCRIPTION, "", None).await.expect(200);
+            assert_eq!((&shown["plan"], &shown["unpaid_invoice"]), (&json!("pro"), &Value::Null));
+            assert!(!crate::reconcile::found(&compared().await).contains(&differs));
+            shop.close().await;
+        }
     }
 }
