@@ -17,7 +17,7 @@ mod price;
 mod subscription;
 
 pub use credit_note::CreditNoteFields;
-pub use invoice::{InvoiceFailure, InvoiceFields, Line, created_ms};
+pub use invoice::{InvoiceFailure, InvoiceFields, Line, created_ms, without_next_attempt};
 pub use payment::{ChargeFields, DisputeFields, PaymentIntentFields, PaymentMethodFields};
 pub use price::{PLAN_METADATA_KEY, PRICE_METADATA_KEY, Price, has_our_tag, tagged_plan, tagged_price};
 pub use subscription::{Item, Schedule, SubscriptionFields};

@@ -9,6 +9,9 @@ use crate::amount::MoneyMinor;
 use crate::clock::{TimeMs, rfc3339};
 use serde_json::Value;
 
+/// What follows is when Stripe tries a failed payment again.
+const TRIES_AGAIN: &str = "; Stripe tries again at ";
+
 /// The longest text kept of Stripe's own explanation of a failure, in characters.
 const MESSAGE_LEN_MAX: usize = 500;
 
@@ -224,10 +227,15 @@ impl InvoiceFields {
             return text;
         }
         if let Some(at_ms) = self.next_payment_attempt_ms {
-            text.push_str(&format!("; Stripe tries again at {}", rfc3339(at_ms)));
+            text.push_str(&format!("{TRIES_AGAIN}{}", rfc3339(at_ms)));
         }
         text
     }
+}
+
+/// Why a payment failed, without when Stripe tries again: it does not once nobody waits for the payment.
+pub fn without_next_attempt(failure_in_words: &str) -> &str {
+    failure_in_words.split_once(TRIES_AGAIN).map_or(failure_in_words, |(why, _)| why)
 }
 
 impl Line {

@@ -10,7 +10,7 @@ use crate::domain::effect::{Effect, Verdict};
 use crate::domain::job::Outcome;
 use crate::domain::sale::Sold;
 use crate::domain::subscription::{PausedCollection, PendingChange, Subscription, UnpaidChange};
-use crate::domain::webhook::fields::{InvoiceFields, Item, SubscriptionFields};
+use crate::domain::webhook::fields::{InvoiceFields, Item, SubscriptionFields, without_next_attempt};
 use crate::key::PlanKey;
 
 /// `customer.subscription.created`. It is the first that Stripe has to tell, so whatever is known
@@ -208,12 +208,16 @@ fn sold<'a>(facts: &Facts<'_>, said: &'a SubscriptionFields) -> Subscribed<'a> {
 }
 
 /// Keeps since when and why a payment is missing, and forgets it once nothing is missing. Ended
-/// subscriptions keep it, so that support sees what they ended of.
+/// subscriptions keep it, so that support sees what they ended of, but not when Stripe would have tried again.
 fn late_payment(row: Subscription, facts: &Facts<'_>) -> Subscription {
     match row.status.as_str() {
         "active" | "trialing" => Subscription { past_due_since_ms: None, past_due_reason: None, ..row },
         "past_due" | "unpaid" => {
             Subscription { past_due_since_ms: row.past_due_since_ms.or(Some(facts.now_ms)), ..row }
+        }
+        _ if row.ended_at_ms.is_some() => {
+            let past_due_reason = row.past_due_reason.as_deref().map(|reason| without_next_attempt(reason).to_owned());
+            Subscription { past_due_reason, ..row }
         }
         _ => row,
     }

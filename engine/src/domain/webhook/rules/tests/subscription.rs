@@ -218,12 +218,12 @@ fn being_late_is_remembered_from_its_beginning_and_forgotten_once_paid() {
     assert_eq!((noted.past_due_since_ms, noted.gives_plan()), (Some(NOW_MS), row("active").gives_plan()));
     assert_eq!(plan_set(&verdict), None, "past_due still gives Pro");
 
-    let late =
-        Subscription { past_due_since_ms: Some(5), past_due_reason: Some("declined".to_owned()), ..row("past_due") };
-    for status in ["past_due", "unpaid", "canceled"] {
+    let reason = "declined; attempt 1; Stripe tries again at 2026-11-30T00:00:00.000Z";
+    let late = Subscription { past_due_since_ms: Some(5), past_due_reason: Some(reason.to_owned()), ..row("past_due") };
+    for (status, reason) in [("past_due", reason), ("unpaid", reason), ("canceled", "declined; attempt 1")] {
         let verdict = decide_on(UPDATED, &SubscriptionDoc::with_status(status), "pro", Some(&late));
         let now = put(&verdict).unwrap_or(&late);
-        assert_eq!((now.past_due_since_ms, now.past_due_reason.as_deref()), (Some(5), Some("declined")), "{status}");
+        assert_eq!((now.past_due_since_ms, now.past_due_reason.as_deref()), (Some(5), Some(reason)), "{status}");
     }
     let verdict = decide_on(UPDATED, &SubscriptionDoc::default(), "pro", Some(&late));
     assert_eq!(put(&verdict), Some(&row("active")));
