@@ -16,6 +16,7 @@ use crate::domain::webhook::fields::InvoiceFields;
 use crate::domain::webhook::rules::history_too_long;
 use crate::error::Result;
 use crate::ids::CustomerId;
+use crate::infra::store::customer::{By, customer_find_many};
 use serde_json::{Value, json};
 
 /// Wait between checks whether a dispute about all of the money is decided, or whether a change is paid or decided.
@@ -83,6 +84,9 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
     let Some(month) = part.month() else { return Ok(Paid::Decided(part)) };
     let Some(object) = whole_invoice(deps, &part.invoice).await? else { return Ok(Paid::Decided(part)) };
     let base = InvoiceFields::read(&object);
+    if let Some(reason) = other_owner(deps, &part, &base).await? {
+        return Ok(Paid::Unclear(reason));
+    }
     let Some(subscription) = base.subscription_id.as_deref() else { return Ok(Paid::Decided(part)) };
     let Listed { mut objects, is_cut } = invoices_of_subscription(deps, subscription).await?;
     if let Some(customer) = base.stripe_customer_id.as_deref() {
@@ -107,4 +111,20 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
         (Ok(left), Ok(if_paid)) if if_paid >= left => Ok(Paid::Decided(PartArgs { credits: left, ..part })),
         _ => Ok(Paid::Open),
     }
+}
+
+/// Why a month does not come by itself: support has linked the invoice's Stripe customer to another customer than the one
+/// that got the months before. `None` if it has not.
+async fn other_owner(deps: &Deps, part: &PartArgs, invoice: &InvoiceFields) -> Result<Option<String>> {
+    let Some(stripe_customer) = invoice.stripe_customer_id.clone() else { return Ok(None) };
+    let owner = customer_find_many(deps.db.read(), By::StripeId, &[stripe_customer.clone()]).await?.pop();
+    let other = owner.filter(|owner| owner.id.as_str() != part.customer);
+    Ok(other.map(|other| {
+        let (credits, invoice, before) = (part.credits, &part.invoice, &part.customer);
+        format!(
+            "customer_relinked: {stripe_customer} belongs to {} now, and these {credits} credits of {invoice} were to come to \
+             {before}",
+            other.id
+        )
+    }))
 }

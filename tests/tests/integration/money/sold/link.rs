@@ -451,4 +451,35 @@ with_backend! {
         .await;
         shop.close().await;
     }
+
+    async fn months_of_a_year_do_not_come_to_who_no_longer_has_its_stripe_customer(backend: Backend) {
+        let shop = Shop::selling(backend, &[pro_yearly(GrantSchedule::Monthly)]).await;
+        let form = [
+            ("email", "else@example.com"),
+            ("payment_method", "pm_card_visa"),
+            ("invoice_settings[default_payment_method]", "pm_card_visa"),
+        ];
+        let theirs = stripe::id(&shop.ask_stripe("POST", "/v1/customers", &form).await).to_owned();
+        let prices = shop.stripe.list("price");
+        let year = prices.iter().find(|price| price["lookup_key"] == "pro_yearly").expect("a price");
+        let subscription = shop.subscribe_at_stripe(&theirs, stripe::id(year), &[]).await;
+        let invoice = shop.stripe.object(subscription["latest_invoice"].as_str().expect("an invoice"));
+        let from = Shop::period_of(&invoice);
+        let (wrong, right) = (shop.app.onboard().await, shop.app.onboard().await);
+        shop.link(&wrong, &theirs, Some(&from)).await.expect(200);
+        shop.adopted(&theirs).await;
+        assert_eq!(shop.app.balance(&wrong).await, SIGNUP + PERIOD);
+        shop.unlink(&wrong).await.expect(200);
+        shop.link(&right, &theirs, Some(&from)).await.expect(200);
+        shop.adopted(&theirs).await;
+        let next = "SELECT id FROM jobs WHERE kind = 'credits.grant' ORDER BY run_at_ms LIMIT 1";
+        let job = crate::database::texts(&shop.app, next).await.remove(0);
+        resume_job(&shop.app, &job).await;
+        let id = JobId::parse(&job).expect("an id");
+        job_in_state(&shop.app, &id, JobState::Dead).await;
+        let shown = shop.app.admin("GET", &format!("/admin/v1/jobs/{job}"), None).await.expect(200).to_string();
+        assert!(shown.contains("customer_relinked: ") && shown.contains(&right.id), "{shown}");
+        assert_eq!((shop.app.balance(&wrong).await, shop.app.balance(&right).await), (SIGNUP + PERIOD, SIGNUP));
+        shop.close().await;
+    }
 }
