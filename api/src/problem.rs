@@ -273,7 +273,7 @@ impl From<&Operation> for ApiError {
             (_, "payment_method_invalid") => (400, "payment_method_invalid"),
             (_, "stripe_refused" | "stripe_not_found") => (422, "refused_by_stripe"),
             (_, "price_missing") => (503, PRICE_MISSING_CODE),
-            (_, "stripe_unavailable") => (503, "stripe_unavailable"),
+            (_, own @ ("stripe_unavailable" | "prices_changing")) => (503, own),
             (_, "subscription_paid_meanwhile") => (409, "subscription_paid_meanwhile"),
             (_, "payment_method_gone") => (402, "payment_method_missing"),
             (_, own @ ("card_paused" | "spend_cap_reached" | "credits_owed" | "plan_without_unit_price")) => (402, own),

@@ -325,6 +325,7 @@ pub const CODES: &[Code] = &[
         "This price cannot be bought: Stripe has no usable price for it. Trying again does not help before that is \
          corrected. Nothing was charged.",
     ),
+    code(503, "prices_changing", "The prices are being changed just now. Nothing was charged. Try again shortly."),
     code(503, "stripe_not_configured", "This server has no Stripe key: it charges nobody."),
     code(503, "stripe_unavailable", "Stripe cannot be reached just now. Try again shortly."),
     code(503, "timeout", "There was no answer in time. Try again with the same Idempotency-Key."),

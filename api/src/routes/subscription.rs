@@ -53,6 +53,7 @@ pub(super) const OPERATION_DOCS: &[OperationDoc] = &[
             "payment_declined",
             "payment_method_missing",
             "payment_unavailable",
+            "prices_changing",
             "price_not_offered",
             "price_required",
             "rate_limited",

@@ -48,6 +48,11 @@ impl Problem {
         )
     }
 
+    /// Stripe has no usable price just now, because another version of the catalogue is coming into force.
+    pub fn prices_changing() -> Self {
+        Self::new("prices_changing", "The prices are being changed just now. Nothing was charged. Try again shortly.")
+    }
+
     /// A refund gave nothing back. `reason` is Stripe's word for why.
     pub fn refund_failed(reason: Option<&str>) -> Self {
         let why = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();

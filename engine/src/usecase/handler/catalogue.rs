@@ -24,6 +24,7 @@ use crate::domain::sale::at_stripe::sold;
 use crate::domain::webhook::fields;
 use crate::error::{Error, Result};
 use crate::infra::store::catalogue::{catalogue_version_latest, catalogue_version_list};
+use crate::infra::store::job::job_head;
 use crate::infra::stripe::StripeError;
 use crate::key::PriceKey;
 use make::{Made, Maker};
@@ -39,6 +40,13 @@ pub const STREAM: &str = "catalogue.apply";
 
 /// Maximum number of versions whose terms count for what was sold in their time.
 const HISTORY_MAX: u64 = 1_000;
+
+/// Whether another version than this node's is in force or coming into force, so that prices at Stripe may be those of
+/// either.
+pub(super) async fn is_changing(deps: &Deps) -> Result<bool> {
+    let db = deps.db.read();
+    Ok(job_head(db, STREAM).await?.is_some() || catalogue_version_latest(db, deps.catalogue.version()).await?.is_some())
+}
 
 /// The arguments of the job that applies a catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -58,7 +58,7 @@ impl Run<'_> {
             if keeps_price { Some(present.price_id.clone()) } else { self.price_id(&catalogue, price).await? };
         let Some(price_id) = price_id else {
             let why = format!("Stripe has no active price for {} at the catalogue's amount", price.lookup_key);
-            return Ok(self.unless_in_doubt(self.price_missing(&why), "its price is missing"));
+            return Ok(self.unless_in_doubt(self.price_missing(&why).await?, "its price is missing"));
         };
         let terms = if keeps_price { &present.price } else { price };
         let quantity = row.as_ref().map_or(0, |row| row.quantity);

@@ -15,6 +15,7 @@ use crate::infra::store::price as prices;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::infra::stripe::{Answer, StripeError, found};
 use crate::key::PriceKey;
+use crate::usecase::handler::catalogue::is_changing;
 use crate::usecase::handler::invoice::{Heard, failed_invoice, whole_invoice};
 use crate::usecase::handler::subscription::{apply_rules, first_was_paid};
 use crate::usecase::handler::{Failure, price};
@@ -54,7 +55,7 @@ impl Run<'_> {
         if operation.key_is_closing(self.deps.doubt_ms, self.now_ms) {
             return Ok(self.new_key_when_safe("there is no subscription"));
         }
-        let Some(price) = offer else { return Ok(self.price_missing("no such price is offered")) };
+        let Some(price) = offer else { return self.price_missing("no such price is offered").await };
         if let Err(refusal) = check_size(price, quantity) {
             return Ok(self.failed(refusal.into()));
         }
@@ -64,7 +65,7 @@ impl Run<'_> {
                 "Stripe has no active price for {key} at the catalogue's amount, or support decided that it sells \
                  something else"
             );
-            return Ok(self.price_missing(&why));
+            return self.price_missing(&why).await;
         };
         stripe.customer_set_default(self.stripe_customer_id, payment_method_id, &self.key("default")).await?;
         let (customer_id, key) = (self.customer.id.as_str(), self.key("subscribe"));
@@ -149,8 +150,13 @@ impl Run<'_> {
         Ok(Some(id))
     }
 
-    pub(super) fn price_missing(&self, why: &str) -> Verdict {
-        Verdict { outcome: Outcome::Dead { reason: why.to_owned() }, ..self.failed(Problem::price_missing()) }
+    /// There is no price to buy by. While the catalogue changes, that passes; otherwise somebody has to see to it.
+    pub(super) async fn price_missing(&self, why: &str) -> Result<Verdict, Failure> {
+        if is_changing(self.deps).await? {
+            return Ok(self.failed(Problem::prices_changing()));
+        }
+        let outcome = Outcome::Dead { reason: why.to_owned() };
+        Ok(Verdict { outcome, ..self.failed(Problem::price_missing()) })
     }
 
     /// The verdict on the created subscription. This job runs in the Stripe customer's stream and must not delay its

@@ -2,6 +2,7 @@
 
 use super::*;
 use bursar_engine::amount::MoneyMinor;
+use bursar_engine::domain::catalogue::write::write;
 
 with_backend! {
     async fn nobody_is_charged_another_amount_than_the_catalogue_shows(backend: Backend) {
@@ -18,6 +19,36 @@ with_backend! {
         shared.replace(shown);
         shop.subscribe_until_done(&customer, "pro").await;
         shop.pro_once(&customer).await;
+        shop.close().await;
+    }
+
+    async fn while_prices_change_whoever_buys_is_told_to_try_again_shortly(backend: Backend) {
+        let (shop, interceptor) = Shop::intercepted_with(backend, |_| {}).await;
+        let customer = shop.pro().await;
+        let other = shop.without_credits("pm_card_visa").await;
+        let shared = &shop.app.app.config.catalogue;
+        interceptor.intercept(usize::MAX, "POST", "/v1/prices", answers_429());
+        let raised = catalogue_with(|catalogue| catalogue.prices[0].amount = MoneyMinor(MONTH + 1)).now();
+        let body = json!({ "catalogue": write(&raised), "reason": "a test", "expected_version": 1 });
+        let asked = shop.app.admin("POST", "/admin/v1/catalogue/apply", Some(&body)).await.expect(202);
+        let job = asked["job"]["id"].as_str().expect("a job").to_owned();
+        // The price at Stripe is another one already.
+        shared.replace(catalogue_with(|catalogue| catalogue.prices[0].amount = MoneyMinor(MONTH - 1)).now());
+        let refused = shop.subscribe(&other, "pro").await;
+        refused.expect_problem(503, "prices_changing");
+        assert!(refused.retry_after.is_some());
+        let body = json!({ "price": "pro_monthly", "quantity": 1, "when": "now", "present_terms": true });
+        let preview = "/api/v1/subscription/preview";
+        shop.app.call(&customer, "POST", preview, "", Some(&body)).await.expect_problem(503, "prices_changing");
+        assert_eq!((shop.net_paid(&other).await, shop.stripe.list("subscription").len()), (0, 1));
+        let dead = shop.app.admin("GET", "/admin/v1/jobs?state=dead", None).await.expect(200);
+        assert_eq!(dead["data"], json!([]));
+        // The new version comes into force, and the same request buys by it.
+        interceptor.clear();
+        resume_job(&shop.app, &job).await;
+        wait::until("it is in force", || async { (shared.version() == 2).then_some(()) }).await;
+        shop.subscribe(&other, "pro").await.expect(201);
+        assert_eq!(shop.net_paid(&other).await, MONTH + 1);
         shop.close().await;
     }
 

@@ -23,6 +23,7 @@ use crate::infra::stripe::StripeError;
 use crate::infra::stripe::change::ItemChange;
 use crate::infra::stripe::requests::SubscribedItem;
 use crate::usecase::charge::read_payer;
+use crate::usecase::handler::catalogue::is_changing;
 use crate::usecase::handler::invoice::{before, part_job};
 use crate::usecase::handler::{Deps, Failure, price};
 use crate::usecase::price::check_change;
@@ -116,6 +117,7 @@ pub async fn preview_change(
     let (price_id, price) = match &sold {
         Some(sold) => (&sold.id, price),
         None if keeps_price => (&present.price_id, &present.price),
+        None if is_changing(deps).await? => return Err(PreviewError::NotCharged(Problem::prices_changing())),
         None => return Err(PreviewError::PriceMissing),
     };
     present.check_present_terms(row.quantity, price_id, change).map_err(PreviewError::Refused)?;
