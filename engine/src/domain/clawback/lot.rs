@@ -155,7 +155,9 @@ impl Part {
         let unspent_before = unspent_gone.min(soft);
         let needed = soft - unspent_before;
         let needed = needed - (lot.expired - by_expiry).min(needed);
-        let room = (lot.remaining - certain_more).max(Credits::ZERO);
+        // What comes back comes first: whether it is unspent then is seen afterwards.
+        let comes_back = certain_gone > certain;
+        let room = if comes_back { Credits::ZERO } else { (lot.remaining - certain_more).max(Credits::ZERO) };
         Self { certain_before: certain_gone.min(certain), certain_more, unspent_before, unspent_most: needed.min(room) }
     }
 }

@@ -16,8 +16,8 @@ use std::collections::HashMap;
 
 const COLUMNS: &str = "id, customer_id, subscription_id, is_paid, amount, currency, credits, brings_now, failure, \
                        failure_code, decline_code, terms, refunded, disputed, kept, created_at_ms, updated_at_ms";
-/// Maximum number of lines of the ledger that are shown of one payment.
-const ENTRIES_MAX: i64 = 200;
+/// Maximum number of lines of the ledger that are read of one payment.
+const ENTRIES_MAX: i64 = 2_000;
 
 /// Which payments to list.
 #[derive(Debug, Clone, Default)]

@@ -341,8 +341,9 @@ async fn verdict_on(
     let away = if target.total < *clawed_back { read_away(deps, customer, grant).await? } else { Vec::new() };
     let step = step_towards(grant, *clawed_back, target, returned, &away, paid, now_ms);
     let Step { command, is_last } = step.expect("its target is not what is clawed back");
-    // One command at a time: the next run of this job finds the others.
-    let is_done = is_last && due.next().is_none();
+    // One command at a time: the next run of this job finds the others. What has come back may be what goes only as far
+    // as it is unspent, and that is known only then.
+    let is_done = is_last && due.next().is_none() && matches!(command.op, Op::ClawBack { .. });
     let outcome = if is_done { Outcome::Done } else { Outcome::Snooze { until_ms: now_ms } };
     let effects = review_of_lender(deps, customer, &command, now_ms).await?;
     Ok(Verdict { outcome, ledger: Some((customer.id.clone(), command)), effects })
