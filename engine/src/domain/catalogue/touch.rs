@@ -163,7 +163,8 @@ fn of_price(difference: &Difference, old: &Price, new: &Price, in_use: &InUse) -
         let keep = if former == 1 { "keeps" } else { "keep" };
         format!("{} {keep} former terms", counted(former, "subscriber"))
     });
-    Touch { count: Some(count), effect: sentences(effect, keeps.into_iter().collect()) }
+    let coming = in_use.coming_to(&old.key).clauses();
+    Touch { count: Some(count), effect: sentences(effect, keeps.into_iter().chain(coming).collect()) }
 }
 
 #[cfg(test)]
@@ -242,6 +243,20 @@ mod tests {
             said(5, "Nobody can buy it any longer; 5 subscribers keep it.")
         );
         assert_eq!(touched(9, &|price| price.credits = Credits(80)).0, Some(0), "no more than there are");
+    }
+
+    #[test]
+    fn a_changed_price_counts_the_changes_that_lead_to_it() {
+        let old = Catalogue::built_in();
+        let mut new = Catalogue::clone(&old);
+        new.prices[0].amount = MoneyMinor(69_900);
+        let coming = Coming { changes: 2, requests: 1 };
+        let in_use = InUse { coming: BTreeMap::from([(old.prices[0].key.clone(), coming)]), ..InUse::default() };
+        assert_eq!(
+            touch(&differences(&old, &new)[0], &old, &new, &in_use).effect,
+            "0 subscribers keep the old amount; new ones pay the new one. 2 pending changes lead to it. 1 request under \
+             way names it."
+        );
     }
 
     #[test]
