@@ -51,6 +51,11 @@ impl JobState {
         }
     }
 
+    /// The name by which support knows the state of a job that is due at `run_at_ms`: `scheduled` while that is to come.
+    pub fn shown(self, run_at_ms: TimeMs, now_ms: TimeMs) -> &'static str {
+        if self == Self::Available && run_at_ms > now_ms { "scheduled" } else { self.as_str() }
+    }
+
     /// Reads a stored name.
     pub fn parse(text: &str) -> Option<Self> {
         let states = [Self::Available, Self::Running, Self::Succeeded, Self::Cancelled, Self::Dead];

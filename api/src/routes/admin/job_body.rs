@@ -111,12 +111,10 @@ impl JobBody {
     }
 
     pub(super) fn new(job: &Job, now_ms: i64) -> Self {
-        let state =
-            if job.state == JobState::Available && job.run_at_ms > now_ms { "scheduled" } else { job.state.as_str() };
         Self {
             id: job.id.to_string(),
             kind: job.kind.clone(),
-            state: state.to_owned(),
+            state: job.state.shown(job.run_at_ms, now_ms).to_owned(),
             stream: job.stream_key.clone(),
             seq: job.seq,
             attempt: job.attempt,

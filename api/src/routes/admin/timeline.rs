@@ -88,7 +88,7 @@ impl AdminTimelineApi {
         let before = page.cursor.as_ref().map(|(at_ms, sort)| (*at_ms, sort.as_str()));
         let db = app.db.read();
         let found = customer::customer_find(db, &id.0.parsed()?).await?.ok_or(Error::NotFound("customer"))?;
-        let rows = timeline_list(db, &found, before, page.rows_to_query()).await?;
+        let rows = timeline_list(db, &found, before, page.rows_to_query(), app.clock.now_ms()).await?;
         Ok(page.answer(
             rows,
             |row| format!("{} {}", row.at_ms, row.sort),

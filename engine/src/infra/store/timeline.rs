@@ -6,6 +6,7 @@ use super::{from_json, get, query_all};
 use crate::clock::{TimeMs, rfc3339};
 use crate::domain::customer::Customer;
 use crate::domain::github;
+use crate::domain::job::JobState;
 use crate::domain::mail::MailArgs;
 use crate::domain::webhook::stripe_stream;
 use crate::error::{Error, Result};
@@ -34,8 +35,8 @@ struct Source {
     order: &'static str,
     /// Whether the query uses the customer's event streams, `$5` and `$6`.
     has_stream: bool,
-    /// Converts a row to its type and details.
-    read: fn(&QueryResult) -> Result<(String, serde_json::Value)>,
+    /// Converts a row to its type and details, as they are at this moment.
+    read: fn(&QueryResult, TimeMs) -> Result<(String, serde_json::Value)>,
 }
 
 const LATEST_FIRST: &str = "s.at_ms DESC, s.sort DESC";
@@ -48,7 +49,7 @@ const SOURCES: [Source; 7] = [
         // A ledger's times never go back, so its numbers have the same order.
         order: "s.seq DESC",
         has_stream: false,
-        read: read_ledger,
+        read: |row, _| read_ledger(row),
     },
     Source {
         rows: "SELECT e.received_at_ms AS at_ms, 'e' || e.id AS sort, e.id AS id, e.type AS type, j.state AS state, \
@@ -57,13 +58,13 @@ const SOURCES: [Source; 7] = [
                UNION SELECT event_id FROM jobs WHERE customer_id = $1 AND event_id IS NOT NULL)",
         order: LATEST_FIRST,
         has_stream: true,
-        read: read_event,
+        read: |row, _| read_event(row),
     },
     Source {
         rows: "SELECT at_ms, 'a' || id AS sort, actor, action, details FROM audit_log WHERE target = $1",
         order: LATEST_FIRST,
         has_stream: false,
-        read: read_audit,
+        read: |row, _| read_audit(row),
     },
     Source {
         rows: "SELECT j.created_at_ms AS at_ms, 'm' || j.id AS sort, j.id AS id, j.args AS args, j.state AS state, \
@@ -71,21 +72,21 @@ const SOURCES: [Source; 7] = [
                FROM jobs j LEFT JOIN mails m ON m.job_id = j.id WHERE j.customer_id = $1 AND j.kind = 'mail.send'",
         order: LATEST_FIRST,
         has_stream: false,
-        read: read_mail,
+        read: |row, _| read_mail(row),
     },
     Source {
         rows: "SELECT created_at_ms AS at_ms, 'o' || id AS sort, id, kind, state, problem, request, stripe_id, \
                idempotency_key, refunded FROM operations WHERE customer_id = $1",
         order: LATEST_FIRST,
         has_stream: false,
-        read: read_operation,
+        read: |row, _| read_operation(row),
     },
     Source {
         rows: "SELECT created_at_ms AS at_ms, 'i' || id AS sort, id, is_paid, amount, currency, credits, failure, \
                refunded FROM invoices WHERE customer_id = $1",
         order: LATEST_FIRST,
         has_stream: false,
-        read: read_invoice,
+        read: |row, _| read_invoice(row),
     },
     Source {
         rows: "SELECT created_at_ms AS at_ms, 'j' || id AS sort, id, kind, state, run_at_ms, last_error FROM jobs \
@@ -102,6 +103,7 @@ pub async fn timeline_list(
     customer: &Customer,
     before: Option<(TimeMs, &str)>,
     limit: u64,
+    now_ms: TimeMs,
 ) -> Result<Vec<HistoryEntry>> {
     let bought = marketplace_find_by_customer(db, &customer.id).await?;
     let streams = [
@@ -124,7 +126,7 @@ pub async fn timeline_list(
             values.extend(streams.iter().map(|stream| stream.clone().unwrap_or_default().into()));
         }
         for row in query_all(db, &sql, values).await? {
-            let (what, details) = (source.read)(&row)?;
+            let (what, details) = (source.read)(&row, now_ms)?;
             found.push(HistoryEntry { at_ms: get(&row, "at_ms")?, sort: get(&row, "sort")?, what, details });
         }
     }
@@ -220,9 +222,11 @@ fn read_invoice(row: &QueryResult) -> Result<(String, serde_json::Value)> {
     Ok((what.to_owned(), details))
 }
 
-fn read_job(row: &QueryResult) -> Result<(String, serde_json::Value)> {
+fn read_job(row: &QueryResult, now_ms: TimeMs) -> Result<(String, serde_json::Value)> {
+    let (state, run_at_ms) = (text(row, "state")?, get(row, "run_at_ms")?);
+    let shown = JobState::parse(&state).map_or(state.as_str(), |state| state.shown(run_at_ms, now_ms));
     let details = json!({
-        "id": text(row, "id")?, "state": text(row, "state")?, "due_at": rfc3339(get(row, "run_at_ms")?),
+        "id": text(row, "id")?, "state": shown, "due_at": rfc3339(run_at_ms),
         "last_error": optional(row, "last_error")?,
     });
     Ok((format!("job.{}", text(row, "kind")?), details))
