@@ -5,6 +5,7 @@ use crate::admin_token::find_bootstrap_warning;
 use crate::capacity::{descriptors_reserved, open_files_max};
 use crate::cli::{Cli, PreflightArgs, output};
 use crate::data_folder::{find_open_to_others, open_private};
+use crate::logging::filter;
 use crate::serve::skew_clock;
 use crate::{sandbox, secrets, serve};
 use anyhow::Result;
@@ -32,6 +33,7 @@ const NAME_WIDTH: usize = 20;
 /// # Errors
 /// The output cannot be written.
 pub async fn run(cli: &Cli, args: &PreflightArgs, problems: Vec<String>) -> Result<ExitCode> {
+    quiet_broker();
     let (config, found) = Config::load_with_problems(cli.config.as_deref());
     let problems = [problems, found].concat();
     if problems.is_empty() {
@@ -48,6 +50,16 @@ pub async fn run(cli: &Cli, args: &PreflightArgs, problems: Vec<String>) -> Resu
         output::note(&summary(&report));
     }
     Ok(if report.is_passed(args.strict) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Logs nothing of the broker's client, unless another filter was chosen: it tells as an error whatever the broker
+/// refuses, and what this command asks for to see whether it is there is among that.
+fn quiet_broker() {
+    let control = filter::control().filter(|control| control.at_start() == filter::DEFAULT);
+    if let Some(control) = control {
+        // What cannot be set is logged as before.
+        let _ = control.set(&format!("{},lapin=off", filter::DEFAULT), "preflight", 0);
+    }
 }
 
 /// Runs all checks.

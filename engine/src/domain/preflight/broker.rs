@@ -1,7 +1,6 @@
 //! Preflight: the broker.
 
 use super::{Finding, version_of};
-use crate::count::counted;
 
 /// The connection to it.
 pub const REACHABLE: &str = "broker";
@@ -87,9 +86,8 @@ pub fn judge_topology(parts: &[Part], may_create: bool, prefix: &str) -> Vec<Fin
         }
     }
     if findings.is_empty() {
-        let all = i64::try_from(parts.len()).unwrap_or(i64::MAX);
         findings.push(match missing.len() {
-            0 => Finding::ok(TOPOLOGY, format!("all {} are there", counted(all, "exchange or queue"))),
+            0 => Finding::ok(TOPOLOGY, format!("all {} exchanges and queues are there", parts.len())),
             len if len == parts.len() => Finding::ok(TOPOLOGY, "exchanges and queues are made at the first start"),
             _ => Finding::ok(TOPOLOGY, format!("the next start makes {}", listed(&missing))),
         });
