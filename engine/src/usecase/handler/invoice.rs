@@ -249,9 +249,20 @@ pub(in crate::usecase) async fn first_invoice_id(
     deps: &Deps,
     subscription_id: &str,
 ) -> std::result::Result<Option<String>, Failure> {
-    let listed = invoices_of_subscription(deps, subscription_id).await?;
-    let first = listed.objects.iter().rev().find(|object| object["billing_reason"] == "subscription_create");
-    Ok(first.and_then(|first| fields::id(&first["id"])))
+    let mut after = None;
+    for _ in 0..INVOICE_PAGES_MAX {
+        let page = deps.stripe.invoice_list_of_subscription(subscription_id, after.as_deref()).await?;
+        let rows = fields::rows(&page);
+        let first = rows.iter().rev().find(|object| object["billing_reason"] == "subscription_create");
+        if let Some(first) = first {
+            return Ok(fields::id(&first["id"]));
+        }
+        after = rows.last().and_then(|invoice| fields::id(&invoice["id"])).filter(|_| page["has_more"] == true);
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(None)
 }
 
 /// An invoice with all its lines, of which a list shows only the first.
