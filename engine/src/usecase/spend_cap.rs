@@ -55,9 +55,11 @@ pub async fn read(
     let (main, others): (Vec<_>, Vec<_>) =
         charged.into_iter().partition(|(currency, _)| *currency == catalogue.currency);
     let in_main = main.first().map(|(_, charged)| *charged).unwrap_or_default();
+    // A declined charge leaves nothing of its currency.
+    let others = others.into_iter().filter(|(_, charged)| charged.get(Span::Month) > MoneyMinor::ZERO);
     Ok(CapStandings {
         main: standing(catalogue.currency.clone(), in_main),
-        others: others.into_iter().map(|(currency, charged)| standing(currency, charged)).collect(),
+        others: others.map(|(currency, charged)| standing(currency, charged)).collect(),
     })
 }
 
