@@ -41,7 +41,7 @@ pub(crate) use secret::{SEAL_KEY_LEN, seal_keys};
 pub use secret::{SECRETS, SecretForm, SecretSetting, key_is_live};
 pub use stripe::{ReconcileWindow, STRIPE_API_BASE, StripeConfig};
 
-use crate::domain::catalogue::SharedCatalogue;
+use crate::domain::catalogue::{Catalogue, SharedCatalogue};
 use crate::error::{Error, Result};
 use environment::UnknownVariable;
 use figment::Figment;
@@ -322,6 +322,13 @@ impl Config {
                 "no SMTP server is set (SMTP_URL): mail is stored and not sent, and no customer gets any".to_owned(),
             );
         }
+        if self.stripe.livemode && self.catalogue_path.is_none() && *self.catalogue.now() == *Catalogue::built_in() {
+            warnings.push(
+                "stripe.livemode is true, and there is no catalogue file (BURSAR_CATALOGUE_FILE): unless another version \
+                 is in force, the example that is built in is sold for real money"
+                    .to_owned(),
+            );
+        }
         if self.onboarding.confirmation == ConfirmationMode::Required && !self.sends_mail() {
             warnings.push(
                 "onboarding.confirmation is required, and no mail is sent (SMTP_URL): the links are only stored, where \
@@ -363,6 +370,10 @@ mod tests {
         "smtps://smtp.example.com".clone_into(&mut config.mail.smtp_url);
         assert!(config.warnings().is_empty());
         assert!(Config::default().warnings().is_empty(), "a sandbox stands in on a laptop");
+        config.stripe.livemode = true;
+        assert!(config.warnings().len() == 1 && names(&config, "BURSAR_CATALOGUE_FILE"));
+        config.catalogue_path = Some("bursar.catalogue.toml".into());
+        assert!(config.warnings().is_empty());
     }
 
     #[test]
