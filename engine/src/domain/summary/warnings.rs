@@ -94,6 +94,9 @@ fn subscription_name<'a>(row: &'a Subscription, catalogue: &'a Catalogue) -> &'a
 pub fn describe_subscription(row: &Subscription, catalogue: &Catalogue) -> String {
     let name = subscription_name(row, catalogue);
     let until = row.current_period_end_ms.map(day);
+    if row.ended_at_ms.is_some() && row.status == "incomplete_expired" {
+        return format!("{name} did not begin: its first payment was not made.");
+    }
     if let Some(ended_ms) = row.ended_at_ms {
         return format!("{name} ended on {}.", day(ended_ms));
     }
@@ -305,6 +308,8 @@ mod tests {
         }
         let ended = Subscription { ended_at_ms: Some(NOW_MS), ..pro() };
         assert_eq!(describe(&ended), "Pro ended on 2026-11-30.");
+        let unpaid = Subscription { status: "incomplete_expired".to_owned(), ..ended.clone() };
+        assert_eq!(describe(&unpaid), "Pro did not begin: its first payment was not made.");
         let gone = Subscription { plan: Some(PlanKey::trusted("gone")), ..ended };
         assert_eq!(describe(&gone), "gone ended on 2026-11-30.", "the catalogue has it no longer");
     }
