@@ -132,6 +132,8 @@ pub enum Class {
     InvoiceNotGranted,
     /// An invoice with credits for some of its paid periods, but not for all.
     InvoiceLineNotGranted,
+    /// A paid invoice that credits time which nobody paid for.
+    InvoiceCreditUnpaid,
     /// Credits whose invoice does not sell them.
     GrantWithoutLine,
     /// A part of an invoice's credits that was not granted when it was due.
@@ -158,7 +160,7 @@ pub enum Class {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::EventMissing,
         Self::CustomerUnlinked,
         Self::CustomerMissing,
@@ -174,6 +176,7 @@ impl Class {
         Self::SubscriptionDuplicate,
         Self::InvoiceNotGranted,
         Self::InvoiceLineNotGranted,
+        Self::InvoiceCreditUnpaid,
         Self::GrantWithoutLine,
         Self::GrantOverdue,
         Self::InvoicePriceUnknown,
@@ -205,6 +208,7 @@ impl Class {
             Self::SubscriptionDuplicate => "subscription_duplicate",
             Self::InvoiceNotGranted => "invoice_not_granted",
             Self::InvoiceLineNotGranted => "invoice_line_not_granted",
+            Self::InvoiceCreditUnpaid => "invoice_credit_unpaid",
             Self::GrantWithoutLine => "grant_without_line",
             Self::GrantOverdue => "grant_overdue",
             Self::InvoicePriceUnknown => "invoice_price_unknown",
@@ -235,6 +239,7 @@ impl Class {
             | Self::SubscriptionGone => &[Phase::Subscriptions, Phase::SubscriptionsHere],
             Self::InvoiceNotGranted
             | Self::InvoiceLineNotGranted
+            | Self::InvoiceCreditUnpaid
             | Self::InvoicePriceUnknown
             | Self::InvoiceUnknown
             | Self::InvoiceRefused => &[Phase::Invoices],

@@ -83,6 +83,23 @@ pub fn compare_granted(facts: &Facts<'_>, record: Option<&SaleRecord>) -> Option
     })
 }
 
+/// Finds that a paid invoice of a customer credits time that nobody paid for: what it gives to the customer's balance at
+/// Stripe pays for later invoices, which bring credits.
+pub fn compare_credited(facts: &Facts<'_>) -> Option<Difference> {
+    let customer = facts.customer.as_ref()?;
+    let said = InvoiceFields::read(facts.object);
+    let id = said.id.as_deref().filter(|_| said.is_paid == Some(true))?;
+    let unpaid = facts.before.unpaid_credited_by(&said);
+    if unpaid.is_empty() {
+        return None;
+    }
+    let credited: i64 =
+        said.lines.iter().filter(|line| line.credits_time()).filter_map(Line::net_amount).map(|m| m.0).sum();
+    let theirs = format!("credited {} {}", -credited, said.currency.as_deref().unwrap_or("of an unknown currency"));
+    let ours = format!("{} {} not paid", unpaid.join(", "), if unpaid.len() == 1 { "is" } else { "are" });
+    Some(Difference::new(Class::InvoiceCreditUnpaid, id, ours, theirs).for_customer(&customer.id))
+}
+
 /// Lines by their prices, as `2 × pro_monthly`.
 fn named<'a>(lines: impl Iterator<Item = (&'a PriceKey, i64)>) -> String {
     let names: Vec<String> = lines.map(|(price, quantity)| format!("{quantity} × {price}")).collect();
@@ -147,6 +164,40 @@ mod tests {
             assert!(missing.repair.is_some());
             assert_eq!(found(&paid, of_ada(), &["in_1"]), None);
         }
+    }
+
+    #[test]
+    fn a_credit_for_time_that_nobody_paid_is_reported() {
+        let line = |amount: i64| json!({ "amount": amount, "price": { "id": "price_team" }, "proration": true, "period": { "start": 1, "end": 2_000 } });
+        let mut up = invoice();
+        (up["id"], up["status"], up["lines"]["data"]) = (json!("in_2"), json!("open"), json!([line(199_900)]));
+        let mut down = invoice();
+        (down["id"], down["lines"]["data"]) = (json!("in_3"), json!([line(-199_900)]));
+        let reported = |up: &Value| {
+            let before = crate::domain::sale::Before::of(vec![InvoiceFields::read(up)]);
+            let book = book();
+            let facts = Facts {
+                kind: EVENT_KIND,
+                object: &down,
+                customer: of_ada(),
+                subscription: None,
+                subscriptions_of_customer: Vec::new(),
+                book: &book,
+                before: &before,
+                may_relink: false,
+                now_ms: 1_000,
+            };
+            compare_credited(&facts).map(|found| (found.class, found.object_id, found.ours, found.theirs))
+        };
+        let expected = (
+            Class::InvoiceCreditUnpaid,
+            "in_3".to_owned(),
+            "in_2 is not paid".to_owned(),
+            "credited 199900 usd".to_owned(),
+        );
+        assert_eq!(reported(&up), Some(expected));
+        up["status"] = json!("paid");
+        assert_eq!(reported(&up), None);
     }
 
     #[test]

@@ -120,6 +120,27 @@ impl Before {
         MoneyMinor(credits.fold(0, |sum, amount| sum.saturating_add(amount.0.saturating_neg().max(0))))
     }
 
+    /// The invoices that charged time which a paid invoice credits, if none of them is paid: Stripe credits what was
+    /// billed, whether or not anybody paid for it.
+    pub fn unpaid_credited_by(&self, invoice: &InvoiceFields) -> Vec<&str> {
+        let mut unpaid = Vec::new();
+        for credit in invoice.lines.iter().filter(|line| line.credits_time()) {
+            let is_of =
+                |line: &Line| line.charges_time() && line.price.ids == credit.price.ids && may_credit(credit, line);
+            let named = |other: &InvoiceFields| credit.credits_of.is_none() || credit.credits_of == other.id;
+            let charged: Vec<&InvoiceFields> =
+                self.others(invoice).filter(|other| named(other) && other.lines.iter().any(is_of)).collect();
+            // A draft is still to be charged.
+            let is_unpaid = |other: &&InvoiceFields| other.is_paid == Some(false) && !other.is_draft;
+            if charged.iter().all(is_unpaid) {
+                unpaid.extend(charged.into_iter().filter_map(|other| other.id.as_deref()));
+            }
+        }
+        unpaid.sort_unstable();
+        unpaid.dedup();
+        unpaid
+    }
+
     fn others(&self, invoice: &InvoiceFields) -> impl Iterator<Item = &InvoiceFields> {
         self.invoices.iter().filter(|other| other.id != invoice.id)
     }
@@ -189,6 +210,30 @@ mod tests {
         );
         assert_eq!(before.credited_of(&change), MoneyMinor(9));
         assert_eq!(Before::NONE.credited_of(&first), MoneyMinor::ZERO);
+    }
+
+    #[test]
+    fn a_credit_for_what_nobody_paid_is_found_and_one_for_what_somebody_paid_is_not() {
+        let at = |id: &str, line: Line| {
+            let mut line = line;
+            line.price.ids = vec![id.to_owned()];
+            line
+        };
+        let first = invoice("in_1", true, vec![at("pro", line(59_900, false, 30))]);
+        let up = vec![at("pro", line(-59_900, true, 30)), at("team", line(199_900, true, 30))];
+        let up = invoice("in_2", false, up);
+        let down = vec![at("team", line(-199_900, true, 30)), at("pro", line(59_900, true, 30))];
+        let down = invoice("in_3", true, down);
+        let unpaid = |up: InvoiceFields| {
+            let before = Before::of(vec![first.clone(), up, down.clone()]);
+            before.unpaid_credited_by(&down).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(unpaid(up.clone()), ["in_2"]);
+        assert_eq!(unpaid(InvoiceFields { is_void: true, ..up.clone() }), ["in_2"], "its credit stays");
+        assert_eq!(unpaid(InvoiceFields { is_paid: Some(true), ..up.clone() }), [""; 0]);
+        assert_eq!(unpaid(InvoiceFields { is_draft: true, ..up.clone() }), [""; 0]);
+        let before = Before::of(vec![first.clone(), up.clone(), down.clone()]);
+        assert_eq!(before.unpaid_credited_by(&up), [""; 0], "the first one is paid");
     }
 
     #[test]

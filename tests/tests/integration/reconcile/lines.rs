@@ -46,6 +46,28 @@ with_shop! {
         assert_eq!(shop.app.balance(&customer).await, 120);
     }
 
+    async fn a_credit_for_time_that_nobody_paid_is_reported_until_it_is_paid(shop: &Shop) {
+        let (customer, renewal) = shop.granted().await;
+        let prorated = |id: &str, status: &str, amount: i64| {
+            let mut invoice = renewal.clone();
+            let mut line = renewal["lines"]["data"][0].clone();
+            let end_s = line["period"]["end"].as_i64().expect("an end") + 86_400;
+            (line["id"], line["amount"], line["proration"]) = (json!(format!("il_{id}")), json!(amount), json!(true));
+            line["parent"]["subscription_item_details"]["proration"] = json!(true);
+            line["period"]["end"] = json!(end_s);
+            (invoice["id"], invoice["status"], invoice["total"]) = (json!(id), json!(status), json!(amount));
+            invoice["lines"]["data"] = json!([line]);
+            invoice
+        };
+        shop.stripe.put(&prorated("in_up", "open", 140_000));
+        shop.stripe.put(&prorated("in_down", "paid", -140_000));
+        let run = shop.reconcile_finds(&[("invoice_credit_unpaid", 1, 0)]).await;
+        assert_eq!(run["state"], "done");
+        assert_eq!(shop.app.balance(&customer).await, 120);
+        shop.stripe.set("in_up", &json!({ "status": "paid" }));
+        shop.reconcile_finds(&[]).await;
+    }
+
     async fn credits_whose_invoice_is_unpaid_or_gone_are_reported_and_kept(shop: &Shop) {
         let (customer, renewal) = shop.granted().await;
         let id = stripe::id(&renewal);

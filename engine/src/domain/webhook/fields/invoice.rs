@@ -42,6 +42,8 @@ pub struct InvoiceFields {
     pub is_paid: Option<bool>,
     /// Whether it was voided, or annulled by credit notes while it was open: nothing of it is paid or credited any more.
     pub is_void: bool,
+    /// Whether it is not final yet, so that nobody could pay it.
+    pub is_draft: bool,
     /// The PaymentIntents that paid or try to pay it.
     pub payment_intent_ids: Vec<String>,
     /// The charges that paid it.
@@ -148,6 +150,7 @@ impl InvoiceFields {
             amount_paid: money(&object["amount_paid"]),
             currency: short_text(&object["currency"]),
             is_void: status.as_deref() == Some("void") || is_annulled,
+            is_draft: status.as_deref() == Some("draft"),
             is_paid: status
                 .map(|status| status == "paid")
                 .or_else(|| object["paid"].as_bool())

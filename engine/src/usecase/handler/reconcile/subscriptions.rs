@@ -101,8 +101,11 @@ impl Walk<'_> {
         let ids: HashSet<String> = granted.keys().cloned().collect();
         let record_of = |facts: &Facts<'_>| granted.get(&fields::id(&facts.object["id"])?);
         let of_lines = |facts: &Facts<'_>| invoices::compare_granted(facts, record_of(facts)?.as_ref());
-        let differences =
-            facts.iter().flat_map(|facts| invoices::compare(facts, &ids).into_iter().chain(of_lines(facts))).collect();
+        let compare = |facts| {
+            let of_credits = of_lines(facts).into_iter().chain(invoices::compare_credited(facts));
+            invoices::compare(facts, &ids).into_iter().chain(of_credits)
+        };
+        let differences = facts.iter().flat_map(compare).collect();
         let seen = ids.into_iter().collect();
         Ok(Page { checked: objects.len(), differences, seen, cursor })
     }
