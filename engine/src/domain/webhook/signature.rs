@@ -26,7 +26,7 @@ pub enum SignatureError {
     /// There is no header.
     #[error("the signature header is missing")]
     Missing,
-    /// The header has no time, no `v1` signature, or more than one time.
+    /// The header has no time, no `v1` signature of 64 hexadecimal digits, or more than one time.
     #[error("the signature header is malformed")]
     Malformed,
     /// No signature matches under any secret.
@@ -126,7 +126,7 @@ impl<'a> Parsed<'a> {
         }
         let timestamp = timestamp.filter(|text| is_digits(text)).ok_or(SignatureError::Malformed)?;
         let timestamp_s = timestamp.parse().map_err(|_| SignatureError::Malformed)?;
-        if signatures == 0 {
+        if candidates.is_empty() {
             return Err(SignatureError::Malformed);
         }
         Ok(Self { timestamp, timestamp_s, candidates })
@@ -222,16 +222,17 @@ mod tests {
         let good = sign("s", BODY, NOW_S);
         let mac = good.split_once("v1=").expect("a signature").1;
         assert_eq!(check(&format!("t={NOW_S},v1=zz,v1=00,v1={mac}"), &["s"], NOW_MS), Ok(()));
-        assert_eq!(check(&format!("t={NOW_S},v1=zz"), &["s"], NOW_MS), Err(SignatureError::NoMatch));
-        assert_eq!(check(&format!("t={NOW_S},v1={}", &mac[..62]), &["s"], NOW_MS), Err(SignatureError::NoMatch));
+        assert_eq!(check(&format!("t={NOW_S},v1=zz"), &["s"], NOW_MS), Err(SignatureError::Malformed));
+        assert_eq!(check(&format!("t={NOW_S},v1={}", &mac[..62]), &["s"], NOW_MS), Err(SignatureError::Malformed));
     }
 
     #[test]
     fn only_so_many_signatures_are_looked_at() {
         let good = sign("s", BODY, NOW_S);
         let mac = good.split_once("v1=").expect("a signature").1;
-        let within = format!("t={NOW_S}{},v1={mac}", ",v1=00".repeat(CANDIDATES_MAX - 1));
-        let beyond = format!("t={NOW_S}{},v1={mac}", ",v1=00".repeat(CANDIDATES_MAX));
+        let wrong = format!(",v1={}", "0".repeat(2 * MAC_LEN));
+        let within = format!("t={NOW_S}{},v1={mac}", wrong.repeat(CANDIDATES_MAX - 1));
+        let beyond = format!("t={NOW_S}{},v1={mac}", wrong.repeat(CANDIDATES_MAX));
         assert_eq!(check(&within, &["s"], NOW_MS), Ok(()));
         assert_eq!(check(&beyond, &["s"], NOW_MS), Err(SignatureError::NoMatch));
     }
