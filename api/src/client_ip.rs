@@ -7,8 +7,10 @@
 
 use crate::app::App;
 use ipnet::IpNet;
+use poem::http::HeaderMap;
 use poem::web::RemoteAddr;
 use poem::{Addr, FromRequest, Request, RequestBody};
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -36,8 +38,13 @@ pub fn limited_client(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
 /// The address of the client that sent a request.
 pub fn client_of(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
     let RemoteAddr(Addr::SocketAddr(peer)) = request.remote_addr() else { return None };
-    let values = request.headers().get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    Some(client_ip(peer.ip(), values, trusted))
+    Some(client_ip(peer.ip(), forwarded(request.headers()).iter().map(AsRef::as_ref), trusted))
+}
+
+/// The lines of the header. Bytes that are no text make their own entry unreadable, and not those that proxies appended
+/// to it.
+fn forwarded(headers: &HeaderMap) -> Vec<Cow<'_, str>> {
+    headers.get_all(FORWARDED_FOR).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect()
 }
 
 /// The address of the client that sent the request.
@@ -78,6 +85,7 @@ fn address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use poem::http::HeaderValue;
 
     fn seen(peer: &str, headers: &[&str], trusted: &[&str]) -> String {
         let trusted: Vec<IpNet> = trusted.iter().map(|network| network.parse().expect("a network")).collect();
@@ -106,6 +114,20 @@ mod tests {
         assert_eq!(seen("10.0.0.1", &["unknown"], &trusted), "10.0.0.1");
         assert_eq!(seen("10.0.0.1", &["198.51.100.1, garbage, 10.0.0.2"], &trusted), "10.0.0.2");
         assert_eq!(seen("10.0.0.1", &["10.0.0.3, 10.0.0.2"], &trusted), "10.0.0.3");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_spoil_only_the_entry_that_they_are_in() {
+        let of = |lines: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line).expect("a value"));
+            }
+            let lines = forwarded(&headers);
+            seen("10.0.0.1", &lines.iter().map(AsRef::as_ref).collect::<Vec<_>>(), &["10.0.0.0/8"])
+        };
+        assert_eq!(of(&[b"\xff, 203.0.113.9"]), "203.0.113.9");
+        assert_eq!(of(&[b"198.51.100.1", b"\xff, 203.0.113.9"]), "203.0.113.9");
     }
 
     #[test]
