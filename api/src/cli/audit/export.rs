@@ -152,7 +152,12 @@ impl Reader {
             let line: Line = serde_json::from_slice(&self.rest[from..from + len]).map_err(io::Error::other)?;
             from += len + 1;
             self.rows += 1;
-            let followed = self.head.follow(&SealedRow::from(line.clone()));
+            let said = line.at.clone();
+            let row = SealedRow::from(line.clone());
+            // The chain is of the number, and people read the text beside it.
+            let is_told = (said == rfc3339(row.row.at_ms)).then_some(());
+            let is_told = is_told.ok_or_else(|| format!("row {}: at is {said}, which is not at_ms", row.seal));
+            let followed = self.head.follow(&row).and(is_told);
             self.problem = self.problem.take().or(followed.err());
             if !write(&line)? {
                 self.rest.clear();
@@ -233,6 +238,14 @@ mod tests {
             assert!(reader.read(chunk, |_| Ok(true)).expect("lines"));
         }
         reader
+    }
+
+    #[test]
+    fn a_time_for_people_that_is_not_the_sealed_one_is_found() {
+        let (bytes, _) = lines(2);
+        let text = String::from_utf8(bytes).expect("text").replacen("\"at\":\"1970", "\"at\":\"2020", 1);
+        let reader = read(Head::empty(), text.as_bytes(), 100);
+        assert!(reader.problem.is_some_and(|problem| problem.contains("at is 2020-01-01")));
     }
 
     #[test]
