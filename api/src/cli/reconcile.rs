@@ -226,19 +226,31 @@ async fn show_run(
     if in_full || run["state"] != "done" {
         output::print(&format!("{}\n", Listing::of(&view::flat_fields(run), RUN_KEYS).render(output::width())))?;
     }
-    output::print(&Table::of(CLASSES, view::items(run, "classes")).render(output::width()))?;
+    // Nobody looks for a difference among thirty zeros.
+    let is_shown = |class: &&Value| in_full || class["drift"].as_i64() != Some(0);
+    let classes: Vec<Value> = view::items(run, "classes").iter().filter(is_shown).cloned().collect();
+    if !classes.is_empty() {
+        output::print(&Table::of(CLASSES, &classes).render(output::width()))?;
+    }
     if !page.data.is_empty() {
         output::print("")?;
         list::print(&page, &page.to_table(FINDINGS))?;
     }
     let result = match (run["state"].as_str(), run["drift"].as_i64(), run["left"].as_i64()) {
-        (Some("done"), Some(0), _) => "There are no differences.".to_owned(),
+        (Some("done"), Some(0), _) => {
+            let checked = run["checked"].as_u64().unwrap_or_default();
+            format!("{checked} objects were compared, and there are no differences.")
+        }
         (Some("done"), Some(drift), Some(0)) => format!("{drift} differed; all repairs were started."),
         (Some("done"), Some(drift), Some(1)) => format!("{drift} differed; 1 is left."),
         (Some("done"), Some(drift), Some(left)) => format!("{drift} differed; {left} are left."),
         (state, ..) => format!("The reconciliation is {}.", state.unwrap_or("in an unknown state")),
     };
     output::note(&format!("\n{result}"));
+    if run["state"] == "done" {
+        let until = view::short(&run["until"]);
+        output::note(&format!("What is younger than {until} was left to its webhooks; a later run compares it."));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
