@@ -83,6 +83,18 @@ pub fn came_with_link(customer: &CustomerId, at_stripe: &[Value], is_by_support:
     at_stripe.iter().filter(goes).filter_map(|object| fields::id(&object["id"])).collect()
 }
 
+/// A stored subscription of a customer that came after `at_stripe` was listed, if there is one: it was not stored before
+/// that (`before`), and is not in the list.
+pub fn came_meanwhile<'a>(
+    stored: &'a [Subscription],
+    before: &[Subscription],
+    at_stripe: &[Value],
+) -> Option<&'a Subscription> {
+    let is_listed =
+        |row: &Subscription| at_stripe.iter().any(|object| fields::id(&object["id"]).as_ref() == Some(&row.id));
+    stored.iter().find(|row| before.iter().all(|known| known.id != row.id) && !is_listed(row))
+}
+
 /// The plan from which a customer's plan follows once its link is gone, and the plan that it has left then.
 ///
 /// That is the plan that it had before the link, and what came with the link counts as never there. It has left a plan
@@ -139,6 +151,18 @@ mod tests {
 
     fn code(result: Result<()>) -> Option<&'static str> {
         result.err().and_then(|error| error.code())
+    }
+
+    #[test]
+    fn a_subscription_that_came_after_stripe_was_asked_is_found() {
+        let of = |id: &str| Subscription { id: id.to_owned(), ..row("active") };
+        let (old, new) = (of("sub_1"), of("sub_2"));
+        let stored = [old.clone(), new];
+        let listed = json!({ "id": "sub_2" });
+        let found = |at_stripe: &[Value]| came_meanwhile(&stored, &stored[..1], at_stripe).map(|row| row.id.clone());
+        assert_eq!(found(&[]).as_deref(), Some("sub_2"));
+        assert_eq!(found(&[listed]), None, "Stripe has listed it");
+        assert_eq!(came_meanwhile(&[old], &stored, &[]), None, "it was there before");
     }
 
     #[test]

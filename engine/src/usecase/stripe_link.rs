@@ -8,7 +8,9 @@ use crate::clock::{TimeMs, rfc3339};
 use crate::domain::audit::Audit;
 use crate::domain::customer::Customer;
 use crate::domain::job::Wake;
-use crate::domain::stripe_link::{came_with_link, check_replaced, check_theirs, check_unlinked, plan_without_link};
+use crate::domain::stripe_link::{
+    came_meanwhile, came_with_link, check_replaced, check_theirs, check_unlinked, plan_without_link,
+};
 use crate::domain::webhook::{fields, stripe_stream};
 use crate::error::{Error, Result};
 use crate::ids::CustomerId;
@@ -23,6 +25,8 @@ use serde_json::{Value, json};
 
 /// Maximum number of pages of a Stripe customer's subscriptions that are read.
 const PAGES_MAX: usize = 10;
+/// How often an unlink asks Stripe anew because the customer subscribed meanwhile.
+const UNLINK_ATTEMPTS_MAX: usize = 3;
 
 /// What support asks for.
 #[derive(Debug, Clone, Copy)]
@@ -57,9 +61,11 @@ pub async fn link(deps: &Deps, id: &CustomerId, asked: LinkRequest<'_>, now_ms: 
     let before = find(deps.db.read(), id).await?;
     ask_of_theirs(deps, id, asked.stripe_customer_id).await?;
     let replaced = before.stripe_customer_id.clone().filter(|present| present != asked.stripe_customer_id);
+    let stored_before = subscription::subscription_list(deps.db.read(), id).await?;
+    let mut at_stripe = Vec::new();
     if let Some(present) = &replaced {
-        let at_stripe = subscriptions_of(&deps.stripe, present).await?;
-        check_replaced(&at_stripe, &subscription::subscription_list(deps.db.read(), id).await?)?;
+        at_stripe = subscriptions_of(&deps.stripe, present).await?;
+        check_replaced(&at_stripe, &stored_before)?;
     }
     let is_same = replaced.is_none() && before.stripe_customer_id.is_some();
     let kept = before.credits_from_ms.filter(|_| is_same);
@@ -73,6 +79,10 @@ pub async fn link(deps: &Deps, id: &CustomerId, asked: LinkRequest<'_>, now_ms: 
         job::job_insert_many(&tx, &[stripe_adopt_job(id, asked.stripe_customer_id, from_ms, now_ms)], now_ms).await?;
     wakes.extend(wake_waiting(&tx, asked.stripe_customer_id, now_ms).await?);
     lock_unchanged(&tx, &before).await?;
+    let stored = subscription::subscription_list(&tx, id).await?;
+    if replaced.is_some() && came_meanwhile(&stored, &stored_before, &at_stripe).is_some() {
+        return Err(Error::Busy("the Stripe customer"));
+    }
     check_unowned(&tx, id, asked.stripe_customer_id).await?;
     put_link(&tx, id, asked.stripe_customer_id, replaced.as_deref(), from_ms, now_ms).await?;
     if replaced.is_some() {
@@ -102,26 +112,63 @@ pub async fn unlink(deps: &Deps, id: &CustomerId, actor: &str, reason: &str, now
     let Some(present) = before.stripe_customer_id.clone() else {
         return Err(Error::conflict("stripe_customer_not_linked", "the customer has no Stripe customer"));
     };
-    let at_stripe = subscriptions_of(&deps.stripe, &present).await?;
-    check_unlinked(id, &at_stripe)?;
-    check_idle(deps.db.read(), id).await?;
-    // First at Stripe: an event that is processed after this finds nobody, so it does not link again.
-    disown(&deps.stripe, id, &present, now_ms).await?;
-    let tx = deps.db.begin().await?;
-    lock_unchanged(&tx, &before).await?;
-    let plan_before = rows::stripe_link_plan_before(&tx, id).await?;
-    let ids = came_with_link(id, &at_stripe, plan_before.is_some());
-    rows::stripe_link_remove(&tx, id, now_ms).await?;
-    payment_method::payment_method_detach_all(&tx, id, now_ms).await?;
-    let removed = rows::stripe_link_subscriptions_remove(&tx, id, &ids).await?;
-    if !removed.is_empty() {
-        put_plan_back(deps, &tx, id, plan_before, now_ms).await?;
+    let unlinking = Unlinking { deps, before: &before, stripe_customer_id: &present, actor, reason, now_ms };
+    let (mut is_disowned, mut result) = (false, Ok(None));
+    for _ in 0..UNLINK_ATTEMPTS_MAX {
+        result = unlinking.attempt(&mut is_disowned).await;
+        if !matches!(result, Ok(None)) {
+            break;
+        }
     }
-    let details = json!({ "stripe_customer_id": present, "subscriptions": removed, "reason": reason });
-    audit::audit_append(&tx, &Audit::new(actor, "customer.stripe_unlink", id, &details), now_ms).await?;
-    let customer = find(&tx, id).await?;
-    tx.commit().await?;
-    Ok(customer)
+    let unlinked = result.and_then(|unlinked| unlinked.ok_or(Error::Busy("the Stripe customer")));
+    if unlinked.is_err() && is_disowned {
+        own_again(&deps.stripe, id, &present, now_ms).await;
+    }
+    unlinked
+}
+
+/// A link that is taken away.
+struct Unlinking<'a> {
+    deps: &'a Deps,
+    before: &'a Customer,
+    stripe_customer_id: &'a str,
+    actor: &'a str,
+    reason: &'a str,
+    now_ms: TimeMs,
+}
+
+impl Unlinking<'_> {
+    /// Takes the link away with the subscriptions that Stripe lists. `None` if another one came meanwhile.
+    async fn attempt(&self, is_disowned: &mut bool) -> Result<Option<Customer>> {
+        let Self { deps, before, stripe_customer_id: present, now_ms, .. } = *self;
+        let id = &before.id;
+        let stored_before = subscription::subscription_list(deps.db.read(), id).await?;
+        let at_stripe = subscriptions_of(&deps.stripe, present).await?;
+        check_unlinked(id, &at_stripe)?;
+        check_idle(deps.db.read(), id).await?;
+        // First at Stripe: an event that is processed after this finds nobody, so it does not link again.
+        *is_disowned |= disown(&deps.stripe, id, present, now_ms).await?;
+        let tx = deps.db.begin().await?;
+        lock_unchanged(&tx, before).await?;
+        // Stripe was asked without the lock: whoever subscribed since then is not in its list.
+        let stored = subscription::subscription_list(&tx, id).await?;
+        if came_meanwhile(&stored, &stored_before, &at_stripe).is_some() {
+            return Ok(None);
+        }
+        let plan_before = rows::stripe_link_plan_before(&tx, id).await?;
+        let ids = came_with_link(id, &at_stripe, plan_before.is_some());
+        rows::stripe_link_remove(&tx, id, now_ms).await?;
+        payment_method::payment_method_detach_all(&tx, id, now_ms).await?;
+        let removed = rows::stripe_link_subscriptions_remove(&tx, id, &ids).await?;
+        if !removed.is_empty() {
+            put_plan_back(deps, &tx, id, plan_before, now_ms).await?;
+        }
+        let details = json!({ "stripe_customer_id": present, "subscriptions": removed, "reason": self.reason });
+        audit::audit_append(&tx, &Audit::new(self.actor, "customer.stripe_unlink", id, &details), now_ms).await?;
+        let customer = find(&tx, id).await?;
+        tx.commit().await?;
+        Ok(Some(customer))
+    }
 }
 
 /// Moves a customer to the plan that it has without what came with its link.
@@ -224,18 +271,27 @@ async fn check_idle(db: &impl ConnectionTrait, id: &CustomerId) -> Result<()> {
     Ok(())
 }
 
-/// Removes the customer's id from the metadata of its Stripe customer.
-async fn disown(stripe: &Gateway, id: &CustomerId, stripe_customer_id: &str, now_ms: TimeMs) -> Result<()> {
+/// Removes the customer's id from the metadata of its Stripe customer. Returns whether it was there.
+async fn disown(stripe: &Gateway, id: &CustomerId, stripe_customer_id: &str, now_ms: TimeMs) -> Result<bool> {
     let Some(theirs) = found(stripe.customer_retrieve(stripe_customer_id).await).map_err(unreachable)? else {
-        return Ok(());
+        return Ok(false);
     };
     let named = fields::bursar_customer_id(&fields::metadata_of(&theirs));
     if theirs["deleted"] == true || named.as_deref() != Some(id.as_str()) {
-        return Ok(());
+        return Ok(false);
     }
     let key = format!("bursar:disown:{stripe_customer_id}:{now_ms}");
     stripe.customer_set_owner(stripe_customer_id, None, &key).await.map_err(unreachable)?;
-    Ok(())
+    Ok(true)
+}
+
+/// Puts the customer's id into the metadata of its Stripe customer again, because the link stays. Without it the link
+/// works as well.
+async fn own_again(stripe: &Gateway, id: &CustomerId, stripe_customer_id: &str, now_ms: TimeMs) {
+    let key = format!("bursar:own:{stripe_customer_id}:{now_ms}");
+    if let Err(error) = stripe.customer_set_owner(stripe_customer_id, Some(id.as_str()), &key).await {
+        tracing::warn!(%error, customer.id = %id, "the metadata of a Stripe customer that stays linked names nobody");
+    }
 }
 
 /// The subscriptions of a Stripe customer, the latest first; none if Stripe has no such customer.

@@ -15,7 +15,7 @@ mod usage;
 pub use change::{ChangePreview, PreviewError, preview_change};
 pub(super) use usage::{paid_with_credits, settle_payment};
 
-use super::{Claimed, Deps, Failure, args};
+use super::{Claimed, Deps, Failure, args, stripe_customer_job};
 use crate::clock::TimeMs;
 use crate::domain::customer::Customer;
 use crate::domain::effect::{Effect, Verdict};
@@ -187,7 +187,13 @@ fn wait_for_customer(operation: &Operation, now_ms: TimeMs) -> Verdict {
         let effects = vec![Effect::operation(operation.failed(given_up(message), now_ms))];
         return Verdict { outcome: Outcome::Dead { reason }, ledger: None, effects };
     }
-    wait_to_begin(operation, "the customer has no Stripe customer yet".to_owned(), now_ms)
+    let mut verdict = wait_to_begin(operation, "the customer has no Stripe customer yet".to_owned(), now_ms);
+    if matches!(verdict.outcome, Outcome::Retry { .. }) {
+        // Support may have unlinked the one that was there when the customer asked.
+        let job = stripe_customer_job(&operation.customer_id, operation.id.as_str(), now_ms);
+        verdict.effects.push(Effect::JobInsert(job));
+    }
+    verdict
 }
 
 /// Waits for what an operation needs before it calls Stripe.
@@ -417,7 +423,10 @@ mod tests {
         let operation = Operation::new(&CustomerId::new(), request, "k".to_owned(), "h".to_owned(), 1_000);
         let verdict_after = |ms: i64| wait_for_customer(&operation, 1_000 + ms);
         assert!(matches!(verdict_after(0).outcome, Outcome::Snooze { .. }));
-        assert!(matches!(verdict_after(BEGIN_WAIT_FOR_MS).outcome, Outcome::Retry { .. }));
+        let later = verdict_after(BEGIN_WAIT_FOR_MS);
+        assert!(matches!(later.outcome, Outcome::Retry { .. }));
+        let Some(Effect::JobInsert(job)) = later.effects.first() else { panic!("{later:?}") };
+        assert_eq!(job.kind, JobKind::StripeCustomer, "one is made");
         let end = verdict_after(KEY_GOOD_FOR_MS);
         assert!(matches!(end.outcome, Outcome::Dead { .. }), "support sees it");
         let Some(Effect::OperationPut(ended)) = end.effects.first() else { panic!("{end:?}") };
