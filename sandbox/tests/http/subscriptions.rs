@@ -52,7 +52,7 @@ async fn the_first_payment_activates_a_subscription() {
 async fn a_renewal_after_a_period_is_paid_an_hour_later() {
     let client = Client::start().await;
     let made = client.subscribe("pm_card_visa", &[]).await;
-    client.sandbox.advance(days(31)).unwrap();
+    client.sandbox.advance(days(32)).unwrap();
     let renewed = client.get(&format!("/v1/subscriptions/{}", made.id()), &[]).await.body;
     assert_eq!(renewed["status"], "active");
     assert_eq!(
