@@ -96,8 +96,8 @@ with_backend! {
         let returned: Vec<_> = rows.filter(|row| row["source"] == "reinstatement").collect();
         let ends: Vec<_> = returned.iter().map(|row| (&row["amount"], &row["expires_at"])).collect();
         let end = &bought["transaction"]["expires_at"];
-        // Six were left of the pack. Four came from credits that do not end. The latest comes first.
-        assert_eq!(ends, [(&json!(4), &Value::Null), (&json!(6), end)], "{listed}");
+        // Four came from credits that do not end, and came back first. Six were left of the pack. The latest is listed first.
+        assert_eq!(ends, [(&json!(6), end), (&json!(4), &Value::Null)], "{listed}");
         shop.close().await;
     }
 
