@@ -5,6 +5,7 @@
 use super::name::reader_name;
 use super::shape::{restrict_fields, restrict_number, restrict_parameter};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// The version of the specification.
 const VERSION: &str = "3.1.1";
@@ -39,6 +40,7 @@ pub(super) fn modernize(document: &mut Value) {
         }
     }
     rename_references(document);
+    close_requests(document);
 }
 
 fn modernize_components(document: &mut Value) {
@@ -111,7 +113,6 @@ fn modernize_schema(schema: &mut Value) {
     for limit in ["minimum", "maximum"] {
         modernize_limit(fields, limit);
     }
-    close(fields);
     unwrap_reference(fields);
     allow_null(fields);
     for name in ONE {
@@ -147,10 +148,52 @@ fn whole(value: Value) -> Value {
     }
 }
 
-/// Says of an object with known fields that it has no others: requests with others are refused, and answers have none.
-fn close(fields: &mut Map<String, Value>) {
-    if fields.get("properties").is_some_and(Value::is_object) {
-        fields.entry("additionalProperties").or_insert(json!(false));
+/// Says of the objects that requests consist of that they have no other fields, because a request with others is refused.
+/// Answers say nothing of that: whoever reads them has to expect fields of a later version.
+fn close_requests(document: &mut Value) {
+    let mut names = BTreeSet::new();
+    let mut unread: Vec<&Value> = operations(document).map(|operation| &operation["requestBody"]).collect();
+    while let Some(value) = unread.pop() {
+        match value {
+            Value::Array(items) => unread.extend(items),
+            Value::Object(fields) => unread.extend(fields.values()),
+            Value::String(text) => {
+                if let Some(name) = text.strip_prefix(SCHEMAS)
+                    && names.insert(name.to_owned())
+                {
+                    unread.extend(document.pointer(&format!("/components/schemas/{name}")));
+                }
+            }
+            _ => {}
+        }
+    }
+    for name in names {
+        document.pointer_mut(&format!("/components/schemas/{name}")).into_iter().for_each(close);
+    }
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
+    let operations = paths.filter_map(|(_, methods)| methods.as_object_mut()).flatten();
+    for (_, operation) in operations {
+        operation.get_mut("requestBody").into_iter().for_each(close);
+    }
+}
+
+/// The operations of a document.
+fn operations(document: &Value) -> impl Iterator<Item = &Value> {
+    let paths = document["paths"].as_object().into_iter().flatten();
+    paths.filter_map(|(_, methods)| methods.as_object()).flatten().map(|(_, operation)| operation)
+}
+
+/// Says of each object with known fields within a schema that it has no others.
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Array(schemas) => schemas.iter_mut().for_each(close),
+        Value::Object(fields) => {
+            if fields.get("properties").is_some_and(Value::is_object) {
+                fields.entry("additionalProperties").or_insert(json!(false));
+            }
+            fields.iter_mut().filter(|(name, _)| *name != "examples").for_each(|(_, inner)| close(inner));
+        }
+        _ => {}
     }
 }
 

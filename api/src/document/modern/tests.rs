@@ -50,17 +50,33 @@ fn an_exclusive_limit_is_a_number() {
 fn the_example_of_a_schema_becomes_a_list_and_a_field_of_that_name_stays() {
     let schema = modern(json!({ "type": "object", "example": { "example": 1 },
         "properties": { "example": { "type": "integer", "example": 1 } } }));
-    let expected = json!({ "type": "object", "examples": [{ "example": 1 }], "additionalProperties": false,
+    let expected = json!({ "type": "object", "examples": [{ "example": 1 }],
         "properties": { "example": { "type": "integer", "examples": [1] } } });
     assert_eq!(schema, expected);
 }
 
 #[test]
-fn objects_with_known_fields_are_closed_and_others_are_not() {
-    assert_eq!(modern(json!({ "type": "object", "properties": {} }))["additionalProperties"], false);
+fn objects_of_requests_are_closed_and_those_of_answers_are_open() {
+    let object = |inner: Value| json!({ "type": "object", "properties": { "a": inner } });
+    let named =
+        |name: &str| json!({ "content": { "application/json": { "schema": { "$ref": format!("{SCHEMAS}{name}") } } } });
     let texts = json!({ "type": "object", "additionalProperties": { "type": "string" } });
-    assert_eq!(modern(texts.clone()), texts);
-    assert_eq!(modern(json!({ "description": "Anything." })), json!({ "description": "Anything." }));
+    let mut document = json!({
+        "paths": { "/a": { "post": { "requestBody": named("Asked"), "responses": { "200": named("Said") } } } },
+        "components": { "schemas": {
+            "Asked": object(json!({ "$ref": format!("{SCHEMAS}Inner") })),
+            "Inner": object(texts.clone()),
+            "Said": object(object(json!({ "type": "string" }))),
+        } },
+    });
+    close_requests(&mut document);
+    let schemas = &document["components"]["schemas"];
+    let closed = ["Asked", "Inner", "Said"].map(|name| schemas[name]["additionalProperties"] == false);
+    assert_eq!(closed, [true, true, false]);
+    assert_eq!(
+        (&schemas["Inner"]["properties"]["a"], &schemas["Said"]["properties"]["a"]["additionalProperties"]),
+        (&texts, &Value::Null)
+    );
 }
 
 #[test]
