@@ -146,7 +146,7 @@ pub async fn top_up_halt(db: &impl ConnectionTrait, halt: &TopUpHalt) -> Result<
     Ok(())
 }
 
-/// Lets top-ups that wait for a cap try again, because a cap was changed.
+/// Lets top-ups that wait for a cap or a card try again, because a cap was changed, or another card is there.
 pub async fn top_up_wake(db: &impl ConnectionTrait, customer: &CustomerId) -> Result<()> {
     let sql = "UPDATE auto_top_ups SET waits_until_ms = NULL, stopped = NULL \
                WHERE customer_id = $1 AND is_on AND waits_until_ms IS NOT NULL";
