@@ -117,7 +117,7 @@ async fn paid_part(deps: &Deps, part: PartArgs, now_ms: TimeMs) -> std::result::
 /// that got the months before. `None` if it has not.
 async fn other_owner(deps: &Deps, part: &PartArgs, invoice: &InvoiceFields) -> Result<Option<String>> {
     let Some(stripe_customer) = invoice.stripe_customer_id.clone() else { return Ok(None) };
-    let owner = customer_find_many(deps.db.read(), By::StripeId, &[stripe_customer.clone()]).await?.pop();
+    let owner = customer_find_many(deps.db.read(), By::StripeId, std::slice::from_ref(&stripe_customer)).await?.pop();
     let other = owner.filter(|owner| owner.id.as_str() != part.customer);
     Ok(other.map(|other| {
         let (credits, invoice, before) = (part.credits, &part.invoice, &part.customer);
