@@ -124,7 +124,7 @@ fn every_part_of_a_combined_schema_refers_to_an_object_or_an_enumeration() {
 
 /// Generators, linters and readers are told the version, the dialect and what every schema holds.
 #[test]
-fn the_document_is_openapi_3_1_and_every_object_with_known_fields_is_closed() {
+fn the_document_is_openapi_3_1_and_closes_what_requests_consist_of() {
     let document = document();
     assert_eq!(document["openapi"], "3.1.1");
     assert_eq!(document["servers"][0]["url"], "/");
@@ -132,8 +132,9 @@ fn the_document_is_openapi_3_1_and_every_object_with_known_fields_is_closed() {
     assert!(!document.to_string().contains("\"nullable\""));
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         assert!(!name.ends_with("Body"), "{name}");
-        if schema["properties"].is_object() {
-            assert_eq!(schema["additionalProperties"], false, "{name}");
+        // Answers may get more fields in a later version.
+        if schema["properties"].is_object() && name != "ReplayFilter" {
+            assert_eq!(schema["additionalProperties"] == false, name.ends_with("Request"), "{name}");
         }
     }
 }
