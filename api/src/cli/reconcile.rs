@@ -7,6 +7,7 @@ use super::progress::Progress;
 use super::table::{Column, Listing, Table};
 use super::watch::{INTERRUPTED, ctrl_c};
 use super::{Session, output, view};
+use bursar_engine::count::counted;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -239,7 +240,7 @@ async fn show_run(
     let result = match (run["state"].as_str(), run["drift"].as_i64(), run["left"].as_i64()) {
         (Some("done"), Some(0), _) => {
             let checked = run["checked"].as_u64().unwrap_or_default();
-            format!("{checked} objects were compared, and there are no differences.")
+            format!("Compared {}: there are no differences.", counted(checked, "object"))
         }
         (Some("done"), Some(drift), Some(0)) => format!("{drift} differed; all repairs were started."),
         (Some("done"), Some(drift), Some(1)) => format!("{drift} differed; 1 is left."),

@@ -54,6 +54,14 @@ impl Shop {
         .await;
     }
 
+    /// Waits until no event waits: each has looked at what Stripe says.
+    async fn nothing_waits(&self) {
+        wait::until("nothing waits", || async {
+            crate::scene::events(&self.app, "state=waiting").await.is_empty().then_some(())
+        })
+        .await;
+    }
+
     /// Compares one customer with Stripe, which finds one change of money that was not applied.
     async fn compare_customer(&self, customer: &TestCustomer) {
         let run = self.comparison_of(customer).await;
@@ -387,6 +395,8 @@ with_backend! {
         shop.stripe.fail_refund(made["refund"].as_str().expect("a refund")).expect("it fails");
         shop.compare_customer(&customer).await;
         shop.balance_becomes(&customer, PERIOD).await;
+        // The review looks once more, and would find the note by itself.
+        shop.nothing_waits().await;
 
         let (path, half) = ("/v1/credit_notes", (MONTH / 2).to_string());
         let note = [("invoice", invoice), ("amount", half.as_str()), ("credit_amount", half.as_str())];

@@ -141,10 +141,7 @@ with_backend! {
         let made = shop.refund_all("once", &payment, "none").await;
         shop.refund_is(&made, "succeeded").await;
         // The review that comes with the success would find the failure, too.
-        wait::until("nothing waits", || async {
-            crate::scene::events(&shop.app, "state=waiting").await.is_empty().then_some(())
-        })
-        .await;
+        shop.nothing_waits().await;
         shop.return_refund(&made);
         shop.compare_customer(&customer).await;
         shop.refund_is(&made, "failed").await;
