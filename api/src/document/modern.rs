@@ -4,8 +4,8 @@
 
 use super::name::reader_name;
 use super::shape::{restrict_fields, restrict_number, restrict_parameter};
+use super::used::components_of;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
 
 /// The version of the specification.
 const VERSION: &str = "3.1.1";
@@ -151,36 +151,17 @@ fn whole(value: Value) -> Value {
 /// Says of the objects that requests consist of that they have no other fields, because a request with others is refused.
 /// Answers say nothing of that: whoever reads them has to expect fields of a later version.
 fn close_requests(document: &mut Value) {
-    let mut names = BTreeSet::new();
-    let mut unread: Vec<&Value> = operations(document).map(|operation| &operation["requestBody"]).collect();
-    while let Some(value) = unread.pop() {
-        match value {
-            Value::Array(items) => unread.extend(items),
-            Value::Object(fields) => unread.extend(fields.values()),
-            Value::String(text) => {
-                if let Some(name) = text.strip_prefix(SCHEMAS)
-                    && names.insert(name.to_owned())
-                {
-                    unread.extend(document.pointer(&format!("/components/schemas/{name}")));
-                }
-            }
-            _ => {}
-        }
-    }
-    for name in names {
-        document.pointer_mut(&format!("/components/schemas/{name}")).into_iter().for_each(close);
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let operations = paths.filter_map(|(_, methods)| methods.as_object()).flatten();
+    let bodies: Vec<&Value> = operations.map(|(_, operation)| &operation["requestBody"]).collect();
+    for reference in components_of(document, bodies).iter().filter(|reference| reference.starts_with(SCHEMAS)) {
+        document.pointer_mut(reference.trim_start_matches('#')).into_iter().for_each(close);
     }
     let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
     let operations = paths.filter_map(|(_, methods)| methods.as_object_mut()).flatten();
     for (_, operation) in operations {
         operation.get_mut("requestBody").into_iter().for_each(close);
     }
-}
-
-/// The operations of a document.
-fn operations(document: &Value) -> impl Iterator<Item = &Value> {
-    let paths = document["paths"].as_object().into_iter().flatten();
-    paths.filter_map(|(_, methods)| methods.as_object()).flatten().map(|(_, operation)| operation)
 }
 
 /// Says of each object with known fields within a schema that it has no others.

@@ -19,7 +19,7 @@ pub(super) fn drop_credentials(document: &mut Value, scheme: &str) {
 
 /// Removes the components that no path uses: schemas, examples of codes that no operation answers, credentials.
 pub(super) fn retain_used(document: &mut Value) {
-    let used = used_components(document);
+    let used = components_of(document, [&document["paths"]]);
     let schemes: BTreeSet<String> = document["paths"]
         .as_object()
         .into_iter()
@@ -39,10 +39,10 @@ pub(super) fn retain_used(document: &mut Value) {
     }
 }
 
-/// The references that the paths contain, directly or not.
-fn used_components(document: &Value) -> BTreeSet<String> {
+/// The references to components that these parts of a document contain, directly or not.
+pub(super) fn components_of<'a>(document: &'a Value, parts: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
-    let mut unread: Vec<&Value> = vec![&document["paths"]];
+    let mut unread: Vec<&Value> = parts.into_iter().collect();
     while let Some(value) = unread.pop() {
         match value {
             Value::Array(items) => unread.extend(items),
