@@ -152,12 +152,7 @@ impl Reader {
             let line: Line = serde_json::from_slice(&self.rest[from..from + len]).map_err(io::Error::other)?;
             from += len + 1;
             self.rows += 1;
-            let said = line.at.clone();
-            let row = SealedRow::from(line.clone());
-            // The chain is of the number, and people read the text beside it.
-            let is_told = (said == rfc3339(row.row.at_ms)).then_some(());
-            let is_told = is_told.ok_or_else(|| format!("row {}: at is {said}, which is not at_ms", row.seal));
-            let followed = self.head.follow(&row).and(is_told);
+            let followed = self.head.follow(&SealedRow::from(line.clone())).and_then(|()| check_time(&line));
             self.problem = self.problem.take().or(followed.err());
             if !write(&line)? {
                 self.rest.clear();
@@ -171,6 +166,12 @@ impl Reader {
         }
         Ok(true)
     }
+}
+
+/// Checks that a line says the time that is sealed: the chain is of the number, and people read the text beside it.
+fn check_time(line: &Line) -> std::result::Result<(), String> {
+    let Line { seal, at, at_ms, .. } = line;
+    if *at == rfc3339(*at_ms) { Ok(()) } else { Err(format!("seal {seal}: at is {at}, which is not at_ms")) }
 }
 
 /// Writes lines to the standard output.
