@@ -226,12 +226,19 @@ pub(super) struct Listed {
 
 /// A subscription's latest invoices, at most [`INVOICE_PAGES_MAX`] pages.
 pub(super) async fn invoices_of_subscription(deps: &Deps, id: &str) -> std::result::Result<Listed, Failure> {
+    let mut listed = invoices_without_lines(deps, id).await?;
+    for object in &mut listed.objects {
+        *object = with_all_lines(deps, object.take()).await?;
+    }
+    Ok(listed)
+}
+
+/// The same invoices, each with as many of its lines as the list shows.
+async fn invoices_without_lines(deps: &Deps, id: &str) -> std::result::Result<Listed, Failure> {
     let (mut listed, mut after) = (Listed::default(), None);
     for _ in 0..INVOICE_PAGES_MAX {
         let page = deps.stripe.invoice_list_of_subscription(id, after.as_deref()).await?;
-        for object in fields::rows(&page) {
-            listed.objects.push(with_all_lines(deps, object.clone()).await?);
-        }
+        listed.objects.extend_from_slice(fields::rows(&page));
         let last = fields::rows(&page).last().and_then(|invoice| fields::id(&invoice["id"]));
         after = last.filter(|_| page["has_more"] == true);
         if after.is_none() {
@@ -249,20 +256,9 @@ pub(in crate::usecase) async fn first_invoice_id(
     deps: &Deps,
     subscription_id: &str,
 ) -> std::result::Result<Option<String>, Failure> {
-    let mut after = None;
-    for _ in 0..INVOICE_PAGES_MAX {
-        let page = deps.stripe.invoice_list_of_subscription(subscription_id, after.as_deref()).await?;
-        let rows = fields::rows(&page);
-        let first = rows.iter().rev().find(|object| object["billing_reason"] == "subscription_create");
-        if let Some(first) = first {
-            return Ok(fields::id(&first["id"]));
-        }
-        after = rows.last().and_then(|invoice| fields::id(&invoice["id"])).filter(|_| page["has_more"] == true);
-        if after.is_none() {
-            break;
-        }
-    }
-    Ok(None)
+    let listed = invoices_without_lines(deps, subscription_id).await?;
+    let first = listed.objects.iter().rev().find(|object| object["billing_reason"] == "subscription_create");
+    Ok(first.and_then(|first| fields::id(&first["id"])))
 }
 
 /// An invoice with all its lines, of which a list shows only the first.
