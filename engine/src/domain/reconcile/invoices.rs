@@ -89,14 +89,14 @@ pub fn compare_credited(facts: &Facts<'_>) -> Option<Difference> {
     let customer = facts.customer.as_ref()?;
     let said = InvoiceFields::read(facts.object);
     let id = said.id.as_deref().filter(|_| said.is_paid == Some(true))?;
-    let unpaid = facts.before.unpaid_credited_by(&said);
+    let (unpaid, credited) = facts.before.unpaid_credited_by(&said);
     if unpaid.is_empty() {
         return None;
     }
-    let credited: i64 =
-        said.lines.iter().filter(|line| line.credits_time()).filter_map(Line::net_amount).map(|m| m.0).sum();
-    let theirs = format!("credited {} {}", -credited, said.currency.as_deref().unwrap_or("of an unknown currency"));
-    let ours = format!("{} {} not paid", unpaid.join(", "), if unpaid.len() == 1 { "is" } else { "are" });
+    let theirs = format!("credited {credited} {}", said.currency.as_deref().unwrap_or("of an unknown currency"));
+    let is = if unpaid.len() == 1 { "is" } else { "are" };
+    let unpaid: Vec<&str> = unpaid.into_iter().collect();
+    let ours = format!("{} {is} not paid", unpaid.join(", "));
     Some(Difference::new(Class::InvoiceCreditUnpaid, id, ours, theirs).for_customer(&customer.id))
 }
 

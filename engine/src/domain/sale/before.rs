@@ -120,10 +120,10 @@ impl Before {
         MoneyMinor(credits.fold(0, |sum, amount| sum.saturating_add(amount.0.saturating_neg().max(0))))
     }
 
-    /// The invoices that charged time which a paid invoice credits, if none of them is paid: Stripe credits what was
-    /// billed, whether or not anybody paid for it.
-    pub fn unpaid_credited_by(&self, invoice: &InvoiceFields) -> Vec<&str> {
-        let mut unpaid = Vec::new();
+    /// The invoices that charged time which a paid invoice credits, where none of them is paid, and what it credits for
+    /// that: Stripe credits what was billed, whether or not anybody paid for it.
+    pub fn unpaid_credited_by(&self, invoice: &InvoiceFields) -> (BTreeSet<&str>, MoneyMinor) {
+        let (mut unpaid, mut credited) = (BTreeSet::new(), 0_i64);
         for credit in invoice.lines.iter().filter(|line| line.credits_time()) {
             let is_of =
                 |line: &Line| line.charges_time() && line.price.ids == credit.price.ids && may_credit(credit, line);
@@ -132,13 +132,12 @@ impl Before {
                 self.others(invoice).filter(|other| named(other) && other.lines.iter().any(is_of)).collect();
             // A draft is still to be charged.
             let is_unpaid = |other: &&InvoiceFields| other.is_paid == Some(false) && !other.is_draft;
-            if charged.iter().all(is_unpaid) {
+            if !charged.is_empty() && charged.iter().all(is_unpaid) {
                 unpaid.extend(charged.into_iter().filter_map(|other| other.id.as_deref()));
+                credited = credited.saturating_sub(credit.net_amount().unwrap_or_default().0);
             }
         }
-        unpaid.sort_unstable();
-        unpaid.dedup();
-        unpaid
+        (unpaid, MoneyMinor(credited))
     }
 
     fn others(&self, invoice: &InvoiceFields) -> impl Iterator<Item = &InvoiceFields> {
@@ -222,18 +221,21 @@ mod tests {
         let first = invoice("in_1", true, vec![at("pro", line(59_900, false, 30))]);
         let up = vec![at("pro", line(-59_900, true, 30)), at("team", line(199_900, true, 30))];
         let up = invoice("in_2", false, up);
-        let down = vec![at("team", line(-199_900, true, 30)), at("pro", line(59_900, true, 30))];
+        let more = [at("pro", line(59_900, true, 30)), at("pro", line(-700, true, 30))];
+        let down = [vec![at("team", line(-199_900, true, 30))], more.to_vec()].concat();
         let down = invoice("in_3", true, down);
         let unpaid = |up: InvoiceFields| {
             let before = Before::of(vec![first.clone(), up, down.clone()]);
-            before.unpaid_credited_by(&down).into_iter().map(str::to_owned).collect::<Vec<_>>()
+            let (ids, credited) = before.unpaid_credited_by(&down);
+            (ids.into_iter().map(str::to_owned).collect::<Vec<_>>(), credited.0)
         };
-        assert_eq!(unpaid(up.clone()), ["in_2"]);
-        assert_eq!(unpaid(InvoiceFields { is_void: true, ..up.clone() }), ["in_2"], "its credit stays");
-        assert_eq!(unpaid(InvoiceFields { is_paid: Some(true), ..up.clone() }), [""; 0]);
-        assert_eq!(unpaid(InvoiceFields { is_draft: true, ..up.clone() }), [""; 0]);
+        let found = (vec!["in_2".to_owned()], 199_900);
+        assert_eq!(unpaid(up.clone()), found, "only what nobody paid");
+        assert_eq!(unpaid(InvoiceFields { is_void: true, ..up.clone() }), found, "its credit stays");
+        assert_eq!(unpaid(InvoiceFields { is_paid: Some(true), ..up.clone() }), (Vec::new(), 0));
+        assert_eq!(unpaid(InvoiceFields { is_draft: true, ..up.clone() }), (Vec::new(), 0));
         let before = Before::of(vec![first.clone(), up.clone(), down.clone()]);
-        assert_eq!(before.unpaid_credited_by(&up), [""; 0], "the first one is paid");
+        assert!(before.unpaid_credited_by(&up).0.is_empty(), "the first one is paid");
     }
 
     #[test]
