@@ -1,6 +1,6 @@
 //! Rows of `payment_methods`, with `customers.has_payment_method`, which depends on them.
 
-use super::{execute, get, query_all, query_one};
+use super::{execute, get, query_all, query_one, top_up};
 use crate::clock::TimeMs;
 use crate::domain::payment_method::PaymentMethod;
 use crate::error::Result;
@@ -121,7 +121,7 @@ pub async fn payment_method_set_default(db: &impl ConnectionTrait, customer: &Cu
 }
 
 /// Chooses the default among payment methods with consent: the wanted one, else the present default, else the
-/// latest. Without consent there is none.
+/// latest. Without consent there is none. Top-ups that wait for the card before look at the one that is the default now.
 async fn settle_default(db: &impl ConnectionTrait, customer: &CustomerId, wanted: Option<&str>) -> Result<()> {
     let sql = "UPDATE payment_methods SET is_default = (id = COALESCE( \
                  (SELECT id FROM payment_methods WHERE customer_id = $1 AND id = $2 AND detached_at_ms IS NULL \
@@ -134,5 +134,5 @@ async fn settle_default(db: &impl ConnectionTrait, customer: &CustomerId, wanted
                (SELECT 1 FROM payment_methods WHERE customer_id = $1 AND detached_at_ms IS NULL \
                AND consent_at_ms IS NOT NULL) WHERE id = $1";
     execute(db, sql, [customer.as_str().into()]).await?;
-    Ok(())
+    top_up::top_up_wake(db, customer).await
 }

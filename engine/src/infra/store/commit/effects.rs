@@ -249,13 +249,9 @@ async fn write_single(tx: &impl ConnectionTrait, effect: &Effect, now_ms: TimeMs
             customer::customer_unlink_stripe(tx, customer_id, stripe_customer_id, now_ms).await?;
             payment_method::payment_method_detach_all(tx, customer_id, now_ms).await?;
         }
-        Effect::PaymentMethodPut(method) => {
-            payment_method::payment_method_put(tx, method).await?;
-            top_up::top_up_wake(tx, &method.customer_id).await?;
-        }
+        Effect::PaymentMethodPut(method) => payment_method::payment_method_put(tx, method).await?,
         Effect::PaymentMethodDefault { customer_id, id } => {
             payment_method::payment_method_set_default(tx, customer_id, id).await?;
-            top_up::top_up_wake(tx, customer_id).await?;
         }
         Effect::PaymentMethodDetach { customer_id, id } => {
             payment_method::payment_method_detach(tx, customer_id, id, now_ms).await?;
